@@ -1,0 +1,164 @@
+"""What a task is: a generator of aligned clean/corrupt prompt pairs.
+
+A pair is usable when, for the model's own tokenizer and without special tokens,
+
+* ``clean`` and ``corrupt`` have the same number of tokens (so that patching is position by position),
+* they differ somewhere (so that there is something to patch),
+* ``answer`` and ``distractor`` each add exactly one token to ``clean`` without changing its tokens.
+
+The scored position is the last token of the prompt; `roles` name the token positions that a
+task cares about (for IOI: ``IO``, ``S1``, ``S1+1``, ``S2``, ``END``).
+
+Nothing here imports torch: a page can show prompts as soon as it has a `tokenizers.Tokenizer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tokenizers import Tokenizer
+
+from hap_engine.errors import SettingsError, TaskError
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """One clean prompt, its corrupt twin, and the two tokens that are compared.
+
+    `marks` maps a role to ``(character, shift)``: the role's token is the one that covers that
+    character of `clean`, moved by `shift` tokens (``S1+1`` is ``S1`` with shift 1).
+    """
+
+    clean: str
+    corrupt: str
+    answer: str
+    distractor: str
+    marks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """A `PromptPair` as token ids, with its roles as token positions (0-based)."""
+
+    pair: PromptPair
+    clean_ids: tuple[int, ...]
+    corrupt_ids: tuple[int, ...]
+    answer_id: int
+    distractor_id: int
+    roles: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """How many prompts each split holds (DESIGN: 200 / 100 / 256)."""
+
+    train: int = 200  # the published IOI set-up of EP and HAP
+    validation: int = 100  # enough to rank settings, never used for a reported number
+    test: int = 256  # 128 prompts moved KL by 0.1 between samples; 256 halves that
+
+    def __post_init__(self) -> None:
+        for name in ("train", "validation", "test"):
+            count = getattr(self, name)
+            if not 1 <= count <= 20_000:
+                raise SettingsError(
+                    f"Expected between 1 and 20,000 {name} prompts, got {count}. Choose fewer."
+                )
+
+
+@dataclass(frozen=True)
+class PromptSets:
+    """Disjoint prompts for learning a circuit (train), choosing (validation), reporting (test)."""
+
+    train: tuple[EncodedPair, ...]
+    validation: tuple[EncodedPair, ...]
+    test: tuple[EncodedPair, ...]
+
+
+Generator = Callable[[Tokenizer, SplitSizes, int, str], PromptSets]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named generator with what a student needs to know about it.
+
+    `generate(tokenizer, sizes, seed, corruption)` returns disjoint splits; equal arguments give
+    equal prompts. `corruptions` maps each kind of corruption to one sentence, default first.
+    """
+
+    name: str
+    title: str
+    summary: str
+    role_names: tuple[str, ...]
+    corruptions: Mapping[str, str]
+    generate: Generator
+
+    @property
+    def default_corruption(self) -> str:
+        return next(iter(self.corruptions))
+
+
+def encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """Token ids of `text` without special tokens."""
+    return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def single_token(tokenizer: Tokenizer, prefix: str, continuation: str) -> int | None:
+    """The id that `continuation` adds after `prefix`, or None if it is not exactly one token."""
+    before = encode(tokenizer, prefix)
+    after = encode(tokenizer, prefix + continuation)
+    if len(after) != len(before) + 1 or after[: len(before)] != before:
+        return None
+    return after[-1]
+
+
+def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
+    """Tokenise one pair and check it.
+
+    Raises:
+        TaskError: if the pair breaks one of the rules in the module docstring.
+    """
+    clean = tokenizer.encode(pair.clean, add_special_tokens=False)
+    corrupt_ids = encode(tokenizer, pair.corrupt)
+    clean_ids = tuple(clean.ids)
+    if not clean_ids:
+        raise TaskError("Expected a prompt with at least one token, got an empty text.")
+    if len(clean_ids) != len(corrupt_ids):
+        raise TaskError(
+            f"Clean and corrupt prompt must have the same number of tokens, got {len(clean_ids)} "
+            f"and {len(corrupt_ids)} for {pair.clean!r} / {pair.corrupt!r}. "
+            "Exchange words for others of equal token count."
+        )
+    if clean_ids == corrupt_ids:
+        raise TaskError(
+            f"Clean and corrupt prompt are the same: {pair.clean!r}. "
+            "Change the words that carry the information the task tests."
+        )
+    ids = []
+    for kind, text in (("answer", pair.answer), ("distractor", pair.distractor)):
+        token = single_token(tokenizer, pair.clean, text)
+        if token is None:
+            raise TaskError(
+                f"The {kind} {text!r} must be exactly one token after {pair.clean!r}, and is not "
+                "for this model's tokenizer. Choose a word that is one token (mind the leading space)."
+            )
+        ids.append(token)
+    roles = {
+        role: _token_covering(clean.offsets, character, pair.clean) + shift
+        for role, (character, shift) in pair.marks.items()
+    }
+    outside = {
+        role: position for role, position in roles.items() if not 0 <= position < len(clean_ids)
+    }
+    if outside:
+        raise TaskError(
+            f"Roles {outside} lie outside the {len(clean_ids)} tokens of {pair.clean!r}."
+        )
+    return EncodedPair(pair, clean_ids, corrupt_ids, ids[0], ids[1], roles)
+
+
+def _token_covering(offsets: list[tuple[int, int]], character: int, text: str) -> int:
+    for position, (start, end) in enumerate(offsets):
+        if start <= character < end:
+            return position
+    raise TaskError(f"No token covers character {character} of {text!r}.")

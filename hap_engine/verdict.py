@@ -1,0 +1,90 @@
+"""What a run says about the heads of a role: which each circuit keeps, and how EAP ranked the rest.
+
+Everything is computed from the run; "EAP misses S-inhibition heads" is printed only when it is so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hap_engine.runs import Run
+
+ROLE_TITLES = {
+    "name_mover": "name mover",
+    "negative_name_mover": "negative name mover",
+    "backup_name_mover": "backup name mover",
+    "s_inhibition": "S-inhibition",
+    "induction": "induction",
+    "duplicate_token": "duplicate-token",
+    "previous_token": "previous-token",
+}
+METHOD_TITLES = {"eap": "EAP", "eap-ig": "EAP-IG", "hap": "HAP", "ep": "EP"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Heads of one role, split by which of two circuits keeps them."""
+
+    role: str
+    heads: tuple[str, ...]
+    kept_left: tuple[str, ...]
+    kept_right: tuple[str, ...]
+    left: str
+    right: str
+    size: int
+    eap_ranks: dict[str, int]
+
+    @property
+    def missed_left(self) -> tuple[str, ...]:
+        """Heads that only the right circuit keeps."""
+        return tuple(h for h in self.kept_right if h not in self.kept_left)
+
+    @property
+    def sentence(self) -> str:
+        """One plain sentence; it can say that nothing was missed."""
+        title = ROLE_TITLES.get(self.role, self.role)
+        left, right = (METHOD_TITLES.get(name, name) for name in (self.left, self.right))
+        n = len(self.heads)
+        if not n:
+            return (
+                f"No head of this model passes the measured threshold for {title}, "
+                "so there is none to miss."
+            )
+        heads = f"{n} {title} head" + ("s" if n > 1 else "")
+        counts = (
+            f"At {self.size:,} edges, {left} keeps {len(self.kept_left)} and {right} keeps "
+            f"{len(self.kept_right)} of the model's {heads}."
+        )
+        if self.missed_left:
+            ranks = ", ".join(
+                f"{head} (EAP rank {self.eap_ranks[head]:,})" if head in self.eap_ranks else head
+                for head in self.missed_left
+            )
+            return f"{counts} {left} alone misses {ranks}."
+        lost = [head for head in self.kept_left if head not in self.kept_right]
+        if lost:
+            return f"{counts} Here it is {right} that drops {', '.join(lost)}."
+        return f"{counts} {left} alone misses none that {right} keeps."
+
+
+def verdict(run: Run, role: str = "s_inhibition", left: str = "eap", right: str = "") -> Verdict:
+    """Compare two circuits of a run on the heads that were measured to play `role`."""
+    right = right or run.main
+    heads = tuple(
+        head for head, found in run.roles.get("heads", {}).items() if found.get("role") == role
+    )
+    kept = {key: run.circuits[key].circuit.heads for key in (left, right)}
+    return Verdict(
+        role=role,
+        heads=heads,
+        kept_left=tuple(head for head in heads if head in kept[left]),
+        kept_right=tuple(head for head in heads if head in kept[right]),
+        left=left,
+        right=right,
+        size=len(run.circuits[right].circuit),
+        eap_ranks={
+            head: int(run.heads[head]["eap_rank"])
+            for head in heads
+            if "eap_rank" in run.heads.get(head, {})
+        },
+    )
