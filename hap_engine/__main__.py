@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from hap_engine.errors import HapError, SettingsError
 from hap_engine.progress import Progress
@@ -145,9 +145,16 @@ def _evaluate(options: argparse.Namespace) -> None:
         )
     if model.sha256 != run.model.get("sha256"):
         print("note: these weights differ from the run's (other hash)", file=sys.stderr)
-    keys = ("clean", "corrupt", "answer", "distractor")
     pairs = [
-        encode_pair(model.tokenizer, PromptPair(*(str(prompt[key]) for key in keys)))
+        encode_pair(
+            model.tokenizer,
+            PromptPair(
+                clean=str(prompt["clean"]),
+                corrupt=str(prompt["corrupt"]),
+                answer=str(prompt["answer"]),
+                distractor=str(prompt["distractor"]),
+            ),
+        )
         for prompt in run.prompts["test"]
     ]
     circuits = {name: record.circuit for name, record in run.circuits.items()}
@@ -185,7 +192,7 @@ def _follow(work: Generator[Progress, None, T]) -> T:
             bar.show(next(work))
         except StopIteration as stop:
             bar.end()
-            return stop.value  # type: ignore[no-any-return]
+            return cast(T, stop.value)
 
 
 class _Bar:

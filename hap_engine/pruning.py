@@ -180,6 +180,7 @@ class _Lagrangian:
             {"params": [self.multipliers], "maximize": True},
         ]
         self.optimiser = torch.optim.AdamW(groups, lr=config.lr)
+        warm = max(1, round(self.WARM_UP * config.steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser,
             lambda done: min(

@@ -1,0 +1,1 @@
+"""The explorer: it draws and listens, and computes nothing."""

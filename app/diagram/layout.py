@@ -1,0 +1,269 @@
+"""Where everything stands: one fixed place per node of a `Graph`, the same in every panel.
+
+The picture is the residual stream read from bottom to top. ``input`` is a bar at the bottom; each
+layer is a row of heads, in slots by head index, then its MLP as a wide bar to the right of a gutter;
+``logits`` is a bar on top. Nothing depends on which edges are kept, so two circuits lie on top of
+each other; the one exception is the option to fold layers that hold nothing into a thin band.
+
+Units: x counts head slots, y counts rows. Boxes are given sizes that look square at the reference
+panel (`PANEL` pixels). An edge leaves the top of its writer and lands on a port at the bottom of its
+reader: q, k, v from left to right. On grouped-query models k and v belong to a group of heads, so
+their ports sit on a bracket under the middle of the group, and each edge is drawn once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+
+import networkx as nx
+import numpy as np
+from jaxtyping import Float, Int
+
+from hap_engine.graph import Graph, Reader
+
+PANEL = (560, 620)  # plot area of one panel in pixels, at which head boxes are laid out
+MLP_RISE = 1.0  # from the heads of a layer up to its MLP
+LAYER_RISE = 2.0  # from one layer's heads to the next layer's
+BAND_RISE = 1.0  # a run of folded layers, however many
+BRACKET = 0.2  # from a head down to the bracket of its KV group
+POINTS = 15  # per edge: enough for a smooth curve at four times the normal size
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Centre and half sizes of a node, in slots and rows."""
+
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+
+    @property
+    def right(self) -> float:
+        return self.x + self.half_width
+
+
+@dataclass(frozen=True)
+class Band:
+    """Folded layers `first` to `last`, drawn as one thin line at `y`."""
+
+    first: int
+    last: int
+    y: float
+
+    @property
+    def text(self) -> str:
+        layers = (
+            f"layer {self.first}" if self.first == self.last else f"layers {self.first}–{self.last}"
+        )
+        return f"{layers}: in neither circuit"
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Places of all nodes; build with `arrange`."""
+
+    graph: Graph
+    boxes: dict[str, Box]
+    bands: tuple[Band, ...]
+    layer_y: dict[int, float]
+
+    @property
+    def x_range(self) -> tuple[float, float]:
+        return -0.7 - 0.02 * self.graph.n_heads, self.boxes[
+            "m0"
+        ].right + 0.45 + 0.06 * self.graph.n_heads
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        top = self.boxes["logits"]
+        return -top.half_height - 0.3, top.y + top.half_height + 0.3
+
+    @property
+    def stream_x(self) -> float:
+        """Where the residual stream is hinted at: the middle of the gutter."""
+        mlp = self.boxes["m0"]
+        return (self.graph.n_heads - 0.5 + mlp.x - mlp.half_width) / 2
+
+    @cached_property
+    def group(self) -> int:
+        """Query heads per KV head."""
+        return self.graph.n_heads // self.graph.n_kv_heads
+
+    def hidden(self, layer: int) -> bool:
+        """Whether a layer is folded away."""
+        return any(band.first <= layer <= band.last for band in self.bands)
+
+    def port(self, reader: Reader) -> tuple[float, float]:
+        """Where edges into `reader` land."""
+        if reader.kind != "head":
+            box = self.boxes[reader.name]
+            return box.x, box.y - box.half_height
+        first = reader.head or 0
+        shared = self.group > 1 and reader.slot != "q"
+        box = self.boxes[f"a{reader.layer}.h{first * self.group if shared else first}"]
+        step = {"q": -1, "k": 0, "v": 1}[reader.slot]
+        bottom = box.y - box.half_height
+        if shared:
+            middle = box.x + (self.group - 1) / 2
+            return middle + (step - 0.5) * 2 * self.port_step, bottom - BRACKET
+        return box.x + step * self.port_step * (self.group == 1), bottom
+
+    @cached_property
+    def port_step(self) -> float:
+        return 0.6 * self.boxes["a0.h0"].half_width
+
+    def bracket(self, layer: int, kv_head: int) -> list[tuple[float, float]]:
+        """The line under the heads that share a KV head, on which their k and v ports lie."""
+        ends = [self.boxes[f"a{layer}.h{kv_head * self.group + i}"] for i in (0, self.group - 1)]
+        bottom = ends[0].y - ends[0].half_height
+        reach = 0.8 * ends[0].half_width
+        left, right = ends[0].x - reach, ends[1].x + reach
+        low = bottom - BRACKET
+        return [(left, bottom), (left, low), (right, low), (right, bottom)]
+
+    def outline(self, name: str, grow: float = 0.0) -> Points:
+        """The closed outline of a node, `grow` pixels larger on each side.
+
+        Heads are squares; bars, and rings around anything, have round corners.
+        """
+        box, (slot, row) = self.boxes[name], self.pixels
+        a, b = box.half_width + grow / slot, box.half_height + grow / row
+        square = "." in name and not grow
+        radius = 0.0 if square else 0.6 * b * row
+        turn = np.linspace(0, np.pi / 2, 1 if square else 5)
+        inner_x, inner_y = a - radius / slot, b - radius / row
+        points = []
+        for sx, sy in ((1, 1), (-1, 1), (-1, -1), (1, -1)):
+            for t in turn if sx == sy else turn[::-1]:
+                x = inner_x + radius / slot * np.cos(t)
+                y = inner_y + radius / row * np.sin(t)
+                points.append((float(box.x + sx * x), float(box.y + sy * y)))
+        return [*points, points[0]]
+
+    def above(self, name: str, pixels: float) -> tuple[float, float]:
+        """The point `pixels` above the middle of a node's upper edge."""
+        box = self.boxes[name]
+        return box.x, box.y + box.half_height + pixels / self.pixels[1]
+
+    @cached_property
+    def pixels(self) -> tuple[float, float]:
+        """Pixels per slot and per row at the reference panel."""
+        (left, right), (low, high) = self.x_range, self.y_range
+        return PANEL[0] / (right - left), PANEL[1] / (high - low)
+
+    @cached_property
+    def readable(self) -> bool:
+        """Whether names fit into the head boxes at the reference panel."""
+        box = max((self.boxes[h] for h in self.graph.heads), key=lambda box: box.half_height)
+        return (
+            2 * box.half_height * self.pixels[1] >= 13 and 2 * box.half_width * self.pixels[0] >= 26
+        )
+
+    def curves(
+        self, writers: Int[np.ndarray, " edge"], readers: Int[np.ndarray, " edge"]
+    ) -> tuple[Float[np.ndarray, "edge point"], Float[np.ndarray, "edge point"]]:
+        """x and y of each edge's curve: a cubic Bézier that leaves and lands vertically.
+
+        Wide bars are left and entered near the other end of the edge, so that edges fan out. Edges
+        that would run straight through the nodes between their ends bow out sideways.
+        """
+        sources = [self.boxes[w.name] for w in self.graph.writers]
+        x0, y0, reach0 = np.array(
+            [(b.x, b.y + b.half_height, b.half_width * (w.kind != "head"))
+             for b, w in zip(sources, self.graph.writers, strict=True)]
+        )[writers].T  # fmt: skip
+        x1, y1, reach1 = np.array([(*self.port(r), self._reach(r)) for r in self.graph.readers])[
+            readers
+        ].T
+        middle = self.boxes["input"].x
+        share = 0.9 / self.boxes["input"].half_width
+        x0, x1 = x0 + share * reach0 * (x1 - middle), x1 + share * reach1 * (x0 - middle)
+
+        height = y1 - y0
+        aligned = np.exp(-(((x1 - x0) / 0.8) ** 2)) * np.clip((height - 1.5) / 4, 0, 1)
+        # Between heads a curve bows into the gap beside the column, at the MLPs around their right
+        # end; a Bézier's bow is 4/3 of how far the curve itself goes.
+        side = np.where((writers + readers) % 2, 0.47, -0.47)
+        depth = height / self.y_range[1]
+        free = self.x_range[1] - self.boxes["m0"].right
+        around = self.boxes["m0"].right + free * (0.15 + 0.75 * depth) - np.maximum(x0, x1)
+        bow = aligned * np.where(np.minimum(x0, x1) > self.stream_x, around, side) * 4 / 3
+
+        # Points lie closer near the ends, where curves bend most.
+        even = np.linspace(0, 1, POINTS)
+        t = ((even + 0.5 - 0.5 * np.cos(np.pi * even)) / 2)[:, None]
+        a, b, c, d = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
+        x = a * x0 + b * (x0 + bow) + c * (x1 + bow) + d * x1
+        y = a * y0 + b * (y0 + 0.45 * height) + c * (y1 - 0.45 * height) + d * y1
+        return x.T.astype(np.float32), y.T.astype(np.float32)
+
+    def _reach(self, reader: Reader) -> float:
+        return 0.0 if reader.kind == "head" else self.boxes[reader.name].half_width
+
+
+def arrange(graph: Graph, folded: Iterable[int] = ()) -> Layout:
+    """The layout of `graph`, with the layers in `folded` drawn as thin bands."""
+    hidden = frozenset(folded)
+    runs = [
+        (fold, list(layers))
+        for fold, layers in groupby(range(graph.n_layers), key=hidden.__contains__)
+    ]
+    rows = sum(BAND_RISE if fold else LAYER_RISE * len(layers) for fold, layers in runs)
+    row = PANEL[1] / (rows + 3)
+    half_height = min(0.4, 14 / row)
+    bar = max(half_height, 7.5 / row)  # input and logits hold their names
+    layer_y: dict[int, float] = {}
+    bands = []
+    y = bar + BRACKET + half_height + 0.6
+    for fold, layers in runs:
+        if fold:
+            bands.append(Band(layers[0], layers[-1], y))
+        layer_y |= {layer: y + i * LAYER_RISE * (not fold) for i, layer in enumerate(layers)}
+        y += BAND_RISE if fold else LAYER_RISE * len(layers)
+    top = y + bar - half_height
+    return Layout(graph, _boxes(graph, layer_y, hidden, row, bar, top), tuple(bands), layer_y)
+
+
+def _boxes(
+    graph: Graph,
+    layer_y: dict[int, float],
+    hidden: frozenset[int],
+    row: float,
+    bar: float,
+    top: float,
+) -> dict[str, Box]:
+    """All boxes. Heads are square where there is room, flatter where rows are tight: a name fits."""
+    heads = graph.n_heads
+    mlp_width = 1.1 + 0.1 * heads
+    mlp_x = heads + 0.05 + 0.03 * heads + mlp_width / 2
+    right = mlp_x + mlp_width / 2
+    slot = PANEL[0] / (right + 1.2 + 0.06 * heads)
+    half_height = min(0.4, 14 / row)
+    half_width = min(0.4, max(half_height * row, 15) / slot)
+    middle, reach = (right - 0.5) / 2, (right + 0.5) / 2
+    boxes = {"input": Box(middle, 0.0, reach, bar), "logits": Box(middle, top, reach, bar)}
+    for layer, y in layer_y.items():
+        size, rise = (0.0, 0.0) if layer in hidden else (half_height, MLP_RISE)
+        for head in range(heads):
+            boxes[f"a{layer}.h{head}"] = Box(head, y, half_width, size)
+        boxes[f"m{layer}"] = Box(mlp_x, y + rise, mlp_width / 2, 0.85 * size)
+    return boxes
+
+
+def place(circuit_graph: nx.MultiDiGraph, layout: Layout) -> nx.MultiDiGraph:
+    """Store each node's place as its attributes ``x`` and ``y``; returns the same graph."""
+    for name, attributes in circuit_graph.nodes(data=True):
+        attributes["x"], attributes["y"] = layout.boxes[name].x, layout.boxes[name].y
+    return circuit_graph
+
+
+def empty_layers(graph: Graph, nodes: Sequence[str] | set[str]) -> frozenset[int]:
+    """Layers none of whose heads and MLP is among `nodes`."""
+    held = {w.layer for w in graph.writers if w.name in set(nodes)}
+    return frozenset(range(graph.n_layers)) - held

@@ -1,0 +1,131 @@
+"""A real browser and a real Streamlit server for browser tests.
+
+Chromium is the system's, found on the path (never downloaded); without it these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+QUIET = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A Playwright browser."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"no browser on the path (looked for {', '.join(names)})")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], str]]:
+    """Start ``streamlit run script`` from the repository root; returns its address."""
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(script: Path) -> str:
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            port = probe.getsockname()[1]
+        log = tmp_path_factory.mktemp("server") / "log.txt"
+        command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
+        with log.open("wb") as out:
+            server = subprocess.Popen(
+                [*command, "--server.headless=true"],
+                cwd=ROOT,
+                env=os.environ
+                | {"HAP_HOME": str(tmp_path_factory.mktemp("home")), "PYTHONPATH": str(ROOT)},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        servers.append(server)
+        address = f"http://localhost:{port}"
+        for _ in range(150):
+            if server.poll() is None and _healthy(address):
+                return address
+            time.sleep(0.2)
+        pytest.fail(f"Streamlit did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+    yield start
+    for server in servers:
+        server.terminate()
+        server.wait(timeout=10)
+
+
+def _healthy(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/_stcore/health", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+class Visit:
+    """A page that records what must not happen: console errors and requests that leave localhost."""
+
+    def __init__(self, browser: Any, scheme: str = "light") -> None:
+        self.context = browser.new_context(
+            viewport={"width": 1440, "height": 1000}, color_scheme=scheme
+        )
+        self.page = self.context.new_page()
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.requests: list[str] = []
+        self.frames: list[int] = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
+        self.page.route("**/*", self._route)
+
+    def _frame(self, payload: Any) -> None:
+        self.frames.append(len(payload))
+
+    def _route(self, route: Any) -> None:
+        url = route.request.url
+        self.requests.append(url)
+        if url.startswith(("http://localhost", "blob:", "data:")):
+            route.continue_()
+        else:
+            self.outside.append(url)
+            route.abort()
+
+
+@pytest.fixture(scope="module")
+def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
+    """Open a fresh page: ``visit(address)``; at the end it must have been quiet and local."""
+    visits: list[Visit] = []
+
+    def go(address: str, scheme: str = "light") -> Visit:
+        visits.append(Visit(chromium, scheme))
+        visits[-1].page.goto(address)
+        return visits[-1]
+
+    yield go
+    for one in visits:
+        one.context.close()
+        assert one.errors == []
+        assert one.outside == []

@@ -1,0 +1,314 @@
+"""The picture without a browser: palette, layout, scene, figures and what the component sends."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from app.diagram import component, figures, marks, palette, scene
+from app.diagram.layout import POINTS, arrange, empty_layers, place
+from hap_engine import runs
+from hap_engine.circuit import Circuit
+from hap_engine.graph import Graph
+from hap_engine.runs import CircuitRecord
+from tests.fakes import fake_run
+
+SHAPES = [Graph(4, 8, 8), Graph(12, 12, 12), Graph(30, 9, 3), Graph(48, 25, 25), Graph(1, 1, 1)]
+EVIL = '<b>x</b><img src=x onerror=alert(1)>&"'
+
+
+def record(graph: Graph, *edges: tuple[str, str], **values: list[float]) -> CircuitRecord:
+    """A record of live edges; edges and values in matrix order, as in a run."""
+    arrays = {key: np.array(value, dtype=float) for key, value in values.items()}
+    return CircuitRecord(Circuit.from_names(graph, edges), len(edges), arrays)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> scene.Scene:
+    """Two layers, two heads: 1.0 and the edge out of 0.1 differ between the circuits."""
+    graph = Graph(2, 2, 2)
+    left = record(
+        graph,
+        ("input", "a0.h1<q>"),
+        ("input", "a0.h0<v>"),
+        ("a0.h0", "logits"),
+        ("a0.h1", "m1"),
+        ("m1", "logits"),
+        scores=[-2.0, 0.5, 1.0, 0.1, 0.2],
+        ranks=[1, 3, 2, 5, 4],
+        gates=[np.nan] * 5,
+    )
+    right = record(
+        graph,
+        ("input", "a0.h0<v>"),
+        ("a0.h0", "a1.h0<q>"),
+        ("a0.h0", "logits"),
+        ("a1.h0", "logits"),
+        scores=[0.5, 0.01, 1.0, 0.02],
+        ranks=[3, 9, 2, 8],
+        gates=[1.0, 4.0, 3.0, 2.0],
+    )
+    return scene.compare(
+        graph,
+        ("eap", left),
+        ("hap", right),
+        roles={"a1.h0": {"role": "S-inhibition", "sentence": f"It attends to a0.h0<q> {EVIL}"}},
+        heads={"a1.h0": {"eap_rank": 8, "eap_edge": ["a1.h0", "logits"]}},
+    )
+
+
+class TestPalette:
+    @pytest.mark.parametrize("colours", [palette.LIGHT, palette.DARK])
+    def test_every_colour_stands_out(self, colours: palette.Palette) -> None:
+        drawn = {k: v for k, v in colours.colours.items() if k not in ("background", "surface")}
+        weak = {k: v for k, v in drawn.items() if palette.contrast(v, colours.background) < 3}
+        assert weak == {}
+        assert palette.contrast(colours.text, colours.surface) > 7
+
+    def test_contrast_is_the_wcag_ratio(self) -> None:
+        assert palette.contrast("#ffffff", "#000000") == pytest.approx(21)
+        assert palette.contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+
+    def test_recolouring_is_one_to_one(self) -> None:
+        twins = palette.twins(palette.LIGHT, palette.DARK)
+        assert len(set(twins.values())) == len(twins) == len(palette.LIGHT.colours)
+
+    @pytest.mark.parametrize("name", ["S-inhibition", "s_inhibition", "S-Inhibition head"])
+    def test_role_names_in_any_spelling(self, name: str) -> None:
+        assert palette.role(name) == palette.ROLES[palette.S_INHIBITION]
+
+    def test_no_role_and_unknown_role(self) -> None:
+        assert palette.role(None) is palette.role("none") is None
+        odd = palette.role("copy suppression")
+        assert odd is not None
+        assert odd.label == "copy suppression"
+
+
+class TestLayout:
+    @pytest.mark.parametrize("graph", SHAPES, ids=str)
+    def test_edges_point_upwards(self, graph: Graph) -> None:
+        layout = arrange(graph)
+        tops = [layout.boxes[w.name].y + layout.boxes[w.name].half_height for w in graph.writers]
+        for column, reader in enumerate(graph.readers):
+            port = layout.port(reader)[1]
+            assert max(tops[: graph.upstream[column]]) < port, reader.name
+
+    @pytest.mark.parametrize("graph", SHAPES, ids=str)
+    def test_boxes_do_not_overlap(self, graph: Graph) -> None:
+        boxes = np.array([list(vars(box).values()) for box in arrange(graph).boxes.values()])
+        x, y, width, height = boxes.T
+        apart = (np.abs(x[:, None] - x) >= width[:, None] + width) | (
+            np.abs(y[:, None] - y) >= height[:, None] + height
+        )
+        assert (apart | np.eye(len(x), dtype=bool)).all()
+
+    def test_places_depend_on_the_graph_alone(self) -> None:
+        run = fake_run(Graph(6, 4, 2))
+        drawn = scene.build(run)
+        places = {n.id: (n.x, n.y) for n in drawn.nodes}
+        for name in ("eap", "hap"):
+            graph = place(run.circuits[name].circuit.to_networkx(), drawn.layout)
+            for node, attributes in graph.nodes(data=True):
+                assert (attributes["x"], attributes["y"]) == places[node]
+        swapped = scene.build(run, "hap", "eap")
+        assert {n.id: (n.x, n.y) for n in swapped.nodes} == places
+
+    def test_folding_only_hides_empty_layers(self) -> None:
+        graph = Graph(6, 2, 2)
+        used = ["a0.h1", "m4"]
+        assert empty_layers(graph, used) == {1, 2, 3, 5}
+        folded, full = arrange(graph, empty_layers(graph, used)), arrange(graph)
+        assert [(band.first, band.last) for band in folded.bands] == [(1, 3), (5, 5)]
+        assert folded.y_range[1] < full.y_range[1]
+        ys = [folded.boxes[n].y for n in ("input", "a0.h1", "m0", "a1.h0", "a4.h0", "m4", "logits")]
+        assert ys == sorted(ys)
+
+    def test_ports_are_told_apart(self) -> None:
+        graph = Graph(2, 4, 2)
+        layout = arrange(graph)
+        spots = {layout.port(reader) for reader in graph.readers}
+        assert len(spots) == len(graph.readers)
+
+    def test_a_kv_port_lies_under_the_middle_of_its_group(self) -> None:
+        graph = Graph(2, 6, 2)
+        layout = arrange(graph)
+        k, v = (
+            layout.port(next(r for r in graph.readers if r.name == f"a1.h1<{slot}>"))
+            for slot in "kv"
+        )
+        group = [layout.boxes[f"a1.h{h}"] for h in (3, 4, 5)]
+        assert (k[0] + v[0]) / 2 == pytest.approx(np.mean([box.x for box in group]))
+        assert k[1] == v[1] < group[0].y - group[0].half_height
+
+    def test_curves_start_and_end_at_their_ports(self) -> None:
+        graph = Graph(3, 4, 2)
+        layout = arrange(graph)
+        w, r = graph.edge("a0.h1", "a2.h1<k>")
+        x, y = layout.curves(np.array([w]), np.array([r]))
+        assert x.shape == y.shape == (1, POINTS)
+        assert (x[0, -1], y[0, -1]) == pytest.approx(layout.port(graph.readers[r]))
+        assert x[0, 0] == pytest.approx(1)
+        assert (np.diff(y[0]) > 0).all()
+
+
+class TestScene:
+    def test_statuses_by_hand(self, tiny: scene.Scene) -> None:
+        edges = {(e.writer, e.reader): e.status for e in tiny.edges}
+        assert edges == {
+            ("input", "a0.h0<v>"): "both",
+            ("input", "a0.h1<q>"): "left",
+            ("a0.h0", "a1.h0<q>"): "right",
+            ("a0.h0", "logits"): "both",
+            ("a0.h1", "m1"): "left",
+            ("a1.h0", "logits"): "right",
+            ("m1", "logits"): "left",
+        }
+        assert {n.id: n.status for n in tiny.nodes if n.status != "none"} == {
+            "input": "both",
+            "a0.h0": "both",
+            "a0.h1": "left",
+            "a1.h0": "right",
+            "m1": "left",
+            "logits": "both",
+        }
+        assert [n.id for n in tiny.missed()] == ["a1.h0"]
+
+    def test_each_panel_orders_by_its_own_measure(self, tiny: scene.Scene) -> None:
+        edge = next(e for e in tiny.edges if e.writer == "input" and e.reader == "a0.h0<v>")
+        assert (edge.score, edge.rank, edge.gate) == (0.5, 3, 1.0)
+        assert (edge.left_place, edge.right_place) == (3, 4)
+        assert "EAP rank" in tiny.left.measure
+        assert "gate" in tiny.right.measure
+
+    def test_kept_heads_are_those_of_the_circuit(self) -> None:
+        run = fake_run(Graph(8, 6, 2), edges=60)
+        drawn = scene.build(run)
+        for side, name in (("left", "eap"), ("right", "hap")):
+            kept = {n.id for n in drawn.nodes if getattr(n, f"kept_{side}") and n.kind == "head"}
+            assert kept == run.circuits[name].circuit.heads
+
+    def test_a_kv_edge_counts_once(self) -> None:
+        graph = Graph(2, 4, 1)
+        both = record(graph, ("input", "a0.h0<v>"), ("a0.h2", "a1.h0<k>"), ("a1.h3", "logits"))
+        drawn = scene.compare(graph, ("eap", both), ("hap", both))
+        assert len(drawn.edges) == drawn.left.edges == 3
+        node = next(n for n in drawn.nodes if n.id == "a0.h2")
+        assert "kept, 1 in, 1 out" in " ".join(node.lines)
+        assert scene.ends(drawn)[1] == ("a0.h2", ["a1.h0", "a1.h1", "a1.h2", "a1.h3"])
+
+    def test_tooltip_says_role_evidence_and_rank(self, tiny: scene.Scene) -> None:
+        node = next(n for n in tiny.nodes if n.id == "a1.h0")
+        text = "\n".join(node.lines)
+        assert "Head 1.0, S-inhibition" in text
+        assert "EAP: not kept" in text
+        assert "HAP: kept, 1 in, 1 out" in text
+        assert f"rank 8 of {tiny.graph.n_edges}" in text
+
+    def test_it_is_json(self, tiny: scene.Scene) -> None:
+        assert len(json.loads(json.dumps(tiny.to_dict(), allow_nan=False))["edges"]) == 7
+
+    def test_strongest_hides_edges_but_not_counts(self) -> None:
+        drawn = scene.build(fake_run(edges=40), strongest=10)
+        assert _segments(figures.panel_figure(drawn, "right")) == 10
+        assert "40 edges, 10 strongest shown" in drawn.right.title
+
+    @pytest.mark.parametrize(
+        ("query", "node"),
+        [("1.0", "a1.h0"), ("a1.h0", "a1.h0"), ("s-inhibition", "a1.h0"), ("mlp 1", "m1")],
+    )
+    def test_search_words(self, tiny: scene.Scene, query: str, node: str) -> None:
+        found = [n.id for n in tiny.nodes if f" {query} " in f" {scene.search_text(n)} "]
+        assert found == [node]
+
+    def test_the_fake_run_is_a_valid_run(self) -> None:
+        run = fake_run(Graph(4, 4, 2))
+        assert runs.loads(runs.dumps(run)).circuits["hap"].circuit == run.circuits["hap"].circuit
+
+
+def _segments(figure: object) -> int:
+    """Edges drawn, counted from the gaps, after checking that every edge is whole."""
+    count = 0
+    for trace in figure.data:  # type: ignore[attr-defined]
+        if trace.meta:
+            x = np.asarray(trace.x)
+            assert len(x) == len(trace.meta["edges"]) * (POINTS + 1)
+            assert np.isnan(x).sum() == len(trace.meta["edges"])
+            count += len(trace.meta["edges"])
+    return count
+
+
+class TestFigures:
+    @pytest.mark.parametrize("graph", SHAPES[:3], ids=str)
+    def test_every_edge_is_drawn_once(self, graph: Graph) -> None:
+        drawn = scene.build(fake_run(graph, edges=80))
+        for side in ("left", "right"):
+            figure = figures.panel_figure(drawn, side)
+            assert _segments(figure) == drawn.panel(side).edges
+            assert len(figure.data) <= 36
+        assert _segments(figures.overlay_figure(drawn)) == len(drawn.edges)
+
+    def test_traces_name_their_edges(self, tiny: scene.Scene) -> None:
+        colours = palette.LIGHT.colours
+        for trace in figures.panel_figure(tiny, "left").data:
+            for index in (trace.meta or {}).get("edges", []):
+                assert trace.line.color == colours[tiny.edges[index].status]
+
+    def test_only_the_targets_catch_the_pointer(self, tiny: scene.Scene) -> None:
+        *rest, last = figures.panel_figure(tiny, "left").data
+        assert last.name == marks.TARGETS
+        assert set(last.customdata) == {n.id for n in tiny.nodes}
+        assert all(t.hoverinfo == "skip" or t.x[0] is None for t in rest)
+
+    def test_texts_are_escaped(self, tiny: scene.Scene) -> None:
+        text = "".join(figures.panel_figure(tiny, "right").data[-1].text)
+        assert "&lt;img" in text
+        assert "a0.h0&lt;q&gt;" in text
+        assert set(re.findall(r"</?\w+", text)) <= {"<b", "</b", "<br"}
+
+    def test_s_inhibition_is_ringed_and_named(self, tiny: scene.Scene) -> None:
+        for side, name in (("left", "S-inhibition, missed"), ("right", "S-inhibition head")):
+            figure = figures.panel_figure(tiny, side)
+            assert [t.name for t in figure.data if t.name and "S-inh" in t.name] == [name]
+            assert any("S 1.0" in (t.text or ()) for t in figure.data)
+
+    def test_widths_are_explained(self, tiny: scene.Scene) -> None:
+        assert "EAP rank" in figures.panel_figure(tiny, "left").layout.legend.title.text
+        assert "gate" in figures.panel_figure(tiny, "right").layout.legend.title.text
+        overlay = figures.overlay_figure(tiny)
+        assert len({t.line.width for t in overlay.data if t.meta}) == 1
+
+    def test_colours_all_come_from_the_palette(self, tiny: scene.Scene) -> None:
+        for colours in (palette.LIGHT, palette.DARK):
+            text = figures.panel_figure(tiny, "left", colours).to_json()
+            assert set(re.findall(r"#[0-9a-f]{6}", text)) - set(colours.colours.values()) <= set()
+
+    def test_live_curves(self) -> None:
+        figure = figures.curve_figure(fake_run().history)
+        assert [t.name for t in figure.data] == ["KL", "budget", "open gates"]
+        assert figure.layout.yaxis2.type == "log"
+        assert figures.curve_figure([]).data[0].x == ()
+
+    def test_same_circuits_and_an_empty_one(self) -> None:
+        graph = Graph(2, 2, 2)
+        empty = record(graph)
+        drawn = scene.compare(graph, ("eap", empty), ("hap", empty), fold=True)
+        for figure in (figures.panel_figure(drawn, "left"), figures.overlay_figure(drawn)):
+            assert _segments(figure) == 0
+
+
+class TestComponent:
+    def test_payload_holds_what_the_browser_needs(self, tiny: scene.Scene) -> None:
+        data = json.loads(component.payload(tiny))
+        assert set(data["figures"]) == {"left", "right", "overlay"}
+        assert len(data["edges"]) == len(data["statuses"]) == len(tiny.edges)
+        assert data["points"] == POINTS
+        assert "<img" not in json.dumps([n["hover"] for n in data["nodes"]])
+
+    def test_pins_are_validated(self, tiny: scene.Scene) -> None:
+        pins = component.valid_pins(tiny, ["a0.h0", "nope", "a0.h0", 3, "m1"])
+        assert pins == ["a0.h0", "m1"]
+        assert component.valid_pins(tiny, "a0.h0") == []
+        assert component.valid_pins(tiny, None) == []
