@@ -17,8 +17,8 @@ from hap_engine.errors import HapError, SettingsError
 from hap_engine.progress import Progress
 
 if TYPE_CHECKING:
-    from hap_engine.discovery import DiscoveryConfig
     from hap_engine.runs import Run
+    from hap_engine.settings import DiscoveryConfig
 
 T = TypeVar("T")
 COLUMNS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 def _config(options: argparse.Namespace) -> DiscoveryConfig:
     from dataclasses import replace
 
-    from hap_engine.discovery import DiscoveryConfig, with_preset
+    from hap_engine.settings import DiscoveryConfig, with_preset
 
     names = ("model", "task", "corruption", "sparsity", "method", "scorer", "keep", "seed",
              "device", "dtype")  # fmt: skip

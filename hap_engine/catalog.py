@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hap_engine.errors import ModelError, UnknownNameError
+from hap_engine.hashing import file_sha256
 from hap_engine.runs import home
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -93,14 +94,22 @@ def gguf_cache(sha256: str) -> Path:
     return home() / "models" / sha256[:16]
 
 
+def weights_sha256(source: Source) -> str | None:
+    """Hash of the file that holds the (first) weights; None while it is not on this machine."""
+    if source.path is None:
+        return None
+    if source.kind == "gguf":
+        return file_sha256(source.path)
+    weights = sorted(source.path.glob("*.safetensors"))
+    return file_sha256(weights[0]) if weights else None
+
+
 def tokenizer_file(source: Source) -> Path | None:
     """The model's ``tokenizer.json`` if it is on this machine already, else None."""
     if source.path is None:
         return None
     folder = source.path
     if source.kind == "gguf":
-        from hap_engine.hashing import file_sha256
-
         folder = gguf_cache(file_sha256(source.path))
     candidate = folder / "tokenizer.json"
     return candidate if candidate.is_file() else None

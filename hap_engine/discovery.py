@@ -18,7 +18,7 @@ import platform
 import shlex
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -27,7 +27,7 @@ import torch
 
 import hap_engine
 from hap_engine import roles
-from hap_engine.attribution import SCORERS, Scores, score
+from hap_engine.attribution import Scores, score
 from hap_engine.circuit import (
     Circuit,
     edge_budget,
@@ -36,96 +36,23 @@ from hap_engine.circuit import (
     top_edges,
     top_live,
 )
-from hap_engine.errors import SettingsError, TaskError, UnknownNameError
+from hap_engine.errors import TaskError
 from hap_engine.evaluation import Setting, evaluate
-from hap_engine.hashing import short_hash
 from hap_engine.models import Model, load_model
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from hap_engine.progress import Progress
-from hap_engine.pruning import PruningConfig, PruningStep, cut, prune
+from hap_engine.pruning import PruningStep, cut, prune
 from hap_engine.runs import CircuitRecord, Run
-from hap_engine.tasks import EncodedPair, PromptSets, SplitSizes, Task, get_task
+from hap_engine.settings import DiscoveryConfig, kept_share, run_id
+from hap_engine.tasks import EncodedPair, PromptSets, Task, get_task
 
-METHODS = ("hap", "eap", "ep")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-DEVICES = ("cpu", "cuda", "mps")
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
 IG_PROMPTS = 64  # EAP-IG costs several passes a prompt; 64 prompts rank as well as 200
 ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 SHOWN_PROMPTS = 4  # test prompts whose attention patterns are stored
 SHOWN_HEADS = 40  # heads whose patterns are stored: those with a role, then the best-ranked
-
-
-@dataclass(frozen=True)
-class DiscoveryConfig:
-    """All that decides a run; equal configs on equal weights give equal runs."""
-
-    model: str = "hap-mini"  # bundled: works at once, offline
-    task: str = "ioi"
-    corruption: str | None = None  # None: the task's default (abc for IOI, as in the papers)
-    sparsity: float = 0.98  # share of edges removed
-    method: str = "hap"
-    scorer: str = "eap-ig"  # picks HAP's candidates; the EAP circuit always uses plain EAP
-    keep: float | None = None  # share of edges kept for EP; None: max(5 %, 4 x target)
-    pruning: PruningConfig = field(default_factory=PruningConfig)
-    sizes: SplitSizes = field(default_factory=SplitSizes)
-    seed: int = 0
-    device: str = "cpu"
-    dtype: str = "float32"  # of training; evaluation is always float32
-
-    def __post_init__(self) -> None:
-        for kind, name, known in (
-            ("method", self.method, METHODS),
-            ("scorer", self.scorer, tuple(SCORERS)),
-            ("dtype", self.dtype, tuple(DTYPES)),
-        ):
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
-        task = get_task(self.task)
-        if self.corruption is not None and self.corruption not in task.corruptions:
-            raise UnknownNameError("corruption", self.corruption, task.corruptions)
-        if not 0 < self.sparsity < 1:
-            raise SettingsError(
-                "Expected a sparsity between 0 and 1 (0.98 keeps 2 % of the edges), "
-                f"got {self.sparsity:g}."
-            )
-        if self.keep is not None and not 0 < self.keep <= 1:
-            raise SettingsError(
-                f"Expected keep between 0 and 1 (0.1 keeps 10 %), got {self.keep:g}."
-            )
-        if not 0 <= self.seed < 2**31:
-            raise SettingsError(f"Expected a seed from 0 to 2147483647, got {self.seed}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """The run file's ``settings``. The model is identified by its hash instead of its path."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        del plain["model"]
-        return {
-            **plain,
-            "corruption": self.corruption or get_task(self.task).default_corruption,
-            "pruning": asdict(self.pruning),
-            "sizes": asdict(self.sizes),
-        }
-
-
-PRESETS = {
-    "quick": PruningConfig(steps=60, lr=0.8),
-    "standard": PruningConfig(),
-    "thorough": PruningConfig(steps=600, lr=0.3),
-}
-
-
-def kept_share(config: DiscoveryConfig) -> float:
-    """Share of all edges that EP may choose from: ``max(5 %, 4 x target)``, at most all."""
-    if config.method == "ep":
-        return 1.0
-    return config.keep or min(1.0, max(0.05, 4 * (1 - config.sparsity)))
-
-
-def run_id(config: DiscoveryConfig, sha256: str) -> str:
-    """Hash of the settings and the weights: equal runs share an id, a file and a job."""
-    return short_hash([config.to_dict(), sha256])
 
 
 def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[Progress, None, Run]:
@@ -449,10 +376,3 @@ class _Clock:
 
     def seconds(self) -> dict[str, float]:
         return {**self._laps, "total": round(time.perf_counter() - self._start, 3)}
-
-
-def with_preset(config: DiscoveryConfig, preset: str) -> DiscoveryConfig:
-    """`config` with a preset's pruning settings. Raises UnknownNameError."""
-    if preset not in PRESETS:
-        raise UnknownNameError("preset", preset, PRESETS)
-    return replace(config, pruning=PRESETS[preset])

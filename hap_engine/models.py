@@ -156,7 +156,8 @@ def _from_folder(source: Source, folder: Path, device: torch.device) -> Model:
             f"{source.name} cannot be opened as a causal language model: {_first_line(error)} "
             "Check that the folder or file is complete and of a supported architecture."
         ) from error
-    return from_hf(hf_model, tokenizer, source, file_sha256(weights[0]))
+    original = source.path if source.kind == "gguf" and source.path else weights[0]
+    return from_hf(hf_model, tokenizer, source, file_sha256(original))
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:

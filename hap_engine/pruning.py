@@ -29,35 +29,10 @@ from torch import Tensor
 
 from hap_engine import gates
 from hap_engine.circuit import Circuit
-from hap_engine.errors import SettingsError, UnknownNameError
+from hap_engine.errors import SettingsError
 from hap_engine.metrics import kl_divergence
 from hap_engine.prepared import Prepared
-
-
-@dataclass(frozen=True)
-class PruningConfig:
-    """Settings of Edge Pruning."""
-
-    budget: str = "projection"  # meets the target at every step, with nothing to tune
-    steps: int = 200
-    batch_size: int = 16  # 32 (published) doubles the cost of a step and helped less than steps do
-    lr: float = 0.5  # measured: 0.8 (published) overshoots with so few steps
-    init: float = 3.0  # log alpha at the start: gates nearly open, still able to move
-    warm_start: float = 0.0  # c in init + c (rank - 1/2); 4 gave lower KL but overshot the metric
-    descent: float = 0.7  # share of the steps over which the budget falls to the target
-
-    def __post_init__(self) -> None:
-        if self.budget not in BUDGETS:
-            raise UnknownNameError("budget method", self.budget, BUDGETS)
-        for name, low, high in (("steps", 1, 100_000), ("batch_size", 1, 1024)):
-            if not low <= getattr(self, name) <= high:
-                raise SettingsError(
-                    f"Expected {name} from {low} to {high:,}, got {getattr(self, name)}."
-                )
-        if not 0 < self.lr <= 10 or not 0 < self.descent <= 1:
-            raise SettingsError(
-                f"Expected lr in (0, 10] and descent in (0, 1], got {self.lr:g} and {self.descent:g}."
-            )
+from hap_engine.settings import PruningConfig
 
 
 @dataclass(frozen=True, eq=False)
