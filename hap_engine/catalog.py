@@ -6,12 +6,14 @@ of a ``save_pretrained`` folder, or a name on the Hugging Face Hub. `resolve` sa
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from hap_engine.errors import ModelError, UnknownNameError
+from hap_engine.graph import Graph
 from hap_engine.hashing import file_sha256
 from hap_engine.runs import home
 
@@ -92,6 +94,23 @@ def hub_folder(name: str) -> Path | None:
 def gguf_cache(sha256: str) -> Path:
     """Folder in which the converted weights of a ``.gguf`` file are kept."""
     return home() / "models" / sha256[:16]
+
+
+def graph_of(source: Source) -> Graph | None:
+    """The graph of a model by its ``config.json``; None while that is not on this machine."""
+    folder = source.path
+    if source.kind == "gguf" and source.path is not None:
+        folder = gguf_cache(file_sha256(source.path))
+    try:
+        config = json.loads((folder / "config.json").read_text()) if folder else {}
+    except (OSError, ValueError):
+        return None
+    names = (("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head"))
+    layers, heads = (next((config[n] for n in pair if n in config), None) for pair in names)
+    if not isinstance(layers, int) or not isinstance(heads, int):
+        return None
+    parallel = bool(config.get("use_parallel_residual", config.get("model_type") == "gpt_neox"))
+    return Graph(layers, heads, int(config.get("num_key_value_heads") or heads), parallel)
 
 
 def weights_sha256(source: Source) -> str | None:

@@ -1,0 +1,232 @@
+"""The settings of a run: widgets in, a frozen `DiscoveryConfig` out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from app import state
+from app.views import prompts
+from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, graph_of, hub_folder, resolve
+from hap_engine.circuit import edge_budget
+from hap_engine.errors import HapError
+from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
+from hap_engine.tasks import TASKS, get_task
+
+OTHER = "other"
+KEPT = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)  # per cent of edges kept
+EFFORTS = {
+    "quick": "Quick: 60 steps, a first look",
+    "standard": "Standard: the quality quoted in the README",
+    "thorough": "Thorough: three times the steps",
+}
+
+
+def show() -> None:
+    """Draw the settings; pressing the button starts a job and puts it in the URL."""
+    st.subheader("Find a circuit", anchor=False)
+    source = _model()
+    task = st.selectbox(
+        "Task",
+        list(TASKS),
+        format_func=lambda name: TASKS[name].title,
+        key="task",
+        bind="query-params",
+        help="What the model is asked to do. " + TASKS["ioi"].summary,
+    )
+    kept = st.select_slider(
+        "Edges to keep",
+        KEPT,
+        value=2.0,
+        format_func=lambda share: f"{share:g} %",
+        key="kept",
+        bind="query-params",
+        help="A circuit is the small part of the model's edges that still does the task. Fewer "
+        "edges are easier to read and harder to find: this is where EAP alone starts to lose "
+        "heads that work together.",
+    )
+    sparsity = round(1 - kept / 100, 6)
+    _explain_size(source, sparsity)
+    effort = st.segmented_control(
+        "Effort",
+        list(PRESETS),
+        default="standard",
+        format_func=str.capitalize,
+        key="effort",
+        bind="query-params",
+        help="How long Edge Pruning learns. " + ". ".join(EFFORTS.values()) + ".",
+    )
+    advanced = _advanced(task, effort or "standard")
+    config = _config(source, task, sparsity, advanced)
+    if st.button(
+        "Find the circuit",
+        type="primary",
+        width="stretch",
+        icon=":material/play_arrow:",
+        disabled=config is None,
+        help="Runs EAP, then Edge Pruning, on this machine. You can watch, reload or leave the page.",
+    ):
+        assert config is not None
+        _start(config)
+    prompts.preview(source, task, config)
+    _waiting()
+
+
+def _model() -> Source | None:
+    options = [*BUNDLED, *HUB_MODELS, OTHER]
+    chosen = st.selectbox(
+        "Model",
+        options,
+        format_func=_model_label,
+        key="model",
+        bind="query-params",
+        help="hap-mini is a toy that ships with the explorer and runs in seconds. Others are read "
+        "from this machine, or downloaded once from the Hugging Face Hub when you start a run.",
+    )
+    reference = chosen
+    if chosen == OTHER:
+        reference = st.text_input(
+            "Path or Hub name",
+            key="reference",
+            placeholder="~/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+            help="A .gguf file, a folder written by save_pretrained, or owner/name on the Hub. "
+            "Pickle checkpoints and remote code are never loaded.",
+        )
+        if not reference:
+            st.caption("Type a path or a name.")
+            return None
+    try:
+        return resolve(reference)
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def _on_machine(name: str) -> bool:
+    return hub_folder(name) is not None
+
+
+def _model_label(name: str) -> str:
+    if name == OTHER:
+        return "A file, a folder or another Hub name …"
+    if name in BUNDLED:
+        return f"{name} · bundled"
+    size = HUB_MODELS[name].rsplit("(", 1)[-1].rstrip(")")
+    where = "on this machine" if _on_machine(name) else f"download {size}"
+    return f"{name} · {where}"
+
+
+def _explain_size(source: Source | None, sparsity: float) -> None:
+    graph = graph_of(source) if source else None
+    if graph is None:
+        st.caption(f"Sparsity {sparsity:.1%}: that share of the edges is removed.")
+        return
+    try:
+        budget = edge_budget(graph, sparsity)
+    except HapError as error:
+        st.warning(str(error))
+        return
+    st.caption(f"**{budget:,}** of the model's {graph.n_edges:,} edges · sparsity {sparsity:.1%}")
+
+
+def _advanced(task: str, effort: str) -> dict[str, Any]:
+    preset = PRESETS[effort]
+    with st.expander("Advanced"):
+        method = st.selectbox(
+            "Method",
+            METHODS,
+            format_func={
+                "hap": "HAP: EAP, then Edge Pruning",
+                "eap": "EAP alone",
+                "ep": "Edge Pruning on all edges",
+            }.__getitem__,
+            help="HAP scores all edges at once, keeps a loose set and learns only there.",
+        )
+        corruptions = get_task(task).corruptions
+        corruption = st.selectbox(
+            "Corrupted prompt",
+            list(corruptions),
+            format_func=lambda name: f"{name}: {corruptions[name]}",
+            help="What replaces the clean prompt on the edges that are cut.",
+        )
+        scorer = st.selectbox(
+            "Scorer of the candidates",
+            SCORERS,
+            index=SCORERS.index("eap-ig"),
+            help="Picks the loose set. EAP-IG averages gradients on the way from the corrupted to "
+            "the clean prompt; it costs more and ranks better. The EAP side always uses plain EAP.",
+        )
+        automatic = st.toggle(
+            "Choose the loose set's size",
+            value=True,
+            help="max(5 %, 4 x the edges to keep) of all edges go on to Edge Pruning.",
+        )
+        keep = (
+            None
+            if automatic
+            else st.slider(
+                "Edges left to Edge Pruning (%)", 1, 100, 10, help="EAP keeps this share."
+            )
+            / 100
+        )
+        steps = st.number_input(
+            "Steps", 1, 10_000, preset.steps, key=f"steps-{effort}", help="Steps of Edge Pruning."
+        )
+        budget = st.selectbox(
+            "Budget method",
+            BUDGETS,
+            help="projection holds the number of edges exactly at every step; lagrangian is the "
+            "published recipe, which needs thousands of steps.",
+        )
+        seed = st.number_input(
+            "Seed", 0, 2**31 - 1, 0, key="seed", bind="query-params",
+            help="Decides prompts, names and noise. Equal seeds give equal runs.",
+        )  # fmt: skip
+        dtype = st.selectbox(
+            "Training precision",
+            DTYPES,
+            help="bfloat16 is faster where the processor multiplies it natively. "
+            "Results are always evaluated in float32.",
+        )
+    return {
+        "method": method, "corruption": corruption, "scorer": scorer, "keep": keep,
+        "seed": int(seed), "dtype": dtype,
+        "pruning": replace(preset, steps=int(steps), budget=budget),
+    }  # fmt: skip
+
+
+def _config(
+    source: Source | None, task: str, sparsity: float, advanced: dict[str, Any]
+) -> DiscoveryConfig | None:
+    if source is None:
+        return None
+    try:
+        return DiscoveryConfig(model=source.reference, task=task, sparsity=sparsity, **advanced)
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+
+
+def _start(config: DiscoveryConfig) -> None:
+    try:
+        job = state.jobs().submit(config)
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    st.query_params["job"] = job
+    st.query_params.pop("run", None)
+    st.rerun()
+
+
+def _waiting() -> None:
+    """Links to runs that go on in the background."""
+    here = st.query_params.get("job")
+    for job in state.jobs().live():
+        if job.id != here:
+            label = f"{job.config.model.split('/')[-1]} · {job.phase}"
+            if st.button(f"Watch: {label}", key=f"watch-{job.id}", width="stretch"):
+                st.query_params["job"] = job.id
+                st.rerun()

@@ -1,0 +1,30 @@
+"""The explore page: settings on the left; a run in progress or a finished one on the right."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.views import controls, progress, result
+from hap_engine.errors import HapError
+
+
+def page() -> None:
+    with st.sidebar:
+        controls.show()
+    job_id = st.query_params.get("job")
+    if job_id and progress.show(job_id):
+        return
+    run_id = st.query_params.get("run") or state.default_run()
+    if run_id is None:
+        st.info("No run yet. Choose a sparsity on the left and press **Find the circuit**.")
+        return
+    try:
+        run = state.open_run(run_id)
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        if st.button("Show the example"):
+            st.query_params.clear()
+            st.rerun()
+        return
+    result.show(run)

@@ -1,0 +1,257 @@
+"""The masked forward against the raw models, a slow loop, finite differences and hand arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hap_engine.batches import to_batch
+from hap_engine.circuit import Circuit, empty_circuit, full_circuit, random_circuit
+from hap_engine.errors import UnsupportedModelError
+from hap_engine.patching import MaskedModel, Tape
+from tests.conftest import make_model, random_pairs
+from tests.slow import Slow
+
+LENGTHS = [9, 4, 7]
+
+
+def run(masked: MaskedModel, mask: Tensor | Circuit, pairs: Any, **more: Any) -> Tensor:
+    if isinstance(mask, Circuit):
+        mask = torch.from_numpy(mask.kept).float()
+    batch = to_batch(pairs, masked.device)
+    corrupt = masked.trace(batch.corrupt, batch.last)
+    return masked.logits(mask, masked.embed(batch.clean), corrupt, batch.last, **more)
+
+
+def real_mask(masked: MaskedModel, seed: int, density: float = 1.0) -> Tensor:
+    """Real numbers in [-0.5, 1.5] on a share of the real edges, all of them live."""
+    graph, rng = masked.graph, np.random.default_rng(seed)
+    kept = random_circuit(graph, round(density * graph.n_edges), rng).kept
+    return torch.from_numpy(kept * rng.uniform(-0.5, 1.5, kept.shape)).float()
+
+
+def close(got: Tensor, want: Tensor, tolerance: float = 1e-4) -> bool:
+    return bool((got - want).abs().max() <= tolerance * want.abs().max())
+
+
+@pytest.mark.parametrize("density", [1.0, 0.4, 0.2])
+def test_equals_an_explicit_loop_over_edges(masked: MaskedModel, density: float) -> None:
+    pairs, slow = random_pairs(LENGTHS), Slow(masked.model.hf_model)
+    mask = real_mask(masked, 1, density)
+    with torch.no_grad():
+        want = slow.masked_logits(masked.graph, mask, pairs)
+        assert close(run(masked, mask, pairs), want)
+    assert not close(want, run(masked, torch.zeros_like(mask), pairs), 1e-3), "the mask matters"
+
+
+def test_zero_one_masks_equal_the_loop(masked: MaskedModel) -> None:
+    pairs, slow = random_pairs(LENGTHS), Slow(masked.model.hf_model)
+    rng = np.random.default_rng(0)
+    for circuit in (
+        random_circuit(masked.graph, 30, rng),
+        Circuit(masked.graph, masked.graph.edge_mask & (rng.random(masked.graph.edge_mask.shape) < 0.5)),
+    ):
+        mask = torch.from_numpy(circuit.kept).float()
+        with torch.no_grad():
+            assert close(run(masked, mask, pairs), slow.masked_logits(masked.graph, mask, pairs))
+
+
+def test_ends_are_the_clean_and_corrupt_runs_of_the_raw_model(masked: MaskedModel) -> None:
+    pairs = random_pairs([8, 8])
+    for circuit, field in ((full_circuit, "clean_ids"), (empty_circuit, "corrupt_ids")):
+        tokens = torch.tensor([getattr(pair, field) for pair in pairs])
+        with torch.no_grad():
+            want = masked.model.hf_model(tokens).logits[:, -1]
+        assert close(run(masked, circuit(masked.graph), pairs), want)
+
+
+def test_a_padded_batch_equals_its_prompts_one_by_one(masked: MaskedModel) -> None:
+    pairs, mask = random_pairs([3, 9, 6, 9]), real_mask(masked, 2, 0.5)
+    together = run(masked, mask, pairs)
+    alone = torch.cat([run(masked, mask, [pair]) for pair in pairs])
+    assert close(together, alone, 1e-5)
+
+
+def test_gradient_of_the_mask_is_that_of_the_loop(masked: MaskedModel) -> None:
+    pairs, slow = random_pairs(LENGTHS), Slow(masked.model.hf_model)
+    weights = torch.randn(3, 72, generator=torch.Generator().manual_seed(0))
+    mask = real_mask(masked, 3)
+    fast_mask, slow_mask = mask.clone().requires_grad_(), mask.clone().requires_grad_()
+    (run(masked, fast_mask, pairs) * weights).sum().backward()
+    (slow.masked_logits(masked.graph, slow_mask, pairs) * weights).sum().backward()
+    assert close(fast_mask.grad, slow_mask.grad)
+    assert not fast_mask.grad[~torch.from_numpy(masked.graph.edge_mask)].any()
+
+
+def test_gradient_of_the_mask_is_the_finite_difference(masked: MaskedModel) -> None:
+    pairs, graph = random_pairs(LENGTHS), masked.graph
+    weights = torch.randn(3, 72, generator=torch.Generator().manual_seed(0))
+    mask = real_mask(masked, 4).requires_grad_()
+    (run(masked, mask, pairs) * weights).sum().backward()
+    rng, step = np.random.default_rng(0), 1e-2
+    chosen = rng.permutation(np.argwhere(graph.edge_mask))[:12]
+    largest = mask.grad.abs().max()
+    for w, r in chosen:
+        ends = []
+        for sign in (1, -1):
+            moved = mask.detach().clone()
+            moved[w, r] += sign * step
+            ends.append((run(masked, moved, pairs) * weights).sum())
+        difference = (ends[0] - ends[1]) / (2 * step)
+        assert abs(difference - mask.grad[w, r]) < 0.01 * largest
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_dead_edges_change_no_logit(masked: MaskedModel, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    real = masked.graph.edge_mask
+    circuit = Circuit(masked.graph, real & (rng.random(real.shape) < 0.12))
+    assert len(circuit.live) < len(circuit)
+    pairs, slow = random_pairs(LENGTHS), Slow(masked.model.hf_model)
+    with torch.no_grad():
+        with_dead = slow.masked_logits(
+            masked.graph, torch.from_numpy(circuit.kept).float(), pairs
+        )
+    assert close(run(masked, circuit.live, pairs), with_dead)
+
+
+def test_a_mask_of_zeros_has_a_gradient(gpt2: MaskedModel) -> None:
+    """Pruning meets it when every sampled gate is closed; the gradient is zero, not an error."""
+    mask = torch.zeros(gpt2.graph.edge_mask.shape, requires_grad=True)
+    run(gpt2, mask, random_pairs([5])).sum().backward()
+    assert mask.grad is not None
+    assert not mask.grad.any()
+
+
+def test_contract_replaces_the_deltas_in_the_gradient(gpt2: MaskedModel) -> None:
+    pairs = random_pairs([5])
+    mask = torch.from_numpy(gpt2.graph.edge_mask).float().requires_grad_()
+    tape = Tape()
+    with torch.no_grad():
+        run(gpt2, mask, pairs, tape=tape)
+    grads = []
+    for factor in (1.0, 2.0):
+        mask.grad = None
+        run(gpt2, mask, pairs, contract=tape.view() * factor).sum().backward()
+        grads.append(mask.grad)
+    assert close(grads[1], 2 * grads[0])
+
+
+def test_a_tape_holds_live_minus_corrupt(gpt2: MaskedModel) -> None:
+    (pair,), tape, slow = random_pairs([6]), Tape(), Slow(gpt2.model.hf_model)
+    with torch.no_grad():
+        run(gpt2, full_circuit(gpt2.graph), [pair], tape=tape)
+        clean, corrupt = slow.plain(pair.clean_ids), slow.plain(pair.corrupt_ids)
+    for row, writer in enumerate(gpt2.graph.writers):
+        want = clean.outputs[writer.name] - corrupt.outputs[writer.name]
+        torch.testing.assert_close(tape.view()[row, 0], want, atol=1e-4, rtol=1e-4)
+
+
+def test_trace_and_patterns_are_those_of_the_plain_model(masked: MaskedModel) -> None:
+    (pair,), slow, graph = random_pairs([6]), Slow(masked.model.hf_model), masked.graph
+    batch = to_batch([pair], masked.device)
+    trace = masked.trace(batch.clean, batch.last)
+    with torch.no_grad():
+        plain = slow.plain(pair.clean_ids)
+    for layer in range(graph.n_layers):
+        patterns = masked.patterns(trace, layer)[:, 0]
+        outputs = masked.head_outputs_at(trace, layer, torch.tensor([3]))[:, 0]
+        for head in range(graph.n_heads):
+            name = f"a{layer}.h{head}"
+            torch.testing.assert_close(patterns[head], plain.patterns[name], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(outputs[head], plain.outputs[name][3], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            trace.layers[layer].mlp_in[0], plain.inputs[f"m{layer}"], atol=1e-4, rtol=1e-4
+        )
+
+
+def test_slots_at_a_position_are_those_of_the_trace(masked: MaskedModel) -> None:
+    """`slot_at` rotates; `keys_values` gives the rotated keys it must agree with."""
+    batch = to_batch(random_pairs([6, 4]), masked.device)
+    trace, at = masked.trace(batch.clean, batch.last), torch.tensor([3, 2])
+    rows, layer, head = torch.arange(2), 1, 3
+    resid = trace.layers[layer].attn_in[rows, at][None]
+    keys, values = masked.keys_values(trace, layer, head)
+    for slot, want in (("k", keys), ("v", values)):
+        got = masked.slot_at(layer, slot, head, resid, at)[0]
+        torch.testing.assert_close(got, want[rows, at], atol=1e-5, rtol=1e-4)
+    query = masked.slot_at(layer, "q", head, resid, at)[0]
+    scores = torch.einsum("be,bke->bk", query, keys) * masked.scale(layer)
+    pattern = masked.patterns(trace, layer)[head][rows, at]
+    for row in range(2):
+        seen = scores[row, : at[row] + 1].softmax(-1)
+        torch.testing.assert_close(seen, pattern[row, : at[row] + 1], atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_worked_out_by_hand() -> None:
+    """With silent heads and MLPs, ``input -> logits`` is the one edge that can matter::
+
+        logits = W_U LayerNorm(corrupt + m (clean - corrupt)),  of the embeddings at the last position
+    """
+    model, (pair,) = make_model("gpt2"), random_pairs([5])
+    base = model.hf_model.base_model
+    with torch.no_grad():
+        for block in base.h:
+            for part in (block.attn.c_proj, block.mlp.c_proj):
+                part.weight.zero_()
+                part.bias.zero_()
+    masked, slow = MaskedModel(model), Slow(model.hf_model)
+    clean, corrupt = (
+        slow.embed(ids)[-1].detach().double().numpy() for ids in (pair.clean_ids, pair.corrupt_ids)
+    )
+    weights = (base.ln_f.weight, base.ln_f.bias, model.hf_model.lm_head.weight)
+    gain, bias, unembed = (weight.detach().double().numpy() for weight in weights)
+    edge = masked.graph.edge("input", "logits")
+    for m in (0.0, 0.5, 1.0, 2.0):
+        x = corrupt + m * (clean - corrupt)
+        normed = (x - x.mean()) / np.sqrt(x.var() + 1e-5) * gain + bias
+        mask = full_circuit(masked.graph).kept * 1.0  # all other edges carry nothing
+        mask[edge] = m
+        got = run(masked, torch.from_numpy(mask).float(), [pair])[0].numpy()
+        np.testing.assert_allclose(got, unembed @ normed, atol=1e-4)
+
+
+def test_with_dtype_stays_close(masked: MaskedModel) -> None:
+    pairs, mask = random_pairs(LENGTHS), real_mask(masked, 5).clamp(0, 1)
+    half = masked.with_dtype(torch.bfloat16)
+    want, got = run(masked, mask, pairs), run(half, mask, pairs)
+    assert got.dtype == torch.float32
+    assert 0 < (got - want).abs().max() < 0.05 * want.abs().max()
+    assert masked.with_dtype(torch.float32) is masked
+    assert all(p.dtype == torch.float32 for p in masked.model.hf_model.parameters())
+
+
+def test_gemma2_is_refused_by_name_and_cause() -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        MaskedModel(make_model("gemma2"))
+    message = str(caught.value)
+    assert "tiny-gemma2" in message
+    assert "Gemma2ForCausalLM" in message
+    assert "normalised" in message
+    assert "differs by" in message
+
+
+def test_a_block_without_its_parts_is_refused() -> None:
+    model = make_model("gpt2")
+    for block in model.bridge.blocks:
+        del block._modules["ln2"]
+    with pytest.raises(UnsupportedModelError, match="lack a part"):
+        MaskedModel(model)
+
+
+@pytest.mark.real_model
+def test_the_real_model_passes_its_self_check(smollm2: str, shared_home: None) -> None:
+    from hap_engine.models import load_model
+
+    masked = MaskedModel(load_model(smollm2))
+    assert masked.graph.n_edges == 70_651
+    rng = np.random.default_rng(0)
+    circuit, pairs = random_circuit(masked.graph, 200, rng), random_pairs([6])
+    mask = torch.from_numpy(circuit.kept).float()
+    with torch.no_grad():
+        want = Slow(masked.model.hf_model).masked_logits(masked.graph, mask, pairs)
+    assert close(run(masked, mask, pairs), want)
