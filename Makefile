@@ -1,0 +1,29 @@
+# The same commands everywhere. Use another environment with: make check PYTHON=python3
+PYTHON ?= .venv/bin/python
+
+.PHONY: app check test lint format types runs screenshots bench
+
+app:            ## start the explorer
+	$(PYTHON) -m streamlit run app/main.py
+
+check: test lint types  ## what CI runs
+
+test:
+	$(PYTHON) -m pytest
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+types:
+	$(PYTHON) -m mypy
+
+runs:           ## compute the shipped runs again (GGUF=path of the SmolLM2 file)
+	$(PYTHON) -m assets.make_runs $(GGUF)
+
+screenshots:    ## make the README's pictures from the real app
+	$(PYTHON) -m docs.make_screenshots
