@@ -160,7 +160,7 @@ def test_random_circuits_differ_and_repeat() -> None:
         (Graph(1, 1, 1), 0.5, 4),
         (Graph(1, 1, 1), 0.75, 2),
         (Graph(1, 2, 2), 0.8, 2),  # 13 edges: 2.6
-        (Graph(5, 4, 4), 0.9, 34),  # 341 edges: 34.1
+        (Graph(5, 4, 4), 0.9, 76),  # 761 edges: 76.1
         (Graph(1, 1, 1, parallel=True), 1 - 3 / 7, 3),  # 2.9999999999999996 in floats
     ],
 )

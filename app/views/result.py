@@ -24,7 +24,7 @@ METRIC_HELP = {
     "top1": "How often the right name is the model's first choice of all words.",
     "exact_match": "How often the circuit's first choice is the full model's.",
 }
-ROWS = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}
+ROWS = {"full": "Full model", "empty": "All corrupted", "random": "Random"}
 
 
 def show(run: Run) -> None:
@@ -34,7 +34,7 @@ def show(run: Run) -> None:
     _verdict(run, left, right)
     pins = _picture(run, left, right)
     st.space("small")
-    one, two = st.columns([3, 2], gap="large")
+    one, two = st.columns(2, gap="large")
     with one:
         detail.show(run, left, right, pins)
     with two:

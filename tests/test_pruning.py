@@ -1,0 +1,191 @@
+"""Edge Pruning: budgets, schedules, determinism, and a planted circuit that it must find."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hap_engine.attribution import score
+from hap_engine.circuit import Circuit, full_circuit, top_edges
+from hap_engine.errors import SettingsError, UnknownNameError
+from hap_engine.patching import MaskedModel
+from hap_engine.prepared import Prepared
+from hap_engine.pruning import PruningConfig, PruningStep, cut, prune
+from tests.conftest import finish, make_model, random_pairs
+
+
+@pytest.fixture(scope="module")
+def prepared(gpt2: MaskedModel) -> Prepared:
+    return finish(Prepared(gpt2, random_pairs([5, 6, 7, 5, 6])).run())
+
+
+def learn(
+    prepared: Prepared, candidates: Circuit, target: int, config: PruningConfig, **more: Any
+) -> tuple[list[PruningStep], np.ndarray]:
+    steps, work = [], prune(prepared, candidates, target, config, **more)
+    while True:
+        try:
+            steps.append(next(work))
+        except StopIteration as stop:
+            return steps, stop.value
+
+
+def test_projection_meets_its_schedule_at_every_step(prepared: Prepared) -> None:
+    candidates, target = full_circuit(prepared.masked.graph), 20
+    config = PruningConfig(steps=20, batch_size=3)
+    steps, log_alpha = learn(prepared, candidates, target, config)
+    assert [s.step for s in steps] == list(range(1, 21))
+    for s in steps:
+        assert s.expected == pytest.approx(s.budget, rel=1e-4)
+        assert s.log_alpha.shape == (len(candidates),)
+        assert 0 <= s.open <= len(candidates)
+        assert 0 <= s.undecided <= len(candidates)
+        assert s.kl >= -1e-5
+    budgets = [s.budget for s in steps]
+    start = 0.999 * len(candidates)
+    for step, budget in enumerate(budgets, 1):  # geometric over 70 % of the steps, then flat
+        assert budget == pytest.approx(start * (target / start) ** min(1, step / 14))
+    assert np.array_equal(log_alpha, steps[-1].log_alpha)
+    assert len(cut(candidates, log_alpha, target)) == target
+
+
+def test_an_open_gate_costs_nothing_at_the_start(prepared: Prepared) -> None:
+    """The first mask is nearly all ones, so KL starts near 0."""
+    config = PruningConfig(steps=1, batch_size=5, init=20)
+    (first,), _ = learn(prepared, full_circuit(prepared.masked.graph), 20, config)
+    assert first.kl == pytest.approx(0, abs=1e-5)
+
+
+def test_lagrangian_moves_towards_its_target(prepared: Prepared) -> None:
+    candidates = full_circuit(prepared.masked.graph)
+    config = PruningConfig(budget="lagrangian", steps=100, batch_size=4, lr=0.8)
+    steps, _ = learn(prepared, candidates, 30, config)
+    opened = [s.expected for s in steps]
+    assert opened[0] > 0.95 * len(candidates)
+    assert abs(np.mean(opened[-5:]) - 30) < 0.25 * (len(candidates) - 30)
+    goals = [s.budget for s in steps]
+    assert goals == sorted(goals, reverse=True)
+    assert goals[-1] == pytest.approx(30, abs=1e-3)
+    assert goals[0] == pytest.approx(len(candidates) - (len(candidates) - 30) / (2500 / 30))
+
+
+@pytest.mark.parametrize("budget", ["projection", "lagrangian"])
+def test_one_seed_gives_one_result(prepared: Prepared, budget: str) -> None:
+    candidates = full_circuit(prepared.masked.graph)
+    config = PruningConfig(budget=budget, steps=6, batch_size=3)
+    runs = [learn(prepared, candidates, 20, config, seed=seed) for seed in (5, 5, 6)]
+    assert np.array_equal(runs[0][1], runs[1][1]), "bitwise"
+    assert [s.kl for s in runs[0][0]] == [s.kl for s in runs[1][0]]
+    assert not np.array_equal(runs[0][1], runs[2][1])
+
+
+def test_a_step_may_close_every_gate(prepared: Prepared) -> None:
+    """With two edges left in the budget most samples have no path from input to logits at all."""
+    config = PruningConfig(steps=12, batch_size=2, descent=0.1)
+    steps, _ = learn(prepared, full_circuit(prepared.masked.graph), 1, config)
+    assert len(steps) == 12
+
+
+def test_gradients_stay_on_for_the_consumer(prepared: Prepared) -> None:
+    """A generator must not leave the caller's grad mode changed while it is suspended."""
+    work = prune(prepared, full_circuit(prepared.masked.graph), 20, PruningConfig(steps=2))
+    next(work)
+    inside = torch.is_grad_enabled()
+    work.close()
+    assert torch.is_grad_enabled()
+    assert inside
+
+
+def test_fewer_candidates_than_the_target(prepared: Prepared) -> None:
+    graph = prepared.masked.graph
+    few = Circuit.from_names(graph, [("input", "logits")])
+    with pytest.raises(SettingsError, match="at least 20 candidate edges .* got 1"):
+        learn(prepared, few, 20, PruningConfig())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 0}, "steps from 1"),
+        ({"batch_size": 2000}, "batch_size from 1 to 1,024"),
+        ({"lr": 0}, "lr in"),
+        ({"lr": float("nan")}, "lr in"),
+        ({"descent": 1.5}, "descent in"),
+    ],
+)
+def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        PruningConfig(**changes)
+
+
+def test_unknown_budget_method() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'projection'"):
+        PruningConfig(budget="projecton")
+
+
+def test_a_warm_start_follows_the_ranks(prepared: Prepared) -> None:
+    graph = prepared.masked.graph
+    candidates = full_circuit(graph)
+    config = PruningConfig(steps=1, lr=1e-6, warm_start=4, descent=1)
+    scores = np.random.default_rng(0).normal(size=graph.edge_mask.shape)
+    (first,), _ = learn(prepared, candidates, 20, config, scores=scores)
+    by_score = np.abs(scores[candidates.kept]).argsort()
+    assert np.array_equal(first.log_alpha.argsort(), by_score)
+    assert np.ptp(first.log_alpha) == pytest.approx(4, abs=1e-3)
+    with pytest.raises(SettingsError, match="warm start needs edge scores"):
+        learn(prepared, candidates, 20, config)
+
+
+def test_divergence_is_told(prepared: Prepared) -> None:
+    config = PruningConfig(steps=2, init=float("nan"))
+    with pytest.raises(SettingsError, match="diverged"):
+        learn(prepared, full_circuit(prepared.masked.graph), 20, config)
+
+
+def test_cut_takes_the_largest(prepared: Prepared) -> None:
+    graph = prepared.masked.graph
+    candidates = Circuit.from_names(graph, [("input", "m0"), ("input", "logits"), ("m0", "logits")])
+    kept = cut(candidates, np.array([0.5, -1.0, 2.0]), 2)
+    assert kept.names() == [("input", "m0"), ("m0", "logits")]
+    assert len(cut(candidates, np.zeros(3), 0)) == 0
+
+
+PLANTED = [
+    ("input", "a1.h2<q>"), ("input", "a1.h2<k>"), ("input", "a1.h2<v>"),
+    ("input", "logits"), ("a1.h2", "logits"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def planted() -> Prepared:
+    """A GPT-2 in which head a1.h2 alone writes anything: only five edges can matter."""
+    model = make_model("gpt2", seed=1)
+    with torch.no_grad():
+        for layer, block in enumerate(model.hf_model.base_model.h):
+            block.mlp.c_proj.weight.zero_()
+            for head in range(4):
+                rows = block.attn.c_proj.weight[8 * head : 8 * head + 8]
+                rows.mul_(3 if (layer, head) == (1, 2) else 0)
+    return finish(Prepared(MaskedModel(model), random_pairs([6] * 12, seed=3)).run())
+
+
+def test_the_planted_edges_are_all_that_matters(planted: Prepared) -> None:
+    scores = finish(score(planted))
+    graph = planted.masked.graph
+    strong = np.abs(scores) > 1e-5 * np.abs(scores).max()
+    assert set(Circuit(graph, strong).names()) == set(PLANTED)
+
+
+@pytest.mark.parametrize("method", ["ep", "hap"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_planted_circuit_is_found(planted: Prepared, method: str, seed: int) -> None:
+    """Edge precision and recall 1.0."""
+    graph = planted.masked.graph
+    candidates = full_circuit(graph)
+    if method == "hap":
+        candidates = top_edges(graph, finish(score(planted, "eap-ig")), 40).live
+    _, log_alpha = learn(planted, candidates, 5, PruningConfig(steps=40), seed=seed)
+    assert set(cut(candidates, log_alpha, 5).live.names()) == set(PLANTED)
