@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 from tokenizers import Tokenizer
+
+# Types and tensor shapes of the engine's signatures are checked while the tests run.
+install_import_hook("hap_engine", "beartype.beartype")
 
 from hap_engine.catalog import Source
 from hap_engine.models import Model, from_hf
@@ -65,7 +69,12 @@ def hf_model(family: str, seed: int = 0) -> Any:
     makers: dict[str, Callable[[], Any]] = {
         "gpt2": lambda: tf.GPT2LMHeadModel(
             tf.GPT2Config(
-                n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=64, resid_pdrop=0.1, **common
+                n_embd=WIDTH,
+                n_layer=LAYERS,
+                n_head=HEADS,
+                n_positions=64,
+                resid_pdrop=0.1,
+                **common,
             )
         ),
         "llama": lambda: tf.LlamaForCausalLM(
@@ -86,7 +95,9 @@ def hf_model(family: str, seed: int = 0) -> Any:
         model = makers[family]()
         with torch.no_grad():
             for name, weight in model.named_parameters():
-                weight.add_(torch.randn_like(weight) * (0.1 if "norm" in name or "ln_" in name else 0.15))
+                weight.add_(
+                    torch.randn_like(weight) * (0.1 if "norm" in name or "ln_" in name else 0.3)
+                )
     return model.eval()
 
 

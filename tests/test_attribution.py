@@ -145,9 +145,7 @@ def test_plain_eap_refuses_kl_with_the_reason(gpt2: MaskedModel) -> None:
 def test_the_reason_is_true(gpt2: MaskedModel) -> None:
     """KL(full ‖ circuit) has no gradient where every edge is kept."""
     prepared = prepare(gpt2, random_pairs([4, 6]))
-    grad = attribution._mask_gradient(
-        gpt2, prepared, [0, 1], [1.0], attribution.METRICS["kl"]
-    )
+    grad = attribution._mask_gradient(gpt2, prepared, [0, 1], [1.0], attribution.METRICS["kl"])
     assert grad.abs().max() < 1e-4
 
 
@@ -161,7 +159,8 @@ def test_unknown_names(gpt2: MaskedModel, arguments: tuple[str, ...], words: str
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(float("nan"), "finite scores"), (float("inf"), "finite scores"), (0.0, "exactly 0")]
+    ("value", "words"),
+    [(float("nan"), "finite scores"), (float("inf"), "finite scores"), (0.0, "exactly 0")],
 )
 def test_useless_scores_are_refused(
     gpt2: MaskedModel, monkeypatch: pytest.MonkeyPatch, value: float, words: str

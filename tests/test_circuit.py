@@ -105,7 +105,9 @@ def test_ranking_is_by_size_with_ties_in_graph_order() -> None:
     scores = np.where(graph.edge_mask, 1.0, 99.0)
     scores[graph.edge("m0", "logits")] = -5
     rows, columns = ranking(graph, scores)
-    names = [(graph.writers[w].name, graph.readers[r].name) for w, r in zip(rows, columns, strict=True)]
+    names = [
+        (graph.writers[w].name, graph.readers[r].name) for w, r in zip(rows, columns, strict=True)
+    ]
     assert names[0] == ("m0", "logits")
     assert names[1:3] == [("input", "a0.h0<q>"), ("input", "a0.h0<k>")]
     ranks = rank_matrix(graph, scores)
@@ -214,7 +216,9 @@ def test_networkx_view() -> None:
     assert isinstance(drawn, nx.MultiDiGraph)
     assert set(drawn.nodes) == {"input", "a0.h0", "a0.h1", "m1", "logits"}
     assert drawn.nodes["a0.h1"] == {"kind": "head", "layer": 0, "head": 1}
-    assert {(u, v, key, data["reader"]) for u, v, key, data in drawn.edges(keys=True, data=True)} == {
+    assert {
+        (u, v, key, data["reader"]) for u, v, key, data in drawn.edges(keys=True, data=True)
+    } == {
         ("input", "a0.h0", "k", "a0.h0<k>"),
         ("input", "a0.h1", "k", "a0.h0<k>"),
         ("input", "a0.h1", "q", "a0.h1<q>"),

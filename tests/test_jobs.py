@@ -36,7 +36,9 @@ class Work:
         try:
             for phase in self.phases:
                 self.go.acquire()
-                data: dict[str, Any] = {"kl": 1.0, "step": 1, "budget": 5} if phase == "prune" else {}
+                data: dict[str, Any] = (
+                    {"kl": 1.0, "step": 1, "budget": 5} if phase == "prune" else {}
+                )
                 yield Progress(phase, 1, 2, phase, data)
             if self.fail:
                 raise self.fail
@@ -81,9 +83,11 @@ def test_a_run_reports_its_phases_and_is_on_disk_when_done() -> None:
 def test_equal_settings_share_one_live_job() -> None:
     work = Work()
     jobs = Jobs(work)
-    assert jobs.submit(config()) == jobs.submit(config())
+    job = jobs.submit(config())
+    assert jobs.submit(config()) == job
     assert len(jobs.live()) == 1
     work.go.release(9)
+    wait_for(jobs, job, "done")
 
 
 @pytest.mark.parametrize("step", range(len(PHASES)))
@@ -96,7 +100,8 @@ def test_cancelling_works_in_every_phase_and_saves_nothing(step: int) -> None:
         work.go.release(step)
     jobs.cancel(job)
     snapshot = jobs.get(job)
-    assert snapshot and snapshot.state in ("cancelling", "cancelled")  # the answer is immediate
+    assert snapshot
+    assert snapshot.state in ("cancelling", "cancelled")  # the answer is immediate
     work.go.release(1)
     wait_for(jobs, job, "cancelled")
     assert work.closed.is_set()

@@ -53,7 +53,9 @@ def test_zero_one_masks_equal_the_loop(masked: MaskedModel) -> None:
     rng = np.random.default_rng(0)
     for circuit in (
         random_circuit(masked.graph, 30, rng),
-        Circuit(masked.graph, masked.graph.edge_mask & (rng.random(masked.graph.edge_mask.shape) < 0.5)),
+        Circuit(
+            masked.graph, masked.graph.edge_mask & (rng.random(masked.graph.edge_mask.shape) < 0.5)
+        ),
     ):
         mask = torch.from_numpy(circuit.kept).float()
         with torch.no_grad():
@@ -113,9 +115,7 @@ def test_dead_edges_change_no_logit(masked: MaskedModel, seed: int) -> None:
     assert len(circuit.live) < len(circuit)
     pairs, slow = random_pairs(LENGTHS), Slow(masked.model.hf_model)
     with torch.no_grad():
-        with_dead = slow.masked_logits(
-            masked.graph, torch.from_numpy(circuit.kept).float(), pairs
-        )
+        with_dead = slow.masked_logits(masked.graph, torch.from_numpy(circuit.kept).float(), pairs)
     assert close(run(masked, circuit.live, pairs), with_dead)
 
 
@@ -190,7 +190,7 @@ def test_slots_at_a_position_are_those_of_the_trace(masked: MaskedModel) -> None
 def test_a_model_worked_out_by_hand() -> None:
     """With silent heads and MLPs, ``input -> logits`` is the one edge that can matter::
 
-        logits = W_U LayerNorm(corrupt + m (clean - corrupt)),  of the embeddings at the last position
+    logits = W_U LayerNorm(corrupt + m (clean - corrupt)),  of the embeddings at the last position
     """
     model, (pair,) = make_model("gpt2"), random_pairs([5])
     base = model.hf_model.base_model

@@ -1,0 +1,38 @@
+"""Compute the runs that ship with the explorer again.
+
+    python -m assets.make_runs                    # hap-mini, seconds
+    python -m assets.make_runs path/to/file.gguf  # and SmolLM2-135M-Instruct, minutes
+
+Each run is what ``python -m hap_engine discover`` gives with the settings below; the command is
+stored in the run and shown on the page.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hap_engine.__main__ import follow, print_table
+from hap_engine.discovery import discover
+from hap_engine.runs import save
+from hap_engine.settings import DiscoveryConfig
+
+FOLDER = Path(__file__).parent / "runs"
+
+
+def main(arguments: list[str]) -> None:
+    configs = [DiscoveryConfig(model="hap-mini", sparsity=0.98)]
+    configs += [
+        DiscoveryConfig(model=path, sparsity=0.99, dtype="bfloat16") for path in arguments
+    ]
+    for config in configs:
+        run = follow(discover(config))
+        for old in FOLDER.glob("*.json"):
+            if f'"sha256": "{run.model["sha256"]}"' in old.read_text(encoding="utf-8"):
+                old.unlink()
+        print(save(run, FOLDER / f"{run.id}.json"))
+        print_table(run.metrics, run)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,68 @@
+"""The explorer in a real browser: first paint, a run to its end, cancel, reload, clicks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+PLOT = ".js-plotly-plot .nsewdrag"
+
+
+@pytest.fixture(scope="module")
+def address(serve: Callable[[Path], str]) -> str:
+    return serve(MAIN)
+
+
+def test_first_paint_is_an_interactive_labelled_example(address: str, visit: Any) -> None:
+    page = visit(address).page
+    page.wait_for_selector(PLOT, timeout=60_000)
+    page.get_by_text("Example, computed before").wait_for()
+    assert page.locator(".js-plotly-plot").count() >= 2
+
+
+def test_clicking_a_node_keeps_the_zoom_and_opens_its_details(address: str, visit: Any) -> None:
+    page = visit(address).page
+    page.wait_for_selector(PLOT, timeout=60_000)
+    page.get_by_role("button", name="Pin the S-inhibition heads").click()
+    page.get_by_text("S-inhibition head.").first.wait_for(timeout=30_000)
+    assert "pin=" in page.url
+
+
+def test_a_run_ends_in_a_result(address: str, visit: Any) -> None:
+    page = visit(f"{address}/?effort=quick&kept=4.0").page
+    start(page)
+    assert "job=" in page.url
+    page.get_by_text("Computed on this machine").wait_for(timeout=240_000)
+    assert "run=" in page.url
+    assert "job=" not in page.url
+    page.wait_for_selector(PLOT, timeout=60_000)
+
+
+def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, visit: Any) -> None:
+    page = visit(f"{address}/?effort=thorough&seed=7").page
+    start(page)
+    page.get_by_text(re.compile(r"Pruning edges · \d+ of")).wait_for(timeout=120_000)
+    page.reload()
+    page.get_by_text(re.compile(r"Pruning edges · \d+ of")).wait_for(timeout=30_000)
+    second = visit(page.url).page
+    second.get_by_role("button", name="Cancel").click()
+    second.get_by_text("The run was cancelled").wait_for(timeout=30_000)
+    page.get_by_text("The run was cancelled").wait_for(timeout=30_000)
+
+
+def test_the_other_pages_open(address: str, visit: Any) -> None:
+    page = visit(f"{address}/runs").page
+    page.get_by_text("Select a run to open it").wait_for(timeout=30_000)
+    page.get_by_text("How it works").first.click()
+    page.get_by_text("A transformer is a sum").wait_for()
+
+
+def start(page: Any) -> None:
+    page.get_by_role("button", name="Find the circuit").click(timeout=60_000)
+    page.get_by_role("button", name="Cancel").wait_for(timeout=60_000)

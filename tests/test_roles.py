@@ -1,0 +1,212 @@
+"""Roles: every kind of evidence against path patching done by hand, one edge at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from hap_engine import roles
+from hap_engine.patching import MaskedModel
+from hap_engine.tasks import EncodedPair
+from tests.slow import Pass, Slow
+
+MOVERS = [(1, 0), (1, 3)]
+
+
+class Paths:
+    """Path patching on single prompts: a plain pass of each side, then readers changed by hand."""
+
+    def __init__(self, masked: MaskedModel, pair: EncodedPair) -> None:
+        self.slow, self.pair = Slow(masked.model.hf_model), pair
+        self.at = dict(pair.roles) | {"END": len(pair.clean_ids) - 1}
+        with torch.no_grad():
+            self.clean, self.corrupt = (
+                self.slow.plain(ids) for ids in (pair.clean_ids, pair.corrupt_ids)
+            )
+
+    def delta(self, sender: str) -> torch.Tensor:
+        return self.clean.outputs[sender] - self.corrupt.outputs[sender]
+
+    def rerun(self, changes: dict[str, torch.Tensor]) -> Pass:
+        """All readers clean, except that `changes` is subtracted from some readers' inputs."""
+        with torch.no_grad():
+            return self.slow.walk(
+                self.clean.outputs["input"],
+                lambda reader, _: self.clean.inputs[reader] - changes.get(reader, 0.0),
+            )
+
+    def only(self, delta: torch.Tensor, role: str) -> torch.Tensor:
+        """`delta` at one position, nothing elsewhere."""
+        kept = torch.zeros_like(delta)
+        kept[self.at[role]] = delta[self.at[role]]
+        return kept
+
+    def preference(self, found: Pass, head: str) -> float:
+        row = found.patterns[head][self.at["END"]]
+        return float(row[self.at["IO"]] - row[self.at["S1"]] - row[self.at["S2"]])
+
+
+def kv(masked: MaskedModel, layer: int, head: int, slot: str) -> str:
+    return f"a{layer}.h{head * masked.graph.n_kv_heads // masked.graph.n_heads}<{slot}>"
+
+
+def senders(masked: MaskedModel, layer: int) -> list[tuple[int, str]]:
+    """Heads before a layer, with their row in the results."""
+    return [(row, f"a{earlier}.h{h}") for row, (earlier, h) in enumerate(
+        (earlier, h) for earlier in range(layer) for h in range(masked.graph.n_heads)
+    )]  # fmt: skip
+
+
+@pytest.fixture(params=["gpt2", "llama", "neox"])
+def model(request: pytest.FixtureRequest, models: object) -> MaskedModel:
+    return models(request.param)
+
+
+def test_attention_and_direct_effect(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
+    found = roles.measure_heads(model, pairs)
+    for index, pair in enumerate(pairs[:3]):
+        paths = Paths(model, pair)
+        for name in model.graph.heads:
+            for query, key in roles.PAIRS:
+                want = paths.clean.patterns[name][paths.at[query], paths.at[key]]
+                assert found[name][f"{query}->{key}"][index] == pytest.approx(float(want), abs=1e-4)
+            without = paths.rerun({"logits": paths.delta(name)}).logits[-1]
+            full = paths.clean.logits[-1]
+            fall = (full - without)[pair.answer_id] - (full - without)[pair.distractor_id]
+            assert found[name]["direct_effect"][index] == pytest.approx(float(fall), abs=2e-4)
+
+
+def test_mover_effects(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
+    """Only the edges sender -> mover<q> carry the corrupt run."""
+    effects = roles._mover_effects(roles._scene(model, pairs), MOVERS)
+    assert not effects[model.graph.n_heads :].any(), "later heads have no effect"
+    assert effects.abs().max() > 2e-3
+    for index, pair in enumerate(pairs[:3]):
+        paths = Paths(model, pair)
+        for row, sender in senders(model, 1):
+            falls = []
+            for layer, head in MOVERS:
+                name = f"a{layer}.h{head}"
+                changed = paths.rerun({f"{name}<q>": paths.delta(sender)})
+                falls.append(paths.preference(paths.clean, name) - paths.preference(changed, name))
+            assert float(effects[row, index]) == pytest.approx(np.mean(falls), abs=2e-5)
+
+
+def deeper(family: str) -> MaskedModel:
+    """Three layers, so that sender -> inhibitor -> mover is a path."""
+    from tests import conftest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conftest, "LAYERS", 3)
+        return MaskedModel(conftest.make_model(family, seed=2))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_inhibition_effects(family: str, pairs: Sequence[EncodedPair]) -> None:
+    """Sender -> inhibitors' keys and values at S2 -> movers' queries at END; all else clean."""
+    masked = deeper(family)
+    inhibitors, movers = [(1, 1), (1, 2)], [(2, 0), (2, 3)]
+    effects = roles._inhibition_effects(roles._scene(masked, pairs), inhibitors, movers)
+    assert effects[: masked.graph.n_heads].abs().max() > 2e-3
+    for index, pair in enumerate(pairs[:2]):
+        paths = Paths(masked, pair)
+        for row, sender in senders(masked, 1):
+            cut = paths.only(paths.delta(sender), "S2")
+            shift = torch.zeros_like(cut)
+            for layer, head in inhibitors:
+                changed = paths.rerun({kv(masked, layer, head, slot): cut for slot in "kv"})
+                name = f"a{layer}.h{head}"
+                shift += paths.only(paths.clean.outputs[name] - changed.outputs[name], "END")
+            falls = []
+            for layer, head in movers:
+                name = f"a{layer}.h{head}"
+                changed = paths.rerun({f"{name}<q>": shift})
+                falls.append(paths.preference(paths.clean, name) - paths.preference(changed, name))
+            assert float(effects[row, index]) == pytest.approx(np.mean(falls), abs=2e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_induction_effects(family: str, pairs: Sequence[EncodedPair]) -> None:
+    """Sender -> inductors' keys at S1+1; compared is their attention S2 -> S1+1."""
+    masked = deeper(family)
+    inductors = [(1, 0), (2, 3)]
+    effects = roles._induction_effects(roles._scene(masked, pairs), inductors)
+    assert effects.abs().max() > 2e-3
+    for index, pair in enumerate(pairs[:2]):
+        paths = Paths(masked, pair)
+        cell = (paths.at["S2"], paths.at["S1+1"])
+        for row, sender in senders(masked, 2):
+            falls = []
+            for layer, head in inductors:
+                fall = 0.0
+                if row < layer * masked.graph.n_heads:
+                    cut = paths.only(paths.delta(sender), "S1+1")
+                    changed = paths.rerun({kv(masked, layer, head, "k"): cut})
+                    name = f"a{layer}.h{head}"
+                    fall = float(paths.clean.patterns[name][cell] - changed.patterns[name][cell])
+                falls.append(fall)
+            assert float(effects[row, index]) == pytest.approx(np.mean(falls), abs=2e-5)
+
+
+def evidence(attention: float, effect: float, spread: float = 0.0) -> dict[str, np.ndarray]:
+    ends = np.array([-1.0, 1.0] * 50)
+    return {"END->S2": np.full(100, attention), "mover_effect": effect + spread * ends}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (evidence(0.3, 0.05), True),
+        (evidence(0.19, 0.05), False),  # looks elsewhere
+        (evidence(0.3, 0.009), False),  # too small an effect
+        (evidence(0.3, -0.05), False),  # wrong sign
+        (evidence(0.3, 0.05, spread=0.16), True),  # 3 standard errors = 0.048
+        (evidence(0.3, 0.05, spread=0.18), False),  # 3 standard errors = 0.054
+        ({"END->S2": np.full(100, 0.9)}, False),  # effect not measured
+    ],
+)
+def test_thresholds(values: dict[str, np.ndarray], expected: bool) -> None:
+    assert roles._has_role(values, "s_inhibition", {}) is expected
+
+
+def test_negative_movers_have_the_other_sign() -> None:
+    values = {"END->IO": np.full(4, 0.5), "direct_effect": np.full(4, -0.3)}
+    assert roles._has_role(values, "negative_name_mover", {"direct_effect": 0.1})
+    assert not roles._has_role(values, "name_mover", {"direct_effect": 0.1})
+
+
+def test_find_roles_states_its_thresholds(gpt2: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
+    measured = roles.measure_heads(gpt2, pairs)
+    found = roles.find_roles(gpt2, pairs, measured)
+    assert set(found) == {"thresholds", "n_prompts", "heads", "published"}
+    assert found["n_prompts"] == len(pairs)
+    assert found["thresholds"]["attention"] == roles.ATTENTION
+    assert found["published"] is None
+    for head, described in found["heads"].items():
+        assert head in gpt2.graph.heads
+        pair, key, sign = roles.ROLES[described["role"]]
+        assert described["evidence"][f"attention {pair}"] >= roles.ATTENTION
+        assert sign * described["evidence"][key] > 0
+        assert described["sentence"].endswith(".")
+    assert set(next(iter(measured.values()))) == {
+        "direct_effect", *(f"{q}->{k}" for q, k in roles.PAIRS),
+    }, "the caller's evidence is left as it was"  # fmt: skip
+    summary = roles.summarise_heads(measured)
+    assert summary["a0.h0"]["direct_effect"] == pytest.approx(
+        measured["a0.h0"]["direct_effect"].mean()
+    )
+
+
+def test_the_published_heads() -> None:
+    published = roles.published_roles("openai-community/gpt2")
+    assert published is not None
+    assert len(published) == 26
+    assert published["a9.h9"] == "name_mover"
+    assert [head for head, role in published.items() if role == "s_inhibition"] == [
+        "a7.h3", "a7.h9", "a8.h6", "a8.h10",
+    ]  # fmt: skip
+    assert roles.published_roles("gpt2") == published
+    assert roles.published_roles("gpt2-medium") is None

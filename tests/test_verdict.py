@@ -1,0 +1,93 @@
+"""The sentence about missed heads says what the run shows, whatever that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from hap_engine.circuit import Circuit
+from hap_engine.graph import Graph
+from hap_engine.runs import CircuitRecord
+from hap_engine.verdict import verdict
+from tests.fakes import fake_run
+
+GRAPH = Graph(2, 2, 2)
+
+
+def through(*heads: str) -> CircuitRecord:
+    """A circuit with one path through each head."""
+    edges = [edge for head in heads for edge in (("input", f"{head}<q>"), (head, "logits"))]
+    return CircuitRecord(Circuit.from_names(GRAPH, edges), len(edges))
+
+
+def sentence(
+    roles: Sequence[str],
+    eap: Sequence[str],
+    hap: Sequence[str],
+    role: str = "s_inhibition",
+    **more: Any,
+) -> str:
+    run = fake_run(
+        GRAPH,
+        edges=8,
+        circuits={"eap": through(*eap), "hap": through(*hap)},
+        roles={"heads": {head: {"role": role} for head in roles}},
+        heads={"a0.h1": {"eap_rank": 1234}},
+    )
+    return verdict(run, role, **more).sentence
+
+
+def test_missed_heads_are_named_with_their_rank() -> None:
+    found = sentence(["a0.h1", "a1.h0"], eap=["a1.h0"], hap=["a0.h1", "a1.h0"])
+    assert found == (
+        "At 4 edges, EAP keeps 1 and HAP keeps 2 of the model's 2 S-inhibition heads. "
+        "EAP alone misses a0.h1 (EAP rank 1,234)."
+    )
+
+
+def test_a_missed_head_without_a_rank_is_named_alone() -> None:
+    assert sentence(["a1.h1"], eap=[], hap=["a1.h1"]).endswith("EAP alone misses a1.h1.")
+
+
+def test_none_missed() -> None:
+    found = sentence(["a0.h1"], eap=["a0.h1"], hap=["a0.h1", "a0.h0"])
+    assert "1 and HAP keeps 1 of the model's 1 S-inhibition head. " in found
+    assert found.endswith("EAP alone misses none that HAP keeps.")
+
+
+def test_neither_keeps_any() -> None:
+    found = sentence(["a1.h1"], eap=["a0.h0"], hap=["a0.h0"])
+    assert "EAP keeps 0 and HAP keeps 0" in found
+    assert found.endswith("misses none that HAP keeps.")
+
+
+def test_the_other_way_round() -> None:
+    found = sentence(["a0.h1", "a1.h0"], eap=["a0.h1", "a1.h0"], hap=["a1.h0"])
+    assert found.endswith("Here it is HAP that drops a0.h1.")
+
+
+def test_no_such_heads() -> None:
+    found = sentence([], eap=["a0.h0"], hap=["a0.h1"])
+    assert found == (
+        "No head of this model passes the measured threshold for S-inhibition, so there is none to miss."
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "title"), [("duplicate_token", "duplicate-token"), ("own role", "own role")]
+)
+def test_other_roles(role: str, title: str) -> None:
+    found = sentence(["a0.h0"], eap=["a0.h0"], hap=["a0.h0"], role=role)
+    assert f"1 {title} head. " in found
+
+
+def test_sides_can_be_chosen() -> None:
+    run = fake_run(GRAPH, edges=8, circuits={"eap": through("a0.h0"), "hap": through("a0.h1")})
+    turned = verdict(run, left="hap", right="eap")
+    assert (turned.left, turned.right, turned.size) == ("hap", "eap", 2)
+
+
+def test_a_run_without_roles() -> None:
+    assert verdict(fake_run(roles={})).heads == ()
