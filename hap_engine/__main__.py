@@ -120,13 +120,22 @@ def _discover(options: argparse.Namespace) -> None:
     from hap_engine.runs import runs_folder, save
     from hap_engine.verdict import verdict
 
-    run = _follow(discover(_config(options)))
+    if options.out and (options.out.is_dir() or _nearest(options.out).is_file()):
+        raise SettingsError(
+            f"Expected --out as a file that can be written, got {options.out}. Name a .json file."
+        )
+    run = follow(discover(_config(options)))
     path = save(run, options.out or runs_folder() / f"{run.id}.json")
-    _table(run.metrics, run)
+    print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
     print(f"\n{seconds}\nWritten to {path}")
+
+
+def _nearest(path: Path) -> Path:
+    """The closest parent that exists."""
+    return next(parent for parent in path.absolute().parents if parent.exists())
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -137,6 +146,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     from hap_engine.tasks import PromptPair, encode_pair
 
     run = load(options.file)
+    keys = {"clean", "corrupt", "answer", "distractor"}
+    tests = run.prompts.get("test", ())
+    if not tests or not all(keys <= set(prompt) for prompt in tests):
+        raise SettingsError(
+            "The run file holds no test prompts, so there is nothing to evaluate on."
+        )
+    if not options.model and "reference" not in run.model:
+        raise SettingsError("The run file does not say where its model is. Name it with --model.")
     model = load_model(options.model or run.model["reference"], device=options.device)
     if model.graph != run.graph:
         raise SettingsError(
@@ -160,8 +177,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     circuits = {name: record.circuit for name, record in run.circuits.items()}
     setting = Setting("test", f"resample ({run.task.get('corruption', '?')})", run.seed)
     size = len(circuits[run.main])
-    metrics = _follow(evaluate(MaskedModel(model), pairs, circuits, setting, control_size=size))
-    _table(metrics, run)
+    metrics = follow(evaluate(MaskedModel(model), pairs, circuits, setting, control_size=size))
+    print_table(metrics, run)
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -184,7 +201,7 @@ def _tasks(options: argparse.Namespace) -> None:
             print(f"  --corruption {name}: {text}")
 
 
-def _follow(work: Generator[Progress, None, T]) -> T:
+def follow(work: Generator[Progress, None, T]) -> T:
     """Drive `work` to its end with one live line per phase on standard error."""
     bar = _Bar(sys.stderr.isatty())
     while True:
@@ -224,7 +241,7 @@ class _Bar:
             print(file=sys.stderr)
 
 
-def _table(metrics: Any, run: Run) -> None:
+def print_table(metrics: Any, run: Run) -> None:
     tag = next(iter(metrics.values()))
     print(
         f"\n{run.model['name']} · {run.task['title']} · {tag['n_prompts']} {tag['split']} prompts · "

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hap_engine.errors import ModelError, UnknownNameError
 from hap_engine.graph import Graph
-from hap_engine.hashing import file_sha256
+from hap_engine.hashing import file_sha256, files_sha256
 from hap_engine.runs import home
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -29,7 +29,8 @@ HUB_MODELS = {
     "EleutherAI/pythia-160m": "Pythia-160M, parallel attention and MLP (0.38 GB)",
 }
 # Everything a model needs, and nothing that could run code: no pickle, no Python files.
-DOWNLOADED = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab.*",
+DOWNLOADED = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json", "tokenizer.model",
+              "vocab.json", "vocab.txt",
               "merges.txt", "special_tokens_map.json")  # fmt: skip
 
 
@@ -56,7 +57,15 @@ def resolve(reference: str) -> Source:
     reference = reference.strip()
     if reference in BUNDLED:
         return Source(reference, "bundled", reference, BUNDLED[reference])
-    path = Path(reference).expanduser()
+    if not reference:
+        raise ModelError("Expected a model's name or path, got nothing. Try hap-mini.")
+    try:
+        path = Path(reference).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a zero byte
+        raise ModelError(
+            f"There is no file or folder {reference[:200]!r}. Check the path."
+        ) from None
     if path.is_dir():
         return Source(reference, "folder", path.resolve().name, path.resolve())
     if path.is_file():
@@ -87,7 +96,12 @@ def hub_folder(name: str) -> Path | None:
         cached = try_to_load_from_cache(name, weights)
         config = try_to_load_from_cache(name, "config.json")
         if isinstance(cached, str) and isinstance(config, str):
-            return Path(cached).parent
+            folder = Path(cached).parent
+            if weights.endswith(".json"):  # an index: all its shards must be there
+                shards = set(json.loads(Path(cached).read_text())["weight_map"].values())
+                if not all((folder / shard).is_file() for shard in shards):
+                    return None
+            return folder
     return None
 
 
@@ -120,7 +134,7 @@ def weights_sha256(source: Source) -> str | None:
     if source.kind == "gguf":
         return file_sha256(source.path)
     weights = sorted(source.path.glob("*.safetensors"))
-    return file_sha256(weights[0]) if weights else None
+    return files_sha256(weights) if weights else None
 
 
 def tokenizer_file(source: Source) -> Path | None:

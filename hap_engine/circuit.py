@@ -7,6 +7,7 @@ told apart, the raw count (edges chosen) and the live count (edges that matter).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,7 +159,7 @@ def edge_budget(graph: Graph, sparsity: float) -> int:
     if budget < 2:
         raise SettingsError(
             f"Sparsity {sparsity:g} leaves {budget} of {graph.n_edges:,} edges, and a path through the "
-            f"model needs at least 2. Use at most {1 - 2 / graph.n_edges:.6f}."
+            f"model needs at least 2. Use at most {math.floor(1e6 * (1 - 2 / graph.n_edges)) / 1e6:.6f}."
         )
     return budget
 
@@ -218,6 +219,7 @@ def random_circuit(graph: Graph, live: int, rng: np.random.Generator) -> Circuit
     rows, columns = np.nonzero(graph.edge_mask)
     size, live = 0, min(live, graph.n_edges)
     while size < live:
+        before = size
         for draw in rng.permutation(len(rows)):
             w, r = int(rows[draw]), int(columns[draw])
             path = [(w, r)]
@@ -240,4 +242,7 @@ def random_circuit(graph: Graph, live: int, rng: np.random.Generator) -> Circuit
             size += len(path)
             if size == live:
                 break
+        if size == before:  # only paths of two or more edges are left: start over
+            kept[:], fed[:], useful[:], size = False, False, False, 0
+            fed[0] = useful[-1] = True
     return Circuit(graph, kept)

@@ -18,7 +18,7 @@ import platform
 import shlex
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -172,7 +172,7 @@ def command(config: DiscoveryConfig, model: Model) -> str:
         "python -m hap_engine discover",
         f"--model {shlex.quote(model.to_dict()['reference'])}",
     ]
-    parts += [f"--task {config.task}", f"--sparsity {config.sparsity:g}", f"--seed {config.seed}"]
+    parts += [f"--task {config.task}", f"--sparsity {config.sparsity}", f"--seed {config.seed}"]
     for name in ("method", "scorer", "keep", "corruption", "device", "dtype"):
         value = getattr(config, name)
         if value != getattr(default, name):
@@ -212,7 +212,8 @@ def _score(
     if config.scorer == "eap" or config.method != "hap":
         return scores, scores
     fewer = Prepared(training.masked, training.pairs[:IG_PROMPTS])
-    yield from fewer.run()
+    for record in fewer.run():  # part of scoring: the prompts phase is over
+        yield replace(record, phase="score", message="Preparing prompts for EAP-IG")
     return scores, (yield from score(fewer, config.scorer))
 
 

@@ -26,6 +26,9 @@ from jaxtyping import Bool, Int
 from hap_engine.errors import RunFileError, UnknownNameError
 
 
+MAX_CELLS = 100_000_000  # one byte each; Llama-70B has 34 million
+
+
 @dataclass(frozen=True)
 class Writer:
     """A row: ``kind`` is ``input``, ``head`` or ``mlp``; `layer` is -1 for the embedding."""
@@ -84,9 +87,16 @@ class Graph:
             RunFileError: if a size is missing or impossible.
         """
         sizes: list[Any] = [data.get(key) for key in ("n_layers", "n_heads", "n_kv_heads")]
-        if not all(isinstance(size, int) and 1 <= size <= 1024 for size in sizes):
+        if not all(type(size) is int and 1 <= size <= 1024 for size in sizes):
             raise RunFileError(
                 f"Expected graph sizes n_layers, n_heads, n_kv_heads between 1 and 1024, got {sizes}."
+            )
+        layers, heads, kv = sizes
+        cells = layers**2 * (heads + 1) * (heads + 2 * kv + 1)
+        if cells > MAX_CELLS:
+            raise RunFileError(
+                f"A graph of {layers} layers and {heads} heads is too large to draw "
+                f"({cells:,} pairs of writer and reader, at most {MAX_CELLS:,})."
             )
         if sizes[1] % sizes[2]:
             raise RunFileError(f"{sizes[1]} heads cannot share {sizes[2]} KV heads evenly.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content in hexadecimal."""
     status = path.stat()
     return _file_sha256(path, status.st_size, status.st_mtime_ns)
+
+
+def files_sha256(paths: Sequence[Path]) -> str:
+    """One hash of several weight files; of a single file, its own."""
+    hashes = [file_sha256(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)

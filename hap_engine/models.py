@@ -8,7 +8,8 @@ remote code are never loaded. The bridge gives every architecture the same names
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tokenizers import Tokenizer
 from hap_engine.catalog import DOWNLOADED, Source, gguf_cache, resolve
 from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.graph import Graph
-from hap_engine.hashing import file_sha256
+from hap_engine.hashing import file_sha256, files_sha256
 
 Progress = Callable[[str, float], None]  # (what is going on, share done)
 
@@ -119,6 +120,8 @@ def from_hf(hf_model: Any, tokenizer: Tokenizer, source: Source, sha256: str = "
             f"{architecture} has no TransformerLens adapter ({error}). "
             "GPT-2, Pythia (GPT-NeoX), Llama-style and Qwen2 models work."
         ) from None
+    bridge.requires_grad_(False)  # it splits fused q, k, v into new parameters
+    hf_model.requires_grad_(False)
     cfg = bridge.cfg
     graph = Graph(
         n_layers=int(cfg.n_layers),
@@ -141,14 +144,15 @@ def _from_folder(source: Source, folder: Path, device: torch.device) -> Model:
             "Save the model with save_pretrained(folder)."
         )
     try:
-        hf_model: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        )
+        with _quiet():
+            hf_model: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
         hf_model.to(device)
         tokenizer = _load_tokenizer(folder)
     except Exception as error:  # transformers raises many kinds here; all mean "not a usable model"
@@ -156,13 +160,29 @@ def _from_folder(source: Source, folder: Path, device: torch.device) -> Model:
             f"{source.name} cannot be opened as a causal language model: {_first_line(error)} "
             "Check that the folder or file is complete and of a supported architecture."
         ) from error
-    original = source.path if source.kind == "gguf" and source.path else weights[0]
-    return from_hf(hf_model, tokenizer, source, file_sha256(original))
+    original = [source.path] if source.kind == "gguf" and source.path else weights
+    return from_hf(hf_model, tokenizer, source, files_sha256(original))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of transformers: the caller reports progress its own way."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
+        raise FileNotFoundError("it has no tokenizer (tokenizer.json)")
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
@@ -186,10 +206,11 @@ def _convert_gguf(source: Source, progress: Progress) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        hf_model = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=torch.float32
-        )
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+            hf_model = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, dtype=torch.float32
+            )
     except Exception as error:  # a broken file fails in many ways inside the parser
         raise ModelError(
             f"{path.name} cannot be read as a language model: {_first_line(error)} "

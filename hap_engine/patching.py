@@ -111,7 +111,16 @@ class MaskedModel:
         self.mix_dtype = torch.float32
         group = self.graph.n_heads // self.graph.n_kv_heads
         self._kv_of_head = torch.arange(self.graph.n_heads, device=self.device) // group
-        self._self_check()
+        try:
+            self._self_check()
+        except UnsupportedModelError:
+            raise
+        except Exception as error:  # parts that take other arguments fail in many ways
+            raise UnsupportedModelError(
+                f"{model.name} ({type(model.hf_model).__name__}) fails inside the masked pass "
+                f"({type(error).__name__}: {error}). "
+                "GPT-2, Pythia (GPT-NeoX), Llama-style and Qwen2 models work."
+            ) from error
 
     def with_dtype(self, dtype: torch.dtype) -> MaskedModel:
         """The same model with its large products (MLPs, delta buffer) in `dtype`.
@@ -249,6 +258,8 @@ class MaskedModel:
         final = corrupt.final
         if plan.columns([column]):
             final = final + _at(_Read.apply(token, tape, [column])[0], last)
+        else:  # nothing is live: the logits still hang on the mask, with gradient 0
+            final = final + token
         return self.unembed(final)
 
     def _attention_layer(
@@ -499,7 +510,7 @@ def _pattern(q: Tensor, k: Tensor, rotary: Any, scale: float) -> Tensor:
     return scores.masked_fill(future, float("-inf")).softmax(-1)
 
 
-def _rotate(x: Float[Tensor, "head batch pos d_head"], tables: Any) -> Tensor:
+def _rotate(x: Float[Tensor, "*axes d_head"], tables: Any) -> Tensor:
     """Rotary position embedding on the first ``cos.shape[-1]`` dimensions (all, or NeoX's share)."""
     if tables is None:
         return x

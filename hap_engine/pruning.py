@@ -92,18 +92,18 @@ def prune(
                 f"KL is {kl.item()} at step {step}: training has diverged. Lower lr, or use float32."
             )
         allowed = budget.step(kl, z, step)
-        with torch.no_grad():
-            still = gates.stretch(log_alpha)
-            yield PruningStep(
-                step,
-                kl.item(),
-                allowed,
-                gates.open_probability(log_alpha).sum().item(),
-                int((z > 0).sum()),
-                int(((still > 0) & (still < 1)).sum()),
-                time.perf_counter() - started,
-                log_alpha.detach().cpu().numpy().copy(),
-            )
+        state = log_alpha.detach()
+        still = gates.stretch(state)
+        yield PruningStep(
+            step,
+            kl.item(),
+            allowed,
+            gates.open_probability(state).sum().item(),
+            int((z > 0).sum()),
+            int(((still > 0) & (still < 1)).sum()),
+            time.perf_counter() - started,
+            state.cpu().numpy().copy(),
+        )
     return log_alpha.detach().cpu().numpy().copy()
 
 
@@ -184,7 +184,8 @@ def _initial(
 ) -> Float[Tensor, " candidate"]:
     """``init + c (rank - 1/2)`` with rank 1 for the best score; the published recipe starts at 10."""
     count = len(candidates)
-    start = torch.full((count,), _Lagrangian.INIT if config.budget == "lagrangian" else config.init)
+    level = _Lagrangian.INIT if config.budget == "lagrangian" else config.init
+    start = torch.full((count,), float(level))
     if config.warm_start:
         if scores is None:
             raise SettingsError(

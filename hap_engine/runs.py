@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ class Run:
             circuits=circuits,
         )
         _check(run)
-        return run
+        return replace(run, metrics={k: _nan_for_null(row) for k, row in run.metrics.items()})
 
 
 def runs_folder() -> Path:
@@ -266,11 +266,19 @@ def _circuit(graph: Graph, key: str, data: Any) -> CircuitRecord:
     return CircuitRecord(Circuit(graph, kept), n_raw, values)
 
 
+def _nan_for_null(row: Mapping[str, Any]) -> dict[str, Any]:
+    """NaN (a faithfulness without span) is null in the file."""
+    return {**row, **{key: math.nan for key in METRICS if row[key] is None}}
+
+
 def _values(data: Any, order: list[int], where: str) -> np.ndarray:
     numbers = isinstance(data, list) and len(data) == len(order)
     if not numbers or not all(x is None or isinstance(x, int | float) for x in data):
         raise RunFileError(f"Expected one number (or null) per edge in {where}.")
-    array = np.array([math.nan if x is None else float(x) for x in data])
+    try:
+        array = np.array([math.nan if x is None else float(x) for x in data])
+    except OverflowError:
+        raise RunFileError(f"A number in {where} is too large.") from None
     return array[order] if order else array
 
 
@@ -296,15 +304,20 @@ def _check(run: Run) -> None:
         wrong = [
             key
             for key in METRICS
-            if not isinstance(metrics, dict) or not isinstance(metrics.get(key), int | float)
+            if not isinstance(metrics, dict)
+            or not isinstance(metrics.get(key, ""), int | float | None)
         ]
         if wrong:
             raise RunFileError(f"The metrics of {name!r} lack numbers for {', '.join(wrong)}.")
     for split, prompts in run.prompts.items():
         if not isinstance(prompts, list) or not all(isinstance(p, dict) for p in prompts):
             raise RunFileError(f"The run file's {split!r} prompts should be a list of mappings.")
+    described = run.roles.get("heads", {})
+    for section in (run.heads, described):
+        if not isinstance(section, dict) or not all(isinstance(v, dict) for v in section.values()):
+            raise RunFileError("The run file's heads and roles should map each head to a mapping.")
     unknown = [name for name in run.heads if name not in run.graph.writer_index]
-    unknown += [n for n in run.roles.get("heads", {}) if n not in run.graph.writer_index]
+    unknown += [n for n in described if n not in run.graph.writer_index]
     if unknown:
         raise RunFileError(f"The run file describes heads that its graph lacks: {unknown[:3]}.")
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """Tiny random models of every supported family, and the real one where it is there.
 
 Nothing here uses the network. `HAP_HOME` points to a fresh folder in every test.
@@ -6,7 +7,7 @@ Nothing here uses the network. `HAP_HOME` points to a fresh folder in every test
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 from jaxtyping import install_import_hook
 from tokenizers import Tokenizer
 
-# Types and tensor shapes of the engine's signatures are checked while the tests run.
-install_import_hook("hap_engine", "beartype.beartype")
+# Tensor shapes in the signatures of these modules are checked while the tests run.
+SHAPED = ("patching", "attribution", "prepared", "batches", "roles")
+install_import_hook([f"hap_engine.{name}" for name in SHAPED], "beartype.beartype")
 
 from hap_engine.catalog import Source
 from hap_engine.models import Model, from_hf
@@ -175,13 +177,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2() -> Iterator[str]:
+def smollm2() -> str:
     """Path of the real model's .gguf file."""
     chosen = os.environ.get("HAP_TEST_GGUF")
     found = [Path(chosen)] if chosen else sorted((ROOT / "../shared/models").glob("*.gguf"))
     if not found or not found[0].is_file():
         pytest.skip("no SmolLM2 .gguf: set HAP_TEST_GGUF or put it into ../shared/models")
-    yield str(found[0].resolve())
+    return str(found[0].resolve())
 
 
 @pytest.fixture

@@ -188,5 +188,7 @@ def test_the_module_runs_without_torch_where_it_can() -> None:
         "assert main(['tasks']) == 0 and main(['models']) == 0; "
         "sys.exit(sorted({'torch', 'transformers'} & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
