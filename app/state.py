@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import streamlit as st
 
@@ -91,6 +93,24 @@ def default_run() -> str | None:
 
 def is_shipped(run: Run) -> bool:
     return (SHIPPED / f"{run.id}.json").is_file()
+
+
+T = TypeVar("T")
+
+
+def from_url(key: str, options: Sequence[T], default: T) -> T:
+    """The option that the URL names, else `default`. (Streamlit's own binding puts labels there.)"""
+    named = st.query_params.get(key)
+    return next((option for option in options if str(option) == named), default)
+
+
+def to_url(key: str, default: object) -> None:
+    """Widget callback: put the widget's value into the URL, defaults left out."""
+    value = st.session_state[key]
+    if value == default or value is None:
+        st.query_params.pop(key, None)
+    else:
+        st.query_params[key] = str(value)
 
 
 def go_to_run(run_id: str) -> None:

@@ -2,9 +2,10 @@
 
 A gate with location ``log_alpha`` is sampled as::
 
-    z = clamp(sigmoid((logit(u) + log_alpha) / BETA) * (RIGHT - LEFT) + LEFT, 0, 1),   u ~ U(0, 1)
+    z = clamp(sigmoid((noise logit(u) + log_alpha) / BETA) * (RIGHT - LEFT) + LEFT, 0, 1),  u ~ U(0, 1)
 
-so it is exactly 0 or exactly 1 with positive probability and differentiable in between.
+so it is exactly 0 or exactly 1 with positive probability and differentiable in between. The published
+gate has noise = 1; with less noise a gate's location decides it, down to noise = 0.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ _SHIFT = BETA * math.log(-LEFT / RIGHT)  # P(z > 0) = sigmoid(log_alpha - _SHIFT
 _EPSILON = 1e-6  # keeps logit(u) finite
 
 
-def sample(log_alpha: Float[Tensor, " edge"], generator: torch.Generator) -> Float[Tensor, " edge"]:
+def sample(
+    log_alpha: Float[Tensor, " edge"], generator: torch.Generator, noise: float = 1.0
+) -> Float[Tensor, " edge"]:
     """One sample of every gate. `generator` lives on the CPU, so a seed means the same anywhere."""
     u = torch.rand(log_alpha.shape, generator=generator).clamp(_EPSILON, 1 - _EPSILON)
-    return stretch(torch.logit(u).to(log_alpha) + log_alpha)
+    return stretch(noise * torch.logit(u).to(log_alpha) + log_alpha)
 
 
 def stretch(x: Float[Tensor, " edge"]) -> Float[Tensor, " edge"]:
@@ -32,12 +35,16 @@ def stretch(x: Float[Tensor, " edge"]) -> Float[Tensor, " edge"]:
     return (torch.sigmoid(x / BETA) * (RIGHT - LEFT) + LEFT).clamp(0, 1)
 
 
-def open_probability(log_alpha: Float[Tensor, " edge"]) -> Float[Tensor, " edge"]:
+def open_probability(
+    log_alpha: Float[Tensor, " edge"], noise: float = 1.0
+) -> Float[Tensor, " edge"]:
     """P(z > 0) of every gate; the sum is the expected number of open edges."""
-    return torch.sigmoid(log_alpha - _SHIFT)
+    return torch.sigmoid((log_alpha - _SHIFT) / noise)
 
 
-def project(log_alpha: Float[Tensor, " edge"], budget: float) -> Float[Tensor, ""]:
+def project(
+    log_alpha: Float[Tensor, " edge"], budget: float, noise: float = 1.0
+) -> Float[Tensor, ""]:
     """The scalar to add to all `log_alpha` so that ``sum P(z > 0)`` equals `budget`.
 
     Found by bisection in float64. `budget` is cut to (0, 0.999 n): no finite shift opens every gate.
@@ -48,7 +55,7 @@ def project(log_alpha: Float[Tensor, " edge"], budget: float) -> Float[Tensor, "
     high = (60 - values.min()).item()
     for _ in range(80):
         middle = (low + high) / 2
-        if open_probability(values + middle).sum().item() < budget:
+        if open_probability(values + middle, noise).sum().item() < budget:
             low = middle
         else:
             high = middle

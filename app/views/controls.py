@@ -28,21 +28,25 @@ def show() -> None:
     """Draw the settings; pressing the button starts a job and puts it in the URL."""
     st.subheader("Find a circuit", anchor=False)
     source = _model()
+    tasks = list(TASKS)
     task = st.selectbox(
         "Task",
-        list(TASKS),
+        tasks,
+        tasks.index(state.from_url("task", tasks, tasks[0])),
         format_func=lambda name: TASKS[name].title,
         key="task",
-        bind="query-params",
+        on_change=state.to_url,
+        args=("task", tasks[0]),
         help="What the model is asked to do. " + TASKS["ioi"].summary,
     )
     kept = st.select_slider(
         "Edges to keep",
         KEPT,
-        value=2.0,
+        state.from_url("kept", KEPT, 2.0),
         format_func=lambda share: f"{share:g} %",
         key="kept",
-        bind="query-params",
+        on_change=state.to_url,
+        args=("kept", 2.0),
         help="A circuit is the small part of the model's edges that still does the task. Fewer "
         "edges are easier to read and harder to find: this is where EAP alone starts to lose "
         "heads that work together.",
@@ -52,10 +56,11 @@ def show() -> None:
     effort = st.segmented_control(
         "Effort",
         list(PRESETS),
-        default="standard",
+        default=state.from_url("effort", list(PRESETS), "standard"),
         format_func=str.capitalize,
         key="effort",
-        bind="query-params",
+        on_change=state.to_url,
+        args=("effort", "standard"),
         help="How long Edge Pruning learns. " + ". ".join(EFFORTS.values()) + ".",
     )
     advanced = _advanced(task, effort or "standard")
@@ -79,9 +84,11 @@ def _model() -> Source | None:
     chosen = st.selectbox(
         "Model",
         options,
+        options.index(state.from_url("model", options, options[0])),
         format_func=_model_label,
         key="model",
-        bind="query-params",
+        on_change=state.to_url,
+        args=("model", options[0]),
         help="hap-mini is a toy that ships with the explorer and runs in seconds. Others are read "
         "from this machine, or downloaded once from the Hugging Face Hub when you start a run.",
     )
