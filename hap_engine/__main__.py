@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--init", type=float, help="log alpha at the start")
     found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
     found.add_argument("--descent", type=float, help="share of steps over which the budget falls")
+    found.add_argument("--harden", type=float, help="share of steps before the noise fades")
     found.add_argument("--prompts", help="train,validation,test counts, e.g. 200,100,256")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--device", default="cpu", help="cpu, cuda or mps")
@@ -97,7 +98,7 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
     )
     if options.preset:
         config = with_preset(config, options.preset)
-    tuned = ("budget", "steps", "batch_size", "lr", "init", "warm_start", "descent")
+    tuned = ("budget", "steps", "batch_size", "lr", "init", "warm_start", "descent", "harden")
     given = {name: getattr(options, name) for name in tuned if getattr(options, name) is not None}
     return replace(config, pruning=replace(config.pruning, **given))
 

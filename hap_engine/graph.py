@@ -25,7 +25,6 @@ from jaxtyping import Bool, Int
 
 from hap_engine.errors import RunFileError, UnknownNameError
 
-
 MAX_CELLS = 100_000_000  # one byte each; Llama-70B has 34 million
 
 

