@@ -38,7 +38,7 @@ from hap_engine.circuit import (
 )
 from hap_engine.errors import TaskError
 from hap_engine.evaluation import Setting, evaluate
-from hap_engine.models import Model, load_model
+from hap_engine.models import Model, loading
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from hap_engine.progress import Progress
@@ -70,8 +70,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     clock = _Clock()
     task = get_task(config.task)
     if model is None:
-        yield Progress("load", 0, 1, f"Opening {config.model}")
-        model = load_model(config.model, device=config.device)
+        model = yield from loading(config.model, config.device)
     budget = edge_budget(model.graph, config.sparsity)
     masked = MaskedModel(model)
     yield Progress("load", 1, 1, f"Opened {model.name}: its masked pass reproduces it")

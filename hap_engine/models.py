@@ -8,7 +8,8 @@ remote code are never loaded. The bridge gives every architecture the same names
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,10 @@ from hap_engine.catalog import DOWNLOADED, Source, gguf_cache, resolve
 from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.graph import Graph
 from hap_engine.hashing import file_sha256, files_sha256
+from hap_engine.progress import Progress
 
-Progress = Callable[[str, float], None]  # (what is going on, share done)
+Report = Callable[[str, float], None]  # (what is going on, share done)
+POLL_SECONDS = 0.2  # how often a watched load is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,7 @@ def load_model(
     reference: str,
     *,
     device: str = "cpu",
-    progress: Progress = lambda message, share: None,
+    progress: Report = lambda message, share: None,
 ) -> Model:
     """Open the model that `reference` names.
 
@@ -88,6 +91,34 @@ def load_model(
     model = _from_folder(source, folder, torch.device(device))
     progress(f"Opened {source.name}", 1.0)
     return model
+
+
+def loading(reference: str, device: str = "cpu") -> Generator[Progress, None, Model]:
+    """`load_model` as a generator of progress records, so that a download can be watched.
+
+    The work itself cannot be split: a caller that stops iterating leaves it to a daemon thread,
+    which ends by itself and whose model nobody holds.
+    """
+    told: list[tuple[str, float]] = [(f"Opening {reference}", 0.0)]
+    result: list[Model | BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(
+                load_model(reference, device=device, progress=lambda *step: told.append(step))
+            )
+        except BaseException as error:  # handed to the caller's thread
+            result.append(error)
+
+    thread = threading.Thread(target=work, name="load-model", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        message, share = told[-1]
+        yield Progress("load", round(100 * share), 100, message)
+        thread.join(POLL_SECONDS)
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
 
 
 def check_device(device: str) -> None:
@@ -188,7 +219,7 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
 
 
-def _convert_gguf(source: Source, progress: Progress) -> Path:
+def _convert_gguf(source: Source, progress: Report) -> Path:
     """Dequantise a ``.gguf`` once; later starts read the safetensors copy."""
     path = source.path
     assert path is not None
@@ -226,7 +257,7 @@ def _convert_gguf(source: Source, progress: Progress) -> Path:
     return folder
 
 
-def _download(name: str, progress: Progress) -> Path:
+def _download(name: str, progress: Report) -> Path:
     """Fetch a Hub model's config, safetensors and tokenizer into the Hub's own cache."""
     from huggingface_hub import snapshot_download
     from tqdm.auto import tqdm

@@ -313,8 +313,10 @@ def _check(run: Run) -> None:
         if not isinstance(prompts, list) or not all(isinstance(p, dict) for p in prompts):
             raise RunFileError(f"The run file's {split!r} prompts should be a list of mappings.")
     described = run.roles.get("heads", {})
-    for section in (run.heads, described):
-        if not isinstance(section, dict) or not all(isinstance(v, dict) for v in section.values()):
+    for described_heads in (run.heads, described):
+        if not isinstance(described_heads, dict) or not all(
+            isinstance(found, dict) for found in described_heads.values()
+        ):
             raise RunFileError("The run file's heads and roles should map each head to a mapping.")
     unknown = [name for name in run.heads if name not in run.graph.writer_index]
     unknown += [n for n in described if n not in run.graph.writer_index]

@@ -75,7 +75,8 @@ def show() -> None:
     ):
         assert config is not None
         _start(config)
-    prompts.preview(source, task, config)
+    if st.button("See the prompts", icon=":material/chat:", width="stretch"):
+        prompts.preview(source, task, config)
     _waiting()
 
 

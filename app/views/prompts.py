@@ -13,30 +13,36 @@ from tokenizers import Tokenizer
 from hap_engine.catalog import Source, tokenizer_file
 from hap_engine.errors import HapError
 from hap_engine.settings import DiscoveryConfig
-from hap_engine.tasks import EncodedPair, SplitSizes, get_task
+from hap_engine.tasks import SplitSizes, get_task
 
 SAMPLE = SplitSizes(train=12, validation=1, test=1)
 
 
+@st.dialog("Prompts", width="large", icon=":material/chat:")
 def preview(source: Source | None, task: str, config: DiscoveryConfig | None) -> None:
     """Generated pairs with their tokens, before anything runs (no torch)."""
-    with st.expander("Prompts", icon=":material/chat:"):
-        st.caption(get_task(task).summary)
-        path = tokenizer_file(source) if source else None
-        if path is None or config is None:
-            st.caption("The tokens show once this model has been opened on this machine.")
-            return
-        extra = st.session_state.get("sample", 0)
-        if st.button("New sample", icon=":material/casino:", width="stretch"):
-            st.session_state["sample"] = extra = extra + 1
-        try:
-            pairs = _sample(path, path.stat().st_mtime_ns, task, config, config.seed + extra)
-        except HapError as error:
-            st.error(str(error), icon=":material/error:")
-            return
-        for pair in pairs[:6]:
-            st.text(f"{_tokens(pair.pair.clean)} → {pair.pair.answer.strip()}")
-            st.caption(f"Corrupted: {_plain(pair.pair.corrupt)}")
+    st.caption(get_task(task).summary)
+    path = tokenizer_file(source) if source else None
+    if path is None or config is None:
+        st.info(
+            "The tokens show once this model has been opened on this machine: start a run, "
+            "or choose a model that is here already.",
+            icon=":material/download:",
+        )
+        return
+    extra = st.session_state.get("sample", 0)
+    if st.button("New sample", icon=":material/casino:"):
+        st.session_state["sample"] = extra = extra + 1
+    try:
+        rows = _sample(path, path.stat().st_mtime_ns, task, config, config.seed + extra)
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content")
+    st.caption(
+        "A dot stands between tokens. Clean and corrupted prompt have the same number of them, and "
+        "the answer is one token more."
+    )
 
 
 def table(prompts: Sequence[Mapping[str, Any]]) -> None:
@@ -58,17 +64,21 @@ def table(prompts: Sequence[Mapping[str, Any]]) -> None:
 @st.cache_data(show_spinner=False, max_entries=32)
 def _sample(
     path: Path, modified: int, task: str, _config: DiscoveryConfig, seed: int
-) -> Sequence[EncodedPair]:
+) -> list[dict[str, str]]:
     tokenizer = Tokenizer.from_file(str(path))
     chosen = get_task(task)
     corruption = _config.corruption or chosen.default_corruption
-    return chosen.generate(tokenizer, SAMPLE, seed, corruption).train
+    pairs = chosen.generate(tokenizer, SAMPLE, seed, corruption).train
 
+    def tokens(ids: Sequence[int]) -> str:
+        return " · ".join(tokenizer.decode([token]).strip() or "␣" for token in ids)
 
-def _tokens(text: str) -> str:
-    return text
-
-
-def _plain(text: str) -> str:
-    """Prompt text for a place that reads Markdown: every special character escaped."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-.!|<>$~:" else c for c in text)
+    return [
+        {
+            "Clean prompt": tokens(pair.clean_ids),
+            "Answer": tokens([pair.answer_id]),
+            "Corrupted prompt": tokens(pair.corrupt_ids),
+            "Distractor": tokens([pair.distractor_id]),
+        }
+        for pair in pairs
+    ]

@@ -1,0 +1,83 @@
+"""The bundled model and the shipped runs: what the README and the model card claim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hap_engine.catalog import BUNDLED
+from hap_engine.discovery import discover
+from hap_engine.models import Model, load_model
+from hap_engine.runs import METRICS, Run, load
+from hap_engine.settings import DiscoveryConfig
+from tests.conftest import finish
+
+RUNS = sorted((Path(__file__).parents[1] / "assets" / "runs").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def mini() -> Model:
+    return load_model("hap-mini")
+
+
+@pytest.fixture(scope="module")
+def run(mini: Model) -> Run:
+    return finish(discover(DiscoveryConfig(model="hap-mini", sparsity=0.98), mini))
+
+
+def test_the_bundled_model_is_small_and_complete() -> None:
+    files = {path.name: path.stat().st_size for path in BUNDLED["hap-mini"].iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(files)
+    assert sum(files.values()) < 5e6
+
+
+def test_it_solves_ioi_on_unseen_pairs_and_not_on_corrupted_prompts(run: Run) -> None:
+    full, empty = run.metrics["full"], run.metrics["empty"]
+    assert full["accuracy"] >= 0.99
+    assert full["top1"] >= 0.99
+    assert empty["accuracy"] < 0.65
+    assert empty["top1"] < 0.05
+
+
+def test_hap_halves_the_kl_of_eap_at_equal_size(run: Run) -> None:
+    sizes = {name: len(record.circuit) for name, record in run.circuits.items()}
+    assert sizes["hap"] <= 30 <= sizes["eap"]
+    assert run.metrics["hap"]["kl"] <= 0.5 * run.metrics["eap"]["kl"]
+    assert run.metrics["random"]["kl"] > 10 * run.metrics["hap"]["kl"]
+
+
+def test_it_has_an_s_inhibition_head_by_causal_evidence(run: Run) -> None:
+    roles = {head: found["role"] for head, found in run.roles["heads"].items()}
+    assert "s_inhibition" in roles.values()
+    assert [head for head, role in roles.items() if role == "name_mover"] == ["a3.h0", "a3.h1"]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=[path.stem for path in RUNS])
+def test_shipped_runs_are_whole_and_say_where_they_come_from(path: Path) -> None:
+    shipped = load(path)
+    assert path.stem == shipped.id
+    assert path.stat().st_size < 3e6
+    assert shipped.command.startswith("python -m hap_engine discover --model ")
+    assert len(shipped.model["sha256"]) == 64
+    assert shipped.created.startswith("20")
+    assert set(shipped.metrics) >= {"full", "empty", "random", "eap", "hap"}
+    assert all(set(METRICS) <= set(row) for row in shipped.metrics.values())
+    assert {row["split"] for row in shipped.metrics.values()} == {"test"}
+    assert len(shipped.prompts["test"]) == 256
+    assert len(shipped.attention) >= 2
+
+
+def test_a_run_of_each_kind_ships() -> None:
+    assert {load(path).model["source"] for path in RUNS} == {"bundled", "gguf"}
+
+
+@pytest.mark.real_model
+def test_the_shipped_real_run_meets_its_quality() -> None:
+    real = next(run for run in map(load, RUNS) if run.model["source"] == "gguf")
+    hap, eap = real.metrics["hap"], real.metrics["eap"]
+    assert len(real.circuits["hap"].circuit) <= 706
+    assert hap["kl"] <= 0.70
+    assert 0.8 <= hap["faithfulness"] <= 1.4
+    assert hap["exact_match"] >= 0.80
+    assert eap["kl"] > 3 * hap["kl"]
