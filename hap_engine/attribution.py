@@ -26,9 +26,10 @@ from torch import Tensor
 
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.metrics import kl_divergence, logit_difference
-from hap_engine.patching import MaskedModel, Tape
+from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from hap_engine.progress import Progress
+from hap_engine.tape import Tape
 
 IG_STEPS = 5  # the published demo's number; 30 changes the ranking little for six times the cost
 

@@ -19,8 +19,7 @@ tests/test_patching.py):
   without a path to the logits changes nothing. Neither is computed: work follows the *live* part of
   the mask (`Circuit.live`), and a mask entry of exactly 0 costs nothing.
 * The deltas ``live_w - corrupt_w`` of a pass lie in one buffer ``[writer, batch, pos, d_model]``. A reader
-  is one matrix product over a prefix of its rows; autograd sees the buffer through three small
-  functions joined by a scalar *token*, so nothing is copied for the backward pass.
+  is one matrix product over a prefix of its rows (`tape.py`).
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from hap_engine.circuit import Circuit, full_circuit
+from hap_engine.circuit import full_circuit
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.models import Model
+from hap_engine.tape import Plan, Read, Start, Tape, Write
 
 SELF_CHECK_TOLERANCE = 1e-4  # relative to the largest logit; measured 1e-6 on supported families
 
@@ -243,13 +242,13 @@ class MaskedModel:
                 (EAP-IG differentiates at one point and multiplies by the delta of another).
             tape: a `Tape` to fill, for callers that want the deltas.
         """
-        plan = _Plan(self.graph, mask)
+        plan = Plan(self.graph, mask)
         tape = tape or Tape()
         tape.begin(plan, mask, clean_embed, contract, self.mix_dtype)
-        token = _Start.apply(mask, tape)
+        token = Start.apply(mask, tape)
         rotary = self._rotary_tables(clean_embed)
         if plan.writes_input:
-            token = _Write.apply((clean_embed - corrupt.embed)[None], None, token, tape, 0)
+            token = Write.apply((clean_embed - corrupt.embed)[None], None, token, tape, 0)
         for index, (layer, kept) in enumerate(zip(self._layers, corrupt.layers, strict=True)):
             parts = [self._attention_layer, self._mlp_layer]
             for part in parts:
@@ -257,13 +256,13 @@ class MaskedModel:
         column = len(self.graph.readers) - 1
         final = corrupt.final
         if plan.columns([column]):
-            final = final + _at(_Read.apply(token, tape, [column])[0], last)
+            final = final + _at(Read.apply(token, tape, [column])[0], last)
         else:  # nothing is live: the logits still hang on the mask, with gradient 0
             final = final + token
         return self.unembed(final)
 
     def _attention_layer(
-        self, plan: _Plan, tape: Tape, token: Tensor, index: int, layer: _Layer, kept: LayerTrace,
+        self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: _Layer, kept: LayerTrace,
         rotary: Any,
     ) -> Tensor:  # fmt: skip
         heads = plan.heads[index]
@@ -272,7 +271,7 @@ class MaskedModel:
         first = plan.first_reader[index]
         read = plan.columns(range(first, first + len(layer.w_in)))
         slots = torch.tensor([column - first for column in read], device=self.device)
-        x = kept.attn_in + _Read.apply(token, tape, read)
+        x = kept.attn_in + Read.apply(token, tape, read)
         live = _project(layer.norm_attn(x), layer.w_in[slots], layer.b_in[slots])
         # The slots of the heads to compute: live ones where an edge enters, else the corrupt ones.
         chosen = torch.tensor(heads, device=self.device)
@@ -294,19 +293,19 @@ class MaskedModel:
         q, k, v = (slot_values(w) for w in (chosen, n_heads + kv, n_heads + n_kv + kv))
         z = _pattern(q, k, rotary, layer.scale) @ v
         row = plan.row[1 + index * (n_heads + 1) + heads[0]]
-        return _Write.apply(z - kept.z[chosen], layer.w_out[chosen], token, tape, row)
+        return Write.apply(z - kept.z[chosen], layer.w_out[chosen], token, tape, row)
 
     def _mlp_layer(
-        self, plan: _Plan, tape: Tape, token: Tensor, index: int, layer: _Layer, kept: LayerTrace,
+        self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: _Layer, kept: LayerTrace,
         rotary: Any,
     ) -> Tensor:  # fmt: skip
         writer = (index + 1) * (self.graph.n_heads + 1)
         if writer not in plan.row:
             return token
         column = plan.first_reader[index] + len(layer.w_in)
-        x = kept.mlp_in + _Read.apply(token, tape, [column])[0]
+        x = kept.mlp_in + Read.apply(token, tape, [column])[0]
         delta = layer.mlp(layer.norm_mlp(x)) - kept.mlp_out
-        return _Write.apply(delta[None], None, token, tape, plan.row[writer])
+        return Write.apply(delta[None], None, token, tape, plan.row[writer])
 
     # -- attention -------------------------------------------------------------------------------
 
@@ -344,120 +343,6 @@ class MaskedModel:
                     "they write (as in Gemma-2), so the residual stream is not the sum of its heads. "
                     "Use a pre-norm model such as GPT-2, Pythia, Llama, SmolLM2 or Qwen2."
                 )
-
-
-class _Plan:
-    """Which rows and columns of a mask are live, as the masked pass needs them."""
-
-    def __init__(self, graph: Any, mask: Tensor) -> None:
-        nonzero: Bool[np.ndarray, "writer reader"] = (mask.detach() != 0).cpu().numpy()
-        live = Circuit(graph, nonzero & graph.edge_mask).live.kept
-        writers = np.flatnonzero(live.any(axis=1))
-        self.rows = writers
-        self.row = {int(writer): row for row, writer in enumerate(writers)}
-        self.live_columns = np.asarray(live.any(axis=0))
-        self.writes_input = 0 in self.row
-        # rows visible to each reader: live writers that come before it
-        self.n_seen = np.searchsorted(writers, graph.upstream)
-        width = graph.n_heads + 1
-        self.heads = [
-            [h for h in range(graph.n_heads) if 1 + layer * width + h in self.row]
-            for layer in range(graph.n_layers)
-        ]
-        slots = graph.n_heads + 2 * graph.n_kv_heads + 1
-        self.first_reader = [layer * slots for layer in range(graph.n_layers)]
-
-    def columns(self, wanted: Any) -> list[int]:
-        """Those of the reader indices `wanted` that have a live edge."""
-        return [column for column in wanted if self.live_columns[column]]
-
-
-class Tape:
-    """The delta buffer of one masked pass, with the gradients that the backward pass gathers.
-
-    Attributes:
-        delta: ``[live writer, batch * pos * d_model]``, filled in writer order.
-        mask: the mask's live rows, all columns.
-    """
-
-    def begin(
-        self, plan: _Plan, mask: Tensor, like: Tensor, contract: Tensor | None, dtype: torch.dtype
-    ) -> None:
-        self.plan, self.shape, self.outer_dtype = plan, like.shape, like.dtype
-        self.rows = torch.from_numpy(plan.rows).to(mask.device)
-        self.mask = mask.detach().to(dtype)[self.rows]
-        self.delta = like.new_empty(len(self.rows), like.numel(), dtype=dtype)
-        self.contract = self.delta if contract is None else contract.flatten(1)[self.rows]
-        self.delta_grad: Tensor | None = None
-        self.mask_grad = torch.zeros_like(self.mask, dtype=torch.float32)
-
-    def view(self) -> Float[Tensor, "writer batch pos d_model"]:
-        return self.delta.view(-1, *self.shape)
-
-
-class _Start(torch.autograd.Function):
-    """Gives the first token; its backward runs last and hands over the mask's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, mask: Tensor, tape: Tape) -> Tensor:
-        ctx.tape, ctx.like = tape, mask
-        return mask.new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
-        grad = torch.zeros_like(ctx.like, dtype=torch.float32)
-        grad[ctx.tape.rows] = ctx.tape.mask_grad
-        return grad.to(ctx.like.dtype), None
-
-
-class _Read(torch.autograd.Function):
-    """Mix the rows a group of readers sees: ``mask[:n, readers]^T @ delta[:n]``."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, token: Tensor, tape: Tape, columns: list[int]
-    ) -> Float[Tensor, "reader batch pos d_model"]:
-        ctx.tape, ctx.n = tape, int(tape.plan.n_seen[columns[0]])
-        ctx.columns = torch.tensor(columns, device=token.device)
-        ctx.weights = tape.mask[: ctx.n, ctx.columns]
-        mixed = ctx.weights.T @ tape.delta[: ctx.n]
-        return mixed.to(tape.outer_dtype).view(len(columns), *tape.shape)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        tape, flat = ctx.tape, grad.flatten(1).to(ctx.weights.dtype)
-        if tape.delta_grad is None:
-            tape.delta_grad = torch.zeros_like(tape.delta)
-        tape.delta_grad[: ctx.n].addmm_(ctx.weights, flat)
-        tape.mask_grad[: ctx.n, ctx.columns] = (tape.contract[: ctx.n] @ flat.T).float()
-        return grad.new_zeros(()), None, None
-
-
-class _Write(torch.autograd.Function):
-    """Put rows into the buffer: `value` itself, or ``value @ weight`` for heads."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, value: Tensor, weight: Tensor | None, token: Tensor, tape: Tape, start: int
-    ) -> Tensor:
-        ctx.tape, ctx.weight, ctx.shape = tape, weight, value.shape
-        ctx.rows = slice(start, start + len(value))
-        rows = tape.delta[ctx.rows]
-        if weight is None:
-            rows.copy_(value.flatten(1))
-        else:
-            rows.view(len(value), -1, weight.shape[-1]).copy_(
-                torch.bmm(value.flatten(1, 2), weight)
-            )
-        return token.new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None, None]:
-        rows = ctx.tape.delta_grad[ctx.rows].to(ctx.tape.outer_dtype)
-        if ctx.weight is not None:
-            flat = rows.view(len(rows), -1, ctx.weight.shape[-1])
-            rows = torch.bmm(flat, ctx.weight.mT)
-        return rows.view(ctx.shape), None, grad, None, None
 
 
 class _Cast:

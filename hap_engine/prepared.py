@@ -27,6 +27,7 @@ class Prepared:
         self.masked, self.pairs = masked, list(pairs)
         self.full: Float[Tensor, "prompt vocab"]
         self._cache: Trace | None = None
+        self._row: Tensor  # where each prompt's trace lies in the cache
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -49,8 +50,8 @@ class Prepared:
             yield Progress("prompts", done, len(batches), "Running the full model on the prompts")
         self.full = torch.stack([full[index] for index in range(len(self.pairs))])
         if keep:
-            back = torch.tensor(order, device=masked.device).argsort()
-            self._cache = _concatenate(traces).select(back, longest)
+            self._row = torch.tensor(order, device=masked.device).argsort()
+            self._cache = _concatenate(traces)
         return self
 
     def batch(
@@ -62,7 +63,7 @@ class Prepared:
         if self._cache is None:
             trace = self.masked.trace(batch.corrupt, batch.last)
         else:
-            trace = self._cache.select(rows, batch.clean.shape[1])
+            trace = self._cache.select(self._row[rows], batch.clean.shape[1])
         return batch, trace, self.masked.embed(batch.clean), self.full[rows]
 
     def _bytes(self, length: int) -> int:

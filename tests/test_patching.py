@@ -12,7 +12,8 @@ from torch import Tensor
 from hap_engine.batches import to_batch
 from hap_engine.circuit import Circuit, empty_circuit, full_circuit, random_circuit
 from hap_engine.errors import UnsupportedModelError
-from hap_engine.patching import MaskedModel, Tape
+from hap_engine.patching import MaskedModel
+from hap_engine.tape import Tape
 from tests.conftest import make_model, random_pairs
 from tests.slow import Slow
 
