@@ -42,7 +42,7 @@ from hap_engine.models import Model, loading
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from hap_engine.progress import Progress
-from hap_engine.pruning import PruningStep, cut, prune
+from hap_engine.pruning import PruningStep, cut, cut_live, prune
 from hap_engine.runs import CircuitRecord, Run
 from hap_engine.settings import DiscoveryConfig, kept_share, run_id
 from hap_engine.tasks import EncodedPair, PromptSets, Task, get_task
@@ -245,7 +245,7 @@ def _find(
             last_open[current.kept[candidates.kept]] = state.step
             data["circuit"] = current
         yield Progress("prune", state.step, config.pruning.steps, "Pruning edges", data)
-    final = cut(candidates, log_alpha, budget)
+    final = cut_live(candidates, log_alpha, budget)
     return _Found(final, candidates, log_alpha, history, last_open)
 
 

@@ -14,7 +14,7 @@ Two ways to hold the edge budget share everything else:
 * ``lagrangian`` (published): the loss adds ``l1 (s - t) + l2 (s - t)^2`` with the sampled sparsity s, a
   target t that rises linearly, and multipliers l1, l2 that ascend; AdamW with its weight decay.
 
-The final circuit is the `target` candidates of largest log alpha.
+The final circuit is the candidates of largest log alpha, as many as make `target` live edges.
 """
 
 from __future__ import annotations
@@ -117,6 +117,22 @@ def cut(candidates: Circuit, log_alpha: Float[np.ndarray, " candidate"], count: 
     chosen = np.argwhere(candidates.kept)[order]
     kept[chosen[:, 0], chosen[:, 1]] = True
     return Circuit(candidates.graph, kept)
+
+
+def cut_live(candidates: Circuit, log_alpha: Float[np.ndarray, " candidate"], live: int) -> Circuit:
+    """The longest prefix of the ranking by log alpha with at most `live` live edges.
+
+    Dead edges change no logit, so they should not use up the budget: the places of the dead ones
+    among the `live` best go to the next best. The live count never falls along the ranking.
+    """
+    low, high = min(live, len(candidates)), len(candidates)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(cut(candidates, log_alpha, middle).live) <= live:
+            low = middle
+        else:
+            high = middle - 1
+    return cut(candidates, log_alpha, low)
 
 
 class SharedAdam:

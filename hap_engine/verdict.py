@@ -67,6 +67,24 @@ class Verdict:
         return f"{counts} {left} alone misses none that {right} keeps."
 
 
+def distance(run: Run, left: str = "eap", right: str = "") -> str:
+    """One sentence on how far the two circuits are from the full model on held-out prompts."""
+    right = right or run.main
+    parts = [
+        f"{METHOD_TITLES.get(name, name)} {run.metrics[name]['kl']:.2f}"
+        for name in dict.fromkeys((left, right))
+        if name in run.metrics
+    ]
+    return f"Distance from the full model on unseen prompts (KL, 0 is equal): {', '.join(parts)}."
+
+
+def kept_by_role(run: Run, left: str = "eap", right: str = "") -> dict[str, Verdict]:
+    """A verdict for every role that was measured, most common first."""
+    found = [head["role"] for head in run.roles.get("heads", {}).values()]
+    roles = sorted(set(found), key=lambda role: (-found.count(role), role))
+    return {role: verdict(run, role, left, right) for role in roles}
+
+
 def verdict(run: Run, role: str = "s_inhibition", left: str = "eap", right: str = "") -> Verdict:
     """Compare two circuits of a run on the heads that were measured to play `role`."""
     right = right or run.main

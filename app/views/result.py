@@ -15,7 +15,7 @@ from app.views.controls import OTHER
 from hap_engine.catalog import BUNDLED, HUB_MODELS, resolve
 from hap_engine.errors import HapError
 from hap_engine.runs import METRICS, Run, dumps
-from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, verdict
+from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, distance, kept_by_role, verdict
 
 SHOWN = (100, 200, 400, 800, 2000, 5000)
 METRIC_HELP = {
@@ -42,7 +42,7 @@ def show(run: Run) -> None:
     with one:
         detail.show(run, left, right, pins)
     with two:
-        _metrics(run)
+        _metrics(run, left, right)
     with st.expander(f"Prompts of this run ({len(run.prompts.get('test', []))} test)"):
         prompts.table(run.prompts.get("test", []))
     with st.expander("How this run was made"):
@@ -72,10 +72,11 @@ def _verdict(run: Run, left: str, right: str) -> None:
         st.info("Roles were not measured for this task.")
         return
     found = verdict(run, left=left, right=right)
+    text = f"**{found.sentence}** {distance(run, left, right)}"
     if found.missed_left:
-        st.success(f"**{found.sentence}**", icon=":material/search:")
+        st.success(text, icon=":material/search:")
     else:
-        st.info(f"**{found.sentence}**", icon=":material/balance:")
+        st.info(text, icon=":material/balance:")
 
 
 def _picture(run: Run, left: str, right: str) -> list[str]:
@@ -116,7 +117,7 @@ def _pins() -> list[str]:
     return st.query_params.get_all("pin")
 
 
-def _metrics(run: Run) -> None:
+def _metrics(run: Run, left: str, right: str) -> None:
     st.subheader("How good are they?", anchor=False)
     names = [*ROWS, *(name for name in run.metrics if name not in ROWS)]
     names = [name for name in names if name in run.metrics]
@@ -131,8 +132,8 @@ def _metrics(run: Run) -> None:
         ]
     )
     titles = {
-        "kl": "KL", "logit_diff": "Logit diff.", "faithfulness": "Faithful",
-        "accuracy": "IO > S", "top1": "Top-1", "exact_match": "Exact match",
+        "kl": "KL", "logit_diff": "LD", "faithfulness": "Faith.",
+        "accuracy": "IO>S", "top1": "Top-1", "exact_match": "Exact",
     }  # fmt: skip
     st.dataframe(
         frame,
@@ -159,12 +160,27 @@ def _metrics(run: Run) -> None:
         f"Random circuits: mean of {run.metrics.get('random', {}).get('n_circuits', '?')}, all of "
         "their edges connected."
     )
-    roles = run.roles.get("heads", {})
-    counts = pd.Series([found["role"] for found in roles.values()]).value_counts()
-    if len(counts):
+    _roles(run, left, right)
+
+
+def _roles(run: Run, left: str, right: str) -> None:
+    """How many heads of each measured role the two circuits keep."""
+    rows = [
+        {
+            "Role": ROLE_TITLES.get(role, role),
+            "Heads": len(found.heads),
+            f"In {METHOD_TITLES.get(left, left)}": len(found.kept_left),
+            f"In {METHOD_TITLES.get(right, right)}": len(found.kept_right),
+            "Which": ", ".join(found.heads),
+        }
+        for role, found in kept_by_role(run, left, right).items()
+    ]
+    if rows:
+        st.subheader("Which roles do they keep?", anchor=False)
+        st.dataframe(pd.DataFrame(rows), hide_index=True)
         st.caption(
-            "Roles measured: "
-            + ", ".join(f"{n} {ROLE_TITLES.get(str(r), str(r))}" for r, n in counts.items())
+            "A head has a role when its attention and its causal effect on this model pass the "
+            "thresholds that the run states."
         )
 
 
