@@ -22,9 +22,7 @@ FOLDER = Path(__file__).parent / "runs"
 
 def main(arguments: list[str]) -> None:
     configs = [DiscoveryConfig(model="hap-mini", sparsity=0.98)]
-    configs += [
-        DiscoveryConfig(model=path, sparsity=0.99, keep=0.1, dtype="bfloat16") for path in arguments
-    ]
+    configs += [DiscoveryConfig(model=path, sparsity=0.99, dtype="bfloat16") for path in arguments]
     for config in configs:
         run = follow(discover(config))
         for old in FOLDER.glob("*.json"):

@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--method", default="hap", help="hap, eap or ep")
     found.add_argument("--scorer", default="eap-ig", help="picks HAP's candidates: eap or eap-ig")
     found.add_argument(
-        "--keep", type=float, help="share of edges left to EP (max(5 %%, 4 x target))"
+        "--keep", type=float, help="share of edges left to EP (max(10 %%, 4 x target))"
     )
     found.add_argument("--preset", help="quick, standard or thorough")
     found.add_argument("--budget", help="projection (default) or lagrangian (published)")
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
     found.add_argument("--descent", type=float, help="share of steps over which the budget falls")
     found.add_argument("--harden", type=float, help="share of steps before the noise fades")
-    found.add_argument("--prompts", help="train,validation,test counts, e.g. 200,100,256")
+    found.add_argument("--prompts", help="train,validation,test counts, e.g. 320,100,256")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--device", default="cpu", help="cpu, cuda or mps")
     found.add_argument("--dtype", default="float32", help="of training: float32 or bfloat16")
@@ -111,7 +111,7 @@ def _sizes(text: str | None) -> Any:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         raise SettingsError(
-            f"Expected --prompts as train,validation,test (such as 200,100,256), got {text!r}."
+            f"Expected --prompts as train,validation,test (such as 320,100,256), got {text!r}."
         )
     return SplitSizes(*(int(part) for part in parts))
 

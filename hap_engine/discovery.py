@@ -246,6 +246,7 @@ def _find(
             data["circuit"] = current
         yield Progress("prune", state.step, config.pruning.steps, "Pruning edges", data)
     final = cut_live(candidates, log_alpha, budget)
+    last_open[final.kept[candidates.kept]] = config.pruning.steps
     return _Found(final, candidates, log_alpha, history, last_open)
 
 

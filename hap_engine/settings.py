@@ -12,6 +12,9 @@ from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.hashing import short_hash
 from hap_engine.tasks import SplitSizes, get_task
 
+# Share of all edges that EAP passes on at least. On SmolLM2 at 99 % sparsity 5 % gave a held-out KL
+# of 0.63 (240 steps), 10 % gave 0.46 (300 steps).
+LOOSE = 0.1
 METHODS = ("hap", "eap", "ep")
 SCORERS = ("eap", "eap-ig")
 BUDGETS = ("projection", "lagrangian")
@@ -23,7 +26,7 @@ class PruningConfig:
     """Settings of Edge Pruning."""
 
     budget: str = "projection"  # meets the target at every step, with nothing to tune
-    steps: int = 300
+    steps: int = 240
     batch_size: int = 16  # 32 (published) doubles the cost of a step and helped less than steps do
     lr: float = 1.0  # shared by all gates; 0.5 left middling edges undecided after 240 steps
     init: float = 3.0  # log alpha at the start: gates nearly open, still able to move
@@ -56,7 +59,7 @@ class DiscoveryConfig:
     sparsity: float = 0.98  # share of edges removed
     method: str = "hap"
     scorer: str = "eap-ig"  # picks HAP's candidates; the EAP circuit always uses plain EAP
-    keep: float | None = None  # share of edges kept for EP; None: max(5 %, 4 x target)
+    keep: float | None = None  # share of edges kept for EP; None: max(10 %, 4 x target)
     pruning: PruningConfig = field(default_factory=PruningConfig)
     sizes: SplitSizes = field(default_factory=SplitSizes)
     seed: int = 0
@@ -99,17 +102,17 @@ class DiscoveryConfig:
 
 
 PRESETS = {
-    "quick": PruningConfig(steps=75),  # a first look: a quarter of the standard time
+    "quick": PruningConfig(steps=60),  # a first look: a quarter of the standard time
     "standard": PruningConfig(),  # the figures in the README
-    "thorough": PruningConfig(steps=750),  # lower KL for two and a half times the time
+    "thorough": PruningConfig(steps=600),  # lower KL for two and a half times the time
 }
 
 
 def kept_share(config: DiscoveryConfig) -> float:
-    """Share of all edges that EP may choose from: ``max(5 %, 4 x target)``, at most all."""
+    """Share of all edges that EP may choose from: ``max(10 %, 4 x target)``, at most all."""
     if config.method == "ep":
         return 1.0
-    return config.keep or min(1.0, max(0.05, 4 * (1 - config.sparsity)))
+    return config.keep or min(1.0, max(LOOSE, 4 * (1 - config.sparsity)))
 
 
 def run_id(config: DiscoveryConfig, sha256: str) -> str:

@@ -10,7 +10,7 @@ from hap_engine.circuit import Circuit, random_circuit, rank_matrix, top_live
 from hap_engine.graph import Graph
 from hap_engine.runs import CircuitRecord, Run
 
-ROLE_NAMES = ("S-inhibition", "name mover", "induction", "duplicate token", "previous token")
+ROLE_NAMES = ("s_inhibition", "name_mover", "induction", "duplicate_token", "previous_token")
 
 
 def fake_run(graph: Graph | None = None, *, edges: int = 60, seed: int = 0, **changes: Any) -> Run:
@@ -30,7 +30,7 @@ def fake_run(graph: Graph | None = None, *, edges: int = 60, seed: int = 0, **ch
     missed = [str(h) for h in rng.permutation(sorted(found.heads - eap.heads))]
     shared = [str(h) for h in rng.permutation(sorted(found.heads & eap.heads))]
     described = (missed[:2] + shared[:1] + missed[2:4] + shared[1:3])[: len(ROLE_NAMES) + 2]
-    names = ("S-inhibition", *ROLE_NAMES, ROLE_NAMES[1])
+    names = ("s_inhibition", *ROLE_NAMES, ROLE_NAMES[1])
     run = {
         "id": f"synthetic-{seed}",
         "created": "2020-01-01T00:00:00+00:00",

@@ -51,7 +51,9 @@ def test_a_saved_run_is_shown_with_its_verdict_and_metrics() -> None:
     app = open_app(run=run.id)
     assert not app.exception
     assert "S-inhibition heads" in texts(app)
-    assert "HAP" in list(app.dataframe[-2].value.iloc[:, 0]) or len(app.dataframe) >= 1
+    tables = [table.value for table in app.dataframe]
+    (metrics,) = [table for table in tables if "Circuit" in table]
+    assert list(metrics["Circuit"]) == ["Full model", "All corrupted", "Random", "EAP", "HAP"]
 
 
 def test_unknown_runs_and_jobs_get_a_plain_answer() -> None:
