@@ -79,6 +79,7 @@ class View {
       this.status.textContent = error.message;
       return;
     }
+    if (!this.root.isConnected) return; // the page was left while the library loaded
     const theme = isDark(this.root) ? "dark" : "light";
     if (data.scene !== this.text || theme !== this.theme) {
       const before = this.frame();
