@@ -1,25 +1,49 @@
-"""Write the README's table of results from the shipped runs: ``python -m docs.make_results``."""
+"""Write measured figures into the texts from the shipped runs: ``python -m docs.make_results``.
+
+Fills the README's results and the measured roles in hap-mini's model card.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from hap_engine.runs import Run, load
-from hap_engine.verdict import METHOD_TITLES, verdict
+from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, verdict
 
 ROOT = Path(__file__).parents[1]
-MARKS = ("<!-- results:begin -->", "<!-- results:end -->")
 ROWS = {"full": "full model", "empty": "everything corrupted", "random": "random circuits"}
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(MARKS[0])
-    _, after = rest.split(MARKS[1])
     runs = [load(path) for path in (ROOT / "assets" / "runs").glob("*.json")]
     runs.sort(key=lambda run: -run.graph.n_edges)
-    body = "\n".join(map(_section, runs))
-    readme.write_text(f"{before}{MARKS[0]}\n{body}\n{MARKS[1]}{after}", encoding="utf-8")
+    _fill(ROOT / "README.md", "results", "\n".join(map(_section, runs)))
+    (mini,) = [run for run in runs if run.model["name"] == "hap-mini"]
+    _fill(ROOT / "assets" / "models" / "hap-mini" / "README.md", "roles", _roles(mini))
+
+
+def _fill(path: Path, name: str, body: str) -> None:
+    """Replace what stands between ``<!-- name:begin -->`` and ``<!-- name:end -->``."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, rest = path.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    path.write_text(f"{before}{begin}\n{body}\n{end}{after}", encoding="utf-8")
+
+
+def _roles(run: Run) -> str:
+    lines = [
+        f"| {head} | {ROLE_TITLES.get(found['role'], found['role'])} | {found['sentence']} |"
+        for head, found in run.roles["heads"].items()
+    ]
+    return "\n".join(
+        [
+            f"Measured on {run.roles['n_prompts']} prompts (`{run.command}`); thresholds are in the run.",
+            "",
+            "| head | role | evidence |",
+            "|---|---|---|",
+            *lines,
+        ]
+    )
 
 
 def _section(run: Run) -> str:
