@@ -72,11 +72,19 @@ def test_a_run_of_each_kind_ships() -> None:
     assert {load(path).model["source"] for path in RUNS} == {"bundled", "gguf"}
 
 
-def test_the_shipped_real_run_meets_its_quality() -> None:
-    real = next(run for run in map(load, RUNS) if run.model["source"] == "gguf")
+@pytest.fixture(scope="module")
+def real() -> Run:
+    return next(run for run in map(load, RUNS) if run.model["source"] == "gguf")
+
+
+def test_the_shipped_real_run_is_faithful_where_eap_is_not(real: Run) -> None:
     hap, eap = real.metrics["hap"], real.metrics["eap"]
     assert len(real.circuits["hap"].circuit) <= 706
     assert hap["kl"] <= 0.70
     assert 0.8 <= hap["faithfulness"] <= 1.4
-    assert hap["exact_match"] >= 0.75  # the goal is 0.80; this run reached 0.79
     assert eap["kl"] > 3 * hap["kl"]
+
+
+@pytest.mark.xfail(strict=True, reason="the shipped run matches on 202 of 256 prompts (0.79)")
+def test_the_shipped_real_run_matches_the_model_on_four_prompts_of_five(real: Run) -> None:
+    assert real.metrics["hap"]["exact_match"] >= 0.80

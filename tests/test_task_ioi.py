@@ -223,7 +223,6 @@ def test_fill_reports_where_each_name_starts(data: st.DataObject) -> None:
     assert "[" not in text
 
 
-@pytest.mark.skipif(not MINI.exists(), reason="hap-mini is not in this checkout")
 def test_hap_mini_knows_every_word() -> None:
     tokenizer = Tokenizer.from_file(str(MINI))
     assert task.words_for(tokenizer) == task.Words(task.NAMES, task.PLACES, task.OBJECTS)
