@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -25,12 +24,13 @@ import platformdirs
 from hap_engine.circuit import Circuit
 from hap_engine.errors import RunFileError, UnknownNameError
 from hap_engine.graph import Graph
+from hap_engine.run_checks import METRICS as METRICS
+from hap_engine.run_checks import check, check_header
 
 FORMAT = "hap-run"
 VERSION = 1
 MAX_BYTES = 20 * 2**20  # a SmolLM2 run is about 2 MB; ten times that is not one of ours
 
-METRICS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
 EDGE_VALUES = ("scores", "ranks", "gates")
 
 
@@ -116,7 +116,7 @@ class Run:
         Raises:
             RunFileError: naming the part that is missing or wrong.
         """
-        _check_header(data)
+        check_header(data, FORMAT, VERSION)
         graph = Graph.from_dict(_section(data, "graph", dict))
         circuits = {
             key: _circuit(graph, key, value)
@@ -146,7 +146,7 @@ class Run:
             graph=graph,
             circuits=circuits,
         )
-        _check(run)
+        check(run)
         return replace(run, metrics={k: _nan_for_null(row) for k, row in run.metrics.items()})
 
 
@@ -181,11 +181,16 @@ def loads(text: str | bytes) -> Run:
 
 def save(run: Run, path: Path) -> Path:
     """Write `run` to `path` by atomic rename."""
+    return write_text(path, dumps(run))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file by atomic rename: a reader sees the old text or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(dumps(run))
+            file.write(text)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -206,22 +211,6 @@ def load(path: Path) -> Run:
         raise RunFileError(
             f"Cannot read the run file {path.name}: {error.strerror}. Check the path."
         ) from None
-
-
-def _check_header(data: Any) -> None:
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise RunFileError(
-            f'This is not a run file: expected JSON with "format": "{FORMAT}". '
-            "Export one from the explorer or with `discover --out`."
-        )
-    version = data.get("version")
-    if not isinstance(version, int) or version < 1:
-        raise RunFileError(f"Expected a run file version from 1 to {VERSION}, got {version!r}.")
-    if version > VERSION:
-        raise RunFileError(
-            f"This run file has version {version}; this program reads up to {VERSION}. "
-            "Update HAP Explorer to open it."
-        )
 
 
 def _section(data: Mapping[str, Any], key: str, kind: type) -> Any:
@@ -280,48 +269,6 @@ def _values(data: Any, order: list[int], where: str) -> np.ndarray:
     except OverflowError:
         raise RunFileError(f"A number in {where} is too large.") from None
     return array[order] if order else array
-
-
-def _check(run: Run) -> None:
-    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run.id):
-        raise RunFileError(f"The run id {run.id[:80]!r} should be letters, digits, - and _ only.")
-    for section, keys in (
-        ("model", ("name", "source")),
-        ("task", ("name", "title")),
-        ("settings", ("method", "sparsity")),
-    ):
-        absent = [key for key in keys if key not in getattr(run, section)]
-        if absent:
-            raise RunFileError(f"The run file's {section!r} lacks {', '.join(absent)}.")
-    sparsity = run.settings["sparsity"]
-    if not isinstance(sparsity, int | float) or not 0 < sparsity < 1:
-        raise RunFileError(
-            f"Expected a sparsity between 0 and 1 in the run file, got {sparsity!r}."
-        )
-    if run.main not in run.circuits:
-        raise RunFileError(f"The run file states method {run.main!r} but holds no such circuit.")
-    for name, metrics in run.metrics.items():
-        wrong = [
-            key
-            for key in METRICS
-            if not isinstance(metrics, dict)
-            or not isinstance(metrics.get(key, ""), int | float | None)
-        ]
-        if wrong:
-            raise RunFileError(f"The metrics of {name!r} lack numbers for {', '.join(wrong)}.")
-    for split, prompts in run.prompts.items():
-        if not isinstance(prompts, list) or not all(isinstance(p, dict) for p in prompts):
-            raise RunFileError(f"The run file's {split!r} prompts should be a list of mappings.")
-    described = run.roles.get("heads", {})
-    for described_heads in (run.heads, described):
-        if not isinstance(described_heads, dict) or not all(
-            isinstance(found, dict) for found in described_heads.values()
-        ):
-            raise RunFileError("The run file's heads and roles should map each head to a mapping.")
-    unknown = [name for name in run.heads if name not in run.graph.writer_index]
-    unknown += [n for n in described if n not in run.graph.writer_index]
-    if unknown:
-        raise RunFileError(f"The run file describes heads that its graph lacks: {unknown[:3]}.")
 
 
 def _numbers(array: np.ndarray) -> list[float | None]:

@@ -1,0 +1,175 @@
+"""What a run file must look like, beyond its circuits: shapes as data, and one function to compare.
+
+A shape is a type; a mapping of keys (``key?`` may be absent or null); ``[shape]`` for a list; or
+`Each` for a mapping whose keys are free. Keys that no shape names are left alone, so that a newer
+program may add some. Everything a page reads without looking is named here: a file that passes
+cannot break a page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hap_engine.errors import RunFileError
+
+if TYPE_CHECKING:
+    from hap_engine.runs import Run
+
+METRICS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
+LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
+WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
+
+
+@dataclass(frozen=True)
+class Each:
+    """A mapping with any keys, whose values have one shape."""
+
+    shape: Any
+
+
+MATRIX = [[float]]
+SHAPES: Mapping[str, Any] = {
+    "model": {"name": str, "source": str, "reference?": str, "architecture?": str, "n_parameters?": int},
+    "task": {"name": str, "title": str, "corruption?": str, "role_names?": [str]},
+    "settings": {"method": str, "sparsity": float},
+    "seconds": Each(float),
+    "prompts": Each([{"clean?": str, "corrupt?": str, "answer?": str, "distractor?": str, "roles?": Each(int)}]),
+    "heads": Each({"eap_rank?": int, "eap_edge?": [str], "eap_score?": float, "direct_effect?": float,
+                   "attention?": Each(float)}),
+    "roles": {"thresholds?": dict, "published?": Each(str),
+              "heads?": Each({"role": str, "sentence?": str, "evidence?": dict})},
+    "history": [{"step?": int, "kl?": float, "budget?": float, "expected?": float, "open?": float,
+                 "undecided?": float, "seconds?": float}],
+    "replay": {"edges?": [[str]], "last_open?": [int]},
+    "attention": [{"tokens": {"clean": [str], "corrupt": [str]}, "roles?": Each(int),
+                   "heads": Each({"clean": MATRIX, "corrupt": MATRIX})}],
+}  # fmt: skip
+
+
+def conform(value: Any, shape: Any, where: str) -> None:
+    """Raise RunFileError, naming `where`, unless `value` has `shape`."""
+    if isinstance(shape, type):
+        if not _is(value, shape):
+            raise RunFileError(
+                f"The run file's {where} should be {WORDS[shape]}, got {_shown(value)}. "
+                "The file is damaged; export it again."
+            )
+    elif isinstance(shape, list):
+        conform(value, list, where)
+        inner = shape[0]
+        if isinstance(
+            inner, type
+        ):  # attention patterns hold most of a file's numbers: no recursion
+            value = [item for item in value if not _is(item, inner)][:1]
+        for item in value:
+            conform(item, inner, f"{where} entry")
+    elif isinstance(shape, Each):
+        conform(value, dict, where)
+        for key, item in value.items():
+            conform(item, shape.shape, f"{where} {str(key)[:40]!r}")
+    else:
+        conform(value, dict, where)
+        for key, inner in shape.items():
+            name = key.removesuffix("?")
+            if value.get(name) is None and name != key:
+                continue
+            if name not in value:
+                raise RunFileError(f"The run file's {where} lacks {name}.")
+            conform(value[name], inner, f"{where} {name!r}")
+
+
+def check_header(data: Any, file_format: str, version: int) -> None:
+    """Is this a run file, of a version that this program reads?"""
+    if not isinstance(data, dict) or data.get("format") != file_format:
+        raise RunFileError(
+            f'This is not a run file: expected JSON with "format": "{file_format}". '
+            "Export one from the explorer or with `discover --out`."
+        )
+    found = data.get("version")
+    if not isinstance(found, int) or found < 1:
+        raise RunFileError(f"Expected a run file version from 1 to {version}, got {found!r}.")
+    if found > version:
+        raise RunFileError(
+            f"This run file has version {found}; this program reads up to {version}. "
+            "Update HAP Explorer to open it."
+        )
+
+
+def check(run: Run) -> None:
+    """Everything that others rely on and that the reader has not checked while reading."""
+    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run.id):
+        raise RunFileError(f"The run id {run.id[:80]!r} should be letters, digits, - and _ only.")
+    for section, shape in SHAPES.items():
+        conform(_plain(getattr(run, section)), shape, repr(section))
+    sparsity = run.settings["sparsity"]
+    if not 0 < sparsity < 1:
+        raise RunFileError(
+            f"Expected a sparsity between 0 and 1 in the run file, got {sparsity!r}."
+        )
+    if run.main not in run.circuits:
+        raise RunFileError(f"The run file states method {run.main!r} but holds no such circuit.")
+    _check_metrics(run)
+    _check_names(run)
+    _check_sizes(run)
+
+
+def _check_metrics(run: Run) -> None:
+    for name, row in run.metrics.items():
+        numbers = isinstance(row, dict)
+        wrong = [key for key in METRICS if not (numbers and _number_or_null(row, key))]
+        if wrong:
+            raise RunFileError(f"The metrics of {name!r} lack numbers for {', '.join(wrong)}.")
+        intervals = row.get("interval") or {}
+        conform(intervals, Each(list), f"interval of the metrics of {name!r}")
+
+
+def _check_names(run: Run) -> None:
+    described = run.roles.get("heads") or {}
+    known = run.graph.writer_index
+    unknown = [name for name in (*run.heads, *described) if name not in known]
+    if unknown:
+        raise RunFileError(f"The run file describes heads that its graph lacks: {unknown[:3]}.")
+
+
+def _check_sizes(run: Run) -> None:
+    """Lists that are read side by side have equal lengths; matrices fit their tokens."""
+    edges, last = run.replay.get("edges"), run.replay.get("last_open")
+    if len(edges or ()) != len(last or ()):
+        raise RunFileError("The run file's replay should give one last step for each edge.")
+    if any(len(pair) != 2 for pair in edges or ()):
+        raise RunFileError("Each edge of the replay should be a pair of names [writer, reader].")
+    for prompt in run.attention:
+        for head, sides in prompt["heads"].items():
+            for side in ("clean", "corrupt"):
+                size = len(prompt["tokens"][side])
+                if [len(row) for row in sides[side]] != [size] * size:
+                    raise RunFileError(
+                        f"The {side} attention of {head[:40]} should be {size} by {size} numbers, "
+                        "one row and column per token. The file is damaged; export it again."
+                    )
+
+
+def _plain(section: Any) -> Any:
+    """Sections that a program filled may be tuples where a file has lists."""
+    return list(section) if isinstance(section, tuple) else section
+
+
+def _number_or_null(row: Mapping[str, Any], key: str) -> bool:
+    return key in row and (row[key] is None or _is(row[key], float))
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind in (int, float):
+        if type(value) is float:
+            return kind is float and not (value > LARGEST or value < -LARGEST)  # NaN passes
+        return type(value) is int and -LARGEST < value < LARGEST
+    return isinstance(value, kind)
+
+
+def _shown(value: Any) -> str:
+    if type(value) in (int, float):
+        return str(value)[:40]
+    return WORDS.get(type(value), type(value).__name__)
