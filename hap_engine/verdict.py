@@ -85,12 +85,17 @@ def kept_by_role(run: Run, left: str = "eap", right: str = "") -> dict[str, Verd
     return {role: verdict(run, role, left, right) for role in roles}
 
 
+def heads_of_role(run: Run, role: str) -> tuple[str, ...]:
+    """The heads that were measured to play a role, in graph order."""
+    return tuple(
+        head for head, found in run.roles.get("heads", {}).items() if found.get("role") == role
+    )
+
+
 def verdict(run: Run, role: str = "s_inhibition", left: str = "eap", right: str = "") -> Verdict:
     """Compare two circuits of a run on the heads that were measured to play `role`."""
     right = right or run.main
-    heads = tuple(
-        head for head, found in run.roles.get("heads", {}).items() if found.get("role") == role
-    )
+    heads = heads_of_role(run, role)
     kept = {key: run.circuits[key].circuit.heads for key in (left, right)}
     return Verdict(
         role=role,

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app import state
 from app.diagram.component import comparison
-from app.views import detail, prompts
+from app.views import detail, prompts, understand
 from app.views.controls import OTHER
 from hap_engine.catalog import BUNDLED, HUB_MODELS, resolve
 from hap_engine.errors import HapError
@@ -43,6 +43,7 @@ def show(run: Run) -> None:
         detail.show(run, left, right, pins)
     with two:
         _metrics(run, left, right)
+    understand.show(run, left, right, pins)
     with st.expander(f"Prompts of this run ({len(run.prompts.get('test', []))} test)"):
         prompts.table(run.prompts.get("test", []))
     with st.expander("How this run was made"):

@@ -1,0 +1,139 @@
+"""The opened model behind a run's page: opened once, in the background, when it is first needed.
+
+Views ask `model_of` and `bench`; torch is imported by the thread that opens the model, never by a page
+that only shows a stored run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from app.background import Background
+from hap_engine.errors import HapError
+from hap_engine.progress import Progress
+from hap_engine.runs import Run
+from hap_engine.weights import locate
+
+if TYPE_CHECKING:
+    from hap_engine.intervention import Bench
+    from hap_engine.patching import MaskedModel
+
+FEW = -1  # the bench of a few test prompts
+
+
+@st.cache_resource
+def background() -> Background:
+    """Short work of this process: tests of edited circuits, effects of single edges."""
+    return Background()
+
+
+@st.cache_resource
+def _models() -> Background:
+    """Opened models; two are enough to compare runs and may take gigabytes."""
+    return Background(remember=2)
+
+
+@st.cache_resource
+def _given() -> dict[str, str]:
+    """Paths that users gave for weights, by hash, as long as the process lives."""
+    return {}
+
+
+def remedy(run: Run) -> str:
+    """Why nothing can be computed live for this run and what to do; empty if it can."""
+    try:
+        locate(run.model, _given().get(str(run.model.get("sha256")), ""))
+    except HapError as error:
+        return str(error)
+    return ""
+
+
+def give(run: Run, path: str) -> str:
+    """Take a path for the run's weights; returns what is wrong with it, or nothing."""
+    try:
+        locate(run.model, path)
+    except HapError as error:
+        return str(error)
+    _given()[str(run.model["sha256"])] = path
+    return ""
+
+
+def opened(run: Run) -> MaskedModel | None:
+    """The run's model if it is open already."""
+    work = _models().get(_model_key(run))
+    return work.result if work is not None and work.state == "done" else None
+
+
+def model_of(run: Run) -> MaskedModel | None:
+    """The run's model, opened if need be; None while it opens or when it cannot be (a line says so)."""
+    given = _given().get(str(run.model.get("sha256")), "")
+
+    def begin() -> Generator[Progress, None, Any]:
+        yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
+        from hap_engine.intervention import check_same_graph, opening
+
+        masked = yield from opening(locate(run.model, given), run.model)
+        check_same_graph(masked, run)
+        return masked
+
+    _models().start(_model_key(run), begin)
+    return result(_model_key(run), _models())
+
+
+def result(key: str, registry: Background | None = None) -> Any:
+    """What came of background work; None while it runs, when it failed or was never begun.
+
+    Draws a progress bar, with a Stop button for work other than opening a model, or the error with
+    a way to dismiss it.
+    """
+    registry = registry or background()
+    work = registry.get(key)
+    if work is None or work.state == "done":
+        return work.result if work else None
+    if work.state == "error":
+        st.error(work.error, icon=":material/error:")
+        if st.button("Try again", key=f"again-{key}"):
+            registry.stop(key)
+            st.rerun()
+    else:
+        _watch(key, registry)
+    return None
+
+
+@st.fragment(run_every="0.5s")
+def _watch(key: str, registry: Background) -> None:
+    work = registry.get(key)
+    if work is None or work.state != "running":
+        st.rerun()  # in full, once: the result takes this line's place
+        return
+    record = work.progress
+    bar, stop = st.columns([6, 1], vertical_alignment="center")
+    bar.progress(min(1.0, record.step / max(1, record.total)), text=f"{record.message} …")
+    stoppable = registry is background()
+    if stoppable and stop.button("Stop", key=f"stop-{key}", icon=":material/stop:"):
+        registry.stop(key)
+        st.rerun()
+
+
+def bench(run: Run, prompt: int, masked: MaskedModel) -> Bench:
+    """The run's model on one test prompt, or on a `FEW` of them. Raises HapError."""
+    return _bench(f"{run.id}-{run.created}", prompt, masked, run)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _bench(run_key: str, prompt: int, _masked: MaskedModel, _run: Run) -> Bench:
+    from hap_engine.intervention import FEW as COUNT
+    from hap_engine.intervention import Bench, encode_prompt
+
+    tests = _run.prompts.get("test", [])
+    chosen = tests[:COUNT] if prompt == FEW else tests[prompt : prompt + 1]
+    if not chosen:
+        raise HapError("This run file holds no test prompts. Compute the run again.")
+    return Bench(_masked, [encode_prompt(_masked, one) for one in chosen])
+
+
+def _model_key(run: Run) -> str:
+    return f"model-{run.model.get('sha256', run.id)}"

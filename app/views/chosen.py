@@ -1,0 +1,53 @@
+"""The test prompt that the whole page looks at: in the address, in the picker, in every panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from hap_engine.runs import Run
+
+PARAMETER = "prompt"
+
+
+def prompt(run: Run) -> int:
+    """Index of the chosen test prompt; 0 unless the address names one that the run has."""
+    named = st.query_params.get(PARAMETER, "")
+    count = len(run.prompts.get("test", []))
+    return int(named) - 1 if named.isdecimal() and 0 < int(named) <= count else 0
+
+
+def choose(index: int) -> None:
+    """Load a test prompt everywhere (its number in the address counts from 1)."""
+    if index:
+        st.query_params[PARAMETER] = str(index + 1)
+    else:
+        st.query_params.pop(PARAMETER, None)
+
+
+def picker(run: Run) -> int:
+    """A select box of all test prompts; returns the index of the chosen one."""
+    tests = run.prompts.get("test", [])
+    if not tests:
+        return 0
+    key = f"prompt-of-{run.id}"
+    st.session_state[key] = prompt(run)
+
+    def changed() -> None:
+        choose(st.session_state[key])
+
+    return st.selectbox(
+        "Test prompt",
+        range(len(tests)),
+        format_func=lambda index: label(index, tests[index]),
+        key=key,
+        on_change=changed,
+        help="The prompt that attention patterns and live changes are shown on. No method saw it.",
+    )
+
+
+def label(index: int, one: Mapping[str, Any]) -> str:
+    """``3 · Later, Mary and John … gave a ring to → Mary`` (select boxes show plain text)."""
+    return f"{index + 1} · {one.get('clean', '')} → {str(one.get('answer', '')).strip()}"

@@ -1,0 +1,80 @@
+"""The live panels through Streamlit's test runner, on the bundled model and its shipped run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from hap_engine.runs import Run, load, runs_folder, save
+from tests.fakes import fake_run
+from tests.test_app import open_app, texts
+
+SHIPPED = Path(__file__).parents[1] / "assets" / "runs"
+
+
+@pytest.fixture(scope="session")
+def mini() -> Run:
+    """The shipped run of the bundled model."""
+    runs = [load(path) for path in SHIPPED.glob("*.json")]
+    return next(run for run in runs if run.model["name"] == "hap-mini")
+
+
+def until(app: AppTest, text: str, seconds: float = 120) -> AppTest:
+    """Rerun the page, as its refreshing parts do, until it says `text`."""
+    end = time.time() + seconds
+    while text not in texts(app) and time.time() < end:
+        assert not app.exception, app.exception
+        time.sleep(0.3)
+        app.run()
+    assert text in texts(app), texts(app)[-1500:]
+    return app
+
+
+def buttons(app: AppTest) -> dict[str, bool]:
+    return {button.label: button.disabled for button in app.main.button}
+
+
+def test_removing_every_s_inhibition_head_shows_its_effect_and_can_be_undone(mini: Run) -> None:
+    app = open_app(run=mini.id)
+    (label,) = [label for label in buttons(app) if label.startswith("Remove every S-inhibition")]
+    assert not buttons(app)[label]
+    assert buttons(app)["Undo"]
+    app.button(key="remove-role").click().run()
+    until(app, "the preference for the right answer falls")
+    numbers = {metric.label: float(metric.delta) for metric in app.metric}
+    assert numbers["Logit difference"] < 0 < numbers["KL to the full model"]
+    app.button(key="undo").click().run()
+    assert "do" not in app.query_params
+    assert "the preference for the right answer" not in texts(app)
+    assert not app.exception
+
+
+def test_a_link_with_changes_shows_their_effect(mini: Run) -> None:
+    app = open_app(run=mini.id, do="-a0.h3", base="full", prompt="5")
+    until(app, "the preference for the right answer")
+    assert "`-a0.h3`" in texts(app)
+    assert [box.value for box in app.selectbox if box.label == "Test prompt"] == [4]
+
+
+@pytest.mark.parametrize("change", ["-a99.h1", "nonsense", "+m3->a0.h0<q>"])
+def test_changes_that_do_not_fit_are_dropped_with_a_reason(mini: Run, change: str) -> None:
+    app = open_app(run=mini.id, do=change, prompt="9999")
+    assert not app.exception
+    assert "The changes in the address do not fit this run" in texts(app)
+
+
+def test_without_weights_the_controls_are_off_and_say_what_to_do() -> None:
+    run = fake_run(
+        model={"name": "m.gguf", "source": "gguf", "reference": "m.gguf", "sha256": "a" * 64}
+    )
+    save(run, runs_folder() / f"{run.id}.json")
+    app = open_app(run=run.id)
+    assert "not on this machine" in texts(app)
+    assert buttons(app)["Restore it"]
+    path = next(box for box in app.text_input if box.label == "Path of the weights")
+    path.set_value("/nowhere/at/all.gguf").run()
+    assert "There is no file or folder" in texts(app)
+    assert not app.exception

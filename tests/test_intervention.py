@@ -1,0 +1,109 @@
+"""Live intervention: a bench agrees with the evaluation, with the full model and with a slow oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hap_engine.catalog import BUNDLED
+from hap_engine.circuit import empty_circuit, full_circuit, random_circuit
+from hap_engine.edits import Change, apply
+from hap_engine.errors import ModelError, TaskError
+from hap_engine.evaluation import measure
+from hap_engine.graph import Graph
+from hap_engine.intervention import (
+    Bench,
+    check_same_graph,
+    describe,
+    encode_prompt,
+    opening,
+)
+from hap_engine.patching import MaskedModel
+from hap_engine.tasks import EncodedPair
+from hap_engine.weights import locate
+from tests.conftest import finish
+from tests.fakes import fake_run
+from tests.slow import Slow
+
+
+@pytest.fixture(scope="module")
+def bench(llama: MaskedModel, pairs: list[EncodedPair]) -> Bench:
+    return Bench(llama, pairs[:5])
+
+
+def test_a_reading_is_what_the_evaluation_measures(bench: Bench) -> None:
+    circuit = random_circuit(bench.masked.graph, 30, np.random.default_rng(0))
+    outcome = finish(measure(bench.masked, bench.pairs, {"one": circuit}))
+    got = bench.read(circuit)
+    np.testing.assert_allclose(got.logit_diff, outcome["one"]["logit_diff"], atol=1e-4)
+    np.testing.assert_allclose(got.kl, outcome["one"]["kl"], atol=1e-4)
+
+
+def test_all_edges_are_the_full_model(bench: Bench) -> None:
+    everything, full = bench.read(full_circuit(bench.masked.graph)), bench.full()
+    np.testing.assert_allclose(everything.logit_diff, full.logit_diff, atol=1e-4)
+    np.testing.assert_allclose(everything.probabilities, full.probabilities, atol=1e-5)
+    assert everything.kl.max() < 1e-5
+    assert full.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_switching_a_head_off_equals_the_slow_oracle(bench: Bench) -> None:
+    graph = bench.masked.graph
+    circuit = apply(full_circuit(graph), [Change(False, ("a0.h2",))])
+    slow = Slow(bench.masked.model.hf_model)
+    with torch.no_grad():
+        want = slow.masked_logits(graph, torch.from_numpy(circuit.kept).float(), bench.pairs)
+    expected = [
+        float(logits[p.answer_id] - logits[p.distractor_id])
+        for p, logits in zip(bench.pairs, want, strict=True)
+    ]
+    np.testing.assert_allclose(bench.read(circuit).logit_diff, expected, atol=1e-3)
+
+
+def test_top_tokens_hold_the_best_of_every_side_and_start_with_the_last(bench: Bench) -> None:
+    sides = {"full": bench.full(), "empty": bench.read(empty_circuit(bench.masked.graph))}
+    rows = bench.top_tokens(sides, 3)
+    assert 3 <= len(rows) <= 6
+    shown = [values["empty"] for _, values in rows]
+    assert shown == sorted(shown, reverse=True)
+    for name, reading in sides.items():
+        assert max(values[name] for _, values in rows) == pytest.approx(reading.probabilities.max())
+
+
+def test_the_sentence_states_both_numbers_or_that_nothing_changed(bench: Bench) -> None:
+    full, empty = bench.full(), bench.read(empty_circuit(bench.masked.graph))
+    text = describe(full, empty)
+    assert f"{full.logit_diff.mean():.2f}" in text
+    assert f"{empty.logit_diff.mean():.2f}" in text
+    assert "changes nothing" in describe(full, full)
+
+
+def test_the_bundled_model_opens_by_a_runs_record() -> None:
+    from hap_engine.catalog import resolve, weights_sha256
+
+    sha = weights_sha256(resolve("hap-mini"))
+    record = {"name": "hap-mini", "source": "bundled", "reference": "hap-mini", "sha256": sha}
+    source = locate(record)
+    assert source.path == BUNDLED["hap-mini"]
+    masked = finish(opening(source, record))
+    assert masked.model.sha256 == sha
+    with pytest.raises(ModelError, match="layers"):
+        check_same_graph(masked, fake_run(Graph(1, 2, 2)))
+    with pytest.raises(TaskError, match="damaged"):
+        encode_prompt(masked, {"clean": 3})
+
+
+def test_a_stored_prompt_is_encoded_as_it_was(gpt2: MaskedModel, pairs: list[EncodedPair]) -> None:
+    pair = pairs[0]
+    stored = {
+        "clean": pair.pair.clean,
+        "corrupt": pair.pair.corrupt,
+        "answer": pair.pair.answer,
+        "distractor": pair.pair.distractor,
+        "roles": dict(pair.roles),
+    }
+    again = encode_prompt(gpt2, stored)
+    assert (again.clean_ids, again.corrupt_ids) == (pair.clean_ids, pair.corrupt_ids)
+    assert (again.answer_id, again.distractor_id) == (pair.answer_id, pair.distractor_id)
+    assert dict(again.roles) == dict(pair.roles)
