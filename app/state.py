@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import streamlit as st
 
+from app import shelf
 from app.diagram import scene
 from app.jobs import Jobs
-from hap_engine.catalog import ASSETS
-from hap_engine.errors import HapError
-from hap_engine.runs import Run, load, runs_folder
+from app.link import KEYS, Link
+from app.shelf import SHIPPED, Listed, listed, open_run
+from app.views.text import plain
+from hap_engine.runs import Run
 
-SHIPPED = ASSETS / "runs"
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A run file that can be opened."""
-
-    id: str
-    path: Path
-    shipped: bool
-    title: str
-    created: str
-    model: str
-    task: str
-    edges: int
-    sparsity: float
-    seed: int
+__all__ = [
+    "Link",
+    "Listed",
+    "default_run",
+    "from_url",
+    "go_to_run",
+    "is_shipped",
+    "jobs",
+    "link",
+    "listed",
+    "open_run",
+    "picture",
+    "put",
+    "show_problems",
+    "to_url",
+    "url_for",
+]  # fmt: skip
 
 
 @st.cache_resource
@@ -40,48 +41,10 @@ def jobs() -> Jobs:
     return Jobs()
 
 
-def open_run(run_id: str) -> Run:
-    """A shipped or saved run by id. Raises HapError if there is none or it is damaged."""
-    for folder in (runs_folder(), SHIPPED):
-        path = folder / f"{run_id}.json"
-        if path.name == f"{run_id}.json" and path.parent == folder and path.is_file():
-            return _load(path, path.stat().st_mtime_ns)
-    raise HapError(
-        f"There is no run {run_id[:64]!r} on this machine. Open one from the list, "
-        "or import its file on the Runs page."
-    )
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _load(path: Path, modified: int) -> Run:
-    return load(path)
-
-
 @st.cache_resource(max_entries=16, show_spinner=False)
 def picture(path_key: str, left: str, right: str, fold: bool, strongest: int | None, _run: Run):  # type: ignore[no-untyped-def]
     """The scene of two circuits; kept, because the browser's copy is keyed by its identity."""
     return scene.build(_run, left, right, fold=fold, strongest=strongest)
-
-
-def listed() -> tuple[list[Listed], list[str]]:
-    """All runs, newest saved first and shipped last, and a message for each damaged file."""
-    found, damaged = [], []
-    saved = sorted(
-        runs_folder().glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True
-    )
-    for path in [*saved, *sorted(SHIPPED.glob("*.json"), reverse=True)]:
-        try:
-            run = _load(path, path.stat().st_mtime_ns)
-        except HapError as error:
-            damaged.append(f"{path.name}: {error}")
-            continue
-        found.append(
-            Listed(
-                run.id, path, path.parent == SHIPPED, run.title, run.created, run.model["name"],
-                run.task["title"], len(run.circuits[run.main].circuit), run.sparsity, run.seed,
-            )
-        )  # fmt: skip
-    return found, damaged
 
 
 def default_run() -> str | None:
@@ -92,7 +55,55 @@ def default_run() -> str | None:
 
 
 def is_shipped(run: Run) -> bool:
-    return (SHIPPED / f"{run.id}.json").is_file()
+    return shelf.find(run.id).parent == SHIPPED
+
+
+# --- the URL -------------------------------------------------------------------------------------
+
+
+def link() -> Link:
+    """What the URL asks for; never fails."""
+    return Link.from_query({key: st.query_params.get_all(key) for key in st.query_params})
+
+
+def put(**changes: Any) -> None:
+    """Change parts of the URL by `Link`'s field names: ``put(pins=("a9.h9",), view="overlay")``."""
+    query = replace(link(), **changes).query()
+    for field in changes:
+        key = KEYS[field]
+        if key in query:
+            if st.query_params.get_all(key) != query[key]:
+                st.query_params[key] = query[key]
+        else:
+            st.query_params.pop(key, None)
+
+
+def url_for(target: Link, page: str = "") -> str:
+    """The full address of a view on this server, to copy and send."""
+    from urllib.parse import urlencode, urlsplit
+
+    here = urlsplit(st.context.url or "http://localhost:8501/")
+    query = urlencode(target.query(), doseq=True)
+    return f"{here.scheme}://{here.netloc}/{page}" + (f"?{query}" if query else "")
+
+
+def show_problems(run: Run) -> Link:
+    """Say what the URL names that this run lacks; returns the link without it."""
+    asked = link()
+    keep_saying(run.id, asked.problems(run))
+    return asked.valid(run)
+
+
+def keep_saying(about: str, problems: Sequence[str]) -> None:
+    """Show what is wrong with a link until it is dismissed: the URL itself is mended at once."""
+    kept = st.session_state.setdefault("link-problems", {})
+    if problems:
+        kept[about] = list(problems)
+    for problem in kept.get(about, ()):
+        st.warning(plain(problem), icon=":material/link_off:")
+    if kept.get(about) and st.button("Dismiss", key=f"dismiss-{about}", icon=":material/close:"):
+        del kept[about]
+        st.rerun()
 
 
 T = TypeVar("T")

@@ -10,7 +10,6 @@ from hap_engine.errors import HapError
 
 
 def page() -> None:
-    st.html("<style>.stMainBlockContainer { padding-top: 4rem; }</style>")  # picture above the fold
     with st.sidebar:
         controls.show()
     job_id = st.query_params.get("job")

@@ -94,7 +94,7 @@ def _picture(run: Run, left: str, right: str) -> list[str]:
         help="Draws only the strongest edges of each circuit, by its own measure. Nothing moves.",
     )
     fold = b.toggle("Fold empty layers", key="fold", help="Layers that hold nothing become thin.")
-    wanted = _pins()
+    wanted = list(state.show_problems(run).pins)
     inhibitors = list(verdict(run, left=left, right=right).heads)
     if c.button(
         "Pin the S-inhibition heads",
@@ -112,10 +112,6 @@ def _picture(run: Run, left: str, right: str) -> list[str]:
     else:
         st.query_params.pop("pin", None)
     return pins
-
-
-def _pins() -> list[str]:
-    return st.query_params.get_all("pin")
 
 
 def _metrics(run: Run, left: str, right: str) -> None:

@@ -1,0 +1,114 @@
+"""A link: all that decides what a page shows, as plain data and as the query of a URL.
+
+Opening the same link in another browser shows the same view. A URL is typed and cut off by people,
+so reading one never fails: a value that cannot be right is left out, and `problems` says in plain
+words which of the rest this run does not have. Only names and settings go into a URL, never data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+from hap_engine.runs import Run
+
+MAX_PINS = 8  # as many as the picture lights
+NAME = re.compile(
+    r"[\w.<>\- ]{1,64}"
+)  # run ids, nodes, circuits, views: nothing else is a name here
+VIEWS = ("pair", "overlay", "matrix", "table")
+
+
+@dataclass(frozen=True)
+class Link:
+    """One view of one run. An empty field means the page's default."""
+
+    run: str = ""  # the run on screen
+    other: str = ""  # the run that it is compared with
+    pins: tuple[str, ...] = ()  # nodes, the last one is shown in detail
+    left: str = ""  # circuit on the left, by its name in the run
+    right: str = ""
+    view: str = ""  # how both are drawn: one of VIEWS
+    drawn: int = 0  # edges drawn of each circuit, 0: all
+    fold: bool = False  # layers that hold nothing are thin bands
+    prompt: int = 0  # test prompt whose attention and predictions are shown
+    corruption: str = ""  # what replaces the clean prompt in a live intervention
+    step: int = 0  # step of the lesson
+    present: bool = False  # large type, controls out of the way
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, Sequence[str]]) -> Link:
+        """Read a query; whatever is malformed is left at its default."""
+        found: dict[str, object] = {}
+        for field in fields(cls):
+            texts = [text for text in query.get(KEYS[field.name], ()) if NAME.fullmatch(text)]
+            if not texts:
+                continue
+            if field.name == "pins":
+                found["pins"] = tuple(dict.fromkeys(texts))[-MAX_PINS:]
+            elif isinstance(field.default, bool):
+                found[field.name] = texts[-1] == "1"
+            elif isinstance(field.default, int):
+                if texts[-1].isascii() and texts[-1].isdigit():
+                    found[field.name] = min(int(texts[-1][:9]), 10**6)
+            else:
+                found[field.name] = texts[-1]
+        link = cls(**found)  # type: ignore[arg-type]
+        return link if link.view in VIEWS else replace(link, view="")
+
+    def query(self) -> dict[str, list[str]]:
+        """The inverse of `from_query`; defaults are left out, so that links stay short."""
+        out = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            texts = (
+                list(value)
+                if field.name == "pins"
+                else [str(int(value))]
+                if value is True
+                else [str(value)]
+            )
+            out[KEYS[field.name]] = texts
+        return out
+
+    def problems(self, run: Run) -> list[str]:
+        """What this link names that `run` does not have, one sentence each."""
+        known = {*run.graph.writer_index, "logits"}
+        unknown = [pin for pin in self.pins if pin not in known]
+        said = []
+        if unknown:
+            said.append(
+                f"This link pins {', '.join(unknown)}, which {run.model['name']} does not have "
+                f"(its heads go from a0.h0 to {run.graph.heads[-1]}). The rest of the link is shown."
+            )
+        said += [
+            f"This link shows the circuit {side!r}, which this run does not hold. "
+            f"It holds {', '.join(run.circuits)}."
+            for side in (self.left, self.right)
+            if side and side not in run.circuits
+        ]
+        tests = len(run.prompts.get("test", ()))
+        if self.prompt and self.prompt >= tests:
+            said.append(
+                f"This link shows test prompt {self.prompt + 1}, but this run has {tests:,}. "
+                "The first one is shown."
+            )
+        return said
+
+    def valid(self, run: Run) -> Link:
+        """This link without what `run` does not have."""
+        known = {*run.graph.writer_index, "logits"}
+        return replace(
+            self,
+            pins=tuple(pin for pin in self.pins if pin in known),
+            left=self.left if self.left in run.circuits else "",
+            right=self.right if self.right in run.circuits else "",
+            prompt=self.prompt if self.prompt < len(run.prompts.get("test", ())) else 0,
+        )
+
+
+# Names in the URL. Short ones, because links are read aloud in class.
+KEYS = {field.name: field.name for field in fields(Link)} | {"pins": "pin", "other": "with"}
