@@ -31,7 +31,7 @@ WIDTH, LAYERS, HEADS, VOCABULARY = 32, 2, 4, 72
 SIZES = SplitSizes(train=8, validation=6, test=8)
 FAMILIES = ("gpt2", "llama", "neox", "qwen2")
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 # The real model is converted from .gguf once; its copy is kept here between test runs.
 SHARED_HOME = Path(os.environ.get("HAP_TEST_HOME", ROOT / ".pytest_cache" / "hap-home"))
 
