@@ -164,16 +164,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if model.sha256 != run.model.get("sha256"):
         print("note: these weights differ from the run's (other hash)", file=sys.stderr)
     pairs = [
-        encode_pair(
-            model.tokenizer,
-            PromptPair(
-                clean=str(prompt["clean"]),
-                corrupt=str(prompt["corrupt"]),
-                answer=str(prompt["answer"]),
-                distractor=str(prompt["distractor"]),
-            ),
-        )
-        for prompt in run.prompts["test"]
+        encode_pair(model.tokenizer, PromptPair.from_dict(prompt)) for prompt in run.prompts["test"]
     ]
     circuits = {name: record.circuit for name, record in run.circuits.items()}
     setting = Setting("test", f"resample ({run.task.get('corruption', '?')})", run.seed)

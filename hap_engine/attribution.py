@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hap_engine.errors import SettingsError, UnknownNameError
-from hap_engine.metrics import kl_divergence, logit_difference
+from hap_engine.metrics import kl_divergence, logit_difference, probability_difference
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from hap_engine.progress import Progress
@@ -45,7 +45,15 @@ def _kl(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Ten
     return kl_divergence(logits, full)
 
 
-METRICS: dict[str, Metric] = {"logit_diff": _logit_difference, "kl": _kl}
+def _prob_diff(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Tensor:
+    return probability_difference(logits, answer, distractor)
+
+
+METRICS: dict[str, Metric] = {
+    "logit_diff": _logit_difference,
+    "prob_diff": _prob_diff,
+    "kl": _kl,
+}
 
 
 def _eap_points() -> list[float]:

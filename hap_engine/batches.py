@@ -1,7 +1,8 @@
 """Prompt pairs as tensors.
 
 Prompts of a batch are padded on the right. Attention is causal and only the last real token is
-scored, so padding changes no scored logit and no gradient: no attention mask is needed.
+scored, so padding changes no scored logit and no gradient: no attention mask is needed. Sets of answer
+tokens are padded with `NO_TOKEN`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from hap_engine.tasks.base import EncodedPair
 
+NO_TOKEN = -1  # fills up the shorter sets of answer tokens; no token of any vocabulary
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -23,8 +26,8 @@ class Batch:
     clean: Int[Tensor, "batch pos"]
     corrupt: Int[Tensor, "batch pos"]
     last: Int[Tensor, " batch"]
-    answer: Int[Tensor, " batch"]
-    distractor: Int[Tensor, " batch"]
+    answer: Int[Tensor, "batch answers"]
+    distractor: Int[Tensor, "batch distractors"]
 
     def __len__(self) -> int:
         return len(self.last)
@@ -32,17 +35,17 @@ class Batch:
 
 def to_batch(pairs: Sequence[EncodedPair], device: torch.device) -> Batch:
     """Pad `pairs` to their longest prompt."""
-    length = max(len(pair.clean_ids) for pair in pairs)
 
-    def padded(rows: list[tuple[int, ...]]) -> Tensor:
-        return torch.tensor([row + (0,) * (length - len(row)) for row in rows], device=device)
+    def padded(rows: list[tuple[int, ...]], filler: int = 0) -> Tensor:
+        length = max(map(len, rows))
+        return torch.tensor([row + (filler,) * (length - len(row)) for row in rows], device=device)
 
     return Batch(
         padded([pair.clean_ids for pair in pairs]),
         padded([pair.corrupt_ids for pair in pairs]),
         torch.tensor([len(pair.clean_ids) - 1 for pair in pairs], device=device),
-        torch.tensor([pair.answer_id for pair in pairs], device=device),
-        torch.tensor([pair.distractor_id for pair in pairs], device=device),
+        padded([pair.answer_ids for pair in pairs], NO_TOKEN),
+        padded([pair.distractor_ids for pair in pairs], NO_TOKEN),
     )
 
 

@@ -129,6 +129,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
             "title": task.title,
             "corruption": config.to_dict()["corruption"],
             "role_names": list(task.role_names),
+            "metric": task.metric,
         },
         seed=config.seed,
         settings={**config.to_dict(), "kept_share": kept_share(config), "target_edges": budget},
@@ -354,14 +355,7 @@ def attention_patterns(
 
 
 def _prompt(pair: EncodedPair) -> dict[str, Any]:
-    p = pair.pair
-    return {
-        "clean": p.clean,
-        "corrupt": p.corrupt,
-        "answer": p.answer,
-        "distractor": p.distractor,
-        "roles": dict(pair.roles),
-    }
+    return {**pair.pair.to_dict(), "roles": dict(pair.roles)}
 
 
 class _Clock:

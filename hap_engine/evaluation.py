@@ -3,9 +3,10 @@
 For each circuit the masked forward runs with m in {0, 1}. Reported are means over prompts:
 
 * ``kl``: KL(full model ‖ circuit), summed over the vocabulary, in nats;
-* ``logit_diff``: logit of the answer minus logit of the distractor;
+* ``logit_diff``: logit of the answer minus logit of the distractor (log-odds where they are sets);
+* ``prob_diff``: probability of the answers minus that of the distractors;
 * ``faithfulness``: ``(m(C) - m(empty)) / (m(full) - m(empty))`` of the logit difference (ratio of means);
-* ``accuracy``: answer beats distractor; ``top1``: the answer is the argmax of the vocabulary;
+* ``accuracy``: answer beats distractor; ``top1``: an answer is the argmax of the vocabulary;
 * ``exact_match``: the circuit's argmax is the full model's.
 
 Controls: the full model, the empty circuit (everything corrupted) and several random connected
@@ -24,7 +25,13 @@ from jaxtyping import Float
 
 from hap_engine.batches import Batch, in_batches
 from hap_engine.circuit import Circuit, empty_circuit, random_circuit
-from hap_engine.metrics import faithfulness, kl_divergence, logit_difference
+from hap_engine.metrics import (
+    among,
+    faithfulness,
+    kl_divergence,
+    logit_difference,
+    probability_difference,
+)
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import full_logits
 from hap_engine.progress import Progress
@@ -32,7 +39,7 @@ from hap_engine.tasks.base import EncodedPair
 
 RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothing
 RESAMPLES = 1000  # of the bootstrap; the interval's ends move by less than its last digit
-PER_PROMPT = ("kl", "logit_diff", "accuracy", "top1", "exact_match")
+PER_PROMPT = ("kl", "logit_diff", "prob_diff", "accuracy", "top1", "exact_match")
 
 Outcome = dict[str, Float[np.ndarray, " prompt"]]
 
@@ -91,8 +98,9 @@ def _outcome(logits: torch.Tensor, full: torch.Tensor, batch: Batch) -> np.ndarr
     values = [
         kl_divergence(logits, full.log_softmax(-1)),
         difference,
+        probability_difference(logits, batch.answer, batch.distractor),
         (difference > 0).float(),
-        (top == batch.answer).float(),
+        among(top, batch.answer),
         (top == full.argmax(-1)).float(),
     ]
     return torch.stack(values).cpu().numpy()

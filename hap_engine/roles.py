@@ -215,8 +215,19 @@ def _logit_differences(
 ) -> Float[Tensor, "sender batch"]:
     model = scene.masked.model
     weight = model.hf_model.get_output_embeddings().weight
-    direction = weight[scene.answer] - weight[scene.distractor]
-    return (model.bridge.ln_final(final) * direction).sum(-1)
+    normed = model.bridge.ln_final(final)
+    reference = weight[scene.distractor[:, 0]]  # cancels; a set of one token loses no digit to it
+
+    def relative(ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "sender batch"]:
+        parts = [
+            (normed * (weight[column.clamp(min=0)] - reference))
+            .sum(-1)
+            .masked_fill(column < 0, float("-inf"))
+            for column in ids.T
+        ]
+        return torch.stack(parts).logsumexp(0)
+
+    return relative(scene.answer) - relative(scene.distractor)
 
 
 def _attention_from(

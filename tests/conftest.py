@@ -7,7 +7,7 @@ Nothing here uses the network. `HAP_HOME` points to a fresh folder in every test
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +184,14 @@ def smollm2() -> str:
     if not found or not found[0].is_file():
         pytest.skip("no SmolLM2 .gguf: set HAP_TEST_GGUF or put it into ../shared/models")
     return str(found[0].resolve())
+
+
+@pytest.fixture(scope="session")
+def smollm2_home() -> Iterator[None]:
+    """`shared_home` for fixtures of a whole session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HAP_HOME", str(SHARED_HOME))
+        yield
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_numbers_equal_a_direct_computation(
         for pair, logits in zip(PAIRS, got, strict=True):
             full = slow.plain(pair.clean_ids).logits[-1]
             corrupt = slow.plain(pair.corrupt_ids).logits[-1]
-            p = full.softmax(-1)
+            p, p_circuit = full.softmax(-1), logits.softmax(-1)
             difference, ld_full, ld_empty = (
                 float(x[pair.answer_id] - x[pair.distractor_id]) for x in (logits, full, corrupt)
             )
@@ -85,6 +85,7 @@ def test_numbers_equal_a_direct_computation(
                     "kl": float((p * (p.log() - logits.log_softmax(-1))).sum()),
                     "logit_diff": difference,
                     "accuracy": float(difference > 0),
+                    "prob_diff": float(p_circuit[pair.answer_id] - p_circuit[pair.distractor_id]),
                     "top1": float(logits.argmax() == pair.answer_id),
                     "exact_match": float(logits.argmax() == full.argmax()),
                     "full": ld_full,
@@ -127,7 +128,7 @@ def test_metrics_by_hand() -> None:
     kl = kl_divergence(logits, full)
     by_hand = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
     assert kl.tolist() == pytest.approx([0, by_hand], abs=1e-6)
-    difference = logit_difference(logits, torch.tensor([0, 1]), torch.tensor([1, 0]))
+    difference = logit_difference(logits, torch.tensor([[0], [1]]), torch.tensor([[1], [0]]))
     assert difference.tolist() == pytest.approx([0, -np.log(3.0)])
 
 

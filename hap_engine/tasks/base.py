@@ -6,6 +6,10 @@ A pair is usable when, for the model's own tokenizer and without special tokens,
 * they differ somewhere (so that there is something to patch),
 * ``answer`` and ``distractor`` each add exactly one token to ``clean`` without changing its tokens.
 
+Some questions have several right answers (any later year, any kind word). Such a pair lists the others
+in ``more_answers`` and ``more_distractors``; each is one token too, and `hap_engine.metrics` compares the
+two sets. ``answer`` and ``distractor`` are then the ones that are shown.
+
 The scored position is the last token of the prompt; `roles` name the token positions that a
 task cares about (for IOI: ``IO``, ``S1``, ``S1+1``, ``S2``, ``END``).
 
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -24,7 +29,7 @@ from hap_engine.errors import SettingsError, TaskError
 
 @dataclass(frozen=True)
 class PromptPair:
-    """One clean prompt, its corrupt twin, and the two tokens that are compared.
+    """One clean prompt, its corrupt twin, and the two tokens (or sets of them) that are compared.
 
     `marks` maps a role to ``(character, shift)``: the role's token is the one that covers that
     character of `clean`, moved by `shift` tokens (``S1+1`` is ``S1`` with shift 1).
@@ -35,6 +40,41 @@ class PromptPair:
     answer: str
     distractor: str
     marks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    more_answers: tuple[str, ...] = ()
+    more_distractors: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> PromptPair:
+        """The pair that `to_dict` wrote (roles are not read back: they are token positions there)."""
+
+        def texts(key: str) -> tuple[str, ...]:
+            value = row.get(key)
+            return tuple(map(str, value)) if isinstance(value, list) else ()
+
+        return cls(
+            clean=str(row["clean"]),
+            corrupt=str(row["corrupt"]),
+            answer=str(row["answer"]),
+            distractor=str(row["distractor"]),
+            more_answers=texts("more_answers"),
+            more_distractors=texts("more_distractors"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The texts, as a run file and a prompts file hold them."""
+        sets = {"more_answers": self.more_answers, "more_distractors": self.more_distractors}
+        return {
+            **{key: getattr(self, key) for key in ("clean", "corrupt", "answer", "distractor")},
+            **{key: list(texts) for key, texts in sets.items() if texts},
+        }
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return (self.answer, *self.more_answers)
+
+    @property
+    def distractors(self) -> tuple[str, ...]:
+        return (self.distractor, *self.more_distractors)
 
 
 @dataclass(frozen=True)
@@ -47,6 +87,16 @@ class EncodedPair:
     answer_id: int
     distractor_id: int
     roles: Mapping[str, int]
+    more_answer_ids: tuple[int, ...] = ()
+    more_distractor_ids: tuple[int, ...] = ()
+
+    @property
+    def answer_ids(self) -> tuple[int, ...]:
+        return (self.answer_id, *self.more_answer_ids)
+
+    @property
+    def distractor_ids(self) -> tuple[int, ...]:
+        return (self.distractor_id, *self.more_distractor_ids)
 
 
 @dataclass(frozen=True)
@@ -86,6 +136,8 @@ class Task:
 
     `generate(tokenizer, sizes, seed, corruption)` returns disjoint splits; equal arguments give
     equal prompts. `corruptions` maps each kind of corruption to one sentence, default first.
+    `metric` is the one that papers on this task report, beside KL: ``logit_diff`` or ``prob_diff``.
+    `pools` are the words that fill the prompts, so that an editor can offer others of a kind.
     """
 
     name: str
@@ -94,6 +146,8 @@ class Task:
     role_names: tuple[str, ...]
     corruptions: Mapping[str, str]
     generate: Generator
+    metric: str = "logit_diff"
+    pools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def default_corruption(self) -> str:
@@ -136,15 +190,13 @@ def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
             f"Clean and corrupt prompt are the same: {pair.clean!r}. "
             "Change the words that carry the information the task tests."
         )
-    ids = []
-    for kind, text in (("answer", pair.answer), ("distractor", pair.distractor)):
-        token = single_token(tokenizer, pair.clean, text)
-        if token is None:
-            raise TaskError(
-                f"The {kind} {text!r} must be exactly one token after {pair.clean!r}, and is not "
-                "for this model's tokenizer. Choose a word that is one token (mind the leading space)."
-            )
-        ids.append(token)
+    answers = _one_token_each(tokenizer, pair.clean, "answer", pair.answers)
+    distractors = _one_token_each(tokenizer, pair.clean, "distractor", pair.distractors)
+    if both := set(answers) & set(distractors):
+        raise TaskError(
+            f"Answer and distractor are the same token {tokenizer.decode([min(both)])!r} after "
+            f"{pair.clean!r}. Choose a distractor that is wrong."
+        )
     roles = {
         role: _token_covering(clean.offsets, character, pair.clean) + shift
         for role, (character, shift) in pair.marks.items()
@@ -156,7 +208,31 @@ def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
         raise TaskError(
             f"Roles {outside} lie outside the {len(clean_ids)} tokens of {pair.clean!r}."
         )
-    return EncodedPair(pair, clean_ids, corrupt_ids, ids[0], ids[1], roles)
+    return EncodedPair(
+        pair,
+        clean_ids,
+        corrupt_ids,
+        answers[0],
+        distractors[0],
+        roles,
+        answers[1:],
+        distractors[1:],
+    )
+
+
+def _one_token_each(
+    tokenizer: Tokenizer, prompt: str, kind: str, texts: tuple[str, ...]
+) -> tuple[int, ...]:
+    ids = []
+    for text in texts:
+        token = single_token(tokenizer, prompt, text)
+        if token is None:
+            raise TaskError(
+                f"The {kind} {text!r} must be exactly one token after {prompt!r}, and is not "
+                "for this model's tokenizer. Choose a word that is one token (mind the leading space)."
+            )
+        ids.append(token)
+    return tuple(ids)
 
 
 def _token_covering(offsets: list[tuple[int, int]], character: int, text: str) -> int:

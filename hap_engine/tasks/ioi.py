@@ -10,8 +10,8 @@ Each of the 15 templates is used in both orders, ABBA (IO is named first, as abo
 (S is named first). The sentences are our own; their structures follow the published ones.
 
 Clean and corrupt prompts differ in names only, so any name that is one token keeps them aligned.
-Unordered pairs {IO, S} are dealt to train, validation and test in fixed shares (`SHARES`): no two
-splits share a pair, and asking for more training prompts leaves the test prompts as they are.
+Unordered pairs {IO, S} are dealt to train, validation and test in fixed shares (`making.SHARES`):
+no two splits share a pair, and asking for more training prompts leaves the test prompts as they are.
 All corruptions of one seed share their clean prompts, so that their circuits can be compared.
 """
 
@@ -25,20 +25,9 @@ from random import Random
 
 from tokenizers import Tokenizer
 
-from hap_engine.errors import TaskError, UnknownNameError
-from hap_engine.tasks.base import (
-    PromptPair,
-    PromptSets,
-    SplitSizes,
-    Task,
-    encode_pair,
-    single_token,
-)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
+from hap_engine.errors import TaskError
+from hap_engine.tasks.base import PromptPair, PromptSets, SplitSizes, Task, encode_pair
+from hap_engine.tasks.making import MAX_DRAWS, check_corruption, deal, one_token_words, word_list
 
 # [1] and [2]: the two people in their order of mention; [S]: the second mention of the subject.
 # Every [1], [2] and [S] follows a space: a name at the start of a text would be another token.
@@ -60,7 +49,7 @@ TEMPLATES = (
     "Neighbours [1] and [2] noticed a [OBJECT] at the [PLACE]. [S] handed it to",
 )
 
-NAMES = _words("""
+NAMES = word_list("""
     Aaron Adam Ahmed Alan Albert Alex Alice Amy Andrew Angela Anna Anne Anthony Arthur Barbara
     Benjamin Brian Bruce Carl Carlos Carol Caroline Catherine Charles Charlotte Christine Claire
     Daniel David Diana Donald Edward Elizabeth Ellen Emily Emma Eric Eva Frank Fred Gary George
@@ -70,8 +59,10 @@ NAMES = _words("""
     Oscar Patrick Paul Peter Philip Rachel Ralph Rebecca Richard Robert Roger Ruth Ryan Sam Sarah
     Simon Stephen Steve Susan Thomas Tim Tom Tony Victoria Vincent Walter William
 """)
-PLACES = _words("library market museum beach hotel church farm school station office park castle")
-OBJECTS = _words("book letter ring ball pen gift ticket map key coin cake flower")
+PLACES = word_list(
+    "library market museum beach hotel church farm school station office park castle"
+)
+OBJECTS = word_list("book letter ring ball pen gift ticket map key coin cake flower")
 
 CORRUPTIONS = {
     "abc": "All three names become three other, different names: no name is repeated, none is right.",
@@ -80,10 +71,8 @@ CORRUPTIONS = {
 }
 ROLES = ("IO", "S1", "S1+1", "S2", "END")
 
-SHARES = (("train", 0.4), ("validation", 0.2), ("test", 0.4))  # of the name pairs
 MIN_NAMES = 10  # 45 pairs: 18 / 9 / 18, and three fresh names for each prompt
 MIN_THINGS = 4  # places, objects
-MAX_DRAWS = 1000  # in search of a prompt that is not there yet
 
 
 @dataclass(frozen=True)
@@ -101,20 +90,11 @@ def words_for(tokenizer: Tokenizer) -> Words:
     Raises:
         TaskError: if too few are left.
     """
-    words = Words(
-        *(
-            tuple(w for w in pool if _is_one_token(tokenizer, w))
-            for pool in (NAMES, PLACES, OBJECTS)
-        )
+    return Words(
+        one_token_words(tokenizer, NAMES, "IOI", "names", MIN_NAMES),
+        one_token_words(tokenizer, PLACES, "IOI", "places", MIN_THINGS),
+        one_token_words(tokenizer, OBJECTS, "IOI", "objects", MIN_THINGS),
     )
-    for kind, least in (("names", MIN_NAMES), ("places", MIN_THINGS), ("objects", MIN_THINGS)):
-        count = len(getattr(words, kind))
-        if count < least:
-            raise TaskError(
-                f"IOI needs at least {least} {kind} that are one token for the model, got {count}. "
-                "Choose a model with a larger English vocabulary."
-            )
-    return words
 
 
 def fill(template: str, names: Sequence[str], place: str, thing: str) -> tuple[str, list[int]]:
@@ -156,14 +136,7 @@ def make_pair(
 
 def split_pairs(names: Sequence[str], seed: int) -> dict[str, list[tuple[str, str]]]:
     """Every unordered pair of names, dealt to the splits: no pair is in two of them."""
-    pairs = list(combinations(names, 2))
-    Random(f"ioi pairs {seed}").shuffle(pairs)
-    dealt, start, share_so_far = {}, 0, 0.0
-    for split, share in SHARES:
-        share_so_far += share
-        end = round(share_so_far * len(pairs))
-        dealt[split], start = pairs[start:end], end
-    return dealt
+    return deal(combinations(names, 2), f"ioi pairs {seed}")
 
 
 def prompts(
@@ -198,8 +171,7 @@ def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str
         UnknownNameError: for a corruption that is not in `CORRUPTIONS`.
         TaskError: if the tokenizer leaves too few words, or too few different prompts.
     """
-    if corruption not in CORRUPTIONS:
-        raise UnknownNameError("corruption", corruption, CORRUPTIONS)
+    check_corruption(corruption, CORRUPTIONS)
     words = words_for(tokenizer)
     splits = {}
     for split, pairs in split_pairs(words.names, seed).items():
@@ -207,12 +179,6 @@ def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str
         made = prompts(words, pairs, getattr(sizes, split), corruption, rng)
         splits[split] = tuple(encode_pair(tokenizer, pair) for pair in made)
     return PromptSets(**splits)
-
-
-def _is_one_token(tokenizer: Tokenizer, word: str) -> bool:
-    """Whether `word` is one token of its own after a space (an unknown-word token is not)."""
-    token = single_token(tokenizer, "to", f" {word}")
-    return token is not None and tokenizer.decode([token]).strip() == word
 
 
 IOI = Task(
@@ -233,4 +199,5 @@ IOI = Task(
     role_names=ROLES,
     corruptions=CORRUPTIONS,
     generate=generate,
+    pools={"names": NAMES, "places": PLACES, "objects": OBJECTS},
 )
