@@ -174,14 +174,21 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from hap_engine.catalog import BUNDLED, HUB_MODELS, hub_folder
+    from hap_engine.catalog import BUNDLED, HUB_MODELS
+    from hap_engine.hub import cached, cached_models
 
     for name in BUNDLED:
         print(f"{name:40} bundled")
-    for name, text in HUB_MODELS.items():
-        where = "on this machine" if hub_folder(name) else "to download"
-        print(f"{name:40} {where}: {text}")
-    print("Also: the path of a .gguf file or of a save_pretrained folder, or any Hub owner/name.")
+    for name, model in HUB_MODELS.items():
+        where = "on this machine" if cached(name) else f"to download ({model.gigabytes:g} GB)"
+        print(f"{name:40} {where}: {model.text}")
+    for name in cached_models():
+        if name not in HUB_MODELS:
+            print(f"{name:40} on this machine")
+    print(
+        "Also: the path of a .gguf file or of a save_pretrained folder, or any Hub owner/name or "
+        "owner/name@revision."
+    )
 
 
 def _tasks(options: argparse.Namespace) -> None:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hap_engine import hub
 from hap_engine.errors import ModelError, UnknownNameError
+from hap_engine.families import is_parallel
 from hap_engine.graph import Graph
 from hap_engine.hashing import file_sha256, files_sha256
 from hap_engine.runs import home
@@ -21,17 +25,71 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 BUNDLED = {"hap-mini": ASSETS / "models" / "hap-mini"}
 DEFAULT_MODEL = "hap-mini"
 
-# Hub models that the page offers, with the size of what is downloaded (config, weights, tokenizer).
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model that the page offers by name.
+
+    `config` holds the sizes of its ``config.json``, so that a run can be estimated before the
+    download of `gigabytes`.
+    """
+
+    text: str
+    gigabytes: float
+    config: Mapping[str, Any]
+
+
+def _gpt2(text: str, gigabytes: float, layers: int, heads: int, width: int) -> HubModel:
+    sizes = {"n_layer": layers, "n_head": heads, "n_embd": width, "vocab_size": 50257}
+    return HubModel(text, gigabytes, {"model_type": "gpt2", "n_positions": 1024, **sizes})
+
+
+def _pythia(text: str, gigabytes: float, layers: int, heads: int, width: int) -> HubModel:
+    return HubModel(
+        text, gigabytes, _sizes("gpt_neox", layers, heads, heads, width, 4 * width, 50304)
+    )
+
+
+def _llama(
+    kind: str, text: str, gigabytes: float, layers: int, heads: int, kv: int, width: int, inner: int,
+    vocabulary: int,
+) -> HubModel:  # fmt: skip
+    tied = {"tie_word_embeddings": True}
+    return HubModel(
+        text, gigabytes, _sizes(kind, layers, heads, kv, width, inner, vocabulary) | tied
+    )
+
+
+def _sizes(
+    kind: str, layers: int, heads: int, kv: int, width: int, inner: int, vocabulary: int
+) -> dict[str, Any]:
+    return {
+        "model_type": kind, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "num_key_value_heads": kv, "hidden_size": width, "intermediate_size": inner,
+        "vocab_size": vocabulary, "max_position_embeddings": 2048,
+    }  # fmt: skip
+
+
 HUB_MODELS = {
-    "gpt2": "GPT-2 small, the model of the IOI and HAP papers (0.55 GB)",
-    "gpt2-medium": "GPT-2 medium (1.5 GB)",
-    "HuggingFaceTB/SmolLM2-135M-Instruct": "SmolLM2-135M, a small modern model (0.27 GB)",
-    "EleutherAI/pythia-160m": "Pythia-160M, parallel attention and MLP (0.38 GB)",
-}
-# Everything a model needs, and nothing that could run code: no pickle, no Python files.
-DOWNLOADED = ("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*.json", "tokenizer.model",
-              "vocab.json", "vocab.txt",
-              "merges.txt", "special_tokens_map.json")  # fmt: skip
+    "gpt2": _gpt2("GPT-2 small, the model of the IOI and HAP papers", 0.55, 12, 12, 768),
+    "gpt2-medium": _gpt2("GPT-2 medium", 1.5, 24, 16, 1024),
+    "gpt2-large": _gpt2("GPT-2 large", 3.2, 36, 20, 1280),
+    "gpt2-xl": _gpt2("GPT-2 XL", 6.4, 48, 25, 1600),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _llama(
+        "llama", "SmolLM2-135M, a small modern model", 0.27, 30, 9, 3, 576, 1536, 49152
+    ),
+    "HuggingFaceTB/SmolLM2-360M-Instruct": _llama(
+        "llama", "SmolLM2-360M, a larger one of its kind", 0.72, 32, 15, 5, 960, 2560, 49152
+    ),
+    "EleutherAI/pythia-160m": _pythia("Pythia-160M, parallel attention and MLP", 0.38, 12, 12, 768),
+    "EleutherAI/pythia-410m": _pythia("Pythia-410M", 0.91, 24, 16, 1024),
+    "Qwen/Qwen2.5-0.5B": _llama(
+        "qwen2", "Qwen2.5-0.5B, many languages", 0.99, 24, 14, 2, 896, 4864, 151936
+    ),
+    "meta-llama/Llama-3.2-1B": _llama(
+        "llama", "Llama-3.2-1B (accept its licence on the Hub first)", 2.5, 16, 32, 8, 2048, 8192, 128256
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,12 +97,19 @@ class Source:
     """A resolved reference: `kind` is ``bundled``, ``gguf``, ``folder`` or ``hub``.
 
     `path` is the file or folder on this machine, None for a Hub model that is not downloaded.
+    `revision` is the branch, tag or commit asked for (``owner/name@revision``), if any.
     """
 
     reference: str
     kind: str
     name: str
     path: Path | None
+    revision: str | None = None
+
+    @property
+    def commit(self) -> str | None:
+        """The Hub commit of the weights on this machine."""
+        return self.path.name if self.kind == "hub" and self.path else None
 
 
 def resolve(reference: str) -> Source:
@@ -78,31 +143,17 @@ def resolve(reference: str) -> Source:
         )
     if path.suffix == ".gguf" or reference.startswith((".", "/", "~")) or os.sep * 2 in reference:
         raise ModelError(f"There is no file or folder {reference}. Check the path.")
-    if reference in HUB_MODELS or re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
-        return Source(reference, "hub", reference, hub_folder(reference))
+    name, at, revision = reference.partition("@")
+    sound = re.fullmatch(r"[\w.-]+(/[\w.-]+)*", revision) and ".." not in revision
+    if (name in HUB_MODELS or re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and (sound or not at):
+        return Source(reference, "hub", name, hub.cached(name, revision or None), revision or None)
     raise UnknownNameError(
         "model",
         reference,
         [*BUNDLED, *HUB_MODELS],
-        "Other Hub models need their owner (owner/name); a file or folder needs its path.",
+        "Other Hub models need their owner (owner/name, or owner/name@revision); a file or folder "
+        "needs its path.",
     )
-
-
-def hub_folder(name: str) -> Path | None:
-    """The folder of a Hub model in the local cache if its weights are complete, else None."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for weights in ("model.safetensors", "model.safetensors.index.json"):
-        cached = try_to_load_from_cache(name, weights)
-        config = try_to_load_from_cache(name, "config.json")
-        if isinstance(cached, str) and isinstance(config, str):
-            folder = Path(cached).parent
-            if weights.endswith(".json"):  # an index: all its shards must be there
-                shards = set(json.loads(Path(cached).read_text())["weight_map"].values())
-                if not all((folder / shard).is_file() for shard in shards):
-                    return None
-            return folder
-    return None
 
 
 def gguf_cache(sha256: str) -> Path:
@@ -110,21 +161,30 @@ def gguf_cache(sha256: str) -> Path:
     return home() / "models" / sha256[:16]
 
 
-def graph_of(source: Source) -> Graph | None:
-    """The graph of a model by its ``config.json``; None while that is not on this machine."""
+def config_of(source: Source) -> Mapping[str, Any] | None:
+    """A model's ``config.json``; for offered Hub models its sizes are known before the download."""
     folder = source.path
     if source.kind == "gguf" and source.path is not None:
         folder = gguf_cache(file_sha256(source.path))
     try:
-        config = json.loads((folder / "config.json").read_text()) if folder else {}
+        config = json.loads((folder / "config.json").read_text()) if folder else None
     except (OSError, ValueError):
-        return None
+        config = None
+    if isinstance(config, dict):
+        return config
+    known = HUB_MODELS.get(source.name) if source.kind == "hub" else None
+    return known.config if known else None
+
+
+def graph_of(source: Source) -> Graph | None:
+    """The graph of a model by its ``config.json``; None while that is not on this machine."""
+    config = config_of(source) or {}
     names = (("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head"))
     layers, heads = (next((config[n] for n in pair if n in config), None) for pair in names)
     if not isinstance(layers, int) or not isinstance(heads, int):
         return None
-    parallel = bool(config.get("use_parallel_residual", config.get("model_type") == "gpt_neox"))
-    return Graph(layers, heads, int(config.get("num_key_value_heads") or heads), parallel)
+    kv = 1 if config.get("multi_query") else config.get("num_key_value_heads") or heads
+    return Graph(layers, heads, int(kv), is_parallel(config))
 
 
 def weights_sha256(source: Source) -> str | None:

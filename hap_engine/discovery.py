@@ -156,11 +156,11 @@ def make_prompts(config: DiscoveryConfig, task: Task, model: Model) -> PromptSet
     longest = max(
         len(p.clean_ids) for part in (sets.train, sets.validation, sets.test) for p in part
     )
-    limit = getattr(model.hf_model.config, "max_position_embeddings", None) or longest
+    limit = model.max_tokens or longest
     if longest > limit:
         raise TaskError(
-            f"The longest prompt has {longest} tokens and {model.name} reads at most {limit}. "
-            "Choose shorter prompts."
+            f"The longest prompt has {longest} tokens, and {model.name} reads at most {limit} (its "
+            "positions, or the window of its attention). Choose shorter prompts."
         )
     return sets
 

@@ -34,9 +34,11 @@ from torch import Tensor
 
 from hap_engine.circuit import full_circuit
 from hap_engine.errors import UnsupportedModelError
+from hap_engine.families import WORKING, likely_cause
 from hap_engine.models import Model
 from hap_engine.tape import Plan, Read, Start, Tape, Write
 
+SELF_CHECK_TOKENS = 24  # longer than IOI prompts; a sliding window in the config shortens it
 SELF_CHECK_TOLERANCE = 1e-4  # relative to the largest logit; measured 1e-6 on supported families
 
 
@@ -104,8 +106,7 @@ class MaskedModel:
             self._layers = [_layer(block, model.bridge.cfg) for block in model.bridge.blocks]
         except (AttributeError, TypeError) as error:
             raise UnsupportedModelError(
-                f"{model.name}: its blocks lack a part that the engine needs ({error}). "
-                "GPT-2, Pythia (GPT-NeoX), Llama-style and Qwen2 models work."
+                f"{model.name}: its blocks lack a part that the engine needs ({error}). {WORKING}"
             ) from None
         self.mix_dtype = torch.float32
         group = self.graph.n_heads // self.graph.n_kv_heads
@@ -117,8 +118,7 @@ class MaskedModel:
         except Exception as error:  # parts that take other arguments fail in many ways
             raise UnsupportedModelError(
                 f"{model.name} ({type(model.hf_model).__name__}) fails inside the masked pass "
-                f"({type(error).__name__}: {error}). "
-                "GPT-2, Pythia (GPT-NeoX), Llama-style and Qwen2 models work."
+                f"({type(error).__name__}: {error}). {WORKING}"
             ) from error
 
     def with_dtype(self, dtype: torch.dtype) -> MaskedModel:
@@ -325,9 +325,10 @@ class MaskedModel:
     @torch.no_grad()
     def _self_check(self) -> None:
         vocabulary = self.model.hf_model.config.vocab_size
+        length = min(SELF_CHECK_TOKENS, self.model.max_tokens or SELF_CHECK_TOKENS)
         generator = torch.Generator().manual_seed(0)
-        tokens = torch.randint(vocabulary, (2, 2, 7), generator=generator).to(self.device)
-        last = torch.tensor([6, 4], device=self.device)
+        tokens = torch.randint(vocabulary, (2, 2, length), generator=generator).to(self.device)
+        last = torch.tensor([length - 1, length // 2], device=self.device)
         corrupt = self.trace(tokens[1], last)
         full = torch.from_numpy(full_circuit(self.graph).kept).to(self.device)
         for edges, which, side in ((1, "clean", 0), (0, "corrupt", 1)):
@@ -339,9 +340,7 @@ class MaskedModel:
                     f"{self.model.name} ({type(self.model.hf_model).__name__}) fails the self-check: "
                     f"with every edge {'kept' if edges else 'cut'}, the masked pass should give the "
                     f"{which} logits within {SELF_CHECK_TOLERANCE:g} (relative), but differs by "
-                    f"{difference:.2g}. Likely cause: heads or MLPs are normalised or scaled after "
-                    "they write (as in Gemma-2), so the residual stream is not the sum of its heads. "
-                    "Use a pre-norm model such as GPT-2, Pythia, Llama, SmolLM2 or Qwen2."
+                    f"{difference:.2g}. Likely cause: {likely_cause(self.model.config)}. {WORKING}"
                 )
 
 

@@ -6,52 +6,23 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from hap_engine import catalog
 from hap_engine.catalog import (
     BUNDLED,
     Source,
     graph_of,
-    hub_folder,
     resolve,
     tokenizer_file,
     weights_sha256,
 )
 from hap_engine.errors import HapError, ModelError, UnknownNameError, UnsupportedModelError
 from hap_engine.graph import Graph
-from hap_engine.models import check_device, from_hf, load_model
-from hap_engine.patching import MaskedModel
+from hap_engine.models import check_device, load_model
 from tests.conftest import FAMILIES, hf_model, make_model, tokenizer
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty Hub cache."""
-    from huggingface_hub import constants, file_download
-
-    path = tmp_path / "hub"
-    path.mkdir()
-    for module in (constants, file_download):
-        if hasattr(module, "HF_HUB_CACHE"):
-            monkeypatch.setattr(module, "HF_HUB_CACHE", str(path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return path
-
-
-def cache(hub: Path, name: str, folder: Path) -> Path:
-    """Put `folder` into the Hub cache as the model `name`."""
-    home = hub / f"models--{name.replace('/', '--')}"
-    (home / "refs").mkdir(parents=True)
-    (home / "refs" / "main").write_text("0" * 40)
-    snapshot = home / "snapshots" / ("0" * 40)
-    shutil.copytree(folder, snapshot)
-    return snapshot
-
 
 # -- what a reference names ----------------------------------------------------------------------
 
@@ -68,9 +39,10 @@ def test_folders_and_gguf_files(folder: Path, tmp_path: Path) -> None:
     assert resolve(str(file)) == Source(str(file), "gguf", "m.gguf", file)
 
 
-def test_hub_names(hub: Path) -> None:
+def test_hub_names() -> None:
     for name in ("gpt2", "EleutherAI/pythia-160m", "some-one/some.model_1"):
         assert resolve(name) == Source(name, "hub", name, None)
+        assert resolve(f"{name}@v1.0") == Source(f"{name}@v1.0", "hub", name, None, "v1.0")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +52,8 @@ def test_hub_names(hub: Path) -> None:
         ("hap_mini", UnknownNameError, "Did you mean 'hap-mini'"),
         ("no idea", UnknownNameError, "owner/name"),
         ("a/b/c", UnknownNameError, "owner/name"),
+        ("gpt2@", UnknownNameError, "owner/name@revision"),
+        ("gpt2@../../x", UnknownNameError, "owner/name@revision"),
         ("./nowhere", ModelError, "no file or folder ./nowhere"),
         ("/no/where", ModelError, "Check the path"),
         ("gone.gguf", ModelError, "no file or folder gone.gguf"),
@@ -145,8 +119,9 @@ def test_a_folder_without_a_tokenizer(folder: Path, tmp_path: Path) -> None:
 
 
 def test_damaged_weights_and_configs(folder: Path, tmp_path: Path) -> None:
-    for name, content in (("model.safetensors", b"\0" * 100), ("config.json", b"{")):
-        copy = tmp_path / name.split(".")[0]
+    damaged = (("model.safetensors", b"\0" * 100), ("config.json", b"{"), ("config.json", b"[]"))
+    for number, (name, content) in enumerate(damaged):
+        copy = tmp_path / str(number)
         shutil.copytree(folder, copy)
         (copy / name).write_bytes(content)
         with pytest.raises(ModelError, match="cannot be opened") as caught:
@@ -154,20 +129,28 @@ def test_damaged_weights_and_configs(folder: Path, tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_remote_code_is_not_run(folder: Path, tmp_path: Path) -> None:
+def test_remote_code_is_refused_and_never_run(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "remote"
     shutil.copytree(folder, copy)
     marker = tmp_path / "it-ran"
     (copy / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass C: pass\n")
     config = json.loads((copy / "config.json").read_text())
-    config |= {
-        "model_type": "evil",
-        "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.C"},
-    }
-    (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="cannot be opened"):
+    auto_map = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.C"}
+    (copy / "config.json").write_text(json.dumps(config | {"auto_map": auto_map}))
+    assert load_model(str(copy)).graph == Graph(2, 4, 4), "transformers' own GPT-2, not evil.py"
+    (copy / "config.json").write_text(
+        json.dumps(config | {"model_type": "evil", "auto_map": auto_map})
+    )
+    with pytest.raises(UnsupportedModelError, match=r"auto_map.*never loaded"):
         load_model(str(copy))
     assert not marker.exists()
+
+
+def test_a_family_that_cannot_work_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gemma2"}))
+    (tmp_path / "model.safetensors").write_bytes(b"never read")
+    with pytest.raises(UnsupportedModelError, match="normalises the summed output"):
+        load_model(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -186,36 +169,6 @@ def test_broken_gguf_files(tmp_path: Path, content: bytes, words: str) -> None:
         load_model(str(file))
     assert "download it again" in str(caught.value).lower()
     assert not list((tmp_path / "hap-home").glob("models/*/model.safetensors"))
-
-
-def test_an_architecture_without_an_adapter() -> None:
-    import transformers as tf
-
-    config = tf.RwkvConfig(
-        vocab_size=40, hidden_size=16, num_hidden_layers=2, attention_hidden_size=16
-    )
-    source = Source("r", "folder", "my-rwkv", None)
-    with pytest.raises(UnsupportedModelError, match="my-rwkv: its blocks lack a part"):
-        MaskedModel(from_hf(tf.RwkvForCausalLM(config), tokenizer(), source))
-
-
-@pytest.mark.parametrize("name", ["OPT", "Bloom"])
-def test_models_that_break_inside_the_masked_pass_are_refused(name: str) -> None:
-    """OPT's positions and Bloom's MLP take other arguments: any failure of the self-check is one message."""
-    import transformers as tf
-
-    sizes = {"vocab_size": 72, "hidden_size": 32, "attn_implementation": "eager"}
-    with torch.random.fork_rng():
-        config = {
-            "OPT": lambda: tf.OPTConfig(
-                num_hidden_layers=2, num_attention_heads=4, ffn_dim=48, word_embed_proj_dim=32,
-                max_position_embeddings=64, **sizes,
-            ),
-            "Bloom": lambda: tf.BloomConfig(n_layer=2, n_head=4, **sizes),
-        }[name]()  # fmt: skip
-        hf = getattr(tf, f"{name}ForCausalLM")(config)
-    with pytest.raises(UnsupportedModelError, match=name):
-        MaskedModel(from_hf(hf, tokenizer(), Source("x", "folder", "x", None)))
 
 
 def test_unknown_devices() -> None:
@@ -244,6 +197,8 @@ def test_a_folder_opens(folder: Path) -> None:
     assert section["reference"] == section["name"] == "tiny"
     assert str(folder.parent) not in json.dumps(section), "no private path in a run file"
     assert section["architecture"] == "GPT2LMHeadModel"
+    assert section["dtype"] == section["stored_dtype"] == "float32"
+    assert section["revision"] is None
     assert section["sha256"] == weights_sha256(model.source)
     assert len(section["sha256"]) == 64
 
@@ -280,55 +235,11 @@ def test_weights_in_several_files_have_one_hash_for_all(tmp_path: Path) -> None:
     assert len(hashes) == 2
 
 
-def test_offline_and_not_cached(hub: Path) -> None:
-    with pytest.raises(ModelError) as caught:
-        load_model("someone/some-model")
-    message = str(caught.value)
-    assert message.startswith("someone/some-model is not on this machine")
-    assert "Check the name and the connection" in message
-
-
-def test_a_cached_hub_model_opens_offline(hub: Path, folder: Path) -> None:
-    snapshot = cache(hub, "someone/tiny", folder)
-    assert hub_folder("someone/tiny") == snapshot
-    source = resolve("someone/tiny")
-    assert source.kind == "hub"
-    assert tokenizer_file(source) == snapshot / "tokenizer.json"
-    model = load_model("someone/tiny")
-    assert model.to_dict()["reference"] == "someone/tiny"
-    assert MaskedModel(model).graph.n_edges == Graph(2, 4, 4).n_edges
-
-
-def test_a_half_downloaded_model_is_not_taken_for_complete(hub: Path, tmp_path: Path) -> None:
-    path = tmp_path / "sharded"
-    hf_model("gpt2").save_pretrained(path, max_shard_size="40KB")
-    snapshot = cache(hub, "someone/half", path)
-    assert hub_folder("someone/half") == snapshot
-    sorted(snapshot.glob("*.safetensors"))[-1].unlink()
-    assert hub_folder("someone/half") is None
-
-
-def test_nothing_that_could_run_code_is_downloaded() -> None:
-    from fnmatch import fnmatch
-
-    def wanted(name: str) -> bool:
-        return any(fnmatch(name, pattern) for pattern in catalog.DOWNLOADED)
-
-    for name in ("config.json", "model.safetensors", "model-00001-of-00002.safetensors",
-                 "model.safetensors.index.json", "tokenizer.json", "vocab.json", "merges.txt"):  # fmt: skip
-        assert wanted(name), name
-    for name in ("pytorch_model.bin", "modeling_x.py", "flax_model.msgpack", "onnx/model.onnx",
-                 "tokenizer.py", "tokenization_x.py", "tokenizer.pkl", "vocab.pkl"):  # fmt: skip
-        assert not wanted(name), name
-
-
 # -- the real model ------------------------------------------------------------------------------
 
 
 @pytest.mark.real_model
-def test_smollm2_opens_from_its_gguf_file(
-    smollm2: str, shared_home: None, models: Callable[[str], MaskedModel]
-) -> None:
+def test_smollm2_opens_from_its_gguf_file(smollm2: str, shared_home: None) -> None:
     model = load_model(smollm2)
     assert model.graph == Graph(30, 9, 3)
     assert graph_of(model.source) == model.graph

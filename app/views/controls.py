@@ -9,9 +9,10 @@ import streamlit as st
 
 from app import state
 from app.views import prompts
-from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, graph_of, hub_folder, resolve
+from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, graph_of, resolve
 from hap_engine.circuit import edge_budget
 from hap_engine.errors import HapError
+from hap_engine.hub import cached
 from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
 from hap_engine.tasks import TASKS, get_task
 
@@ -114,7 +115,7 @@ def _model() -> Source | None:
 
 @st.cache_data(ttl=30, show_spinner=False)
 def _on_machine(name: str) -> bool:
-    return hub_folder(name) is not None
+    return cached(name) is not None
 
 
 def _model_label(name: str) -> str:
@@ -122,7 +123,7 @@ def _model_label(name: str) -> str:
         return "A file, a folder or another Hub name …"
     if name in BUNDLED:
         return f"{name} · bundled"
-    size = HUB_MODELS[name].rsplit("(", 1)[-1].rstrip(")")
+    size = f"{HUB_MODELS[name].gigabytes:g} GB"
     where = "on this machine" if _on_machine(name) else f"download {size}"
     return f"{name} · {where}"
 
