@@ -232,7 +232,7 @@ def test_gemma2_is_refused_by_name_and_cause() -> None:
     message = str(caught.value)
     assert "tiny-gemma2" in message
     assert "Gemma2ForCausalLM" in message
-    assert "normalised" in message
+    assert "normalises" in message
     assert "differs by" in message
 
 
