@@ -1,7 +1,6 @@
 """HAP Explorer: page configuration and navigation, nothing else."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 
 import streamlit as st
 
-from app.views import about, explore, library, pair
+from app.views import about, explore
 
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.svg"
 
@@ -20,16 +19,25 @@ st.set_page_config(
 )
 st.html("<style>.stMainBlockContainer { padding-top: 4rem; }</style>")  # content above the fold
 pages: dict[str, Any] = {}  # filled below; pages lead to each other
+
+
+def _runs() -> None:
+    from app.views import library  # tables and charts, which a first visit need not load
+
+    library.page(pages)
+
+
+def _compare() -> None:
+    from app.views import pair
+
+    pair.page(pages)
+
+
 pages |= {
     "explore": st.Page(explore.page, title="Explore", icon=":material/hub:", default=True),
-    "runs": st.Page(
-        partial(library.page, pages), title="Runs", icon=":material/folder_open:", url_path="runs"
-    ),
+    "runs": st.Page(_runs, title="Runs", icon=":material/folder_open:", url_path="runs"),
     "compare": st.Page(
-        partial(pair.page, pages),
-        title="Compare",
-        icon=":material/compare_arrows:",
-        url_path="compare",
+        _compare, title="Compare", icon=":material/compare_arrows:", url_path="compare"
     ),
     "about": st.Page(about.page, title="How it works", icon=":material/school:", url_path="about"),
 }

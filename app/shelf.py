@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -84,6 +85,20 @@ def listed() -> tuple[list[Listed], list[str]]:
         name = given_name(item.id)
         found.setdefault(item.id, replace(item, title=name, named=True) if name else item)
     return list(found.values()), damaged
+
+
+def example() -> str | None:
+    """Id of the shipped run to show first: of a real model, if there is one.
+
+    A first visit waits for this, so no more files are read than needed.
+    """
+    found = []
+    for path in sorted(SHIPPED.glob("*.json"), reverse=True):
+        with suppress(HapError):
+            found.append(_load(path, path.stat().st_mtime_ns))
+            if found[-1].model["name"] != "hap-mini":
+                return found[-1].id
+    return found[0].id if found else None
 
 
 def given_name(run_id: str) -> str:

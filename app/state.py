@@ -49,9 +49,7 @@ def picture(path_key: str, left: str, right: str, fold: bool, strongest: int | N
 
 def default_run() -> str | None:
     """Id of the run that a first visit shows: the shipped real model, else any other."""
-    runs = [run for run in listed()[0] if run.shipped]
-    real = [run for run in runs if run.model != "hap-mini"]
-    return (real or runs)[0].id if runs else None
+    return shelf.example()
 
 
 def is_shipped(run: Run) -> bool:

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from app.diagram import component, figures, marks, palette, scene
+from app.diagram import component, figures, marks, palette, scene, wire
 from app.diagram.layout import POINTS, arrange, empty_layers, place
 from hap_engine import runs
 from hap_engine.circuit import Circuit
@@ -299,14 +299,53 @@ class TestFigures:
             assert _segments(figure) == 0
 
 
-class TestComponent:
-    def test_payload_holds_what_the_browser_needs(self, tiny: scene.Scene) -> None:
-        data = json.loads(component.payload(tiny))
-        assert set(data["figures"]) == {"left", "right", "overlay"}
-        assert len(data["edges"]) == len(data["statuses"]) == len(tiny.edges)
-        assert data["points"] == POINTS
-        assert "<img" not in json.dumps([n["hover"] for n in data["nodes"]])
+class TestWire:
+    @pytest.mark.parametrize("graph", SHAPES[:3], ids=str)
+    def test_it_describes_every_edge_once(self, graph: Graph) -> None:
+        drawn = scene.build(fake_run(graph, edges=80))
+        data = wire.wire(drawn)
+        columns = data["edges"]
+        assert {len(column) for column in columns.values()} == {len(drawn.edges)}
+        for i, edge in enumerate(drawn.edges):
+            assert data["nodes"][columns["writer"][i]]["id"] == edge.writer
+            reader = data["readers"][columns["reader"][i]]
+            assert reader["name"] == edge.reader
+            assert wire.STATUSES[columns["status"][i]] == edge.status
+            assert (columns["left"][i], columns["right"][i]) == (
+                edge.left_place or 0,
+                edge.right_place or 0,
+            )
+            assert columns["y1"][i] == reader["port"][1]
+            assert columns["y0"][i] < columns["y1"][i]
 
+    def test_curves_follow_their_control_points(self) -> None:
+        """The browser draws Béziers from `ends`; Python's sampled curves are the same ones."""
+        graph = Graph(6, 4, 2)
+        layout = arrange(graph)
+        writers, readers = (index[:50] for index in np.nonzero(graph.edge_mask))
+        x, y = layout.curves(writers, readers)
+        x0, y0, x1, y1, bow = layout.ends(writers, readers).T
+        assert np.allclose([x[:, 0], y[:, 0], x[:, -1], y[:, -1]], [x0, y0, x1, y1], atol=1e-5)
+        middle = POINTS // 2  # t = 1/2
+        assert np.allclose(x[:, middle], (x0 + x1) / 2 + 0.75 * bow, atol=1e-5)
+
+    def test_readers_name_the_nodes_that_they_feed(self) -> None:
+        graph = Graph(2, 4, 1)
+        one = record(graph, ("input", "a0.h0<v>"), ("a0.h2", "a1.h0<k>"), ("a1.h3", "logits"))
+        data = wire.wire(scene.compare(graph, ("eap", one), ("hap", one)))
+        reader = next(r for r in data["readers"] if r["name"] == "a1.h0<k>")
+        assert [data["nodes"][n]["id"] for n in reader["nodes"]] == [f"a1.h{h}" for h in range(4)]
+        assert len(reader["bracket"]) == 4
+
+    def test_it_is_small_plain_json(self) -> None:
+        drawn = scene.build(fake_run(Graph(30, 9, 3), edges=700))
+        text = wire.payload(drawn)
+        assert json.loads(text) == json.loads(json.dumps(wire.wire(drawn)))
+        assert len(text) < 300_000
+        assert wire.payload(drawn) is text
+
+
+class TestComponent:
     def test_pins_are_validated(self, tiny: scene.Scene) -> None:
         pins = component.valid_pins(tiny, ["a0.h0", "nope", "a0.h0", 3, "m1"])
         assert pins == ["a0.h0", "m1"]

@@ -1,42 +1,44 @@
-"""The linked comparison: one Streamlit component that holds both panels as Plotly pictures.
+"""The linked comparison: one Streamlit component that holds both panels.
 
-`comparison` is the only entry. The scene goes to the browser once; hover, pan, zoom, search and the
-overlay happen there, and only the list of pinned nodes comes back. A click must not send the scene
-again, so the data stays byte for byte the same while the browser is the one that changes pins, and
-Streamlit then sends a reference of about a hundred bytes. Only when the *caller* asks for other pins
-(a permalink, a row in a table) does a numbered command go along.
+`comparison` is the only entry. The scene goes to the browser once; hover, pan, zoom, search, the
+overlay and the choice of edges happen there (``web/``), and only the pinned nodes and the selected
+edge come back. A click must not send the scene again, so the data stays byte for byte the same while
+the browser is the one that changes pins, and Streamlit then sends a reference of about a hundred
+bytes. Only when the *caller* asks for other pins (a permalink, a row in a table) does a numbered
+command go along.
 
-Plotly.js (4.8 MB) is served by Streamlit's media files from the installed plotly package: fetched
-once per page load, whatever the working directory, from localhost and no CDN.
+Plotly.js is the basic bundle in ``assets/vendor``, served by Streamlit's media files: fetched once
+per page load, from localhost and no CDN. The first frame does not wait for it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import plotly
 import streamlit as st
 from streamlit import runtime
 
-from app.diagram.figures import overlay_figure, panel_figure
-from app.diagram.layout import POINTS
-from app.diagram.marks import hover_text, short_name
-from app.diagram.palette import DARK, LIGHT, S_INHIBITION, twins
-from app.diagram.scene import Scene, ends, search_text, spoken
+from app.diagram.scene import Scene
+from app.diagram.wire import MAX_PINS, payload
+from hap_engine.catalog import ASSETS
 
-HERE = Path(__file__).parent
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-MAX_PINS = 8
+WEB = Path(__file__).parent / "web"
+PLOTLY = ASSETS / "vendor" / "plotly" / "plotly-basic.min.js"
+SCRIPTS = ("geometry.js", "figure.js", "layer.js", "panel.js", "component.js")  # one module
+
+
+def _web(*names: str) -> str:
+    return "".join((WEB / name).read_text(encoding="utf-8") for name in names)
+
 
 _mount = st.components.v2.component(
     "hap_comparison",
-    html=(HERE / "component.html").read_text(encoding="utf-8"),
-    css=(HERE / "component.css").read_text(encoding="utf-8"),
-    js="".join((HERE / name).read_text(encoding="utf-8") for name in ("panel.js", "component.js")),
+    html=_web("component.html"),
+    css=_web("component.css"),
+    js=_web(*SCRIPTS),
     isolate_styles=False,
 )
 
@@ -47,7 +49,7 @@ def comparison(
     """Show both circuits of `scene`, linked, and return the nodes that are pinned.
 
     Args:
-        scene: build it once and keep it (``st.cache_resource``): figures are cached by its identity.
+        scene: build it once and keep it (``st.cache_resource``): its text is cached by its identity.
         pinned: the caller's pins. Passing back what was returned last changes nothing; any other
             list is shown in the browser. Names that the graph lacks are dropped.
         height: of each panel in pixels.
@@ -56,7 +58,7 @@ def comparison(
         f"{key}:pins", {"serial": 0, "command": [], "asked": [], "returned": []}
     )
     wanted = valid_pins(scene, pinned)
-    reported = _reported(key)
+    reported = _reported(key, "pinned")
     current = memory["returned"] if reported is None else valid_pins(scene, reported)
     if wanted not in (memory["asked"], memory["returned"], current):
         memory["serial"] += 1
@@ -69,8 +71,18 @@ def comparison(
         "command": {"serial": memory["serial"], "pinned": memory["command"]},
         "scene": payload(scene),
     }
-    _mount(key=key, data=data, on_pinned_change=_ignore)
+    # In a list: Streamlit searches the values of a mapping for data frames and imports pandas to do it.
+    _mount(key=key, data=[data], on_pinned_change=_ignore, on_edge_change=_ignore)
     return current
+
+
+def selected_edge(scene: Scene, key: str = "comparison") -> tuple[str, str] | None:
+    """The edge that was clicked last in this comparison, as (writer, reader); None if there is none."""
+    chosen = _reported(key, "edge")
+    if not isinstance(chosen, list | tuple) or len(chosen) != 2:
+        return None
+    known = {(edge.writer, edge.reader) for edge in scene.edges}
+    return (chosen[0], chosen[1]) if tuple(chosen) in known else None
 
 
 def valid_pins(scene: Scene, pinned: Any) -> list[str]:
@@ -80,51 +92,8 @@ def valid_pins(scene: Scene, pinned: Any) -> list[str]:
     return list(dict.fromkeys(n for n in names if isinstance(n, str) and n in known))[-MAX_PINS:]
 
 
-@lru_cache(maxsize=8)
-def payload(scene: Scene) -> str:
-    """The scene as the JSON text that ``component.js`` reads.
-
-    Figures are made in light colours; ``dark`` maps each to its dark twin, so that a change of
-    theme needs no message at all. Tooltips are sent once, not with every figure.
-    """
-    figures = {
-        "left": panel_figure(scene, "left"),
-        "right": panel_figure(scene, "right"),
-        "overlay": overlay_figure(scene),
-    }
-    for figure in figures.values():
-        figure.data[-1].text = None
-    nodes = [
-        {
-            "id": node.id,
-            "name": spoken(node),
-            "search": search_text(node),
-            "hover": hover_text(node),
-            "text": " · ".join(node.lines),
-            "status": node.status,
-            "short": short_name(node),
-            "ring": node.role == S_INHIBITION,
-            "kind": node.kind,
-            "box": [round(value, 4) for value in vars(scene.layout.boxes[node.id]).values()],
-            "hidden": scene.layout.hidden(node.layer),
-        }
-        for node in scene.nodes
-    ]
-    rest = {
-        "nodes": nodes,
-        "edges": ends(scene),
-        "statuses": [edge.status for edge in scene.edges],
-        "points": POINTS,
-        "maxPins": MAX_PINS,
-        "light": LIGHT.colours,
-        "dark": twins(LIGHT, DARK),
-    }
-    drawn = ",".join(f'"{side}":{figure.to_json()}' for side, figure in figures.items())
-    return json.dumps(rest, separators=(",", ":"))[:-1] + f',"figures":{{{drawn}}}}}'
-
-
 def plotly_url() -> str:
-    """Address of the installed Plotly.js on this server."""
+    """Address of Plotly.js on this server."""
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     url = runtime.get_instance().media_file_mgr.add(
         _plotly_source(), "text/javascript", coordinates="hap-plotly"
@@ -137,10 +106,10 @@ def _plotly_source() -> bytes:
     return PLOTLY.read_bytes()
 
 
-def _reported(key: str) -> Any:
-    """The pins that the browser last reported, or None before its first report."""
+def _reported(key: str, name: str) -> Any:
+    """What the browser last reported, or None before its first report."""
     state = st.session_state.get(key)
-    return state.get("pinned") if state is not None else None
+    return state.get(name) if state is not None else None
 
 
 def _ignore() -> None:

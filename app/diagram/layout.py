@@ -29,6 +29,7 @@ MLP_RISE = 1.0  # from the heads of a layer up to its MLP
 LAYER_RISE = 2.0  # from one layer's heads to the next layer's
 BAND_RISE = 1.0  # a run of folded layers, however many
 BRACKET = 0.2  # from a head down to the bracket of its KV group
+LIFT = 0.45  # how far, as a share of its height, an edge leaves and lands vertically
 POINTS = 15  # per edge: enough for a smooth curve at four times the normal size
 
 Points = Sequence[tuple[float, float]]
@@ -165,10 +166,11 @@ class Layout:
             2 * box.half_height * self.pixels[1] >= 13 and 2 * box.half_width * self.pixels[0] >= 26
         )
 
-    def curves(
+    def ends(
         self, writers: Int[np.ndarray, " edge"], readers: Int[np.ndarray, " edge"]
-    ) -> tuple[Float[np.ndarray, "edge point"], Float[np.ndarray, "edge point"]]:
-        """x and y of each edge's curve: a cubic Bézier that leaves and lands vertically.
+    ) -> Float[np.ndarray, "edge 5"]:
+        """Each edge's ``x0 y0 x1 y1 bow``, which fix its curve: a cubic Bézier with the control
+        points ``(x0 + bow, y0 + LIFT h)`` and ``(x1 + bow, y1 - LIFT h)``, where h = y1 - y0.
 
         Wide bars are left and entered near the other end of the edge, so that edges fan out. Edges
         that would run straight through the nodes between their ends bow out sideways.
@@ -194,14 +196,21 @@ class Layout:
         free = self.x_range[1] - self.boxes["m0"].right
         around = self.boxes["m0"].right + free * (0.15 + 0.75 * depth) - np.maximum(x0, x1)
         bow = aligned * np.where(np.minimum(x0, x1) > self.stream_x, around, side) * 4 / 3
+        return np.stack([x0, y0, x1, y1, bow], axis=1)
 
+    def curves(
+        self, writers: Int[np.ndarray, " edge"], readers: Int[np.ndarray, " edge"]
+    ) -> tuple[Float[np.ndarray, "edge point"], Float[np.ndarray, "edge point"]]:
+        """x and y of `POINTS` points on each edge's curve."""
+        x0, y0, x1, y1, bow = self.ends(writers, readers).T[..., None]
         # Points lie closer near the ends, where curves bend most.
         even = np.linspace(0, 1, POINTS)
-        t = ((even + 0.5 - 0.5 * np.cos(np.pi * even)) / 2)[:, None]
+        t = (even + 0.5 - 0.5 * np.cos(np.pi * even)) / 2
         a, b, c, d = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
+        rise = LIFT * (y1 - y0)
         x = a * x0 + b * (x0 + bow) + c * (x1 + bow) + d * x1
-        y = a * y0 + b * (y0 + 0.45 * height) + c * (y1 - 0.45 * height) + d * y1
-        return x.T.astype(np.float32), y.T.astype(np.float32)
+        y = a * y0 + b * (y0 + rise) + c * (y1 - rise) + d * y1
+        return x.astype(np.float32), y.astype(np.float32)
 
     def _reach(self, reader: Reader) -> float:
         return 0.0 if reader.kind == "head" else self.boxes[reader.name].half_width

@@ -22,7 +22,7 @@ import plotly.graph_objects as go
 
 from app.diagram.layout import Points
 from app.diagram.palette import ROLES, S_INHIBITION, Palette, role
-from app.diagram.scene import Scene, SceneNode
+from app.diagram.scene import Scene, SceneNode, short_name
 from hap_engine.graph import Reader
 
 FONT = "system-ui, 'Segoe UI', 'Source Sans', 'Liberation Sans', sans-serif"
@@ -278,11 +278,6 @@ def _text(
         showlegend=False,
         **options,
     )
-
-
-def short_name(node: SceneNode) -> str:
-    """``9.6``, ``mlp 3``, ``input`` or ``logits``."""
-    return {"head": f"{node.layer}.{node.head}", "mlp": f"mlp {node.layer}"}.get(node.kind, node.id)
 
 
 def _mark(node: SceneNode) -> str:

@@ -202,6 +202,11 @@ def spoken(node: SceneNode) -> str:
     return f"{name}, {node.role_label}" if node.role_label else name
 
 
+def short_name(node: SceneNode) -> str:
+    """``9.6``, ``mlp 3``, ``input`` or ``logits``."""
+    return {"head": f"{node.layer}.{node.head}", "mlp": f"mlp {node.layer}"}.get(node.kind, node.id)
+
+
 def _panel(name: str, record: CircuitRecord, strongest: int | None) -> Panel:
     edges = len(record.circuit)
     shown = edges if strongest is None else min(edges, strongest)

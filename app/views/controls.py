@@ -8,7 +8,6 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.views import prompts
 from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, graph_of, resolve
 from hap_engine.circuit import edge_budget
 from hap_engine.errors import HapError
@@ -77,6 +76,8 @@ def show() -> None:
         assert config is not None
         _start(config)
     if st.button("See the prompts", icon=":material/chat:", width="stretch"):
+        from app.views import prompts  # tables need pandas, which a first visit need not load
+
         prompts.preview(source, task, config)
     _waiting()
 

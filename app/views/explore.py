@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.views import controls, progress, result
+from app.views import controls, result
 from hap_engine.errors import HapError
 
 
@@ -13,7 +13,7 @@ def page() -> None:
     with st.sidebar:
         controls.show()
     job_id = st.query_params.get("job")
-    if job_id and progress.show(job_id):
+    if job_id and _watch(job_id):
         return
     run_id = st.query_params.get("run") or state.default_run()
     if run_id is None:
@@ -28,3 +28,9 @@ def page() -> None:
             st.rerun()
         return
     result.show(run)
+
+
+def _watch(job_id: str) -> bool:
+    from app.views import progress  # draws charts, which a first visit need not load
+
+    return progress.show(job_id)

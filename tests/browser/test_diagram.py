@@ -109,10 +109,10 @@ def test_dragging_moves_both_panels(opened: Any) -> None:
 def test_hover_lights_both_panels(opened: Any) -> None:
     page = opened.page
     page.mouse.move(*_centre(page, _middle_node(page)))
-    page.locator(f"{LEFT} .hap-dim").wait_for()
-    page.locator(f"{RIGHT} .hap-dim").wait_for()
+    page.locator(f"{LEFT}.hap-dim").wait_for()
+    page.locator(f"{RIGHT}.hap-dim").wait_for()
     assert page.locator(f"{LEFT} .hap-lit rect").count() >= 2
-    assert "Head" in page.locator(f"{LEFT} .hoverlayer").text_content()
+    assert "Head" in page.locator(f"{LEFT} .hap-tip").text_content()
     page.mouse.move(5, 5)
     page.wait_for_function("() => !document.querySelector('.hap-dim')")
 
@@ -172,7 +172,7 @@ def test_overlay_and_full_screen(opened: Any) -> None:
 
 def test_theme_changes_without_a_remount(opened: Any) -> None:
     page = opened.page
-    paper = "() => document.querySelector('.hap-plot')._fullLayout.paper_bgcolor"
+    paper = "() => document.querySelector('.hap-plot')._fullLayout.font.color"
     page.evaluate("() => (document.querySelector('.hap-plot').marked = true)")
     light = page.evaluate(paper)
     page.emulate_media(color_scheme="dark")

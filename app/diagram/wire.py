@@ -1,0 +1,149 @@
+"""The scene as it goes to the browser: plain JSON, edges as columns, every number once.
+
+The browser draws from this and nothing else: places and texts of nodes, the five numbers of each
+edge's curve (`Layout.ends`), both palettes. It decides which of the edges show (a threshold, a step
+of the replay, a status that is switched off), so nothing here depends on such a choice. Texts are
+plain; the browser writes them with ``textContent``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from app.diagram.layout import LIFT, Layout
+from app.diagram.palette import DARK, LIGHT, ROLES, S_INHIBITION, role
+from app.diagram.scene import Panel, Scene, SceneNode, search_text, short_name, spoken, targets
+
+MAX_PINS = 8
+STATUSES = ("both", "left", "right", "none")
+
+
+@lru_cache(maxsize=8)
+def payload(scene: Scene) -> str:
+    """`wire` as text; kept, because the same scene is sent with every rerun of the page."""
+    return json.dumps(wire(scene), separators=(",", ":"), allow_nan=False)
+
+
+def wire(scene: Scene) -> dict[str, Any]:
+    """Everything the browser needs to draw `scene` in every view."""
+    layout = scene.layout
+    return {
+        "ranges": [*_rounded(layout.x_range), *_rounded(layout.y_range)],
+        "lift": LIFT,
+        "stream": _rounded([layout.stream_x, layout.boxes["input"].y, layout.boxes["logits"].y]),
+        "bands": [{"y": round(band.y, 3), "text": band.text} for band in layout.bands],
+        "ticks": _ticks(layout),
+        "panels": {side: _panel(scene.panel(side)) for side in ("left", "right")},
+        "nodes": [_node(scene, node) for node in scene.nodes],
+        "readers": _readers(scene),
+        "edges": _edges(scene),
+        "maxPins": MAX_PINS,
+        "colours": {"light": LIGHT.colours, "dark": DARK.colours},
+    }
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    return {
+        "label": panel.label,
+        "short": panel.short,
+        "edges": panel.edges,
+        "shown": panel.shown,
+        "measure": panel.measure,
+    }
+
+
+def _node(scene: Scene, node: SceneNode) -> dict[str, Any]:
+    box = scene.layout.boxes[node.id]
+    known = role(node.role)
+    return {
+        "id": node.id,
+        "kind": node.kind,
+        "layer": node.layer,
+        "name": spoken(node),
+        "short": short_name(node),
+        "search": search_text(node),
+        "lines": node.lines,
+        "box": _rounded([box.x, box.y, box.half_width, box.half_height]),
+        "status": node.status,
+        "hidden": scene.layout.hidden(node.layer),
+    } | (
+        {
+            "role": node.role,
+            "label": node.role_label,
+            "mark": known.mark,
+            "colour": ROLES[node.role].colour if node.role in ROLES else "other",
+            "ring": node.role == S_INHIBITION,
+        }
+        if known
+        else {}
+    )
+
+
+def _readers(scene: Scene) -> list[dict[str, Any]]:
+    """Every reader that an edge uses: its port, and the nodes that it feeds."""
+    layout, graph = scene.layout, scene.graph
+    used = {edge.reader for edge in scene.edges}
+    places = {node.id: index for index, node in enumerate(scene.nodes)}
+    found = []
+    for reader in graph.readers:
+        if reader.name not in used:
+            continue
+        entry: dict[str, Any] = {
+            "name": reader.name,
+            "port": _rounded(layout.port(reader)),
+            "nodes": [places[name] for name in targets(graph, reader)],
+        }
+        if reader.slot:
+            entry["slot"] = reader.slot
+        if layout.group > 1 and reader.slot in ("k", "v"):
+            bracket = layout.bracket(reader.layer, reader.head or 0)
+            entry["bracket"] = [_rounded(point) for point in bracket]
+        found.append(entry)
+    return found
+
+
+def _edges(scene: Scene) -> dict[str, list[Any]]:
+    """One list per property, in the order of ``scene.edges``."""
+    graph, edges = scene.graph, scene.edges
+    writers = np.array([graph.writer_index[e.writer] for e in edges], dtype=int)
+    readers = np.array([graph.reader_index[e.reader] for e in edges], dtype=int)
+    x0, y0, x1, y1, bow = np.round(scene.layout.ends(writers, readers), 3).T.tolist()
+    order = {name: i for i, name in enumerate(r["name"] for r in _readers(scene))}
+    return {
+        "writer": writers.tolist(),  # scene.nodes begins with the graph's writers, in order
+        "reader": [order[e.reader] for e in edges],
+        "x0": x0, "y0": y0, "x1": x1, "y1": y1, "bow": bow,
+        "status": [STATUSES.index(e.status) for e in edges],
+        "left": [e.left_place or 0 for e in edges],
+        "right": [e.right_place or 0 for e in edges],
+        "score": [_significant(e.score) for e in edges],
+        "rank": [e.rank for e in edges],
+        "gate": [_significant(e.gate) for e in edges],
+    }  # fmt: skip
+
+
+def _ticks(layout: Layout) -> dict[str, list[list[Any]]]:
+    """Head and layer numbers: as many as stay readable."""
+    heads = range(0, layout.graph.n_heads, 1 if layout.graph.n_heads <= 16 else 2)
+    layers = [layer for layer in layout.layer_y if not layout.hidden(layer)]
+    layers = layers[:: 1 + len(layers) // 17]
+    return {
+        "x": [[*heads, round(layout.boxes["m0"].x, 3)], [*map(str, heads), "MLP"]],
+        "y": [
+            _rounded(layout.layer_y[layer] for layer in layers),
+            [f"L{layer}" for layer in layers],
+        ],
+    }
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(float(value), 3) for value in values]
+
+
+def _significant(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -1,0 +1,60 @@
+"""How soon the page shows something: measured in the browser, from its own clock, and printed.
+
+The picture counts when both panels have their edges and nodes that answer the pointer.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+LOADS = 5
+SECONDS = 3.0  # what a visitor should wait at most
+
+WATCH = """
+window.seen = {};
+new MutationObserver(() => {
+  const note = (name, there) => { if (there) window.seen[name] ??= performance.now() / 1000; };
+  note("text", document.body?.innerText.includes("Example, computed before"));
+  note("picture", ["left", "right"].every((side) => {
+    const panel = document.querySelector(`.hap-panel[data-side=${side}]`);
+    return panel?.querySelector(".hap-edges path") && panel.querySelector(".hap-nodes rect");
+  }));
+  note("plotly", document.querySelectorAll(".js-plotly-plot .nsewdrag").length >= 2);
+}).observe(document, { childList: true, subtree: true });
+"""
+
+
+def measure(browser: Any, address: str) -> dict[str, float]:
+    """Seconds from the start of the navigation until each thing was on the page, in a new profile."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    try:
+        page = context.new_page()
+        page.add_init_script(WATCH)
+        page.goto(address)
+        page.wait_for_function("() => window.seen.plotly", timeout=60_000)
+        return dict(page.evaluate("() => window.seen"))
+    finally:
+        context.close()
+
+
+def test_text_and_picture_are_there_within_three_seconds(
+    chromium: Any, serve: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = serve(MAIN)
+    fresh = measure(chromium, address)  # the server imports and reads the run only now
+    loads = [measure(chromium, address) for _ in range(LOADS)]
+    median = {name: statistics.median(load[name] for load in loads) for name in fresh}
+    with capsys.disabled():
+        for title, found in (("fresh server", fresh), (f"median of {LOADS} loads", median)):
+            seconds = ", ".join(
+                f"{name} {found[name]:.2f} s" for name in ("text", "picture", "plotly")
+            )
+            print(f"\nfirst paint, {title}: {seconds}")
+    assert median["text"] < SECONDS
+    assert median["picture"] < SECONDS
