@@ -32,6 +32,7 @@ from hap_engine.metrics import (
     logit_difference,
     probability_difference,
 )
+from hap_engine.outcomes import compact
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import full_logits
 from hap_engine.progress import Progress
@@ -132,6 +133,8 @@ def evaluate(
         for name, outcome in outcomes.items()
         if not name.startswith("random ")
     }
+    for name, report in reports.items():
+        report["per_prompt"] = compact(outcomes[name])
     randoms = [outcomes[name] for name in outcomes if name.startswith("random ")]
     pooled = {key: np.mean([outcome[key] for outcome in randoms], axis=0) for key in PER_PROMPT}
     reports["random"] = {

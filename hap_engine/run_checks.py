@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hap_engine.runs import Run
 
 METRICS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
+PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what a row may hold for each prompt
 LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
 WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
 
@@ -124,6 +125,21 @@ def _check_metrics(run: Run) -> None:
             raise RunFileError(f"The metrics of {name!r} lack numbers for {', '.join(wrong)}.")
         intervals = row.get("interval") or {}
         conform(intervals, Each(list), f"interval of the metrics of {name!r}")
+        _check_per_prompt(run, name, row)
+
+
+def _check_per_prompt(run: Run, name: str, row: Mapping[str, Any]) -> None:
+    """Optional: one number per test prompt for each of `PER_PROMPT`."""
+    if row.get("per_prompt") is None:
+        return
+    where = f"per_prompt of the metrics of {name!r}"
+    conform(row["per_prompt"], {key: [float] for key in PER_PROMPT}, where)
+    count = len(run.prompts.get("test", []))
+    if any(len(row["per_prompt"][key]) != count for key in PER_PROMPT):
+        raise RunFileError(
+            f"The run file's {where} should hold {count:,} numbers each, one per test prompt. "
+            "The file is damaged; export it again."
+        )
 
 
 def _check_names(run: Run) -> None:
