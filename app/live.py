@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app.background import Background
+from app.background import Background, Start
 from hap_engine.errors import HapError
 from hap_engine.progress import Progress
 from hap_engine.runs import Run
@@ -69,18 +69,26 @@ def opened(run: Run) -> MaskedModel | None:
 
 def model_of(run: Run) -> MaskedModel | None:
     """The run's model, opened if need be; None while it opens or when it cannot be (a line says so)."""
+    _models().start(_model_key(run), steps_to_open(run))
+    return result(_model_key(run), _models())
+
+
+def steps_to_open(run: Run) -> Start:
+    """The work of opening the run's model, for use inside other work; at once if it is open."""
     given = _given().get(str(run.model.get("sha256")), "")
+    masked = opened(run)
 
     def begin() -> Generator[Progress, None, Any]:
+        if masked is not None:
+            return masked
         yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
         from hap_engine.intervention import check_same_graph, opening
 
-        masked = yield from opening(locate(run.model, given), run.model)
-        check_same_graph(masked, run)
-        return masked
+        found = yield from opening(locate(run.model, given), run.model)
+        check_same_graph(found, run)
+        return found
 
-    _models().start(_model_key(run), begin)
-    return result(_model_key(run), _models())
+    return begin
 
 
 def result(key: str, registry: Background | None = None) -> Any:
@@ -120,7 +128,7 @@ def _watch(key: str, registry: Background) -> None:
 
 def bench(run: Run, prompt: int, masked: MaskedModel) -> Bench:
     """The run's model on one test prompt, or on a `FEW` of them. Raises HapError."""
-    return _bench(f"{run.id}-{run.created}", prompt, masked, run)
+    return _bench(run.fingerprint, prompt, masked, run)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -30,16 +30,26 @@ def read(run: Run, name: str) -> dict[str, str]:
         "accuracy": _share, "top1": _share, "exact_match": _exact,
     }  # fmt: skip
     return {
-        key: write(key, known[key], full, empty, random) + _interval(row, key)
+        key: write(key, known[key], full, empty, random) + _interval(run, name, key)
         for key, write in writers.items()
         if key in known and not math.isnan(known[key])
     }
 
 
+def interval(run: Run, name: str, key: str) -> tuple[float, float] | None:
+    """The 95 % interval of a metric, if the run states a whole one."""
+    ends = (run.metrics.get(name, {}).get("interval") or {}).get(key)
+    if not isinstance(ends, list) or len(ends) != 2:
+        return None
+    if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends):
+        return None
+    return float(ends[0]), float(ends[1])
+
+
 def overlap(run: Run, left: str, right: str) -> str:
     """Do the intervals of the two circuits' KL overlap? One sentence, empty without intervals."""
-    a, b = (run.metrics.get(key, {}).get("interval", {}).get("kl") for key in (left, right))
-    if not a or not b or left == right or None in (*a, *b):
+    a, b = (interval(run, key, "kl") for key in (left, right))
+    if a is None or b is None or left == right:
         return ""
     titles = [METHOD_TITLES.get(key, key) for key in (left, right)]
     if a[0] > b[1] or b[0] > a[1]:
@@ -102,8 +112,6 @@ def _exact(key: str, value: float, full: Row, empty: Row, random: Row) -> str:
     return f"Its first choice is the full model's first choice on {value:.0%} of the prompts, right or wrong."
 
 
-def _interval(row: Row, key: str) -> str:
-    ends = row.get("interval", {}).get(key)
-    if not ends or len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
-        return ""
-    return f" 95 % interval over prompts: {ends[0]:.2f} to {ends[1]:.2f}."
+def _interval(run: Run, name: str, key: str) -> str:
+    ends = interval(run, name, key)
+    return f" 95 % interval over prompts: {ends[0]:.2f} to {ends[1]:.2f}." if ends else ""

@@ -15,6 +15,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,12 @@ class Run:
         return (
             self.name or f"{self.model['name']} · {self.task['title']} · {self.sparsity:.1%} sparse"
         )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells this content from that of the same run with other circuits; for caches of a process."""
+        circuits = tuple((name, record.circuit) for name, record in self.circuits.items())
+        return f"{self.id}-{self.created}-{hash(circuits):x}"
 
     @property
     def sparsity(self) -> float:

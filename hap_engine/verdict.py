@@ -18,7 +18,7 @@ ROLE_TITLES = {
     "duplicate_token": "duplicate-token",
     "previous_token": "previous-token",
 }
-METHOD_TITLES = {"eap": "EAP", "eap-ig": "EAP-IG", "hap": "HAP", "ep": "EP"}
+METHOD_TITLES = {"eap": "EAP", "eap-ig": "EAP-IG", "hap": "HAP", "ep": "EP", "mine": "Mine"}
 
 
 @dataclass(frozen=True)

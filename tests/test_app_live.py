@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.views.understand import SECTIONS
 from hap_engine.runs import Run, load, runs_folder, save
 from tests.fakes import fake_run
 from tests.test_app import open_app, texts
@@ -53,7 +55,7 @@ def test_removing_every_s_inhibition_head_shows_its_effect_and_can_be_undone(min
 
 
 def test_a_link_with_changes_shows_their_effect(mini: Run) -> None:
-    app = open_app(run=mini.id, do="-a0.h3", base="full", prompt="5")
+    app = open_app(run=mini.id, do="-a0.h3", base="full", prompt="4")
     until(app, "the preference for the right answer")
     assert "`-a0.h3`" in texts(app)
     assert [box.value for box in app.selectbox if box.label == "Test prompt"] == [4]
@@ -78,3 +80,53 @@ def test_without_weights_the_controls_are_off_and_say_what_to_do() -> None:
     path.set_value("/nowhere/at/all.gguf").run()
     assert "There is no file or folder" in texts(app)
     assert not app.exception
+
+
+def test_an_own_circuit_is_tested_saved_and_shown_beside_the_others(mini: Run) -> None:
+    app = open_app(run=mini.id, do="-a0.h3")
+    until(app, "the preference for the right answer")
+    app.button(key="save-own").click().run()
+    end = time.time() + 180
+    while "Mine" not in bases(app) and time.time() < end:
+        time.sleep(0.3)
+        app.run()
+        assert not app.exception, app.exception
+    assert "Mine" in bases(app)
+    saved = load(runs_folder() / f"{mini.id}.json")
+    assert saved.metrics["mine"]["kl"] > saved.metrics["hap"]["kl"]
+    assert "Example, computed before" in texts(app)
+
+
+def bases(app: AppTest) -> list[str]:
+    (group,) = [group for group in app.button_group if group.label == "Start from"]
+    return list(group.options)
+
+
+def test_an_older_run_is_measured_prompt_by_prompt(mini: Run) -> None:
+    bare = {
+        name: {key: value for key, value in row.items() if key != "per_prompt"}
+        for name, row in mini.metrics.items()
+    }
+    save(replace(mini, metrics=bare), runs_folder() / f"{mini.id}.json")
+    app = open_app(run=mini.id, ask="prompts")
+    assert "before numbers per prompt were stored" in texts(app)
+    app.button(key="measure-prompts").click().run()
+    until(app, "test prompts HAP")
+    (table,) = [frame.value for frame in app.dataframe if "Outcome" in frame.value]
+    assert len(table) == len(mini.prompts["test"])
+    assert "closer to the full model than EAP" in texts(app)
+
+
+def test_every_number_is_read_aloud(mini: Run) -> None:
+    app = open_app(run=mini.id, ask="numbers")
+    assert "nats from the full model's" in texts(app)
+    assert "95 % interval over prompts" in texts(app)
+    assert not app.exception
+
+
+def test_a_run_without_weights_says_so_in_every_section() -> None:
+    run = fake_run()
+    save(run, runs_folder() / f"{run.id}.json")
+    for section in SECTIONS:
+        app = open_app(run=run.id, ask=section)
+        assert not app.exception, section

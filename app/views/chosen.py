@@ -7,24 +7,18 @@ from typing import Any
 
 import streamlit as st
 
+from app import state
 from hap_engine.runs import Run
-
-PARAMETER = "prompt"
 
 
 def prompt(run: Run) -> int:
     """Index of the chosen test prompt; 0 unless the address names one that the run has."""
-    named = st.query_params.get(PARAMETER, "")
-    count = len(run.prompts.get("test", []))
-    return int(named) - 1 if named.isdecimal() and 0 < int(named) <= count else 0
+    return state.link().valid(run).prompt
 
 
 def choose(index: int) -> None:
-    """Load a test prompt everywhere (its number in the address counts from 1)."""
-    if index:
-        st.query_params[PARAMETER] = str(index + 1)
-    else:
-        st.query_params.pop(PARAMETER, None)
+    """Load a test prompt everywhere."""
+    state.put(prompt=index)
 
 
 def picker(run: Run) -> int:

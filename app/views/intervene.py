@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 
 from app import live
-from app.views import chosen
+from app.views import chosen, own
 from hap_engine.circuit import Circuit, full_circuit
 from hap_engine.edits import Change, apply, edges_of, parse_all
 from hap_engine.errors import HapError
@@ -26,7 +25,7 @@ FULL = "full"
 PARAMETER = "do"
 
 
-def show(run: Run, pins: list[str]) -> None:
+def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """The panel: where to start, what to change, what it does."""
     st.caption(
         "Switch a part off: it then writes what it wrote on the corrupted prompt. Restore one that was "
@@ -43,6 +42,7 @@ def show(run: Run, pins: list[str]) -> None:
         _effect(run, base, changes, circuit)
     else:
         st.caption("The model opens at your first change; that takes a few seconds, once.")
+    own.save_button(run, circuit, changed=bool(changes), disabled=bool(why))
 
 
 def circuit_of(run: Run, name: str) -> Circuit:
@@ -224,7 +224,7 @@ def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) 
 def reading(run: Run, which: int, bench: Bench, circuit: Circuit) -> Reading:
     """One masked pass, remembered by prompt and mask."""
     kept = hashlib.sha256(circuit.live.kept.tobytes()).hexdigest()
-    return _reading(f"{run.id}-{run.created}-{which}", kept, bench, circuit)
+    return _reading(f"{run.fingerprint}-{which}", kept, bench, circuit)
 
 
 @st.cache_resource(max_entries=128, show_spinner="One masked pass …")
@@ -243,6 +243,8 @@ def _numbers(title: str, before: Reading, after: Reading, changed: bool) -> None
 
 
 def _tokens(bench: Bench, base: str, before: Reading, after: Reading, changed: bool) -> None:
+    import pandas as pd
+
     sides = {"Full model": bench.full(), base: before}
     if changed:
         sides["After the change"] = after

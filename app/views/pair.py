@@ -214,7 +214,7 @@ def _pictures(one: Run, two: Run, labels: tuple[str, str]) -> None:
 
 
 def _key(run: Run) -> str:
-    return f"{run.id}-{run.created}"
+    return run.fingerprint
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

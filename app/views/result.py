@@ -121,7 +121,7 @@ def _picture(run: Run, left: str, right: str) -> list[str]:
     ):
         wanted = inhibitors[:8]
     picture = state.picture(
-        f"{run.id}-{run.created}", left, right, fold, None if chosen == "all" else chosen, run
+        run.fingerprint, left, right, fold, None if chosen == "all" else chosen, run
     )
     pins = comparison(picture, key=f"comparison-{run.id}", pinned=wanted, height=720)
     if pins:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 
 import streamlit as st
 
 from app import state
-from app.views import chosen, intervene
+from app.views import chosen
 from hap_engine.runs import Run
 
-Section = Callable[[Run, str, str, list[str]], None]
-SECTIONS: dict[str, tuple[str, Section]] = {
-    "try": ("What happens if …?", lambda run, left, right, pins: intervene.show(run, pins)),
+# Each section is a module with show(run, left, right, pins), imported when it is first opened.
+SECTIONS = {
+    "try": ("What happens if …?", "intervene"),
+    "numbers": ("How good is it?", "faithfulness"),
+    "prompts": ("Which prompts fail?", "outcome_table"),
 }
 
 
@@ -39,4 +41,4 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 
 @st.fragment
 def _section(name: str, run: Run, left: str, right: str, pins: list[str]) -> None:
-    SECTIONS[name][1](run, left, right, pins)
+    import_module(f"app.views.{SECTIONS[name][1]}").show(run, left, right, pins)

@@ -1,0 +1,100 @@
+"""Prompt by prompt: where a circuit fails although the model succeeds; a click loads that prompt."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import live
+from app.views import chosen, own
+from hap_engine.outcomes import RULES, STATUSES, PromptOutcome, by_prompt, closer, measured, summary
+from hap_engine.runs import Run
+from hap_engine.verdict import METHOD_TITLES
+
+
+def show(run: Run, left: str, right: str, pins: list[str]) -> None:
+    """The table of one circuit, with a filter by outcome."""
+    known = [name for name in run.circuits if measured(run, name)]
+    if not known:
+        _measure(run)
+        return
+    side, rule = st.columns([2, 3], vertical_alignment="bottom")
+    name = side.segmented_control(
+        "Circuit", known, default=run.main if run.main in known else known[0],
+        format_func=lambda key: METHOD_TITLES.get(key, key), key=f"table-{run.id}", required=True,
+    ) or known[0]  # fmt: skip
+    success = rule.segmented_control(
+        "Success means", list(RULES), default="beats", format_func=RULES.__getitem__, key="rule",
+        required=True,
+    ) or "beats"  # fmt: skip
+    sentence = summary(run, name, success)
+    if left != name and left in known:
+        sentence += " " + closer(run, left, name)
+    st.markdown(sentence)
+    found = by_prompt(run, name, success)
+    counts = {key: sum(o.status == key for o in found) for key in STATUSES}
+    wanted = st.pills(
+        "Show", [key for key in STATUSES if counts[key]], selection_mode="multi",
+        format_func=lambda key: f"{STATUSES[key]} ({counts[key]})", key=f"status-{run.id}-{name}",
+    )  # fmt: skip
+    rows = [outcome for outcome in found if not wanted or outcome.status in wanted]
+    _table(run, name, rows)
+
+
+def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
+    tests = run.prompts["test"]
+    frame = pd.DataFrame(
+        [
+            {
+                "#": row.index + 1,
+                "Prompt": tests[row.index].get("clean", ""),
+                "Answer": str(tests[row.index].get("answer", "")).strip(),
+                "Outcome": STATUSES[row.status],
+                "Full model": row.full_logit_diff,
+                "Circuit": row.logit_diff,
+                "KL": row.kl,
+            }
+            for row in rows
+        ]
+    )
+    key = f"outcomes-{run.id}-{name}-{len(rows)}"
+
+    def picked() -> None:
+        selected = st.session_state[key].selection.rows
+        if selected and selected[0] < len(rows):
+            chosen.choose(rows[selected[0]].index)
+
+    st.dataframe(
+        frame, hide_index=True, height=min(420, 38 + 35 * max(1, len(frame))), key=key,
+        on_select=picked, selection_mode="single-row",
+        column_config={
+            "Prompt": st.column_config.TextColumn(width="large"),
+            "Full model": st.column_config.NumberColumn(
+                format="%.2f", help="Logit difference of the full model"
+            ),
+            "Circuit": st.column_config.NumberColumn(
+                format="%.2f", help="Logit difference of the circuit"
+            ),
+            "KL": st.column_config.NumberColumn(format="%.2f", help="Distance from the full model"),
+        },
+    )  # fmt: skip
+    st.caption(
+        f"Select a row to load that prompt everywhere on this page (now: {chosen.prompt(run) + 1}). "
+        "The prompts furthest from the full model come first; click a column's head to sort."
+    )
+
+
+def _measure(run: Run) -> None:
+    """An older run: say what is missing, and measure it if the weights are here."""
+    st.info(
+        "This run was computed before numbers per prompt were stored. Measure them now with its "
+        "model, or compute the run again.",
+        icon=":material/history:",
+    )
+    why = live.remedy(run)
+    if st.button(
+        "Measure every prompt", icon=":material/play_arrow:", disabled=bool(why), help=why or None,
+        key="measure-prompts",
+    ):  # fmt: skip
+        own.begin_per_prompt(run)
+    own.finish(run)
