@@ -136,7 +136,6 @@ def encode_prompt(masked: MaskedModel, prompt: Mapping[str, Any]) -> EncodedPair
             "Expected a prompt with clean, corrupt, answer and distractor texts in the run file. "
             "The file is damaged; compute the run again."
         )
-    clean, corrupt, answer, distractor = map(str, texts)
-    encoded = encode_pair(masked.model.tokenizer, PromptPair(clean, corrupt, answer, distractor))
+    encoded = encode_pair(masked.model.tokenizer, PromptPair.from_dict(prompt))
     roles = prompt.get("roles") or {}
     return replace(encoded, roles={str(role): int(at) for role, at in roles.items()})
