@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from app import shelf
 from app.diagram import scene
 from app.jobs import Jobs
 from app.link import KEYS, Link
