@@ -28,7 +28,7 @@ def show(run: Run) -> None:
     with two:
         numbers.show(run, left, right)
     _ask(run, left, right, pins)
-    _more(run)
+    _more(run, left, right)
 
 
 def _ask(run: Run, left: str, right: str, pins: list[str]) -> None:
@@ -50,7 +50,7 @@ def _detail(run: Run, left: str, right: str, pins: list[str]) -> None:
     )
 
 
-def _more(run: Run) -> None:
+def _more(run: Run, left: str, right: str) -> None:
     """What few visitors open is made when it is opened: it must not hold up the picture."""
     test = run.prompts.get("test", [])
     shown = st.expander(f"Prompts of this run ({len(test)} test)", on_change="rerun")
@@ -59,6 +59,12 @@ def _more(run: Run) -> None:
 
         with shown:
             prompts.table(test)
+    shared = st.expander("Share and export", on_change="rerun", icon=":material/share:")
+    if shared.open:
+        from app.views import share
+
+        with shared:
+            share.show(run, left, right)
     made = st.expander("How this run was made", on_change="rerun")
     if made.open:
         from app.views import provenance

@@ -1,0 +1,94 @@
+"""What the pages that we write have in common: escaped tables, and facts about a run as HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from hap_engine.runs import Run
+from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, distance, kept_by_role, verdict
+
+ROWS = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}
+COLUMNS = {
+    "kl": "KL", "logit_diff": "Logit diff.", "faithfulness": "Faithfulness",
+    "accuracy": "Right name wins", "exact_match": "Exact match",
+}  # fmt: skip
+
+
+def sentence(run: Run, left: str, right: str) -> str:
+    """The verdict on S-inhibition heads, if roles were measured, and the distance from the model."""
+    parts = [distance(run, left, right)]
+    if run.roles.get("heads") or run.roles.get("thresholds"):
+        parts.insert(0, verdict(run, left=left, right=right).sentence)
+    return " ".join(parts)
+
+
+def metrics_table(run: Run) -> str:
+    names = [name for name in (*ROWS, *run.circuits) if name in run.metrics]
+    rows = [
+        [
+            title(name),
+            _whole(run.metrics[name].get("n_edges")),
+            *(shown(run.metrics[name].get(key)) for key in COLUMNS),
+        ]
+        for name in names
+    ]
+    return table(["Circuit", "Edges", *COLUMNS.values()], rows)
+
+
+def roles_table(run: Run, left: str, right: str) -> str:
+    """Heads by role, and how many each circuit keeps; empty if no role was measured."""
+    rows = [
+        [ROLE_TITLES.get(role, role), ", ".join(found.heads), f"{len(found.kept_left)} of {len(found.heads)}",
+         f"{len(found.kept_right)} of {len(found.heads)}"]
+        for role, found in kept_by_role(run, left, right).items()
+    ]  # fmt: skip
+    heads = ["Role", "Heads of this model", f"Kept by {title(left)}", f"Kept by {title(right)}"]
+    return table(heads, rows) if rows else ""
+
+
+def conditions(run: Run) -> str:
+    """On what the numbers were measured."""
+    row = next(iter(run.metrics.values()), {})
+    return (
+        f"{row.get('n_prompts', '?')} {row.get('split', '')} prompts that no method saw; cut edges carry "
+        f"the corrupted run: {row.get('ablation', '?')}; seed {run.seed}."
+    )
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Where the run comes from, as pairs of name and value."""
+    return [
+        ("Model", f"{run.model['name']} ({run.model['source']})"),
+        ("Task", str(run.task["title"])),
+        ("Sparsity", f"{run.sparsity:.2%} of {run.graph.n_edges:,} edges removed"),
+        ("Seed", str(run.seed)),
+        ("Computed", run.created[:16].replace("T", " ")),
+        ("Run", run.id),
+        ("Again", run.command),
+    ]
+
+
+def title(name: str) -> str:
+    return ROWS.get(name) or METHOD_TITLES.get(name, name)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """An HTML table; all cells are text."""
+    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def shown(value: Any) -> str:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return "–"
+    return f"{value:.2f}"
+
+
+def _whole(value: Any) -> str:
+    return f"{value:,.0f}" if isinstance(value, int | float) and math.isfinite(value) else "–"
