@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
@@ -19,6 +20,7 @@ from hap_engine.runs import Run
 __all__ = [
     "Link",
     "Listed",
+    "address",
     "default_run",
     "from_url",
     "go_to_run",
@@ -31,7 +33,7 @@ __all__ = [
     "put",
     "show_problems",
     "to_url",
-    "url_for",
+
 ]  # fmt: skip
 
 
@@ -77,13 +79,12 @@ def put(**changes: Any) -> None:
             st.query_params.pop(key, None)
 
 
-def url_for(target: Link, page: str = "") -> str:
-    """The full address of a view on this server, to copy and send."""
-    from urllib.parse import urlencode, urlsplit
-
+def address(run: Run) -> str:
+    """The full address of what is on screen, to copy and send: the URL as it is, with the run named."""
     here = urlsplit(st.context.url or "http://localhost:8501/")
-    query = urlencode(target.query(), doseq=True)
-    return f"{here.scheme}://{here.netloc}/{page}" + (f"?{query}" if query else "")
+    query = {key: st.query_params.get_all(key) for key in st.query_params if key != "job"}
+    query["run"] = [run.id]
+    return f"{here.scheme}://{here.netloc}{here.path}?{urlencode(query, doseq=True)}"
 
 
 def show_problems(run: Run) -> Link:

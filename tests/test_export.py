@@ -258,6 +258,6 @@ share.show(fake_run(), "eap", "hap")
         "Handout to print",
     ]
     codes = " ".join(code.value for code in app.code)
-    assert "?run=synthetic-0&pin=a0.h0" in codes
+    assert "pin=a0.h0&run=synthetic-0" in codes
     assert "DiscoveryConfig(" in codes
     assert len(app.get("bidi_component")) == 1

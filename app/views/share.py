@@ -55,11 +55,8 @@ def file_name(run: Run, *parts: str) -> str:
 
 
 def _link(run: Run) -> None:
-    from dataclasses import replace
-
-    target = replace(state.link(), run=run.id, other="", step=0)
     st.markdown("**Link to this view**")
-    st.code(state.url_for(target), language=None)
+    st.code(state.address(run), language=None)
     st.caption(
         "It opens the same run with the same pins and view in any browser that reaches this explorer. "
         "On another machine, import the run file first."
