@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -16,6 +17,7 @@ from app.diagram import scene
 from app.diagram.palette import DARK, LIGHT
 from app.export import graphs, page, snippets, tables
 from app.export.handout import handout
+from app.export.standalone import standalone
 from app.export.svg import svg
 from app.shelf import SHIPPED
 from app.views.share import file_name
@@ -229,6 +231,19 @@ def test_the_handout_escapes_everything(run: Run) -> None:
     assert page.table(["<b>"], [["<i>"]]).count("&lt;") == 2
 
 
+def test_the_interactive_page_is_one_file_that_asks_for_nothing(run: Run) -> None:
+    text = standalone(run, "eap", "hap", ["a0.h0"])
+    assert "default-src 'none'" in text
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=", text)
+    assert "Licensed under the MIT license" in text
+    assert "Permission is hereby granted" in text
+    assert text.count("<script") == text.count("</script>") == 4
+    assert "<script>alert" not in text
+    data = re.search(r'id="hap-data">(.*?)</script>', text, re.S)
+    assert data is not None
+    assert json.loads(data[1])["command"]["pinned"] == ["a0.h0"]
+
+
 def test_file_names_suit_every_disk(run: Run) -> None:
     name = file_name(fake_run(model={"name": "a/b:c*?", "source": "hub"}), "édges")
     assert re.fullmatch(r"[A-Za-z0-9_.-]+", name)
@@ -255,6 +270,7 @@ share.show(fake_run(), "eap", "hap")
         "Heads (CSV)",
         "GraphML",
         "DOT",
+        "Interactive page",
         "Handout to print",
     ]
     codes = " ".join(code.value for code in app.code)

@@ -125,13 +125,26 @@ def _data(run: Run) -> None:
 
 
 def _pages(run: Run, left: str, right: str) -> None:
+    asked = state.link().valid(run)
+
+    def interactive() -> str:
+        from app.export.standalone import standalone
+
+        return standalone(
+            run, left, right, asked.pins, fold=asked.fold, strongest=asked.drawn or None
+        )
+
     def handout() -> str:
         from app.export.handout import handout
 
         return handout(run, left, right)
 
-    _download("Handout to print", handout, f"{file_name(run, 'handout')}.html", "text/html",
-              "One page: both circuits, the numbers, how to read them, three questions.")  # fmt: skip
+    with st.container(horizontal=True):
+        _download("Interactive page", interactive, f"{file_name(run, 'interactive')}.html", "text/html",
+                  "Both circuits as on this page, in one file of about 2 MB that works without the "
+                  "explorer and without a network.")  # fmt: skip
+        _download("Handout to print", handout, f"{file_name(run, 'handout')}.html", "text/html",
+                  "One sheet: both circuits, the numbers, how to read them, three questions.")  # fmt: skip
 
 
 def _code(run: Run) -> None:
