@@ -20,8 +20,8 @@ from tokenizers import Tokenizer
 SHAPED = ("patching", "attribution", "prepared", "batches", "roles")
 install_import_hook([f"hap_engine.{name}" for name in SHAPED], "beartype.beartype")
 
-from hap_engine.catalog import Source
-from hap_engine.models import Model, from_hf
+from hap_engine.catalog import Source, resolve, tokenizer_file
+from hap_engine.models import Model, from_hf, load_model
 from hap_engine.patching import MaskedModel
 from hap_engine.tasks import EncodedPair, PromptPair, SplitSizes, ioi
 from tests.test_task_ioi import word_tokenizer
@@ -192,6 +192,13 @@ def smollm2_home() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HAP_HOME", str(SHARED_HOME))
         yield
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokenizer(smollm2: str, smollm2_home: None) -> Tokenizer:
+    """The tokenizer of the real model, which is converted first where no test has done so."""
+    path = tokenizer_file(resolve(smollm2))
+    return Tokenizer.from_file(str(path)) if path else load_model(smollm2).tokenizer
 
 
 @pytest.fixture

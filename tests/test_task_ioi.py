@@ -16,8 +16,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from hap_engine.errors import TaskError, UnknownNameError
-from hap_engine.tasks import IOI, PromptSets, SplitSizes
+from hap_engine.tasks import PromptSets, SplitSizes
 from hap_engine.tasks import ioi as task
+from hap_engine.tasks.ioi import IOI
 
 SIZES = SplitSizes(train=60, validation=30, test=90)
 SPLITS = ("train", "validation", "test")

@@ -11,9 +11,7 @@ from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Sequence, Split, Whitespace
 
-from hap_engine.catalog import resolve, tokenizer_file
 from hap_engine.errors import TaskError, UnknownNameError
-from hap_engine.models import load_model
 from hap_engine.tasks import (
     TASKS,
     EncodedPair,
@@ -60,13 +58,6 @@ BY_DIGIT = word_tokenizer([*all_texts(), *map(str, range(10))], digits=1)
 @pytest.fixture(params=list(TASKS.values()), ids=list(TASKS))
 def task(request: pytest.FixtureRequest) -> Task:
     return request.param
-
-
-@pytest.fixture(scope="session")
-def smollm2_tokenizer(smollm2: str, smollm2_home: None) -> Tokenizer:
-    """The tokenizer of the real model, which is converted first where no test has done so."""
-    path = tokenizer_file(resolve(smollm2))
-    return Tokenizer.from_file(str(path)) if path else load_model(smollm2).tokenizer
 
 
 def make(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hap_engine.errors import UnknownNameError
-from hap_engine.tasks.agreement import AGREEMENT
 from hap_engine.tasks.base import (
     EncodedPair,
     PromptPair,
@@ -12,14 +11,7 @@ from hap_engine.tasks.base import (
     Task,
     encode_pair,
 )
-from hap_engine.tasks.greater_than import GREATER_THAN
-from hap_engine.tasks.induction import INDUCTION
-from hap_engine.tasks.ioi import IOI
-from hap_engine.tasks.pronoun import PRONOUN
-
-TASKS: dict[str, Task] = {
-    task.name: task for task in (IOI, GREATER_THAN, PRONOUN, AGREEMENT, INDUCTION)
-}
+from hap_engine.tasks.builtin import TASKS
 
 __all__ = [
     "TASKS",

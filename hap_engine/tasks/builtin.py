@@ -1,0 +1,19 @@
+"""The tasks that come with HAP Explorer, in the order in which they are listed."""
+
+from __future__ import annotations
+
+from hap_engine.tasks.agreement import AGREEMENT
+from hap_engine.tasks.base import Task
+from hap_engine.tasks.greater_than import GREATER_THAN
+from hap_engine.tasks.induction import INDUCTION
+from hap_engine.tasks.ioi import IOI
+from hap_engine.tasks.pronoun import PRONOUN
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (IOI, GREATER_THAN, PRONOUN, AGREEMENT, INDUCTION)
+}
+
+
+def word_pools() -> dict[str, tuple[str, ...]]:
+    """Every task's words by kind ("names", "places", …): material for corrupting a prompt."""
+    return {kind: words for task in TASKS.values() for kind, words in task.pools.items()}
