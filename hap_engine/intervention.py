@@ -22,7 +22,7 @@ from hap_engine.circuit import Circuit
 from hap_engine.errors import ModelError, TaskError
 from hap_engine.metrics import kl_divergence, logit_difference
 from hap_engine.models import loading
-from hap_engine.patching import MaskedModel
+from hap_engine.patching import MaskedModel, Trace
 from hap_engine.progress import Progress
 from hap_engine.runs import Run
 from hap_engine.tasks.base import EncodedPair, PromptPair, encode_pair
@@ -49,17 +49,50 @@ class Bench:
         with torch.no_grad():
             self._batch = batch = to_batch(pairs, masked.device)
             self._corrupt = masked.trace(batch.corrupt, batch.last)
-            clean = masked.trace(batch.clean, batch.last)
-            self._embed = clean.embed
-            self._full = masked.unembed(clean.final).log_softmax(-1)
+            self._clean = masked.trace(batch.clean, batch.last)
+            self._full = masked.unembed(self._clean.final).log_softmax(-1)
 
     @torch.no_grad()
     def read(self, circuit: Circuit) -> Reading:
         """One masked pass with the circuit's 0/1 mask."""
         mask = torch.from_numpy(circuit.kept).to(self.masked.device).float()
         with self._lock:
-            logits = self.masked.logits(mask, self._embed, self._corrupt, self._batch.last)
+            logits = self.masked.logits(mask, self._clean.embed, self._corrupt, self._batch.last)
         return self._reading(logits)
+
+    @torch.no_grad()
+    def without_edge(self, cell: tuple[int, int]) -> Reading:
+        """The full model with one edge ``(writer, reader)`` cut, computing only what that changes.
+
+        With the clean run in the place of the corrupt one, every delta is a change against the full
+        model. The ``input`` writer carries the one change that enters, corrupt minus clean of the
+        edge's writer, to the edge's reader alone; from there on all edges are open.
+        """
+        masked, graph, (writer, reader) = self.masked, self.masked.graph, cell
+        change = self._written(self._corrupt, writer) - self._written(self._clean, writer)
+        mask = np.zeros(graph.edge_mask.shape, dtype=np.float32)
+        fed = np.flatnonzero(graph.feeds[reader])
+        if len(fed):
+            mask[fed[0] :] = graph.edge_mask[fed[0] :]
+        mask[0, reader] = 1
+        with self._lock:
+            logits = masked.logits(
+                torch.from_numpy(mask).to(masked.device),
+                self._clean.embed + change,
+                self._clean,
+                self._batch.last,
+            )
+        return self._reading(logits)
+
+    def _written(self, trace: Trace, writer: int) -> Float[torch.Tensor, "batch pos d_model"]:
+        """What a writer put out in a plain pass (a head without the bias that its layer shares)."""
+        node = self.masked.graph.writers[writer]
+        if node.kind == "input":
+            return trace.embed
+        layer = trace.layers[node.layer]
+        if node.head is None:
+            return layer.mlp_out
+        return layer.z[node.head] @ self.masked.output_weight(node.layer, node.head)
 
     def full(self) -> Reading:
         """The full model, without a masked pass (log-probabilities differ from logits by a constant)."""

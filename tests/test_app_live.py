@@ -130,3 +130,13 @@ def test_a_run_without_weights_says_so_in_every_section() -> None:
     for section in SECTIONS:
         app = open_app(run=run.id, ask=section)
         assert not app.exception, section
+
+
+def test_a_missed_head_is_measured_and_explained(mini: Run) -> None:
+    app = open_app(run=mini.id, ask="missed")
+    if "none was missed" in texts(app):
+        return  # then that sentence is the whole answer
+    app.button(key="measure-missed").click().run()
+    until(app, "For the full model EAP expects")
+    assert app.get("plotly_chart")
+    assert "Change of the logit difference when one edge is cut" in texts(app)

@@ -14,6 +14,7 @@ from hap_engine.runs import Run
 SECTIONS = {
     "try": ("What happens if …?", "intervene"),
     "numbers": ("How good is it?", "faithfulness"),
+    "missed": ("Why was it missed?", "why_missed"),
     "prompts": ("Which prompts fail?", "outcome_table"),
 }
 
