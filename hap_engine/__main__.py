@@ -118,6 +118,7 @@ def _sizes(text: str | None) -> Any:
 
 def _discover(options: argparse.Namespace) -> None:
     from hap_engine.discovery import discover
+    from hap_engine.estimate import describe
     from hap_engine.runs import runs_folder, save
     from hap_engine.verdict import verdict
 
@@ -125,7 +126,11 @@ def _discover(options: argparse.Namespace) -> None:
         raise SettingsError(
             f"Expected --out as a file that can be written, got {options.out}. Name a .json file."
         )
-    run = follow(discover(_config(options)))
+    config = _config(options)
+    cost = describe(config)
+    if cost is not None:
+        print(f"{cost.sentence} (an estimate for this machine)", file=sys.stderr)
+    run = follow(discover(config))
     path = save(run, options.out or runs_folder() / f"{run.id}.json")
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 SHAPED = ("patching", "attribution", "prepared", "batches", "roles")
 install_import_hook([f"hap_engine.{name}" for name in SHAPED], "beartype.beartype")
 
+from hap_engine import machine
 from hap_engine.catalog import Source, resolve, tokenizer_file
 from hap_engine.models import Model, from_hf, load_model
 from hap_engine.patching import MaskedModel
@@ -28,6 +29,7 @@ from tests.test_task_ioi import word_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, LAYERS, HEADS, VOCABULARY = 32, 2, 4, 72
+MACHINE = machine.Machine(1e11, 2e11, 4e10, 3e-6, threads=1)  # of no machine in particular
 SIZES = SplitSizes(train=8, validation=6, test=8)
 FAMILIES = ("gpt2", "llama", "neox", "qwen2")
 
@@ -40,6 +42,7 @@ SHARED_HOME = Path(os.environ.get("HAP_TEST_HOME", ROOT / ".pytest_cache" / "hap
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAP_HOME", str(tmp_path / "hap-home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(machine, "known", lambda: MACHINE)  # nothing is measured unless asked
 
 
 def tokenizer() -> Tokenizer:

@@ -8,14 +8,13 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, graph_of, resolve
+from app.views import cost, picker
+from hap_engine.catalog import Source, graph_of
 from hap_engine.circuit import edge_budget
 from hap_engine.errors import HapError
-from hap_engine.hub import cached
 from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
-from hap_engine.tasks import TASKS, get_task
+from hap_engine.tasks import get_task
 
-OTHER = "other"
 KEPT = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)  # per cent of edges kept
 EFFORTS = {
     "quick": "Quick: a quarter of the steps, a first look",
@@ -27,18 +26,8 @@ EFFORTS = {
 def show() -> None:
     """Draw the settings; pressing the button starts a job and puts it in the URL."""
     st.subheader("Find a circuit", anchor=False)
-    source = _model()
-    tasks = list(TASKS)
-    task = st.selectbox(
-        "Task",
-        tasks,
-        tasks.index(state.from_url("task", tasks, tasks[0])),
-        format_func=lambda name: TASKS[name].title,
-        key="task",
-        on_change=state.to_url,
-        args=("task", tasks[0]),
-        help="What the model is asked to do. " + TASKS["ioi"].summary,
-    )
+    source = picker.model()
+    task = picker.task()
     kept = st.select_slider(
         "Edges to keep",
         KEPT,
@@ -75,58 +64,12 @@ def show() -> None:
     ):
         assert config is not None
         _start(config)
+    cost.show(source, config)
     if st.button("See the prompts", icon=":material/chat:", width="stretch"):
         from app.views import prompts  # tables need pandas, which a first visit need not load
 
         prompts.preview(source, task, config)
     _waiting()
-
-
-def _model() -> Source | None:
-    options = [*BUNDLED, *HUB_MODELS, OTHER]
-    chosen = st.selectbox(
-        "Model",
-        options,
-        options.index(state.from_url("model", options, options[0])),
-        format_func=_model_label,
-        key="model",
-        on_change=state.to_url,
-        args=("model", options[0]),
-        help="hap-mini is a toy that ships with the explorer and runs in seconds. Others are read "
-        "from this machine, or downloaded once from the Hugging Face Hub when you start a run.",
-    )
-    reference = chosen
-    if chosen == OTHER:
-        reference = st.text_input(
-            "Path or Hub name",
-            key="reference",
-            placeholder="~/models/SmolLM2-135M-Instruct.Q4_1.gguf",
-            help="A .gguf file, a folder written by save_pretrained, or owner/name on the Hub. "
-            "Pickle checkpoints and remote code are never loaded.",
-        )
-        if not reference:
-            st.caption("Type a path or a name.")
-            return None
-    try:
-        return resolve(reference)
-    except HapError as error:
-        st.error(str(error), icon=":material/error:")
-        return None
-
-
-@st.cache_data(ttl=30, show_spinner=False)
-def _on_machine(name: str) -> bool:
-    return cached(name) is not None
-
-
-def _model_label(name: str) -> str:
-    if name == OTHER:
-        return "A file, a folder or another Hub name …"
-    if name in BUNDLED:
-        return f"{name} · bundled"
-    size = f"{HUB_MODELS[name].gigabytes:g} GB"
-    where = "on this machine" if _on_machine(name) else f"download {size}"
-    return f"{name} · {where}"
 
 
 def _explain_size(source: Source | None, sparsity: float) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.views.controls import OTHER
+from app.views.picker import OTHER
 from hap_engine.catalog import BUNDLED, HUB_MODELS, resolve
 from hap_engine.errors import HapError
 from hap_engine.runs import Run, dumps

@@ -1,0 +1,66 @@
+"""What a run will take, shown beside the button that starts it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from hap_engine import machine
+from hap_engine.catalog import Source, config_of, tokenizer_file
+from hap_engine.errors import HapError
+from hap_engine.estimate import Shape, duration, estimate, tokens_of
+from hap_engine.families import check_config
+from hap_engine.settings import DiscoveryConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def show(source: Source | None, config: DiscoveryConfig | None) -> None:
+    """One line, or nothing while the model's sizes are unknown."""
+    found = config_of(source) if source else None
+    if source is None or config is None or found is None:
+        return
+    try:
+        check_config(found, source.name)
+    except HapError as error:
+        st.warning(str(error), icon=":material/block:")
+        return
+    shape = Shape.of(found)
+    if shape is None:
+        return
+    speeds = machine.known()
+    if speeds is None:
+        _wait()
+        return
+    path = tokenizer_file(source)
+    tokens = _tokens(path, path.stat().st_mtime_ns if path else 0, config.task, config)
+    cost = estimate(config, shape, speeds, tokens, machine.free_memory())
+    parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in cost.seconds.items())
+    if cost.fits:
+        st.caption(cost.sentence, help=f"On this machine, when nothing else runs: {parts}.")
+    else:
+        st.warning(cost.sentence, icon=":material/memory:")
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _tokens(path: Path | None, modified: int, task: str, _config: DiscoveryConfig) -> float:
+    return tokens_of(_config, path)
+
+
+@st.fragment(run_every="2s")
+def _wait() -> None:
+    """Measure this machine in a process of its own: it needs torch, which this one may not load."""
+    st.caption("Measuring this machine once, for an estimate of time and memory …")
+    _measuring(str(machine.home()))
+    if machine.known() is not None:
+        st.rerun()
+
+
+@st.cache_resource(show_spinner=False)
+def _measuring(home: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "hap_engine.machine"], cwd=ROOT, stdout=subprocess.DEVNULL
+    )

@@ -1,0 +1,112 @@
+"""The model and the task of a run: two lists that say what is here, what must be downloaded, what works."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import recent, state
+from app.views.text import plain
+from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, resolve
+from hap_engine.errors import HapError
+from hap_engine.hub import cached, cached_models
+from hap_engine.tasks import TASKS
+
+OTHER = "other"
+
+
+def model() -> Source | None:
+    """The chosen model; None while nothing usable is chosen."""
+    local, hub = recent.remembered(), _on_machine()
+    offered = [*BUNDLED, *local, *hub, *(name for name in HUB_MODELS if name not in hub)]
+    options = [*dict.fromkeys(offered), OTHER]
+
+    def label(name: str) -> str:
+        if name == OTHER:
+            return "A file, a folder or another Hub name …"
+        if name in BUNDLED:
+            return f"{name} · bundled"
+        if name in local or name in hub:
+            return f"{name} · on this machine"
+        return f"{name} · to download, {HUB_MODELS[name].gigabytes:g} GB"
+
+    if st.session_state.get("model") not in options:  # a first visit, or its file is gone
+        st.session_state["model"] = state.from_url("model", options, options[0])
+    chosen = st.selectbox(
+        "Model",
+        options,
+        format_func=label,
+        key="model",
+        on_change=state.to_url,
+        args=("model", options[0]),
+        help="The network to look into. hap-mini is a toy that ships with the explorer and runs in "
+        "seconds. Others are real language models: larger, slower, and more interesting. A model "
+        "*to download* is fetched once, when you start a run; you can stop that and go on later.",
+    )
+    if chosen in local:
+        return local[chosen]
+    if chosen != OTHER:
+        if chosen in HUB_MODELS:
+            st.caption(HUB_MODELS[chosen].text + ".")
+        return resolve(chosen)
+    return _other()
+
+
+def _other() -> Source | None:
+    reference = st.text_input(
+        "Path or Hub name",
+        key="reference",
+        on_change=_remember,
+        placeholder="~/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+        help="A .gguf file, a folder written by save_pretrained, or owner/name (or "
+        "owner/name@revision) on the Hugging Face Hub. Pickle checkpoints and code that comes with "
+        "a model are never loaded.",
+    )
+    if not reference:
+        st.caption("Type a path or a name.")
+        return None
+    try:
+        return resolve(reference)
+    except HapError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return None
+
+
+def _remember() -> None:
+    """Callback: a file or folder that exists joins the list and is chosen there."""
+    try:
+        source = resolve(st.session_state["reference"])
+    except HapError:
+        return
+    recent.remember(source)
+    if source.name in recent.remembered():
+        st.session_state["model"] = source.name
+        st.query_params["model"] = source.name
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def _on_machine() -> list[str]:
+    """Hub models in the cache, those that the list offers anyway first."""
+    offered = [name for name in HUB_MODELS if cached(name)]
+    return [*offered, *(name for name in cached_models() if name not in offered)]
+
+
+def task() -> str:
+    """The chosen task, with its paragraph for a student."""
+    tasks = list(TASKS)
+    chosen = st.selectbox(
+        "Task",
+        tasks,
+        tasks.index(state.from_url("task", tasks, tasks[0])),
+        format_func=lambda name: TASKS[name].title,
+        key="task",
+        on_change=state.to_url,
+        args=("task", tasks[0]),
+        help="What the model is asked to do: a kind of sentence with one right next word. The "
+        "circuit is the part of the model that finds that word.",
+    )
+    with st.popover("What must the model do?", icon=":material/school:", width="stretch"):
+        st.markdown(f"**{plain(TASKS[chosen].title)}**")
+        st.markdown(plain(TASKS[chosen].summary))
+        for name, text in TASKS[chosen].corruptions.items():
+            st.caption(f"Corrupted prompt *{plain(name)}*: {plain(text)}")
+    return chosen

@@ -1,0 +1,180 @@
+"""Fit the constants of `hap_engine.estimate` to real runs: ``python -m benchmarks.fit_estimate [MODEL …]``.
+
+Runs short discoveries on hap-mini, on random GPT-2s of several sizes, and on every model named on the
+command line (the SmolLM2 ``.gguf``, say), each in a process of its own so that its peak memory is
+its own. Time is processor time of one thread, for the runs as for the machine's speeds, so that
+other programs disturb it little. Writes ``assets/estimate.json`` and prints how far each run is
+from the fit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hap_engine import catalog, estimate
+from hap_engine.machine import Machine
+from hap_engine.settings import DiscoveryConfig, PruningConfig
+from hap_engine.tasks import SplitSizes
+
+MB = 2**20
+CHILD = """
+import json, resource, sys, time
+t0 = time.process_time()
+from hap_engine.discovery import discover
+from hap_engine.machine import measure
+from benchmarks.fit_estimate import config_of
+import torch
+t0 = time.process_time() - t0
+torch.set_num_threads(1)
+config = config_of(json.loads(sys.argv[1]))
+before = measure(time.process_time)
+seconds, last = {}, time.process_time()
+work = discover(config)
+
+
+def lap(phase):
+    global last
+    now = time.process_time()
+    seconds[phase] = seconds.get(phase, 0) + now - last
+    last = now
+
+
+try:
+    while True:
+        lap(next(work).phase)
+except StopIteration as stop:
+    run = stop.value
+lap("roles")
+tokens = [len(t["tokens"]["clean"]) for t in run.attention]
+from dataclasses import asdict
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"seconds": seconds, "peak": peak * 1024, "import": t0,
+                  "tokens": sum(tokens) / len(tokens), "machine": asdict(before)}))
+"""
+
+
+def config_of(data: dict[str, Any]) -> DiscoveryConfig:
+    pruning, sizes = PruningConfig(**data.pop("pruning")), SplitSizes(**data.pop("sizes"))
+    return DiscoveryConfig(pruning=pruning, sizes=sizes, **data)
+
+
+def random_gpt2(folder: Path, layers: int, heads: int, width: int) -> str:
+    """A GPT-2 of these sizes with random weights and hap-mini's words."""
+    import transformers as tf
+
+    path = folder / f"gpt2-{layers}-{heads}-{width}"
+    config = tf.GPT2Config(
+        vocab_size=20_000, n_layer=layers, n_head=heads, n_embd=width, n_positions=64,
+        bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    tf.GPT2LMHeadModel(config).save_pretrained(path)
+    words = catalog.BUNDLED["hap-mini"] / "tokenizer.json"
+    (path / "tokenizer.json").write_bytes(words.read_bytes())
+    return str(path)
+
+
+def settings(folder: Path, models: list[str]) -> Iterator[DiscoveryConfig]:
+    """Runs that differ in what the estimate depends on: sizes, prompts, steps, batch, precision."""
+    mini = DiscoveryConfig()
+    yield mini
+    yield replace(mini, pruning=PruningConfig(steps=60), sizes=SplitSizes(100, 50, 600))
+    yield replace(mini, pruning=PruningConfig(steps=40, batch_size=64), dtype="bfloat16")
+    few = SplitSizes(32, 16, 32)
+    short = PruningConfig(steps=10)
+    small = random_gpt2(folder, 6, 8, 256)
+    yield replace(mini, model=small, pruning=short, sizes=SplitSizes(96, 48, 64))
+    yield replace(mini, model=small, pruning=short, sizes=few, dtype="bfloat16", method="ep")
+    for model in [random_gpt2(folder, 12, 12, 768), *models]:
+        yield replace(mini, model=model, pruning=short, sizes=few, sparsity=0.99)
+        yield replace(mini, model=model, pruning=short, sizes=few, dtype="bfloat16", sparsity=0.99)
+
+
+def measure(config: DiscoveryConfig) -> dict[str, Any]:
+    """One run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps(asdict(config))],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def fit_phase(rows: list[tuple[float, float, float]]) -> tuple[float, float]:
+    """Non-negative a, b with ``a · flops + b · started`` near the seconds, in relative terms."""
+    table = np.array(rows)
+    x, y = table[:, :2] / table[:, 2:], np.ones(len(table))
+    best = (np.inf, 0.0, 0.0)
+    for columns in ((0, 1), (0,), (1,)):
+        found = np.linalg.lstsq(x[:, columns], y, rcond=None)[0]
+        if (found >= 0).all():
+            error = float(np.square(x[:, columns] @ found - y).sum())
+            full = np.zeros(2)
+            full[list(columns)] = found
+            best = min(best, (error, float(full[0]), float(full[1])))
+    return best[1], best[2]
+
+
+def main(models: list[str]) -> None:
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for config in settings(Path(folder), models):
+            shape = estimate.Shape.of(catalog.config_of(catalog.resolve(config.model)) or {})
+            assert shape is not None
+            runs.append((config, shape, measure(config)))
+            print(Path(config.model).name, config.dtype, json.dumps(runs[-1][2]), flush=True)
+    constants = fit(runs)
+    path = catalog.ASSETS / "estimate.json"
+    path.write_text(json.dumps(constants, indent=1) + "\n")
+    estimate._constants.cache_clear()
+    for config, shape, seen in runs:
+        machine = Machine(**seen["machine"])
+        guess = estimate.estimate(config, shape, machine, seen["tokens"])
+        total = sum(seen["seconds"].values())
+        print(
+            f"{Path(config.model).name:32} {config.dtype:9} {total:7.1f} s, estimated "
+            f"{guess.total:7.1f} ({guess.total / total:.2f}x)   {seen['peak'] / 1e9:.2f} GB, "
+            f"estimated {guess.bytes / 1e9:.2f} ({guess.bytes / seen['peak']:.2f}x)"
+        )
+
+
+def fit(runs: list[tuple[DiscoveryConfig, estimate.Shape, dict[str, Any]]]) -> dict[str, Any]:
+    """The content of ``assets/estimate.json``."""
+    opening = min(seen["seconds"]["load"] for _, _, seen in runs)
+    phases = {}
+    for phase in estimate.PHASES:
+        rows = []
+        for config, shape, seen in runs:
+            machine = Machine(**seen["machine"])
+            work = estimate.workload(config, shape, seen["tokens"])[phase]
+            spent = seen["seconds"].get(phase, 0.0) - (opening if phase == "load" else 0)
+            if spent > 0.01:
+                flops, started = (
+                    work.seconds(machine, config.dtype, *one) for one in ((1.0, 0.0), (0.0, 1.0))
+                )
+                rows.append((flops, started, spent))
+        phases[phase] = [float(f"{value:.4g}") for value in fit_phase(rows)]
+    peaks = [(sum(estimate.memory(c, s, r["tokens"]).values()), r["peak"]) for c, s, r in runs]
+    base = min(peak - held for held, peak in peaks)
+    factor = float(np.median([(peak - base) / held for held, peak in peaks if held > 200 * MB]))
+    return {
+        "made by": "python -m benchmarks.fit_estimate",
+        "open": round(opening, 2),
+        "seconds": phases,
+        "memory": [round(base), round(factor, 3)],
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,312 @@
+"""Memory and time of a run before it starts (no torch).
+
+Every phase is counted in the units that a processor works in: floating-point operations (those of
+float32 and those of the training precision apart) and small operations started. With the machine's
+measured speeds (`hap_engine.machine`) a phase takes
+
+    seconds  =  a · (flops32 / rate32 + flops / rate)  +  b · started · dispatch
+
+where a and b of each phase say how far the real work is from one ideal matrix product and one
+operation a layer. They, and the few constants of the memory, stand in ``assets/estimate.json``,
+fitted to real runs by ``python -m benchmarks.fit_estimate``; nothing else is tuned.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from hap_engine.catalog import ASSETS, config_of, resolve, tokenizer_file
+from hap_engine.errors import HapError
+from hap_engine.machine import Machine, free_memory, measured
+from hap_engine.settings import DiscoveryConfig, kept_share
+from hap_engine.tasks import SplitSizes, get_task
+
+# What the engine does whatever the settings; a test holds them equal to the engine's own.
+IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 64, 5, 48, 3
+SCORE_BATCH, TEST_BATCH = 16, 32
+CACHE_BYTES = 4 * 2**30
+PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
+SAMPLE = SplitSizes(train=16, validation=1, test=1)
+USUAL_TOKENS = 20.0  # of a prompt, while no tokenizer is at hand
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a model that decide its cost."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    width: int
+    head_width: int
+    inner: int
+    matrices: int  # of an MLP: 2, or 3 where it is gated
+    vocabulary: int
+    tied: bool
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Shape | None:
+        """From a ``config.json``; None if it does not hold the sizes."""
+
+        def size(*names: str) -> int:
+            return next(int(config[name]) for name in names if config.get(name))
+
+        try:
+            heads, width = size("num_attention_heads", "n_head"), size("hidden_size", "n_embd")
+            kind = str(config.get("model_type"))
+            return cls(
+                layers=size("num_hidden_layers", "n_layer"),
+                heads=heads,
+                kv_heads=int(config.get("num_key_value_heads") or heads),
+                width=width,
+                head_width=int(config.get("head_dim") or width // heads),
+                inner=int(config.get("intermediate_size") or config.get("n_inner") or 4 * width),
+                matrices=2 if kind.startswith(("gpt", "starcoder2")) else 3,
+                vocabulary=size("vocab_size"),
+                tied=bool(config.get("tie_word_embeddings", kind == "gpt2")),
+            )
+        except (StopIteration, TypeError, ValueError, ZeroDivisionError):
+            return None
+
+    @property
+    def slots(self) -> int:
+        """Inputs of a layer's heads: q of every head, k and v of every KV head."""
+        return self.heads + 2 * self.kv_heads
+
+    @property
+    def attention(self) -> int:
+        """Weights of all heads."""
+        return self.layers * self.width * self.head_width * (self.slots + self.heads)
+
+    @property
+    def mlp(self) -> int:
+        return self.layers * self.matrices * self.width * self.inner
+
+    @property
+    def parameters(self) -> int:
+        tables = 1 if self.tied else 2
+        return self.attention + self.mlp + tables * self.vocabulary * self.width
+
+    @property
+    def writers(self) -> int:
+        return 1 + self.layers * (self.heads + 1)
+
+    @property
+    def edges(self) -> float:
+        """Nearly: every reader of layer l sees the writers before it."""
+        readers = self.layers * (self.slots + 1)
+        return readers * self.writers / 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a phase costs: operations in float32, in the training precision, and how many start."""
+
+    float32: float = 0.0
+    mixed: float = 0.0
+    started: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.float32 + other.float32, self.mixed + other.mixed, self.started + other.started
+        )
+
+    def __mul__(self, times: float) -> Work:
+        return Work(self.float32 * times, self.mixed * times, self.started * times)
+
+    def seconds(self, machine: Machine, dtype: str, a: float, b: float) -> float:
+        flops = self.float32 / machine.float32 + self.mixed / machine.rate(dtype)
+        return a * flops + b * self.started * machine.dispatch
+
+
+def _pass(shape: Shape, tokens: float, prompts: float, batch: float, share: float = 0.0) -> Work:
+    """One forward pass over prompts; `share` of all edges are mixed from deltas."""
+    per_token = 2 * shape.attention + 4 * shape.layers * shape.heads * shape.head_width * tokens
+    unembed = 2 * shape.vocabulary * shape.width  # at one position only
+    mixing = 2 * shape.edges * share * shape.width * tokens
+    return Work(
+        prompts * (tokens * per_token + unembed),
+        prompts * (2 * shape.mlp * tokens + mixing),
+        math.ceil(prompts / batch) * shape.layers,
+    )
+
+
+def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, Work]:
+    """The work of each phase of a run whose prompts have `tokens` tokens."""
+    sizes, pruning = config.sizes, config.pruning
+    train, batch = sizes.train, pruning.batch_size
+    found = {"load": Work(float32=2 * 4 * 48 * (shape.attention + shape.mlp), started=shape.layers)}
+    found["prompts"] = _pass(shape, tokens, 2 * train, TEST_BATCH / 2)
+    found["score"] = _pass(shape, tokens, 3 * train, SCORE_BATCH / 3, 1.0)
+    if config.method == "hap" and config.scorer != "eap":
+        few = min(IG_PROMPTS, train)
+        found["score"] += _pass(shape, tokens, 2 * few, SCORE_BATCH / 3)
+        found["score"] += _pass(shape, tokens, (3 * IG_STEPS + 1) * few, SCORE_BATCH / 3, 1.0)
+    found["prune"] = Work()
+    if config.method != "eap":
+        share = mean_share(kept_share(config), 1 - config.sparsity, pruning.descent)
+        found["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, share)
+    circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
+    found["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, TEST_BATCH)
+    found["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4)
+    return found
+
+
+def mean_share(kept: float, target: float, descent: float) -> float:
+    """Mean over the steps of the share of edges: it falls geometrically, then stays at the target."""
+    target = min(target, kept)
+    falling = kept if kept == target else (kept - target) / math.log(kept / target)
+    return descent * falling + (1 - descent) * target
+
+
+def memory(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, float]:
+    """Bytes at the peak, by what holds them."""
+    size = 2 if config.dtype == "bfloat16" else 4
+    batch = max(config.pruning.batch_size if config.method != "eap" else 1, SCORE_BATCH)
+    slots = shape.slots + shape.heads
+    trace = 4 * tokens * shape.layers * (3 * shape.width + slots * shape.head_width)
+    prompts = config.sizes.train
+    kept = prompts * trace
+    rows = batch * tokens
+    deltas = 2 * size * shape.writers * rows * shape.width
+    if config.scorer != "eap" and config.method == "hap":
+        deltas *= 1.5  # the deltas at the clean point stay while the gradient is taken at others
+    layer = (
+        4 * shape.slots * shape.width + 4 * slots * shape.head_width + 4 * shape.inner
+        + 3 * shape.heads * tokens + 8 * shape.width
+    )  # fmt: skip
+    return {
+        "weights": 4 * (shape.parameters + shape.attention) + (size == 2) * 2 * shape.mlp,
+        "prompts": (kept if kept <= CACHE_BYTES else TEST_BATCH * trace)
+        + 2 * 4 * prompts * shape.vocabulary,
+        "deltas": deltas,
+        "activations": 4 * rows * shape.layers * layer + 4 * 4 * batch * shape.vocabulary,
+    }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds by phase, peak bytes, and a remedy where they do not fit."""
+
+    seconds: Mapping[str, float]
+    bytes: float
+    free: int | None
+    advice: str = ""
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    @property
+    def fits(self) -> bool:
+        return self.free is None or self.bytes <= self.free
+
+    @property
+    def sentence(self) -> str:
+        text = f"About {duration(self.total)} and {self.bytes / 1e9:.1f} GB of memory"
+        if not self.fits:
+            assert self.free is not None
+            text += f", of which {self.free / 1e9:.1f} GB are free. {self.advice}"
+        return text.rstrip(".") + "."
+
+
+def estimate(
+    config: DiscoveryConfig,
+    shape: Shape,
+    machine: Machine,
+    tokens: float = USUAL_TOKENS,
+    free: int | None = None,
+) -> Estimate:
+    """What a run will take on this machine, with a suggestion when its memory will not do."""
+    constants = _constants()
+    seconds = {}
+    for phase, work in workload(config, shape, tokens).items():
+        a, b = constants["seconds"][phase]
+        seconds[phase] = work.seconds(machine, config.dtype, a, b)
+    seconds["load"] += constants["open"]
+    needed = _bytes(config, shape, tokens)
+    found = Estimate(seconds, needed, free)
+    return found if found.fits else replace(found, advice=_advice(config, shape, tokens, free))
+
+
+def _bytes(config: DiscoveryConfig, shape: Shape, tokens: float) -> float:
+    base, factor = _constants()["memory"]
+    return base + factor * sum(memory(config, shape, tokens).values())
+
+
+def _advice(config: DiscoveryConfig, shape: Shape, tokens: float, free: int | None) -> str:
+    """The first change that makes the run fit."""
+    for text, changed in _savings(config):
+        if free is not None and _bytes(changed, shape, tokens) <= free:
+            return (
+                f"{text} ({_bytes(changed, shape, tokens) / 1e9:.1f} GB), or close other programs."
+            )
+    return "Choose a smaller model: no batch, precision or number of prompts makes this one fit."
+
+
+def _savings(config: DiscoveryConfig) -> Iterator[tuple[str, DiscoveryConfig]]:
+    """Cheaper settings, each on top of the ones before it."""
+    said = []
+    if config.dtype != "bfloat16":
+        config = replace(config, dtype="bfloat16")
+        said.append("train in bfloat16")
+        yield _said(said), config
+    smaller = max(1, config.sizes.train // 4)
+    config = replace(config, sizes=replace(config.sizes, train=smaller))
+    said.append(f"use {smaller} training prompts")
+    yield _said(said), config
+    if config.pruning.batch_size > 4:
+        config = replace(config, pruning=replace(config.pruning, batch_size=4))
+        said.append("take batches of 4")
+        yield _said(said), config
+
+
+def _said(parts: list[str]) -> str:
+    return " and ".join(parts).capitalize()
+
+
+def tokens_of(config: DiscoveryConfig, words: Path | None) -> float:
+    """Mean length of a task's prompts, from a few of them; `USUAL_TOKENS` without a tokenizer."""
+    if words is None:
+        return USUAL_TOKENS
+    task = get_task(config.task)
+    corruption = config.corruption or task.default_corruption
+    try:
+        tokenizer = Tokenizer.from_file(str(words))
+        pairs = task.generate(tokenizer, SAMPLE, config.seed, corruption).train
+    except HapError:  # a task that this model's words do not allow: the run will say so
+        return USUAL_TOKENS
+    return sum(len(pair.clean_ids) for pair in pairs) / len(pairs)
+
+
+def describe(config: DiscoveryConfig) -> Estimate | None:
+    """The estimate of a run on this machine, measuring it if needed; None if sizes are unknown."""
+    source = resolve(config.model)
+    shape = Shape.of(config_of(source) or {})
+    if shape is None:
+        return None
+    tokens = tokens_of(config, tokenizer_file(source))
+    return estimate(config, shape, measured(), tokens, free_memory())
+
+
+def duration(seconds: float) -> str:
+    """Rounded as coarsely as an estimate deserves."""
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90:
+        return f"{round(seconds, -1):.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+@cache
+def _constants() -> dict[str, Any]:
+    return dict(json.loads((ASSETS / "estimate.json").read_text()))

@@ -1,0 +1,131 @@
+"""How fast is this machine, and how much memory is free?
+
+Four numbers are measured once (under two seconds of one's time) and kept under ``HAP_HOME``: matrix
+products in float32 and in bfloat16, memory bandwidth, and the cost of starting one small operation.
+`hap_engine.estimate` turns them into seconds. Run as ``python -m hap_engine.machine`` to measure; the
+page does so in a process of its own, because it needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from hap_engine.runs import home
+
+REPEATS = 5  # the fastest counts: others were disturbed
+SIDE = (512, 640, 1536)  # a product of the size that a small model's MLP has on one batch
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Measured speeds; `threads` is what torch used."""
+
+    float32: float  # floating-point operations per second
+    bfloat16: float
+    bandwidth: float  # bytes per second, read and written
+    dispatch: float  # seconds to start a small operation
+    threads: int
+
+    def rate(self, dtype: str) -> float:
+        return float(getattr(self, dtype))
+
+
+def known() -> Machine | None:
+    """This machine as measured before, or None."""
+    try:
+        data = json.loads(_file().read_text())[_key()]
+        return Machine(**{field.name: data[field.name] for field in fields(Machine)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def measure(clock: Callable[[], float] = time.perf_counter) -> Machine:
+    """Measure with torch, as it is set up now."""
+    import torch
+
+    rows, inner, columns = SIDE
+    speeds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (torch.randn(*shape).to(dtype) for shape in ((rows, inner), (inner, columns)))
+        seconds = _fastest(lambda a=a, b=b: a @ b, clock)  # type: ignore[misc]
+        speeds[dtype] = 2 * rows * inner * columns / seconds
+    big = torch.zeros(16 << 20)
+    copied = _fastest(lambda: big.add_(1), clock)
+    small = torch.zeros(8, 8)
+
+    def many() -> None:
+        for _ in range(1000):
+            small.add(1)
+
+    return Machine(
+        float32=speeds[torch.float32],
+        bfloat16=speeds[torch.bfloat16],
+        bandwidth=2 * big.nbytes / copied,
+        dispatch=_fastest(many, clock) / 1000,
+        threads=torch.get_num_threads(),
+    )
+
+
+def measured() -> Machine:
+    """This machine; measured now if it was not before."""
+    machine = known()
+    if machine is None:
+        machine = measure()
+        remember(machine)
+    return machine
+
+
+def remember(machine: Machine) -> None:
+    path = _file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({_key(): asdict(machine)}, indent=1))
+    part.replace(path)
+
+
+def free_memory() -> int | None:
+    """Bytes that a run may use: free memory, or what a container's limit leaves; None: unknown."""
+    candidates = []
+    try:
+        text = Path("/proc/meminfo").read_text()
+        candidates += [int(kb) * 1024 for kb in re.findall(r"MemAvailable: +(\d+) kB", text)]
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            candidates.append(int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    if not candidates and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        candidates.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return max(0, min(candidates)) if candidates else None
+
+
+def _fastest(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    work()  # warm
+    times = []
+    for _ in range(REPEATS):
+        start = clock()
+        work()
+        times.append(clock() - start)
+    return max(min(times), 1e-9)
+
+
+def _file() -> Path:
+    return home() / "machine.json"
+
+
+def _key() -> str:
+    """Measurements hold for one machine and one number of threads."""
+    threads = os.environ.get("OMP_NUM_THREADS", "default")
+    return f"{platform.node()} {platform.machine()} {os.cpu_count()} processors, {threads} threads"
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measured())))

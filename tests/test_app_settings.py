@@ -1,0 +1,102 @@
+"""The settings beside the picture: models with where they are, tasks with what they ask, the estimate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import recent
+from hap_engine import machine
+from hap_engine.catalog import resolve
+from tests.test_app import open_app, texts
+from tests.test_hub import put
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import streamlit as st
+
+    monkeypatch.setenv("HAP_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    st.cache_data.clear()
+
+
+def labels(app: AppTest) -> list[str]:
+    return list(app.selectbox(key="model").options)
+
+
+def test_every_model_says_where_it_is(tmp_path: Path, folder: Path) -> None:
+    put(tmp_path / "hub", "someone/tiny", folder)
+    recent.remember(resolve(str(folder)))
+    found = labels(open_app())
+    assert found[0] == "hap-mini · bundled"
+    assert "tiny · on this machine" in found
+    assert "someone/tiny · on this machine" in found
+    assert "gpt2 · to download, 0.55 GB" in found
+    assert found[-1].startswith("A file, a folder")
+
+
+def test_a_typed_path_joins_the_list_and_only_its_name_the_url(folder: Path) -> None:
+    app = open_app(model="other")
+    app.text_input(key="reference").set_value(str(folder)).run()
+    assert not app.exception
+    assert app.selectbox(key="model").value == "tiny"
+    assert app.query_params["model"] in ("tiny", ["tiny"])
+    assert str(folder.parent) not in str(app.query_params)
+    again = open_app(model="tiny")  # a reload, or tomorrow
+    assert again.selectbox(key="model").value == "tiny"
+    assert "model's 110 edges" in texts(again)
+
+
+def test_a_model_that_was_moved_leaves_the_list(tmp_path: Path, folder: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    recent.remember(resolve(str(moved)))
+    assert "moved" in recent.remembered()
+    moved.rmdir()
+    assert recent.remembered() == {}
+    (tmp_path / "models.json").write_text("{not json")
+    assert recent.remembered() == {}
+    assert open_app(model="moved").selectbox(key="model").value == "hap-mini"
+
+
+def test_the_list_stays_short_and_holds_files_only(tmp_path: Path) -> None:
+    recent.remember(resolve("hap-mini"))
+    recent.remember(resolve("gpt2"))
+    assert recent.remembered() == {}
+    for number in range(20):
+        (tmp_path / f"m{number}").mkdir()
+        recent.remember(resolve(str(tmp_path / f"m{number}")))
+    assert list(recent.remembered())[:2] == ["m19", "m18"]
+    assert len(recent.remembered()) == recent.KEPT
+
+
+def test_time_and_memory_are_told_before_a_run() -> None:
+    assert "GB of memory." in texts(open_app())
+    assert "About" in texts(open_app(model="gpt2")), "the sizes of offered models are known"
+
+
+def test_a_run_that_will_not_fit_is_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "free_memory", lambda: 10**6)
+    assert "Choose a smaller model" in texts(open_app(model="gpt2-xl"))
+
+
+def test_a_model_that_cannot_work_is_told_before_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "my-gemma"
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({"model_type": "gemma2"}))
+    recent.remember(resolve(str(path)))
+    assert "normalises the summed output" in texts(open_app(model="my-gemma"))
+
+
+def test_a_task_says_what_the_model_must_do() -> None:
+    from hap_engine.tasks import TASKS
+
+    for name, task in TASKS.items():
+        app = open_app(task=name)
+        assert not app.exception
+        assert app.selectbox(key="task").value == name
+        assert task.summary[:40] in texts(app)

@@ -1,0 +1,193 @@
+"""The estimate's arithmetic, by hand; and that it follows the settings. No seconds are measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hap_engine import attribution, discovery, estimate, evaluation, machine, prepared
+from hap_engine.catalog import HUB_MODELS, config_of, resolve
+from hap_engine.estimate import Shape, Work, duration, mean_share, memory, tokens_of, workload
+from hap_engine.machine import Machine
+from hap_engine.settings import DiscoveryConfig, PruningConfig
+from hap_engine.tasks import SplitSizes
+from tests.conftest import MACHINE, hf_model
+
+TINY = Shape(
+    layers=2, heads=4, kv_heads=2, width=8, head_width=2, inner=16, matrices=2, vocabulary=10,
+    tied=True,
+)  # fmt: skip
+CONFIG = DiscoveryConfig(sizes=SplitSizes(100, 10, 64), pruning=PruningConfig(steps=10))
+CONSTANTS = {
+    "open": 1.0,
+    "seconds": {phase: [2.0, 3.0] for phase in estimate.PHASES},
+    "memory": [1e9, 1.5],
+}
+
+
+@pytest.fixture
+def constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_constants", lambda: CONSTANTS)
+
+
+def test_sizes_by_hand() -> None:
+    assert TINY.slots == 8  # 4 q, 2 k, 2 v
+    assert TINY.attention == 2 * 8 * 2 * (8 + 4)
+    assert TINY.mlp == 2 * 2 * 8 * 16
+    assert TINY.parameters == TINY.attention + TINY.mlp + 80
+    assert TINY.writers == 11
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("gpt2", 124), ("gpt2-medium", 355), ("gpt2-large", 774), ("gpt2-xl", 1558),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 135), ("HuggingFaceTB/SmolLM2-360M-Instruct", 362),
+        ("EleutherAI/pythia-160m", 162), ("EleutherAI/pythia-410m", 405),
+        ("Qwen/Qwen2.5-0.5B", 494), ("meta-llama/Llama-3.2-1B", 1236),
+    ],
+)  # fmt: skip
+def test_offered_models_have_their_true_sizes(name: str, millions: int) -> None:
+    shape = Shape.of(HUB_MODELS[name].config)
+    assert shape is not None
+    assert shape.parameters / 1e6 == pytest.approx(millions, rel=0.015)
+
+
+def test_a_real_config_and_edges(folder: Path) -> None:
+    shape = Shape.of(config_of(resolve(str(folder))) or {})
+    assert shape is not None
+    matrices = {
+        name: weight.numel()
+        for name, weight in hf_model("gpt2").named_parameters()
+        if weight.ndim == 2 and "wpe" not in name  # biases, norms and positions are not counted
+    }
+    assert shape.parameters == sum(matrices.values())
+    gpt2 = Shape.of(HUB_MODELS["gpt2"].config)
+    assert gpt2 is not None
+    assert gpt2.edges == pytest.approx(32_491, rel=0.15)
+    for wrong in ({}, {"n_layer": "two"}, {"n_layer": 1, "n_head": 0, "n_embd": 4}):
+        assert Shape.of(wrong) is None
+
+
+def test_the_constants_of_the_engine_are_its_own() -> None:
+    assert estimate.IG_PROMPTS == discovery.IG_PROMPTS
+    assert estimate.ROLE_PROMPTS == discovery.ROLE_PROMPTS
+    assert estimate.IG_STEPS == attribution.IG_STEPS
+    assert estimate.RANDOM_CIRCUITS == evaluation.RANDOM_CIRCUITS
+    assert estimate.CACHE_BYTES == prepared.CACHE_BYTES
+
+
+def test_the_shipped_constants_are_whole() -> None:
+    held = estimate._constants()
+    assert set(held["seconds"]) == set(estimate.PHASES)
+    assert all(value >= 0 for pair in held["seconds"].values() for value in pair)
+    assert len(held["memory"]) == 2
+
+
+def test_work_by_hand(constants: None) -> None:
+    work = Work(float32=2e11, mixed=4e11, started=1e6)
+    # 2 s in float32, 2 s in bfloat16 at twice the rate, 3 s of starting, all with their factors
+    assert work.seconds(MACHINE, "bfloat16", 2.0, 3.0) == pytest.approx(2 * (2 + 2) + 3 * 3)
+    assert work.seconds(MACHINE, "float32", 1.0, 0.0) == pytest.approx(2 + 4)
+    assert Work(1, 2, 3) + Work(1, 1, 1) == Work(2, 3, 4)
+
+
+def test_the_share_of_edges_while_pruning() -> None:
+    assert mean_share(0.1, 0.1, 0.7) == pytest.approx(0.1)
+    steps = [0.1 * (0.01 / 0.1) ** (step / 70_000) for step in range(70_000)]
+    mean = (sum(steps) + 30_000 * 0.01) / 100_000
+    assert mean_share(0.1, 0.01, 0.7) == pytest.approx(mean, rel=1e-3)
+
+
+def test_every_phase_grows_with_what_it_does() -> None:
+    base = workload(CONFIG, TINY, 20)
+    assert set(base) == set(estimate.PHASES)
+
+    def more(**changes: object) -> set[str]:
+        grown = workload(replace(CONFIG, **changes), TINY, 20)  # type: ignore[arg-type]
+        return {phase for phase in base if grown[phase].float32 > base[phase].float32}
+
+    assert more(sizes=SplitSizes(200, 10, 64)) == {"prompts", "score"}
+    assert more(sizes=SplitSizes(100, 10, 128)) == {"evaluate"}
+    assert more(pruning=PruningConfig(steps=20)) == {"prune"}
+    twice = workload(replace(CONFIG, pruning=PruningConfig(steps=20)), TINY, 20)
+    assert twice["prune"].float32 == 2 * base["prune"].float32
+    assert workload(replace(CONFIG, method="eap"), TINY, 20)["prune"] == Work()
+    longer = workload(CONFIG, TINY, 40)
+    assert all(longer[phase].mixed >= base[phase].mixed for phase in base)
+
+
+def test_memory_follows_batch_precision_and_prompts() -> None:
+    held = memory(CONFIG, TINY, 20)
+    assert held["weights"] == 4 * (TINY.parameters + TINY.attention)
+    assert held["deltas"] == 1.5 * 2 * 4 * TINY.writers * 16 * 20 * TINY.width
+    half = memory(replace(CONFIG, dtype="bfloat16"), TINY, 20)
+    assert half["deltas"] == held["deltas"] / 2
+    big = memory(replace(CONFIG, pruning=PruningConfig(batch_size=64)), TINY, 20)
+    assert big["deltas"] == 4 * held["deltas"]
+    many = memory(replace(CONFIG, sizes=SplitSizes(200, 10, 64)), TINY, 20)
+    assert many["prompts"] == 2 * held["prompts"]
+
+
+def test_a_run_that_does_not_fit_gets_the_first_remedy_that_does(constants: None) -> None:
+    shape = Shape.of(HUB_MODELS["gpt2"].config)
+    assert shape is not None
+    roomy = estimate.estimate(CONFIG, shape, MACHINE, free=10**12)
+    assert roomy.fits
+    assert roomy.advice == ""
+    half = estimate._bytes(replace(CONFIG, dtype="bfloat16"), shape, 20)
+    tight = estimate.estimate(CONFIG, shape, MACHINE, free=int(half) + 1)
+    assert not tight.fits
+    assert tight.advice.startswith("Train in bfloat16 (")
+    assert "are free. Train in bfloat16" in tight.sentence
+    hopeless = estimate.estimate(CONFIG, shape, MACHINE, free=10**6)
+    assert "Choose a smaller model" in hopeless.sentence
+
+
+def test_an_estimate_is_the_sum_of_its_phases(constants: None) -> None:
+    found = estimate.estimate(CONFIG, TINY, MACHINE)
+    assert found.total == pytest.approx(sum(found.seconds.values()))
+    assert found.fits  # nothing is known about free memory
+    assert found.seconds["load"] > 1  # the constant for opening
+    assert "GB of memory." in found.sentence
+
+
+def test_lengths_come_from_the_tokenizer() -> None:
+    path = resolve("hap-mini").path
+    assert path is not None
+    assert 10 < tokens_of(CONFIG, path / "tokenizer.json") < 30
+    assert tokens_of(CONFIG, None) == estimate.USUAL_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (9.4, "9 s"), (34, "30 s"), (89, "90 s"), (150, "2 min"), (7000, "1.9 h")],
+)
+def test_durations_are_coarse(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_machine_is_measured_once_and_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("HAP_HOME", str(tmp_path))
+    assert machine.known() is None
+    found = machine.measured()
+    assert found.float32 > 1e8
+    assert found.bandwidth > 1e8
+    assert 0 < found.dispatch < 1e-3
+    assert machine.known() == found == machine.measured()
+    monkeypatch.setenv("OMP_NUM_THREADS", "97")
+    assert machine.known() is None, "another number of threads is another speed"
+    (tmp_path / "machine.json").write_text(json.dumps({"x": 1}))
+    assert machine.known() is None
+
+
+def test_free_memory_is_a_plain_number() -> None:
+    free = machine.free_memory()
+    assert free is None or free > 2**20
+    assert isinstance(MACHINE, Machine)
