@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
     found.add_argument("--descent", type=float, help="share of steps over which the budget falls")
     found.add_argument("--harden", type=float, help="share of steps before the noise fades")
+    found.add_argument(
+        "--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom"
+    )
     found.add_argument("--prompts", help="train,validation,test counts, e.g. 320,100,256")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--device", default="cpu", help="cpu, cuda or mps")
@@ -94,7 +97,9 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
     names = ("model", "task", "corruption", "sparsity", "method", "scorer", "keep", "seed",
              "device", "dtype")  # fmt: skip
     config = DiscoveryConfig(
-        **{name: getattr(options, name) for name in names}, sizes=_sizes(options.prompts)
+        **{name: getattr(options, name) for name in names},
+        sizes=_sizes(options.prompts),
+        prompts=_own_prompts(options.prompts_file),
     )
     if options.preset:
         config = with_preset(config, options.preset)
@@ -114,6 +119,17 @@ def _sizes(text: str | None) -> Any:
             f"Expected --prompts as train,validation,test (such as 320,100,256), got {text!r}."
         )
     return SplitSizes(*(int(part) for part in parts))
+
+
+def _own_prompts(path: Path | None) -> Any:
+    """The rows of a prompts file; a bare name is looked up among the saved runs too."""
+    from hap_engine.runs import runs_folder
+    from hap_engine.tasks.prompts_file import read_prompts
+
+    if path is None:
+        return ()
+    saved = runs_folder() / path.name
+    return read_prompts(path if path.exists() or not saved.is_file() else saved)
 
 
 def _discover(options: argparse.Namespace) -> None:

@@ -45,7 +45,7 @@ from hap_engine.progress import Progress
 from hap_engine.pruning import PruningStep, cut, cut_live, prune
 from hap_engine.runs import CircuitRecord, Run
 from hap_engine.settings import DiscoveryConfig, kept_share, run_id
-from hap_engine.tasks import EncodedPair, PromptSets, Task, get_task
+from hap_engine.tasks import EncodedPair, PromptSets, Task
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
@@ -68,7 +68,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
         HapError: with a plain message for everything a user can cause.
     """
     clock = _Clock()
-    task = get_task(config.task)
+    task = config.find_task()
     if model is None:
         model = yield from loading(config.model, config.device)
     budget = edge_budget(model.graph, config.sparsity)
@@ -138,8 +138,9 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
         metrics=metrics,
         seconds=clock.seconds(),
         prompts={
-            "train": [_prompt(pair) for pair in sets.train],
-            "test": [_prompt(pair) for pair in sets.test],
+            split: [_prompt(pair) for pair in getattr(sets, split)]
+            # a generator makes the others again; a prompts file may be gone
+            for split in (("train", "validation", "test") if config.prompts else ("train", "test"))
         },
         roles=found_roles,
         heads=heads,
@@ -173,6 +174,8 @@ def command(config: DiscoveryConfig, model: Model) -> str:
         f"--model {shlex.quote(model.to_dict()['reference'])}",
     ]
     parts += [f"--task {config.task}", f"--sparsity {config.sparsity}", f"--seed {config.seed}"]
+    if config.prompts:  # the run's own file holds them
+        parts.append(f"--prompts-file {run_id(config, model.sha256)}.json")
     for name in ("method", "scorer", "keep", "corruption", "device", "dtype"):
         value = getattr(config, name)
         if value != getattr(default, name):

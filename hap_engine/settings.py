@@ -10,7 +10,8 @@ from typing import Any
 
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.hashing import short_hash
-from hap_engine.tasks import SplitSizes, get_task
+from hap_engine.tasks import CUSTOM, PromptPair, SplitSizes, Task, get_task
+from hap_engine.tasks.custom import prompts_hash, split_rows
 
 # Share of all edges that EAP passes on at least. On SmolLM2 at 99 % sparsity 5 % gave a held-out KL
 # of 0.63 (240 steps), 10 % gave 0.46 (300 steps).
@@ -65,6 +66,7 @@ class DiscoveryConfig:
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"  # of training; evaluation is always float32
+    prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
 
     def __post_init__(self) -> None:
         for kind, name, known in (
@@ -74,7 +76,17 @@ class DiscoveryConfig:
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
-        task = get_task(self.task)
+        task = self.find_task()
+        if (self.task == CUSTOM) != bool(self.prompts):
+            raise SettingsError(
+                "Expected prompts with the task custom, and with no other. "
+                "Name a file: --task custom --prompts-file pairs.jsonl."
+            )
+        if self.prompts and self.sizes != SplitSizes():
+            raise SettingsError(
+                "A prompts file is used whole: half of it to learn from, two fifths to test on. "
+                "Leave the numbers of prompts out."
+            )
         if self.corruption is not None and self.corruption not in task.corruptions:
             raise UnknownNameError("corruption", self.corruption, task.corruptions)
         if not 0 < self.sparsity < 1:
@@ -89,15 +101,24 @@ class DiscoveryConfig:
         if not 0 <= self.seed < 2**31:
             raise SettingsError(f"Expected a seed from 0 to 2147483647, got {self.seed}.")
 
+    def find_task(self) -> Task:
+        """The task with its prompts. Raises UnknownNameError."""
+        return get_task(self.task, self.prompts)
+
     def to_dict(self) -> dict[str, Any]:
-        """The run file's ``settings``. The model is identified by its hash instead of its path."""
+        """The run file's ``settings``. Model and own prompts are identified by their hashes."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        del plain["model"]
+        del plain["model"], plain["prompts"]
+        sizes = asdict(self.sizes)
+        if self.prompts:
+            plain["prompts"] = prompts_hash(self.prompts)
+            split = split_rows(self.prompts, self.seed)
+            sizes = {name: len(pairs) for name, pairs in split.items()}
         return {
             **plain,
-            "corruption": self.corruption or get_task(self.task).default_corruption,
+            "corruption": self.corruption or self.find_task().default_corruption,
             "pruning": asdict(self.pruning),
-            "sizes": asdict(self.sizes),
+            "sizes": sizes,
         }
 
 

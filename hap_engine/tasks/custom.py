@@ -1,0 +1,172 @@
+"""Your own prompts as a task: what a tokenizer makes of them, how they are split, the task itself.
+
+The rows come from `hap_engine.tasks.prompts_file`. They are split by a hash of their clean prompts and the
+seed: rows that share a clean prompt stay together, and the order of the rows does not matter. So a run can
+be repeated from the prompts that its file holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from hap_engine.errors import TaskError
+from hap_engine.hashing import short_hash
+from hap_engine.tasks.base import (
+    EncodedPair,
+    PromptPair,
+    PromptSets,
+    SplitSizes,
+    Task,
+    encode,
+    encode_pair,
+    single_token,
+)
+from hap_engine.tasks.editing import align
+from hap_engine.tasks.making import check_corruption
+from hap_engine.tasks.prompts_file import complaint
+
+NAME = "custom"
+MAX_TOKENS = 128  # memory grows with the length: 1,000 pairs of 128 tokens still fit a laptop
+SHARES = (("train", 0.5), ("validation", 0.1), ("test", 0.4))
+CORRUPTIONS = {"given": "The corrupted prompts are those of the prompts file."}
+
+
+def encode_rows(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> tuple[EncodedPair, ...]:
+    """The pairs as tokens.
+
+    Raises:
+        TaskError: naming the rows that this model's tokenizer cannot use, the first with its remedy.
+    """
+    found = problems(tokenizer, pairs)
+    if found:
+        (row, message), *others = found
+        rows = ", ".join(str(other) for other, _ in others[:8]) + (", …" if len(others) > 8 else "")
+        raise TaskError(f"Row {row}: {message}" + (f" Look at rows {rows} too." if others else ""))
+    return tuple(encode_pair(tokenizer, pair) for pair in pairs)
+
+
+def problems(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> list[tuple[int, str]]:
+    """Every row (from 1) that cannot be used with this tokenizer, with what to do about it."""
+    return [
+        (row, message) for row, pair in enumerate(pairs, 1) if (message := problem(tokenizer, pair))
+    ]
+
+
+def problem(tokenizer: Tokenizer, pair: PromptPair) -> str:
+    """What keeps this tokenizer from using a pair, and the remedy; nothing if it can be used."""
+    if wrong := complaint(pair):
+        return wrong
+    length = len(encode(tokenizer, pair.clean))
+    if length > MAX_TOKENS:
+        return f"the prompt has {length} tokens; at most {MAX_TOKENS} are possible. Shorten it."
+    unknown = _unknown_word(tokenizer, pair)
+    if unknown:
+        return (
+            f"this model does not know {unknown!r}. Use words of its vocabulary, or choose a model "
+            "with a larger one."
+        )
+    found = align(tokenizer, pair.clean, pair.corrupt)
+    if not found.aligned:
+        return found.message[0].lower() + found.message[1:]
+    for kind, texts in (("answer", pair.answers), ("distractor", pair.distractors)):
+        for text in texts:
+            if single_token(tokenizer, pair.clean, text) is None:
+                return _split_answer(tokenizer, pair.clean, kind, text)
+    try:
+        encode_pair(tokenizer, pair)
+    except TaskError as error:
+        return str(error)
+    return ""
+
+
+def _split_answer(tokenizer: Tokenizer, prompt: str, kind: str, text: str) -> str:
+    other = text[1:] if text.startswith(" ") else f" {text}"
+    if single_token(tokenizer, prompt, other) is not None:
+        return (
+            f"the {kind} {text!r} is not one token after the prompt, but {other!r} is. Write that."
+        )
+    pieces = [tokenizer.decode([token]) for token in encode(tokenizer, text)]
+    return (
+        f"the {kind} {text!r} is {len(pieces)} tokens for this model ({' · '.join(pieces)}), and must be "
+        "one. Choose a shorter or more common word."
+    )
+
+
+def _unknown_word(tokenizer: Tokenizer, pair: PromptPair) -> str:
+    """The first text that becomes the unknown-word token, if the tokenizer has one."""
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    token = tokenizer.token_to_id(unknown) if unknown else None
+    if token is None:
+        return ""
+    for text in (pair.clean, pair.corrupt, *pair.answers, *pair.distractors):
+        encoded = tokenizer.encode(text, add_special_tokens=False)
+        if token in encoded.ids:
+            start, end = encoded.offsets[encoded.ids.index(token)]
+            return text[start:end]
+    return ""
+
+
+# --- The task --------------------------------------------------------------------------------------
+
+
+def split_rows(pairs: Sequence[PromptPair], seed: int) -> dict[str, tuple[PromptPair, ...]]:
+    """The pairs by split, about in `SHARES`: those of one clean prompt together, in any order of rows.
+
+    Raises:
+        TaskError: with fewer than three different clean prompts.
+    """
+    groups: dict[str, list[PromptPair]] = {}
+    for pair in sorted(pairs, key=lambda pair: (pair.clean, pair.corrupt)):
+        groups.setdefault(pair.clean, []).append(pair)
+    if len(groups) < len(SHARES):
+        raise TaskError(
+            f"The rows share {len(groups)} clean prompt{'s' if len(groups) > 1 else ''}, and those of one "
+            "clean prompt must stay together. Add rows with other clean prompts, at least three in all."
+        )
+    left = sorted(groups, key=lambda clean: hashlib.sha256(f"{seed} {clean}".encode()).hexdigest())
+    dealt: dict[str, tuple[PromptPair, ...]] = {}
+    for after, (split, share) in zip((2, 1, 0), SHARES, strict=True):
+        mine: list[PromptPair] = []
+        while (
+            left and (not mine or not after or len(mine) < share * len(pairs)) and len(left) > after
+        ):
+            mine += groups[left.pop(0)]
+        dealt[split] = tuple(mine)
+    return dealt
+
+
+def prompts_hash(pairs: Sequence[PromptPair]) -> str:
+    """Identifies a set of prompts, in whatever order."""
+    return short_hash(sorted(json.dumps(pair.to_dict(), sort_keys=True) for pair in pairs))
+
+
+def custom_task(pairs: Sequence[PromptPair]) -> Task:
+    """The task that these pairs are; equal pairs make equal prompts."""
+
+    def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str) -> PromptSets:
+        """All pairs, split by the seed (the sizes are those of the file)."""
+        check_corruption(corruption, CORRUPTIONS)
+        encode_rows(tokenizer, pairs)
+        return PromptSets(
+            **{
+                split: tuple(encode_pair(tokenizer, pair) for pair in mine)
+                for split, mine in split_rows(pairs, seed).items()
+            }
+        )
+
+    return Task(
+        name=NAME,
+        title="Your own prompts",
+        summary=(
+            "The pairs of a prompts file. In each, the model should say the answer after the clean prompt "
+            "and has no reason to after the corrupted one; the circuit is what carries the difference. One "
+            "half of the pairs is used for learning, and the results are measured on pairs that were not."
+        ),
+        role_names=(),
+        corruptions=CORRUPTIONS,
+        generate=generate,
+    )
