@@ -1,0 +1,1 @@
+"""How fast is the engine? One module per question; ``python -m benchmarks`` writes RESULTS.md."""

@@ -7,36 +7,36 @@ For a pre-norm transformer, exactly::
 ``live_w`` is what writer w puts out inside this same pass; ``corrupt_*`` come from one cached pass
 over the corrupt prompt (resample ablation). With m = 1 this is the clean model, with m = 0 the
 corrupt one. EAP is minus the gradient with respect to m at m = 1, Edge Pruning learns m, and a
-circuit is evaluated with m in {0, 1}: all of them call `MaskedModel.logits`.
+circuit is evaluated with m in {0, 1}.
 
 How it is made fast (`MaskedModel.logits` gives the same numbers as an explicit loop over edges; see
 tests/test_patching.py):
 
-* The model's own norms, MLPs, embedding and unembedding are called as they are; attention is
-  computed here from the bridge's ``W_Q``, ``W_K``, ``W_V``, ``W_O`` so that each head and slot can have
-  its own input without forking the model or its hooks.
-* A component without a live edge in equals its corrupt twin (its delta is exactly 0), and one
-  without a path to the logits changes nothing. Neither is computed: work follows the *live* part of
-  the mask (`Circuit.live`), and a mask entry of exactly 0 costs nothing.
-* The deltas ``live_w - corrupt_w`` of a pass lie in one buffer ``[writer, batch, pos, d_model]``. A reader
-  is one matrix product over a prefix of its rows (`tape.py`).
+* The model's own MLPs, embedding, final norm and unembedding are called as they are; attention and
+  the norm before it are computed here from the bridge's weights (`blocks.py`), so that each head and
+  slot can have its own input without forking the model or its hooks.
+* Only live components are computed, only from the first token in which the prompts differ, and
+  those that matter at the scored position alone only there (`plan.py`).
+* The deltas ``live_w - corrupt_w`` of a pass lie in one buffer per span of tokens. A reader is one small
+  matrix product over a prefix of its rows (`tape.py`).
 """
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hap_engine.blocks import Block, Rotary, attend, rotate, table_rows, take_apart
 from hap_engine.circuit import full_circuit
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.families import WORKING, likely_cause
 from hap_engine.models import Model
-from hap_engine.tape import Plan, Read, Start, Tape, Write
+from hap_engine.plan import LayerPlan, Plan, Positions
+from hap_engine.tape import Read, ReadSlots, Start, Tape, Workspace, Write
 
 SELF_CHECK_TOKENS = 24  # longer than IOI prompts; a sliding window in the config shortens it
 SELF_CHECK_TOLERANCE = 1e-4  # relative to the largest logit; measured 1e-6 on supported families
@@ -74,20 +74,6 @@ class Trace:
         return Trace(cut(self.embed), layers, self.final[indices])
 
 
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """One block's weights as the masked pass uses them. Slots are q heads, k heads, v heads."""
-
-    w_in: Float[Tensor, "slot d_model d_head"]
-    b_in: Float[Tensor, "slot 1 d_head"]
-    w_out: Float[Tensor, "head d_head d_model"]
-    b_out: Float[Tensor, " d_model"] | float
-    scale: float
-    norm_attn: Any
-    norm_mlp: Any
-    mlp: Any
-
-
 class MaskedModel:
     """The masked forward pass of one model.
 
@@ -103,14 +89,17 @@ class MaskedModel:
         self.model, self.graph, self.device = model, model.graph, model.device
         self._rotary = getattr(model.hf_model.base_model, "rotary_emb", None)
         try:
-            self._layers = [_layer(block, model.bridge.cfg) for block in model.bridge.blocks]
+            self.blocks: list[Block] = [
+                take_apart(block, model.bridge.cfg) for block in model.bridge.blocks
+            ]
         except (AttributeError, TypeError) as error:
             raise UnsupportedModelError(
                 f"{model.name}: its blocks lack a part that the engine needs ({error}). {WORKING}"
             ) from None
         self.mix_dtype = torch.float32
+        self.workspace = Workspace()
         group = self.graph.n_heads // self.graph.n_kv_heads
-        self._kv_of_head = torch.arange(self.graph.n_heads, device=self.device) // group
+        self.kv_of_head = torch.arange(self.graph.n_heads, device=self.device) // group
         try:
             self._self_check()
         except UnsupportedModelError:
@@ -132,7 +121,8 @@ class MaskedModel:
             return self
         other = copy.copy(self)
         other.mix_dtype = dtype
-        other._layers = [replace(layer, mlp=_Cast(layer.mlp, dtype)) for layer in self._layers]
+        other.blocks = [block.with_dtype(dtype) for block in self.blocks]
+        other.workspace = Workspace()
         return other
 
     # -- plain passes ----------------------------------------------------------------------------
@@ -141,17 +131,16 @@ class MaskedModel:
     def trace(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> Trace:
         """Run the unmasked model and keep what each layer read and wrote."""
         resid = embed = self.embed(tokens)
-        rotary = self._rotary_tables(embed)
+        rotary, at = self.rotary_tables(tokens.shape[1]), self._positions(tokens)
         layers = []
-        for layer in self._layers:
-            attn_in = resid
-            slots = _project(layer.norm_attn(attn_in)[None], layer.w_in, layer.b_in)
-            q, k, v = self._split(slots)
-            k, v = k[self._kv_of_head], v[self._kv_of_head]
-            z = _pattern(q, k, rotary, layer.scale) @ v
-            attn_out = torch.einsum("hbpe,hed->bpd", z, layer.w_out) + layer.b_out
+        for block in self.blocks:
+            attn_in, slots = resid, block.slots(resid)
+            q, k, v = self.split(slots)
+            k, v = k[self.kv_of_head], v[self.kv_of_head]
+            z = attend(rotate(q, rotary), rotate(k, rotary), block.scale, at) @ v
+            attn_out = torch.einsum("hbpe,hed->bpd", z, block.w_out) + block.b_out
             mlp_in = attn_in if self.graph.parallel else attn_in + attn_out
-            mlp_out = layer.mlp(layer.norm_mlp(mlp_in))
+            mlp_out = block.mlp_out(mlp_in)
             layers.append(LayerTrace(attn_in, mlp_in, slots, z, mlp_out))
             resid = attn_in + attn_out + mlp_out
         return Trace(embed, tuple(layers), _at(resid, last))
@@ -172,16 +161,17 @@ class MaskedModel:
     @torch.no_grad()
     def patterns(self, trace: Trace, layer: int) -> Float[Tensor, "head batch query key"]:
         """Attention patterns of one layer of a plain pass."""
-        q, k, _ = self._split(trace.layers[layer].slots)
-        rotary = self._rotary_tables(trace.embed)
-        return _pattern(q, k[self._kv_of_head], rotary, self._layers[layer].scale)
+        q, k, _ = self.split(trace.layers[layer].slots)
+        rotary = self.rotary_tables(q.shape[2])
+        k = rotate(k, rotary)[self.kv_of_head]
+        return attend(rotate(q, rotary), k, self.blocks[layer].scale, self._positions(q[0, ..., 0]))
 
     def head_outputs_at(
         self, trace: Trace, layer: int, positions: Int[Tensor, " batch"]
     ) -> Float[Tensor, "head batch d_model"]:
         """What each head of a layer wrote at one position per prompt in a plain pass (without b_O)."""
         z = trace.layers[layer].z[:, torch.arange(len(positions), device=self.device), positions]
-        return torch.einsum("hbe,hed->hbd", z, self._layers[layer].w_out)
+        return torch.einsum("hbe,hed->hbd", z, self.blocks[layer].w_out)
 
     def slot_at(
         self,
@@ -195,28 +185,27 @@ class MaskedModel:
 
         `resid` stands at `positions`; on grouped-query models k and v are those of the head's group.
         """
-        block = self._layers[layer]
-        heads, kv = self.graph.n_heads, int(self._kv_of_head[head])
+        block = self.blocks[layer]
+        heads, kv = self.graph.n_heads, int(self.kv_of_head[head])
         row = {"q": head, "k": heads + kv, "v": heads + self.graph.n_kv_heads + kv}[slot]
-        out = block.norm_attn(resid) @ block.w_in[row] + block.b_in[row]
-        tables = self._rotary_tables(resid.new_zeros(1, int(positions.max()) + 1, 1))
-        if tables is None or slot == "v":
+        out = block.norm.standardise(resid) @ block.w_in[row] + block.b_in[row]
+        if slot == "v":
             return out
-        return _rotate(out, tuple(table[positions] for table in tables))
+        return rotate(out, table_rows(self.rotary_tables(int(positions.max()) + 1), positions))
 
     def keys_values(
         self, trace: Trace, layer: int, head: int
     ) -> tuple[Float[Tensor, "batch pos d_head"], Float[Tensor, "batch pos d_head"]]:
         """Rotated keys and values that a query head sees in a plain pass."""
-        _, k, v = self._split(trace.layers[layer].slots)
-        kv = int(self._kv_of_head[head])
-        return _rotate(k, self._rotary_tables(trace.embed))[kv], v[kv]
+        _, k, v = self.split(trace.layers[layer].slots)
+        kv = int(self.kv_of_head[head])
+        return rotate(k, self.rotary_tables(k.shape[2]))[kv], v[kv]
 
     def scale(self, layer: int) -> float:
-        return self._layers[layer].scale
+        return self.blocks[layer].scale
 
     def output_weight(self, layer: int, head: int) -> Float[Tensor, "d_head d_model"]:
-        return self._layers[layer].w_out[head]
+        return self.blocks[layer].w_out[head]
 
     # -- the masked pass -------------------------------------------------------------------------
 
@@ -226,99 +215,132 @@ class MaskedModel:
         clean_embed: Float[Tensor, "batch pos d_model"],
         corrupt: Trace,
         last: Int[Tensor, " batch"],
-        *,
-        contract: Float[Tensor, "writer batch pos d_model"] | None = None,
-        tape: Tape | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """Logits at the scored position when edge (w, r) carries ``mask[w, r]`` of w's delta.
 
         Args:
             mask: any real numbers; entries that are exactly 0 cost nothing. Its gradient is that of
-                the formula in the module docstring.
+                the formula in the module docstring; one backward pass per call.
             clean_embed: what the ``input`` writer puts out (`embed` of the clean prompt).
             corrupt: trace of the corrupt prompt, same shape.
             last: scored position of each prompt.
-            contract: if given, the mask's gradient uses these deltas instead of the live ones
-                (EAP-IG differentiates at one point and multiplies by the delta of another).
-            tape: a `Tape` to fill, for callers that want the deltas.
         """
         plan = Plan(self.graph, mask)
-        tape = tape or Tape()
-        tape.begin(plan, mask, clean_embed, contract, self.mix_dtype)
+        positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
+        d_model = clean_embed.shape[-1]
+        tape = Tape(plan, positions, mask, d_model, self.mix_dtype, self.workspace)
         token = Start.apply(mask, tape)
-        rotary = self._rotary_tables(clean_embed)
         if plan.writes_input:
-            token = Write.apply((clean_embed - corrupt.embed)[None], None, token, tape, 0)
-        for index, (layer, kept) in enumerate(zip(self._layers, corrupt.layers, strict=True)):
-            parts = [self._attention_layer, self._mlp_layer]
-            for part in parts:
-                token = part(plan, tape, token, index, layer, kept, rotary)
+            span = "wide" if plan.wide_writer[0] else "narrow"
+            change = (clean_embed - corrupt.embed).flatten(0, 1)[getattr(positions, span)]
+            change = self.blocks[0].norm.centre(change)[None].to(tape.dtype)
+            token = Write.apply(change, None, token, tape, span, [0])
+        scene = _Scene(corrupt, positions, last, self.rotary_tables(clean_embed.shape[1]))
+        for index, layer in enumerate(plan.layers):
+            token = self._attention_layer(plan, tape, token, index, layer, scene)
+            token = self._mlp_layer(tape, token, index, layer, scene)
         column = len(self.graph.readers) - 1
-        final = corrupt.final
-        if plan.columns([column]):
-            final = final + _at(Read.apply(token, tape, [column])[0], last)
+        if plan.read[column]:
+            final = corrupt.final + Read.apply(token, tape, "narrow", column)
         else:  # nothing is live: the logits still hang on the mask, with gradient 0
-            final = final + token
+            final = corrupt.final + token
+        if not final.requires_grad:
+            tape.release()
         return self.unembed(final)
 
     def _attention_layer(
-        self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: _Layer, kept: LayerTrace,
-        rotary: Any,
-    ) -> Tensor:  # fmt: skip
-        heads = plan.heads[index]
+        self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: LayerPlan, scene: _Scene
+    ) -> Tensor:
+        heads = layer.wide_heads + layer.narrow_heads
         if not heads:
             return token
-        first = plan.first_reader[index]
-        read = plan.columns(range(first, first + len(layer.w_in)))
-        slots = torch.tensor([column - first for column in read], device=self.device)
-        x = kept.attn_in + Read.apply(token, tape, read)
-        live = _project(layer.norm_attn(x), layer.w_in[slots], layer.b_in[slots])
-        # The slots of the heads to compute: live ones where an edge enters, else the corrupt ones.
-        chosen = torch.tensor(heads, device=self.device)
-        place = {int(slot): row for row, slot in enumerate(slots)}
-        n_heads, n_kv = self.graph.n_heads, self.graph.n_kv_heads
-        kv = self._kv_of_head[chosen]
+        graph, block, kept = self.graph, self.blocks[index], scene.corrupt.layers[index]
+        first, n_heads, n_kv = plan.column(index, 0), graph.n_heads, graph.n_kv_heads
+        group = n_heads // n_kv
+        kv = sorted({head // group for head in heads})
+        wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
+        mlp = plan.column(index, n_heads + 2 * n_kv) if layer.mlp == "wide" else None
+        slots = kept.slots.flatten(1, 2)[wanted]
+        if layer.wide_slots:
+            live = self._slots(token, tape, "wide", index, layer.wide_slots, mlp, scene)
+            at = [wanted.index(column - first) for column in layer.wide_slots]
+            slots = set_slots(slots, at, scene.positions.wide, live)
+        slots = slots.unflatten(1, kept.slots.shape[1:3])
+        q, k, v = slots.split([len(layer.wide_heads), len(kv), len(kv)])
+        k = rotate(k, scene.rotary)
+        own = torch.tensor([kv.index(head // group) for head in heads], device=self.device)
+        if layer.wide_heads:
+            here = own[: len(layer.wide_heads)]
+            at = torch.arange(k.shape[2], device=self.device)[None]
+            z = attend(rotate(q, scene.rotary), k[here], block.scale, at) @ v[here]
+            change = (z - kept.z[layer.wide_heads]).flatten(1, 2)[:, scene.positions.wide]
+            token = self._write_heads(token, tape, "wide", index, layer.wide_heads, change)
+        if layer.narrow_heads:
+            here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
+            q = _at(kept.slots[chosen], scene.last)
+            if layer.narrow_slots:
+                live = self._slots(token, tape, "narrow", index, layer.narrow_slots, None, scene)
+                at = [chosen.index(column - first) for column in layer.narrow_slots]
+                q = set_slots(q, at, torch.arange(len(scene.last), device=self.device), live)
+            q = rotate(q, table_rows(scene.rotary, scene.last))[:, :, None]
+            z = (attend(q, k[here], block.scale, scene.last[:, None]) @ v[here])[:, :, 0]
+            change = z - _at(kept.z[chosen], scene.last)
+            token = self._write_heads(token, tape, "narrow", index, chosen, change)
+        return token
 
-        def slot_values(wanted: Tensor) -> Tensor:
-            wanted_slots = [int(slot) for slot in wanted]
-            rows = [place.get(slot) for slot in wanted_slots]
-            if all(row is None for row in rows):
-                return kept.slots[wanted]
-            if None not in rows:
-                return live[torch.tensor(rows, device=self.device)]
-            pool = torch.cat([live, kept.slots[wanted]])
-            at = [len(live) + i if row is None else row for i, row in enumerate(rows)]
-            return pool[torch.tensor(at, device=self.device)]
+    def _slots(
+        self, token: Tensor, tape: Tape, span: str, index: int, columns: list[int],
+        carry: int | None, scene: _Scene,
+    ) -> Float[Tensor, "slot token d_head"]:  # fmt: skip
+        """Live values of a layer's slots at the tokens of a span."""
+        block, kept = self.blocks[index], scene.corrupt.layers[index]
+        tokens = getattr(scene.positions, span)
+        slots = [column - tape.plan.column(index, 0) for column in columns]
+        centred = block.norm.centre(kept.attn_in.flatten(0, 1)[tokens])
+        product = kept.slots.flatten(1, 2)[slots][:, tokens] - block.b_in[slots]
+        product = product * block.norm.sigma(centred)
+        return ReadSlots.apply(
+            token, tape, span, columns, carry, centred, product, block.w_read[slots],
+            block.b_in[slots], block.norm,
+        )  # fmt: skip
 
-        q, k, v = (slot_values(w) for w in (chosen, n_heads + kv, n_heads + n_kv + kv))
-        z = _pattern(q, k, rotary, layer.scale) @ v
-        row = plan.row[1 + index * (n_heads + 1) + heads[0]]
-        return Write.apply(z - kept.z[chosen], layer.w_out[chosen], token, tape, row)
+    def _write_heads(
+        self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], change: Tensor
+    ) -> Tensor:
+        writers = [1 + index * (self.graph.n_heads + 1) + head for head in heads]
+        weight = self.blocks[index].w_write[heads]
+        return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
 
     def _mlp_layer(
-        self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: _Layer, kept: LayerTrace,
-        rotary: Any,
-    ) -> Tensor:  # fmt: skip
-        writer = (index + 1) * (self.graph.n_heads + 1)
-        if writer not in plan.row:
+        self, tape: Tape, token: Tensor, index: int, layer: LayerPlan, scene: _Scene
+    ) -> Tensor:
+        if layer.mlp is None:
             return token
-        column = plan.first_reader[index] + len(layer.w_in)
-        x = kept.mlp_in + Read.apply(token, tape, [column])[0]
-        delta = layer.mlp(layer.norm_mlp(x)) - kept.mlp_out
-        return Write.apply(delta[None], None, token, tape, plan.row[writer])
+        block, kept = self.blocks[index], scene.corrupt.layers[index]
+        tokens = getattr(scene.positions, layer.mlp)
+        column = tape.plan.column(index, self.graph.n_heads + 2 * self.graph.n_kv_heads)
+        read = Read.apply(token, tape, layer.mlp, column)
+        live = block.mlp_out((kept.mlp_in.flatten(0, 1)[tokens] + read)[None])[0]
+        change = block.norm.centre(live - kept.mlp_out.flatten(0, 1)[tokens])
+        writer = (index + 1) * (self.graph.n_heads + 1)
+        return Write.apply(change[None].to(tape.dtype), None, token, tape, layer.mlp, [writer])
 
-    # -- attention -------------------------------------------------------------------------------
+    # -- small parts -----------------------------------------------------------------------------
 
-    def _split(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heads, kv = self.graph.n_heads, self.graph.n_kv_heads
         return slots[:heads], slots[heads : heads + kv], slots[heads + kv :]
 
-    def _rotary_tables(self, like: Float[Tensor, "batch pos d_model"]) -> Any:
+    def rotary_tables(self, length: int) -> Rotary:
+        """Cosines and sines of the first `length` positions; None for learned positions."""
         if self._rotary is None:
             return None
-        positions = torch.arange(like.shape[1], device=self.device)[None]
-        cos, sin = self._rotary(like, positions)
+        positions = torch.arange(length, device=self.device)[None]
+        cos, sin = self._rotary(torch.zeros((), device=self.device), positions)
         return cos[0], sin[0]
+
+    def _positions(self, like: Tensor) -> Int[Tensor, "1 pos"]:
+        return torch.arange(like.shape[-1], device=self.device)[None]
 
     # -- self-check ------------------------------------------------------------------------------
 
@@ -344,67 +366,27 @@ class MaskedModel:
                 )
 
 
-class _Cast:
-    """An MLP with its weights copied to another dtype; takes and gives float32."""
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """What every layer of one masked pass looks at."""
 
-    def __init__(self, mlp: Any, dtype: torch.dtype) -> None:
-        self.mlp, self.dtype = copy.deepcopy(mlp.original_component).to(dtype), dtype
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.mlp(x.to(self.dtype)).to(x.dtype)
-
-
-def _layer(block: Any, cfg: Any) -> _Layer:
-    attn = block.attn
-    w_in = torch.cat([attn.W_Q, attn.W_K, attn.W_V]).detach().contiguous()
-    biases = [getattr(attn, name, None) for name in ("b_Q", "b_K", "b_V")]
-    b_in = (
-        w_in.new_zeros(len(w_in), w_in.shape[-1])
-        if biases[0] is None
-        else torch.cat([b for b in biases if b is not None]).detach()
-    )
-    b_out = getattr(attn, "b_O", None)
-    scale = getattr(attn.original_component, "scaling", None)
-    return _Layer(
-        w_in,
-        b_in[:, None],
-        attn.W_O.detach().contiguous(),
-        0.0 if b_out is None else b_out.detach(),
-        float(w_in.shape[-1] ** -0.5 if scale is None else scale),
-        block.ln1,
-        block.ln2,
-        block.mlp,
-    )
+    corrupt: Trace
+    positions: Positions
+    last: Int[Tensor, " batch"]
+    rotary: Rotary
 
 
-def _project(
-    x: Float[Tensor, "reader batch pos d_model"],
-    weight: Float[Tensor, "slot d_model d_head"],
-    bias: Float[Tensor, "slot 1 d_head"],
-) -> Float[Tensor, "slot batch pos d_head"]:
-    """Each slot's projection of its own reader input (or of one that all share)."""
-    flat = x.flatten(1, 2).expand(len(weight), -1, -1)
-    return (torch.bmm(flat, weight) + bias).unflatten(1, x.shape[1:3])
+def set_slots(
+    slots: Float[Tensor, "slot token d_head"],
+    at: list[int],
+    tokens: Int[Tensor, " some"],
+    live: Float[Tensor, "live some d_head"],
+) -> Float[Tensor, "slot token d_head"]:
+    """`slots` with the rows `at` set to `live` at some tokens."""
+    rows = torch.tensor(at, device=slots.device)
+    return slots.index_put((rows[:, None], tokens[None]), live)
 
 
-def _pattern(q: Tensor, k: Tensor, rotary: Any, scale: float) -> Tensor:
-    """Causal attention pattern [head, batch, query, key]; at these lengths faster than fused kernels."""
-    scores = _rotate(q, rotary) @ _rotate(k, rotary).mT * scale
-    future = torch.ones(scores.shape[-2:], device=scores.device, dtype=torch.bool).triu(1)
-    return scores.masked_fill(future, float("-inf")).softmax(-1)
-
-
-def _rotate(x: Float[Tensor, "*axes d_head"], tables: Any) -> Tensor:
-    """Rotary position embedding on the first ``cos.shape[-1]`` dimensions (all, or NeoX's share)."""
-    if tables is None:
-        return x
-    cos, sin = tables
-    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
-    left, right = turned.chunk(2, dim=-1)
-    turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
-    return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned
-
-
-def _at(x: Tensor, last: Int[Tensor, " batch"]) -> Tensor:
-    """Rows of ``x[batch, pos, …]`` at each prompt's scored position."""
-    return x[torch.arange(len(last), device=x.device), last]
+def _at(x: Float[Tensor, "*axes batch pos d"], last: Int[Tensor, " batch"]) -> Tensor:
+    """Rows of ``x[…, batch, pos, d]`` at each prompt's scored position."""
+    return x[..., torch.arange(len(last), device=x.device), last, :]

@@ -1,73 +1,134 @@
-"""The delta buffer of the masked pass and how autograd sees it.
+"""The delta buffers of the masked pass and how autograd sees them.
 
-``live_w - corrupt_w`` of every live writer is one row of a buffer. `Write` fills rows, `Read` mixes a
-prefix of them for a group of readers, and both are small autograd functions that save nothing but
-the mask: their backward passes read the buffer again and gather the rows' gradients in a second one.
-A scalar *token* runs through all of them in order, so that autograd calls a row's `Write.backward`
-only after every `Read.backward` that used the row, and `Start.backward` last of all.
+``live_w - corrupt_w`` of every live writer is a row of a buffer ``[token, row, d_model]``, one buffer for the
+tokens of each span (`plan.Plan`: wide, narrow). `Write` fills rows; `ReadSlots` and `Read` mix a prefix of
+them, which is one small matrix product per token and cheap to cache. All are autograd functions
+that save next to nothing: their backward passes read the buffer again and gather the rows' gradients
+in a second one. A scalar *token* runs through all of them in order, so that autograd calls a row's
+`Write.backward` only after every reader that used the row, and `Start.backward` last of all.
+
+A layer's MLP sees the same writers as its slots and then the layer's own heads. The first part is mixed
+in the same product as the slots and *carried* to the MLP; its gradient is carried back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from hap_engine.circuit import Circuit
-from hap_engine.graph import Graph
+from hap_engine.blocks import Norm
+from hap_engine.plan import Plan, Positions
 
 
-class Plan:
-    """Which rows and columns of a mask are live, as the masked pass needs them."""
+class Workspace:
+    """Large scratch tensors, kept from pass to pass.
 
-    def __init__(self, graph: Graph, mask: Tensor) -> None:
-        nonzero: Bool[np.ndarray, "writer reader"] = (mask.detach() != 0).cpu().numpy()
-        live = Circuit(graph, nonzero & graph.edge_mask).live.kept
-        writers = np.flatnonzero(live.any(axis=1))
-        self.rows = writers
-        self.row = {int(writer): row for row, writer in enumerate(writers)}
-        self.live_columns = np.asarray(live.any(axis=0))
-        self.writes_input = 0 in self.row
-        # rows visible to each reader: live writers that come before it
-        self.n_seen = np.searchsorted(writers, graph.upstream)
-        width = graph.n_heads + 1
-        self.heads = [
-            [h for h in range(graph.n_heads) if 1 + layer * width + h in self.row]
-            for layer in range(graph.n_layers)
-        ]
-        slots = graph.n_heads + 2 * graph.n_kv_heads + 1
-        self.first_reader = [layer * slots for layer in range(graph.n_layers)]
+    Measured: touching fresh memory costs as much as the arithmetic on it. A request that nothing fits
+    replaces a free tensor, so no more are kept than one pass needs.
+    """
 
-    def columns(self, wanted: Iterable[int]) -> list[int]:
-        """Those of the reader indices `wanted` that have a live edge."""
-        return [column for column in wanted if self.live_columns[column]]
+    ROOM = 1.125  # batches differ a little in length; with this much room a second one fits
+
+    def __init__(self) -> None:
+        self._free: list[Tensor] = []
+
+    def take(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """A tensor of arbitrary content."""
+        count = math.prod(shape)
+        fits = [t for t in self._free if t.dtype == dtype and t.numel() >= count]
+        if fits:
+            chosen = min(fits, key=Tensor.numel)
+        elif self._free:
+            chosen = max(self._free, key=Tensor.numel)
+        if self._free:
+            self._free = [t for t in self._free if t is not chosen]
+        if not fits:
+            chosen = torch.empty(int(count * self.ROOM) + 1, dtype=dtype, device=device)
+        return chosen[:count].view(shape)
+
+    def give(self, *tensors: Tensor) -> None:
+        """Hand back what `take` gave."""
+        self._free += [t._base for t in tensors if t._base is not None]
+
+
+class Span:
+    """The delta buffer over the tokens of one span, with the gradients that the backward pass gathers.
+
+    Attributes:
+        delta: ``[token, row, d_model]``, filled in writer order.
+        mask: the mask's rows for these writers, all columns.
+    """
+
+    def __init__(
+        self, writers: np.ndarray, tokens: int, mask: Tensor, d_model: int, workspace: Workspace
+    ) -> None:
+        self.workspace, self.device, self.dtype = workspace, mask.device, mask.dtype
+        self.writers = torch.from_numpy(writers).to(mask.device)
+        self.mask = mask[self.writers]
+        self.tokens, self.d_model = tokens, d_model
+        self.delta = self.scratch(len(writers))
+        self.mask_grad = torch.zeros_like(self.mask, dtype=torch.float32)
+        self._grad: Tensor | None = None
+
+    def scratch(self, columns: int) -> Tensor:
+        shape = (self.tokens, columns, self.d_model)
+        return self.workspace.take(shape, self.dtype, self.device)
+
+    @property
+    def grad(self) -> Float[Tensor, "token row d_model"]:
+        if self._grad is None:
+            self._grad = self.scratch(len(self.writers)).zero_()
+        return self._grad
+
+    def weights(self, rows: slice, columns: Tensor) -> Float[Tensor, "token reader row"]:
+        return self.mask[rows, columns].T.expand(self.tokens, -1, -1)
+
+    def mix(self, rows: slice, columns: Tensor) -> Float[Tensor, "token reader d_model"]:
+        """What readers get from some rows."""
+        out = self.scratch(len(columns))
+        return torch.bmm(self.weights(rows, columns), self.delta[:, rows], out=out)
+
+    def unmix(self, rows: slice, columns: Tensor, grad: Tensor) -> None:
+        """The backward pass of `mix`: gradients of the mask's entries and of the rows."""
+        products = torch.bmm(grad, self.delta[:, rows].mT).sum(0, dtype=torch.float32)
+        self.mask_grad[rows, columns] += products.T
+        self.grad[:, rows].baddbmm_(self.weights(rows, columns).mT, grad)
+
+    def release(self) -> None:
+        self.workspace.give(self.delta, *([] if self._grad is None else [self._grad]))
 
 
 class Tape:
-    """The delta buffer of one masked pass, with the gradients that the backward pass gathers.
+    """The buffers of one masked pass."""
 
-    Attributes:
-        delta: ``[live writer, batch * pos * d_model]``, filled in writer order.
-        mask: the mask's live rows, all columns.
-    """
-
-    def begin(
-        self, plan: Plan, mask: Tensor, like: Tensor, contract: Tensor | None, dtype: torch.dtype
+    def __init__(
+        self,
+        plan: Plan,
+        positions: Positions,
+        mask: Tensor,
+        d_model: int,
+        dtype: torch.dtype,
+        workspace: Workspace,
     ) -> None:
-        self.plan, self.shape, self.outer_dtype = plan, like.shape, like.dtype
-        self.rows = torch.from_numpy(plan.rows).to(mask.device)
-        self.mask = mask.detach().to(dtype)[self.rows]
-        self.delta = like.new_empty(len(self.rows), like.numel(), dtype=dtype)
-        self.contract = self.delta if contract is None else contract.flatten(1)[self.rows]
-        self.delta_grad: Tensor | None = None
-        self.mask_grad = torch.zeros_like(self.mask, dtype=torch.float32)
+        self.plan, self.ends, self.dtype = plan, positions.ends, dtype
+        values = mask.detach().to(dtype)
+        self.spans = {
+            "wide": Span(plan.writers["wide"], len(positions.wide), values, d_model, workspace),
+            "narrow": Span(
+                plan.writers["narrow"], len(positions.narrow), values, d_model, workspace
+            ),
+        }
+        self.carried: dict[int, Tensor] = {}  # by MLP column: what the slots' product mixed for it
+        self.carried_grad: dict[int, Tensor] = {}
 
-    def view(self) -> Float[Tensor, "writer batch pos d_model"]:
-        return self.delta.view(-1, *self.shape)
+    def release(self) -> None:
+        for span in self.spans.values():
+            span.release()
 
 
 class Start(torch.autograd.Function):
@@ -76,60 +137,144 @@ class Start(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mask: Tensor, tape: Tape) -> Tensor:
         ctx.tape, ctx.like = tape, mask
-        return mask.new_zeros(())
+        return mask.new_zeros((), dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
         grad = torch.zeros_like(ctx.like, dtype=torch.float32)
-        grad[ctx.tape.rows] = ctx.tape.mask_grad
+        for span in ctx.tape.spans.values():
+            grad[span.writers] += span.mask_grad
+        ctx.tape.release()
         return grad.to(ctx.like.dtype), None
 
 
-class Read(torch.autograd.Function):
-    """Mix the rows a group of readers sees: ``mask[:n, readers]^T @ delta[:n]``."""
+class ReadSlots(torch.autograd.Function):
+    """Values of some slots of a layer, each reading its own mix.
+
+    A slot reads ``x = c + mix`` with c the corrupt residual stream, and its value is ``x @ w / sigma(x) + b``.
+    By linearity ``x @ w`` is the corrupt product plus ``mix @ w``, and ``|x|^2`` follows from ``|c|^2``,
+    ``c · mix`` and ``|mix|^2``: x itself is never formed, and low precision touches only the mix.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, token: Tensor, tape: Tape, columns: list[int]
-    ) -> Float[Tensor, "reader batch pos d_model"]:
-        ctx.tape, ctx.n = tape, int(tape.plan.n_seen[columns[0]])
-        ctx.columns = torch.tensor(columns, device=token.device)
-        ctx.weights = tape.mask[: ctx.n, ctx.columns]
-        mixed = ctx.weights.T @ tape.delta[: ctx.n]
-        return mixed.to(tape.outer_dtype).view(len(columns), *tape.shape)
+        ctx: Any,
+        token: Tensor,
+        tape: Tape,
+        span_name: str,
+        columns: list[int],
+        carry: int | None,
+        centred: Float[Tensor, "token d_model"],
+        corrupt: Float[Tensor, "slot token d_head"],
+        weight: Float[Tensor, "slot d_model d_head"],
+        bias: Float[Tensor, "slot 1 d_head"],
+        norm: Norm,
+    ) -> Float[Tensor, "slot token d_head"]:
+        """`corrupt` is the product of `centred` with the weights, not divided by sigma; `carry` names
+        the MLP's column if its part is to be mixed as well."""
+        span = tape.spans[span_name]
+        rows = slice(0, tape.plan.seen(span_name, columns[0]))
+        every = torch.tensor(columns + ([] if carry is None else [carry]), device=token.device)
+        mixed = span.mix(rows, every)
+        own = mixed[:, : len(columns)]
+        if carry is not None:
+            tape.carried[carry] = mixed[:, -1]
+        low = centred.to(mixed.dtype)
+        square = centred.square().sum(-1)[:, None]
+        square = square + 2 * torch.bmm(own, low[..., None])[..., 0].float()
+        square = square + torch.linalg.vector_norm(own, dim=-1, dtype=torch.float32).square()
+        inverse = (square / centred.shape[-1] + norm.eps).rsqrt().T[..., None]
+        product = corrupt + torch.bmm(own.transpose(0, 1), weight).float()
+        ctx.tape, ctx.span, ctx.rows, ctx.every, ctx.carry = tape, span, rows, every, carry
+        ctx.kept = mixed, low, product, inverse, weight
+        return product * inverse + bias
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        tape, flat = ctx.tape, grad.flatten(1).to(ctx.weights.dtype)
-        if tape.delta_grad is None:
-            tape.delta_grad = torch.zeros_like(tape.delta)
-        tape.delta_grad[: ctx.n].addmm_(ctx.weights, flat)
-        tape.mask_grad[: ctx.n, ctx.columns] = (tape.contract[: ctx.n] @ flat.T).float()
-        return grad.new_zeros(()), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        mixed, low, product, inverse, weight = ctx.kept
+        count, d_model = len(weight), low.shape[-1]
+        scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / d_model
+        scaled = scaled.transpose(0, 1).to(mixed.dtype)
+        out = ctx.span.scratch(mixed.shape[1])
+        own = out[:, :count]
+        torch.bmm((grad * inverse).to(mixed.dtype), weight.mT, out=own.transpose(0, 1))
+        own.addcmul_(mixed[:, :count], scaled).addcmul_(low[:, None], scaled)
+        if ctx.carry is not None:
+            out[:, count] = ctx.tape.carried_grad.pop(ctx.carry)
+        ctx.span.unmix(ctx.rows, ctx.every, out)
+        ctx.span.workspace.give(out, mixed)
+        return (grad.new_zeros(()), *[None] * 9)
+
+
+class Read(torch.autograd.Function):
+    """What one reader (an MLP, the logits) gets, without its corrupt part."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, token: Tensor, tape: Tape, span_name: str, column: int
+    ) -> Float[Tensor, "token d_model"]:
+        span, carried = tape.spans[span_name], tape.carried.pop(column, None)
+        done = 0 if carried is None else tape.plan.seen(span_name, column - 1)
+        ctx.tape, ctx.span, ctx.column, ctx.done = tape, span, column, done
+        ctx.rows = slice(done, tape.plan.seen(span_name, column))
+        ctx.columns = torch.tensor([column], device=token.device)
+        if carried is not None and ctx.rows.start == ctx.rows.stop:
+            return carried.float()
+        mixed = span.mix(ctx.rows, ctx.columns)
+        out = mixed[:, 0].float() if carried is None else carried.float() + mixed[:, 0]
+        span.workspace.give(mixed)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        low = grad.to(ctx.span.dtype)
+        if ctx.rows.start != ctx.rows.stop:
+            ctx.span.unmix(ctx.rows, ctx.columns, low[:, None])
+        if ctx.done:
+            ctx.tape.carried_grad[ctx.column] = low
+        return grad.new_zeros(()), None, None, None
 
 
 class Write(torch.autograd.Function):
-    """Put rows into the buffer: `value` itself, or ``value @ weight`` for heads."""
+    """Put rows into a span's buffer: `value` itself, or ``value @ weight`` for heads.
+
+    A wide row is copied to the narrow buffer as well: readers at the scored position look there.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, value: Tensor, weight: Tensor | None, token: Tensor, tape: Tape, start: int
+        ctx: Any,
+        value: Float[Tensor, "row token d_value"],
+        weight: Float[Tensor, "row d_value d_model"] | None,
+        token: Tensor,
+        tape: Tape,
+        span_name: str,
+        writers: list[int],
     ) -> Tensor:
-        ctx.tape, ctx.weight, ctx.shape = tape, weight, value.shape
-        ctx.rows = slice(start, start + len(value))
-        rows = tape.delta[ctx.rows]
+        ctx.tape, ctx.span_name, ctx.weight = tape, span_name, weight
+        narrow = tape.spans["narrow"]
+        ctx.narrow = torch.tensor(tape.plan.rows("narrow", writers), device=token.device)
+        if span_name == "narrow":
+            made = value if weight is None else torch.bmm(value, weight)
+            narrow.delta[:, ctx.narrow] = made.transpose(0, 1)
+            return token.clone()
+        start = tape.plan.rows("wide", writers)[0]
+        ctx.rows = slice(start, start + len(writers))
+        rows = tape.spans["wide"].delta[:, ctx.rows]
         if weight is None:
-            rows.copy_(value.flatten(1))
+            rows.copy_(value.transpose(0, 1))
         else:
-            rows.view(len(value), -1, weight.shape[-1]).copy_(
-                torch.bmm(value.flatten(1, 2), weight)
-            )
-        return token.new_zeros(())
+            torch.bmm(value, weight, out=rows.transpose(0, 1))
+        narrow.delta[:, ctx.narrow] = rows[tape.ends]
+        return token.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, None, None]:
-        rows = ctx.tape.delta_grad[ctx.rows].to(ctx.tape.outer_dtype)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows = ctx.tape.spans["narrow"].grad[:, ctx.narrow]
+        if ctx.span_name == "wide":
+            late, rows = rows, ctx.tape.spans["wide"].grad[:, ctx.rows]
+            rows.index_add_(0, ctx.tape.ends, late)
+        rows = rows.transpose(0, 1)
         if ctx.weight is not None:
-            flat = rows.view(len(rows), -1, ctx.weight.shape[-1])
-            rows = torch.bmm(flat, ctx.weight.mT)
-        return rows.view(ctx.shape), None, grad, None, None
+            rows = torch.bmm(rows, ctx.weight.mT)
+        return rows, None, grad, None, None, None

@@ -13,7 +13,6 @@ from hap_engine.batches import to_batch
 from hap_engine.circuit import Circuit, empty_circuit, full_circuit, random_circuit
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.patching import MaskedModel
-from hap_engine.tape import Tape
 from tests.conftest import make_model, random_pairs
 from tests.slow import Slow
 
@@ -126,30 +125,6 @@ def test_a_mask_of_zeros_has_a_gradient(gpt2: MaskedModel) -> None:
     run(gpt2, mask, random_pairs([5])).sum().backward()
     assert mask.grad is not None
     assert not mask.grad.any()
-
-
-def test_contract_replaces_the_deltas_in_the_gradient(gpt2: MaskedModel) -> None:
-    pairs = random_pairs([5])
-    mask = torch.from_numpy(gpt2.graph.edge_mask).float().requires_grad_()
-    tape = Tape()
-    with torch.no_grad():
-        run(gpt2, mask, pairs, tape=tape)
-    grads = []
-    for factor in (1.0, 2.0):
-        mask.grad = None
-        run(gpt2, mask, pairs, contract=tape.view() * factor).sum().backward()
-        grads.append(mask.grad)
-    assert close(grads[1], 2 * grads[0])
-
-
-def test_a_tape_holds_live_minus_corrupt(gpt2: MaskedModel) -> None:
-    (pair,), tape, slow = random_pairs([6]), Tape(), Slow(gpt2.model.hf_model)
-    with torch.no_grad():
-        run(gpt2, full_circuit(gpt2.graph), [pair], tape=tape)
-        clean, corrupt = slow.plain(pair.clean_ids), slow.plain(pair.corrupt_ids)
-    for row, writer in enumerate(gpt2.graph.writers):
-        want = clean.outputs[writer.name] - corrupt.outputs[writer.name]
-        torch.testing.assert_close(tape.view()[row, 0], want, atol=1e-4, rtol=1e-4)
 
 
 def test_trace_and_patterns_are_those_of_the_plain_model(masked: MaskedModel) -> None:

@@ -1,0 +1,149 @@
+"""A transformer block taken apart into what the engine multiplies with, and its attention.
+
+The norm before attention is folded into the input weights: with ``standardise(x) = centred x / sigma``, a
+slot (one head's query, key or value) is ``standardise(x) @ w_in + b_in``. So the engine never makes a
+normalised copy of each slot's own residual stream; it needs ``sigma`` alone.
+
+LayerNorm removes the mean of what it reads and RMSNorm does not. All readers of a LayerNorm model ignore
+the mean of every writer, so `Block.w_write` leaves it out from the start.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Rotary = tuple[Tensor, Tensor] | None  # cos and sin, [pos, share of d_head]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm (centred) or RMSNorm (not) without its gain and bias."""
+
+    centred: bool
+    eps: float
+
+    def centre(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
+        return x - x.mean(-1, keepdim=True) if self.centred else x
+
+    def sigma(self, centred: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes 1"]:
+        return (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
+
+    def standardise(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
+        x = self.centre(x)
+        return x / self.sigma(x)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One block's weights. Slots are ordered q heads, k heads, v heads.
+
+    `w_read` and `w_write` are `w_in` and the centred `w_out` in the dtype of the large products.
+    """
+
+    w_in: Float[Tensor, "slot d_model d_head"]
+    b_in: Float[Tensor, "slot 1 d_head"]
+    w_out: Float[Tensor, "head d_head d_model"]
+    b_out: Float[Tensor, " d_model"] | float
+    w_read: Float[Tensor, "slot d_model d_head"]
+    w_write: Float[Tensor, "head d_head d_model"]
+    scale: float
+    norm: Norm
+    norm_mlp: Any
+    mlp: Callable[[Tensor], Tensor]
+
+    def slots(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "slot *axes d_head"]:
+        """Every slot's value when all read the same residual stream."""
+        flat = self.norm.standardise(x).flatten(0, -2).expand(len(self.w_in), -1, -1)
+        return (torch.bmm(flat, self.w_in) + self.b_in).unflatten(1, x.shape[:-1])
+
+    def mlp_out(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
+        return self.mlp(self.norm_mlp(x))
+
+    def with_dtype(self, dtype: torch.dtype) -> Block:
+        """The same block with its large products in `dtype`."""
+        return replace(
+            self,
+            w_read=self.w_read.to(dtype),
+            w_write=self.w_write.to(dtype),
+            mlp=_Cast(self.mlp, dtype),
+        )
+
+
+class _Cast:
+    """An MLP with its weights copied to another dtype; takes and gives float32."""
+
+    def __init__(self, mlp: Any, dtype: torch.dtype) -> None:
+        self.mlp, self.dtype = copy.deepcopy(mlp.original_component).to(dtype), dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.mlp(x.to(self.dtype)).to(x.dtype)
+
+
+def take_apart(block: Any, cfg: Any) -> Block:
+    """A bridge's block as a `Block`. Raises AttributeError or TypeError where a part is missing."""
+    attn, norm = block.attn, block.ln1.original_component
+    kind = Norm("LayerNorm" in type(norm).__name__, _eps(norm))
+    gain, shift = norm.weight.detach(), getattr(norm, "bias", None)
+    plain = torch.cat([attn.W_Q, attn.W_K, attn.W_V]).detach()
+    w_in = (gain[:, None] * plain).contiguous()
+    b_in = torch.zeros_like(plain[:, 0])
+    if getattr(attn, "b_Q", None) is not None:
+        b_in += torch.cat([attn.b_Q, attn.b_K, attn.b_V]).detach()
+    if shift is not None:
+        b_in += torch.einsum("d,sde->se", shift.detach(), plain)
+    w_out, b_out = attn.W_O.detach().contiguous(), getattr(attn, "b_O", None)
+    scale = getattr(attn.original_component, "scaling", None)
+    return Block(
+        w_in,
+        b_in[:, None],
+        w_out,
+        0.0 if b_out is None else b_out.detach(),
+        w_in,
+        kind.centre(w_out),
+        float(w_in.shape[-1] ** -0.5 if scale is None else scale),
+        kind,
+        block.ln2,
+        block.mlp,
+    )
+
+
+def _eps(norm: Any) -> float:
+    return float(norm.eps if hasattr(norm, "eps") else norm.variance_epsilon)
+
+
+def attend(
+    q: Float[Tensor, "head batch query d_head"],
+    k: Float[Tensor, "head batch pos d_head"],
+    scale: float,
+    at: Int[Tensor, "#batch query"],
+) -> Float[Tensor, "head batch query pos"]:
+    """Causal attention pattern of queries that stand at the positions `at`.
+
+    At the lengths of circuit tasks this is faster than fused kernels.
+    """
+    scores = q @ k.mT * scale
+    future = torch.arange(k.shape[-2], device=k.device) > at[..., None]
+    return scores.masked_fill(future, float("-inf")).softmax(-1)
+
+
+def rotate(x: Float[Tensor, "*axes d_head"], tables: Rotary) -> Float[Tensor, "*axes d_head"]:
+    """Rotary position embedding on the first ``cos.shape[-1]`` dimensions (all, or NeoX's share)."""
+    if tables is None:
+        return x
+    cos, sin = tables
+    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    left, right = turned.chunk(2, dim=-1)
+    turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
+    return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned
+
+
+def table_rows(tables: Rotary, positions: Int[Tensor, " batch"]) -> Rotary:
+    """The tables' rows at some positions."""
+    return None if tables is None else (tables[0][positions], tables[1][positions])

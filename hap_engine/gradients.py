@@ -1,0 +1,191 @@
+"""Gradients of all edges at once, from an ordinary pass.
+
+Where every mask entry is 1, all slots of a layer read the same residual stream, so the masked pass is
+the ordinary forward pass and nothing has to be mixed. What remains is its gradient::
+
+    d metric / d m[w, r] = (clean_w - corrupt_w) · d metric / d reader_r
+
+Each slot's own gradient with respect to what it reads is formed in the backward pass of `_Slots`, multiplied
+with the deltas of all writers before it, and forgotten. This equals the gradient of `MaskedModel.logits`
+at m = 1 (tests/test_attribution.py) for a third of its cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hap_engine.blocks import Block, attend, rotate
+from hap_engine.patching import MaskedModel, Trace, set_slots
+from hap_engine.plan import Positions
+
+
+class EdgeGradients:
+    """Adds up ``d metric / d m`` of one batch over any number of passes.
+
+    Attributes:
+        total: ``[writer, reader]``, summed over prompts, positions and passes.
+    """
+
+    def __init__(
+        self,
+        masked: MaskedModel,
+        clean_embed: Float[Tensor, "batch pos d_model"],
+        corrupt: Trace,
+        last: Int[Tensor, " batch"],
+    ) -> None:
+        self.masked, self.graph, self.last = masked, masked.graph, last
+        self.clean_embed, self.corrupt = clean_embed, corrupt
+        self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
+        self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
+        self._delta: Tensor | None = None
+        self._carried: dict[int, Tensor] = {}
+
+    def add(self, point: float, metric: Callable[[Tensor], Tensor]) -> None:
+        """Add the gradient of ``metric(logits)`` where ``embed = corrupt + point (clean - corrupt)``."""
+        if self._delta is None and point != 1.0:
+            with torch.no_grad():
+                self._forward(1.0)
+        metric(self._forward(point)).backward()
+
+    def close(self) -> Float[Tensor, "writer reader"]:
+        """Hand the deltas back and return `total`."""
+        if self._delta is not None:
+            self.masked.workspace.give(self._delta)
+            self._delta = None
+        return self.total
+
+    # -- forward ---------------------------------------------------------------------------------
+
+    def _forward(self, point: float) -> Float[Tensor, "batch vocab"]:
+        """The ordinary pass; the first one is the clean one and fills the deltas."""
+        masked, graph, corrupt, wide = self.masked, self.graph, self.corrupt, self.positions.wide
+        fill = self._delta is None
+        embed = corrupt.embed + point * (self.clean_embed - corrupt.embed)
+        resid = embed.flatten(0, 1)[wide].requires_grad_(torch.is_grad_enabled())
+        if fill:
+            shape = (len(wide), len(graph.writers), embed.shape[-1])
+            self._delta = masked.workspace.take(shape, torch.float32, embed.device)
+            change = (self.clean_embed - corrupt.embed).flatten(0, 1)[wide]
+            self._delta[:, 0] = masked.blocks[0].norm.centre(change)
+        for index, block in enumerate(masked.blocks):
+            kept = corrupt.layers[index]
+            z = self._attention(index, block, resid)
+            attn_out = torch.einsum("hte,hed->td", z, block.w_out) + block.b_out
+            mlp_in = resid if graph.parallel else resid + attn_out
+            mlp_out = block.mlp_out(self._watch(mlp_in, self._mlp_column(index))[None])[0]
+            if fill:
+                first = 1 + index * (graph.n_heads + 1)
+                change = z.detach() - kept.z.flatten(1, 2)[:, wide]
+                out = self._delta[:, first : first + graph.n_heads].transpose(0, 1)
+                torch.bmm(change, block.w_write, out=out)
+                change = mlp_out.detach() - kept.mlp_out.flatten(0, 1)[wide]
+                self._delta[:, first + graph.n_heads] = block.norm.centre(change)
+            resid = resid + attn_out + mlp_out
+        final = self._watch(resid[self.positions.ends], len(graph.readers) - 1)
+        return masked.unembed(final)
+
+    def _attention(
+        self, index: int, block: Block, resid: Float[Tensor, "token d_model"]
+    ) -> Float[Tensor, "head token d_head"]:
+        masked, kept, wide = self.masked, self.corrupt.layers[index], self.positions.wide
+        live = _Slots.apply(resid, self, index, block)
+        every = list(range(len(block.w_in)))
+        slots = set_slots(kept.slots.flatten(1, 2), every, wide, live)
+        q, k, v = masked.split(slots.unflatten(1, kept.slots.shape[1:3]))
+        rotary = masked.rotary_tables(q.shape[2])
+        k, v = rotate(k, rotary)[masked.kv_of_head], v[masked.kv_of_head]
+        at = torch.arange(q.shape[2], device=q.device)[None]
+        z = attend(rotate(q, rotary), k, block.scale, at) @ v
+        return z.flatten(1, 2)[:, wide]
+
+    def _mlp_column(self, index: int) -> int:
+        return (index + 1) * (self.graph.n_heads + 2 * self.graph.n_kv_heads + 1) - 1
+
+    def _watch(self, x: Tensor, column: int) -> Tensor:
+        return _Watch.apply(x, self, column) if x.requires_grad else x
+
+    # -- backward --------------------------------------------------------------------------------
+
+    def contract(
+        self, rows: slice, columns: slice, grad: Float[Tensor, "token reader d_model"]
+    ) -> None:
+        """Multiply readers' gradients with the deltas of some writers."""
+        assert self._delta is not None
+        last = len(grad) != len(self._delta)
+        delta = self._delta[self.positions.ends] if last else self._delta
+        products = torch.bmm(grad, delta[:, rows].mT).sum(0)
+        self.total[rows, columns] += products.T
+
+    def mlp_read(self, column: int, grad: Float[Tensor, "token d_model"]) -> None:
+        """An MLP sees what its layer's slots see, and the layer's heads: contract with those, and keep
+        the gradient for the product of the slots."""
+        before = self.graph.upstream[column - 1]
+        rows = slice(before, self.graph.upstream[column])
+        self.contract(rows, slice(column, column + 1), grad[:, None])
+        self._carried[column] = grad
+
+    def slots_read(
+        self, index: int, block: Block, grad: Tensor, centred: Tensor, scaled: Tensor
+    ) -> Float[Tensor, "token d_model"]:
+        """Contract the gradients of a layer's slots and of its MLP; return the sum over the slots."""
+        mlp, count = self._mlp_column(index), len(block.w_in)
+        workspace = self.masked.workspace
+        shape = (len(centred), count + 1, centred.shape[-1])
+        out = workspace.take(shape, torch.float32, centred.device)
+        own = out[:, :count]
+        torch.bmm(grad, block.w_in.mT, out=own.transpose(0, 1))
+        own.addcmul_(centred[:, None], scaled)
+        out[:, count] = self._carried.pop(mlp)
+        rows = slice(0, self.graph.upstream[mlp - 1])
+        self.contract(rows, slice(mlp - count, mlp + 1), out)
+        total = own.sum(1)
+        workspace.give(out)
+        return total
+
+
+class _Slots(torch.autograd.Function):
+    """All slots of a layer from the residual stream they share."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        resid: Float[Tensor, "token d_model"],
+        owner: EdgeGradients,
+        index: int,
+        block: Block,
+    ) -> Float[Tensor, "slot token d_head"]:
+        centred = block.norm.centre(resid)
+        inverse = 1 / block.norm.sigma(centred)
+        product = torch.bmm(centred.expand(len(block.w_in), -1, -1), block.w_in)
+        ctx.kept = owner, index, block, centred, inverse, product
+        return product * inverse + block.b_in
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        owner, index, block, centred, inverse, product = ctx.kept
+        scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / centred.shape[-1]
+        total = owner.slots_read(index, block, grad * inverse, centred, scaled.transpose(0, 1))
+        return block.norm.centre(total), None, None, None
+
+
+class _Watch(torch.autograd.Function):
+    """The identity; its backward shows the gradient of what an MLP or the logits read."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, owner: EdgeGradients, column: int) -> Tensor:
+        ctx.owner, ctx.column = owner, column
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        owner, column = ctx.owner, ctx.column
+        if column == len(owner.graph.readers) - 1:
+            owner.contract(slice(0, None), slice(column, column + 1), grad[:, None])
+        else:
+            owner.mlp_read(column, grad)
+        return grad, None, None
