@@ -42,21 +42,21 @@ class EdgeGradients:
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
         self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
-        self._delta: Tensor | None = None
+        shape = (len(self.positions.wide), len(self.graph.writers), clean_embed.shape[-1])
+        self._delta = masked.workspace.take(shape, masked.mix_dtype, clean_embed.device)
+        self._filled = False
         self._carried: dict[int, Tensor] = {}
 
     def add(self, point: float, metric: Callable[[Tensor], Tensor]) -> None:
         """Add the gradient of ``metric(logits)`` where ``embed = corrupt + point (clean - corrupt)``."""
-        if self._delta is None and point != 1.0:
+        if not self._filled and point != 1.0:
             with torch.no_grad():
                 self._forward(1.0)
         metric(self._forward(point)).backward()
 
     def close(self) -> Float[Tensor, "writer reader"]:
         """Hand the deltas back and return `total`."""
-        if self._delta is not None:
-            self.masked.workspace.give(self._delta)
-            self._delta = None
+        self.masked.workspace.give(self._delta)
         return self.total
 
     # -- forward ---------------------------------------------------------------------------------
@@ -64,12 +64,10 @@ class EdgeGradients:
     def _forward(self, point: float) -> Float[Tensor, "batch vocab"]:
         """The ordinary pass; the first one is the clean one and fills the deltas."""
         masked, graph, corrupt, wide = self.masked, self.graph, self.corrupt, self.positions.wide
-        fill = self._delta is None
+        fill, self._filled = not self._filled, True
         embed = corrupt.embed + point * (self.clean_embed - corrupt.embed)
         resid = embed.flatten(0, 1)[wide].requires_grad_(torch.is_grad_enabled())
         if fill:
-            shape = (len(wide), len(graph.writers), embed.shape[-1])
-            self._delta = masked.workspace.take(shape, torch.float32, embed.device)
             change = (self.clean_embed - corrupt.embed).flatten(0, 1)[wide]
             self._delta[:, 0] = masked.blocks[0].norm.centre(change)
         for index, block in enumerate(masked.blocks):
@@ -82,7 +80,7 @@ class EdgeGradients:
                 first = 1 + index * (graph.n_heads + 1)
                 change = z.detach() - kept.z.flatten(1, 2)[:, wide]
                 out = self._delta[:, first : first + graph.n_heads].transpose(0, 1)
-                torch.bmm(change, block.w_write, out=out)
+                torch.bmm(change.to(out.dtype), block.w_write, out=out)
                 change = mlp_out.detach() - kept.mlp_out.flatten(0, 1)[wide]
                 self._delta[:, first + graph.n_heads] = block.norm.centre(change)
             resid = resid + attn_out + mlp_out
@@ -115,10 +113,10 @@ class EdgeGradients:
         self, rows: slice, columns: slice, grad: Float[Tensor, "token reader d_model"]
     ) -> None:
         """Multiply readers' gradients with the deltas of some writers."""
-        assert self._delta is not None
+        grad = grad.to(self._delta.dtype)
         last = len(grad) != len(self._delta)
         delta = self._delta[self.positions.ends] if last else self._delta
-        products = torch.bmm(grad, delta[:, rows].mT).sum(0)
+        products = torch.bmm(grad, delta[:, rows].mT).sum(0, dtype=torch.float32)
         self.total[rows, columns] += products.T
 
     def mlp_read(self, column: int, grad: Float[Tensor, "token d_model"]) -> None:
@@ -135,15 +133,15 @@ class EdgeGradients:
         """Contract the gradients of a layer's slots and of its MLP; return the sum over the slots."""
         mlp, count = self._mlp_column(index), len(block.w_in)
         workspace = self.masked.workspace
-        shape = (len(centred), count + 1, centred.shape[-1])
-        out = workspace.take(shape, torch.float32, centred.device)
+        low = centred.to(self._delta.dtype)
+        out = workspace.take((len(low), count + 1, low.shape[-1]), low.dtype, low.device)
         own = out[:, :count]
-        torch.bmm(grad, block.w_in.mT, out=own.transpose(0, 1))
-        own.addcmul_(centred[:, None], scaled)
+        torch.bmm(grad.to(low.dtype), block.w_read.mT, out=own.transpose(0, 1))
+        own.addcmul_(low[:, None], scaled.to(low.dtype))
         out[:, count] = self._carried.pop(mlp)
         rows = slice(0, self.graph.upstream[mlp - 1])
         self.contract(rows, slice(mlp - count, mlp + 1), out)
-        total = own.sum(1)
+        total = own.sum(1, dtype=torch.float32)
         workspace.give(out)
         return total
 

@@ -235,7 +235,8 @@ class MaskedModel:
             change = (clean_embed - corrupt.embed).flatten(0, 1)[getattr(positions, span)]
             change = self.blocks[0].norm.centre(change)[None].to(tape.dtype)
             token = Write.apply(change, None, token, tape, span, [0])
-        scene = _Scene(corrupt, positions, last, self.rotary_tables(clean_embed.shape[1]))
+        every = self._positions(clean_embed[..., 0])
+        scene = _Scene(corrupt, positions, last, every, self.rotary_tables(every.shape[1]))
         for index, layer in enumerate(plan.layers):
             token = self._attention_layer(plan, tape, token, index, layer, scene)
             token = self._mlp_layer(tape, token, index, layer, scene)
@@ -271,8 +272,7 @@ class MaskedModel:
         own = torch.tensor([kv.index(head // group) for head in heads], device=self.device)
         if layer.wide_heads:
             here = own[: len(layer.wide_heads)]
-            at = torch.arange(k.shape[2], device=self.device)[None]
-            z = attend(rotate(q, scene.rotary), k[here], block.scale, at) @ v[here]
+            z = attend(rotate(q, scene.rotary), k[here], block.scale, scene.every) @ v[here]
             change = (z - kept.z[layer.wide_heads]).flatten(1, 2)[:, scene.positions.wide]
             token = self._write_heads(token, tape, "wide", index, layer.wide_heads, change)
         if layer.narrow_heads:
@@ -373,6 +373,7 @@ class _Scene:
     corrupt: Trace
     positions: Positions
     last: Int[Tensor, " batch"]
+    every: Int[Tensor, "1 pos"]
     rotary: Rotary
 
 

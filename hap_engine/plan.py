@@ -43,7 +43,8 @@ class Plan:
         nonzero: Bool[np.ndarray, "writer reader"] = (mask.detach() != 0).cpu().numpy()
         self.graph = graph
         self.live = Circuit(graph, nonzero & graph.edge_mask).live.kept
-        written, self.read = self.live.any(axis=1), self.live.any(axis=0)
+        written: Bool[np.ndarray, " writer"] = np.asarray(self.live.any(axis=1))
+        self.read: Bool[np.ndarray, " reader"] = np.asarray(self.live.any(axis=0))
         self.wide_writer = np.zeros_like(written)
         wide_reader = np.zeros_like(self.read)
         self.layers: list[LayerPlan] = []
@@ -63,7 +64,8 @@ class Plan:
         mlp, column = (layer + 1) * (heads + 1), self.column(layer, heads + 2 * kv_heads)
         self.wide_writer[mlp] = (self.live[mlp] & wide_reader).any()
         wide_reader[column] = self.read[column] and self.wide_writer[mlp]
-        wide, narrow = [], []
+        wide: list[int] = []
+        narrow: list[int] = []
         for head in range(heads):
             writer = 1 + layer * (heads + 1) + head
             if not written[writer]:

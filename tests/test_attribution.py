@@ -214,3 +214,10 @@ def test_agrees_with_transformer_lens_own_tool(gpt2: MaskedModel) -> None:
         total[graph.edge(names[writer.kind], names[reader.kind])] += value
     assert np.count_nonzero(total) == graph.n_edges
     assert close(scores_of(gpt2, [pair]), total)
+
+
+def test_scores_in_bfloat16_are_close(masked: MaskedModel) -> None:
+    pairs = random_pairs(LENGTHS)
+    exact, low = scores_of(masked, pairs), scores_of(masked.with_dtype(torch.bfloat16), pairs)
+    assert low.dtype == exact.dtype
+    assert close(low, exact, 0.1)

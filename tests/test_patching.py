@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -231,3 +232,36 @@ def test_the_real_model_passes_its_self_check(smollm2: str, shared_home: None) -
     with torch.no_grad():
         want = Slow(masked.model.hf_model).masked_logits(masked.graph, mask, pairs)
     assert close(run(masked, mask, pairs), want)
+
+
+@pytest.mark.parametrize("density", [1.0, 0.5, 0.2])
+def test_shared_beginnings_are_skipped_without_a_change(
+    masked: MaskedModel, density: float
+) -> None:
+    pairs = [
+        replace(pair, corrupt_ids=pair.clean_ids[:shared] + pair.corrupt_ids[shared:])
+        for pair, shared in zip(random_pairs(LENGTHS), (3, 0, 6), strict=True)
+    ]
+    slow, mask = Slow(masked.model.hf_model), real_mask(masked, 5, density)
+    weights = torch.randn(3, 72, generator=torch.Generator().manual_seed(0))
+    fast_mask, slow_mask = mask.clone().requires_grad_(), mask.clone().requires_grad_()
+    got, want = run(masked, fast_mask, pairs), slow.masked_logits(masked.graph, slow_mask, pairs)
+    assert close(got, want)
+    (got * weights).sum().backward()
+    (want * weights).sum().backward()
+    assert close(fast_mask.grad, slow_mask.grad * (mask != 0))
+
+
+def test_buffers_are_reused_and_two_pending_passes_keep_theirs(gpt2: MaskedModel) -> None:
+    pairs = random_pairs(LENGTHS)
+    masks = [real_mask(gpt2, seed).requires_grad_() for seed in (0, 1)]
+    alone = []
+    for mask in masks:
+        run(gpt2, mask, pairs).square().sum().backward()
+        alone.append(mask.grad)
+        mask.grad = None
+    first, second = (run(gpt2, mask, pairs).square().sum() for mask in masks)
+    first.backward()
+    second.backward()
+    for mask, want in zip(masks, alone, strict=True):
+        assert close(mask.grad, want, 1e-6)
