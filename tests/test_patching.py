@@ -249,7 +249,8 @@ def test_shared_beginnings_are_skipped_without_a_change(
     assert close(got, want)
     (got * weights).sum().backward()
     (want * weights).sum().backward()
-    assert close(fast_mask.grad, slow_mask.grad * (mask != 0))
+    kept = mask != 0  # entries of 0 may be skipped
+    assert close(fast_mask.grad * kept, slow_mask.grad * kept)
 
 
 def test_buffers_are_reused_and_two_pending_passes_keep_theirs(gpt2: MaskedModel) -> None:
