@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 
 import streamlit as st
 
-from app.views import about, explore
+from app.views import explore
 
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.svg"
 
@@ -33,12 +33,25 @@ def _compare() -> None:
     pair.page(pages)
 
 
+def _lesson() -> None:
+    from app.views import lesson
+
+    lesson.page(pages)
+
+
+def _about() -> None:
+    from app.views import about
+
+    about.page(pages)
+
+
 pages |= {
     "explore": st.Page(explore.page, title="Explore", icon=":material/hub:", default=True),
     "runs": st.Page(_runs, title="Runs", icon=":material/folder_open:", url_path="runs"),
     "compare": st.Page(
         _compare, title="Compare", icon=":material/compare_arrows:", url_path="compare"
     ),
-    "about": st.Page(about.page, title="How it works", icon=":material/school:", url_path="about"),
+    "lesson": st.Page(_lesson, title="Lesson", icon=":material/school:", url_path="lesson"),
+    "about": st.Page(_about, title="How it works", icon=":material/menu_book:", url_path="about"),
 }
 st.navigation(list(pages.values()), position="top").run()

@@ -48,6 +48,7 @@ class Listed:
     method: str
     kl: float | None
     verdict: str
+    has_eap: bool  # holds EAP's circuit beside the one it set out to find
 
 
 def find(run_id: str) -> Path:
@@ -224,7 +225,7 @@ def _summary(path: Path, modified: int) -> Listed:
     return Listed(
         run.id, path, path.parent == SHIPPED, run.title, False, run.created, str(run.model["name"]),
         str(run.task["title"]), len(run.circuits[run.main].circuit), run.sparsity, run.seed, run.main,
-        kl, short_verdict(run),
+        kl, short_verdict(run), "eap" in run.circuits and run.main != "eap",
     )  # fmt: skip
 
 
