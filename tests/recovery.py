@@ -1,0 +1,65 @@
+"""Every method on a planted circuit, at the planted circuit's size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hap_engine.attribution import SCORERS, score
+from hap_engine.circuit import Circuit, full_circuit, top_edges, top_live
+from hap_engine.prepared import Prepared
+from hap_engine.pruning import cut_live, prune
+from hap_engine.settings import LOOSE, PruningConfig
+from tests.conftest import finish
+from tests.planted import Planted
+
+Method = Callable[[Planted, Prepared, int], Circuit]
+
+# Half the default step size: the toys have few edges and few prompts, so gradients are large.
+LEARNING = PruningConfig(steps=240, lr=0.5)
+PUBLISHED = PruningConfig(budget="lagrangian", steps=3000, batch_size=32, lr=0.8)
+
+
+def scorer(name: str, metric: str = "logit_diff") -> Method:
+    """The best live edges by one scorer."""
+
+    def find(toy: Planted, prepared: Prepared, seed: int) -> Circuit:
+        return top_live(toy.model.graph, finish(score(prepared, name, metric)), toy.size)
+
+    return find
+
+
+def ep(config: PruningConfig = LEARNING) -> Method:
+    """Edge Pruning from all edges."""
+
+    def find(toy: Planted, prepared: Prepared, seed: int) -> Circuit:
+        return _pruned(toy, prepared, full_circuit(toy.model.graph), config, seed)
+
+    return find
+
+
+def hap(
+    name: str = "eap-ig", keep: float | None = None, config: PruningConfig = LEARNING
+) -> Method:
+    """Edge Pruning from the best share `keep` of the edges; None: the default loose set."""
+
+    def find(toy: Planted, prepared: Prepared, seed: int) -> Circuit:
+        graph = toy.model.graph
+        share = keep or max(LOOSE, 4 * toy.size / graph.n_edges)
+        scores = finish(score(prepared, name))
+        candidates = top_edges(graph, scores, round(share * graph.n_edges)).live
+        return _pruned(toy, prepared, candidates, config, seed)
+
+    return find
+
+
+def _pruned(
+    toy: Planted, prepared: Prepared, candidates: Circuit, config: PruningConfig, seed: int
+) -> Circuit:
+    log_alpha = finish(prune(prepared, candidates, toy.size, config, seed=seed))
+    return cut_live(candidates, log_alpha, toy.size)
+
+
+def methods() -> dict[str, Method]:
+    """Every scorer of the engine, EP and HAP."""
+    by_score = {name: scorer(name) for name in SCORERS}
+    return {**by_score, "eap-ig (kl)": scorer("eap-ig", "kl"), "ep": ep(), "hap": hap()}
