@@ -12,10 +12,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hap_engine.__main__ import follow, print_table
 from hap_engine.discovery import discover
 from hap_engine.runs import save
 from hap_engine.settings import DiscoveryConfig
+from hap_engine.terminal import follow, print_table
 
 FOLDER = Path(__file__).parent / "runs"
 

@@ -1,4 +1,4 @@
-"""The engine from a terminal: ``python -m hap_engine discover | evaluate | models | tasks``.
+"""The engine from a terminal: ``python -m hap_engine discover | evaluate | …``.
 
 Exit codes: 0 done, 1 an error that the message explains, 2 wrong arguments, 130 cancelled (Ctrl-C).
 """
@@ -8,20 +8,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from hap_engine.errors import HapError, SettingsError
-from hap_engine.progress import Progress
+from hap_engine.terminal import follow, print_statistics, print_table
 
 if TYPE_CHECKING:
-    from hap_engine.runs import Run
     from hap_engine.settings import DiscoveryConfig
-
-T = TypeVar("T")
-COLUMNS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,7 +74,22 @@ def _parser() -> argparse.ArgumentParser:
     tested.add_argument("file", type=Path)
     tested.add_argument("--model", help="where the model is, if not where the run found it")
     tested.add_argument("--device", default="cpu")
+    tested.add_argument(
+        "--full", action="store_true",
+        help="also: complement, completeness, minimality, curves, paired tests, what EAP missed",
+    )  # fmt: skip
+    tested.add_argument(
+        "--prompts",
+        type=int,
+        default=64,
+        help="test prompts for the parts of --full that cost most",
+    )
+    tested.add_argument("--out", type=Path, help="where --full writes (default: the same file)")
     tested.set_defaults(run=_evaluate)
+
+    steady = commands.add_parser("stability", help="which edges several seeds' runs share")
+    steady.add_argument("files", type=Path, nargs="+", help="runs that differ in their seed only")
+    steady.set_defaults(run=_stability)
 
     commands.add_parser("models", help="models that can be opened by name").set_defaults(
         run=_models
@@ -161,37 +170,35 @@ def _nearest(path: Path) -> Path:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from hap_engine.evaluation import Setting, evaluate
+    from hap_engine.examination import examine, reevaluate
     from hap_engine.models import load_model
     from hap_engine.patching import MaskedModel
-    from hap_engine.runs import load
-    from hap_engine.tasks import PromptPair, encode_pair
+    from hap_engine.runs import load, save
 
     run = load(options.file)
-    keys = {"clean", "corrupt", "answer", "distractor"}
-    tests = run.prompts.get("test", ())
-    if not tests or not all(keys <= set(prompt) for prompt in tests):
-        raise SettingsError(
-            "The run file holds no test prompts, so there is nothing to evaluate on."
-        )
     if not options.model and "reference" not in run.model:
         raise SettingsError("The run file does not say where its model is. Name it with --model.")
     model = load_model(options.model or run.model["reference"], device=options.device)
-    if model.graph != run.graph:
-        raise SettingsError(
-            f"The run was made on {run.model['name']} ({run.graph.n_edges:,} edges), and "
-            f"{model.name} has {model.graph.n_edges:,}. Name the right model with --model."
-        )
-    if model.sha256 != run.model.get("sha256"):
+    if model.graph == run.graph and model.sha256 != run.model.get("sha256"):
         print("note: these weights differ from the run's (other hash)", file=sys.stderr)
-    pairs = [
-        encode_pair(model.tokenizer, PromptPair.from_dict(prompt)) for prompt in run.prompts["test"]
-    ]
-    circuits = {name: record.circuit for name, record in run.circuits.items()}
-    setting = Setting("test", f"resample ({run.task.get('corruption', '?')})", run.seed)
-    size = len(circuits[run.main])
-    metrics = follow(evaluate(MaskedModel(model), pairs, circuits, setting, control_size=size))
+    masked = MaskedModel(model)
+    metrics = follow(reevaluate(masked, run))
     print_table(metrics, run)
+    if options.full:
+        examined = follow(examine(masked, run, prompts=options.prompts))
+        print_statistics(examined)
+        print(f"Written to {save(examined, options.out or options.file)}")
+
+
+def _stability(options: argparse.Namespace) -> None:
+    from hap_engine.examination import with_stability
+    from hap_engine.runs import load, save
+    from hap_engine.terminal import print_stability
+
+    runs = with_stability([load(path) for path in options.files])
+    for path, run in zip(options.files, runs, strict=True):
+        save(run, path)
+    print_stability(runs[0])
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -219,65 +226,6 @@ def _tasks(options: argparse.Namespace) -> None:
         print(f"{task.name}: {task.title}")
         for name, text in task.corruptions.items():
             print(f"  --corruption {name}: {text}")
-
-
-def follow(work: Generator[Progress, None, T]) -> T:
-    """Drive `work` to its end with one live line per phase on standard error."""
-    bar = _Bar(sys.stderr.isatty())
-    while True:
-        try:
-            bar.show(next(work))
-        except StopIteration as stop:
-            bar.end()
-            return cast(T, stop.value)
-
-
-class _Bar:
-    """A progress line that is rewritten on a terminal and printed once a phase elsewhere."""
-
-    def __init__(self, live: bool) -> None:
-        self.live, self.phase, self.started = live, "", time.monotonic()
-
-    def show(self, record: Progress) -> None:
-        if record.phase != self.phase:
-            self.end()
-            self.phase, self.started = record.phase, time.monotonic()
-            if not self.live:
-                print(f"{record.phase}: {record.message}", file=sys.stderr, flush=True)
-        if not self.live:
-            return
-        share = record.step / max(1, record.total)
-        filled = round(24 * share)
-        took = time.monotonic() - self.started
-        left = f"{took / share * (1 - share):4.0f} s left" if share > 0.02 else ""
-        extra = ""
-        if "kl" in record.data:
-            extra = f"KL {record.data['kl']:.3f}  edges {record.data['budget']:,.0f}"
-        line = f"{record.phase:9}[{'█' * filled}{'·' * (24 - filled)}] {record.step}/{record.total} {left}  {extra}"
-        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        if self.phase and self.live:
-            print(file=sys.stderr)
-
-
-def print_table(metrics: Any, run: Run) -> None:
-    tag = next(iter(metrics.values()))
-    print(
-        f"\n{run.model['name']} · {run.task['title']} · {tag['n_prompts']} {tag['split']} prompts · "
-        f"ablation: {tag['ablation']} · seed {run.seed}"
-    )
-    print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in COLUMNS))
-    order = [
-        "full",
-        "empty",
-        "random",
-        *(key for key in metrics if key not in ("full", "empty", "random")),
-    ]
-    for name in order:
-        row = metrics[name]
-        cells = "".join(f"{row[key]:>14.3f}" for key in COLUMNS)
-        print(f"{name:10}{row['n_edges']:>8,}{cells}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ For each circuit the masked forward runs with m in {0, 1}. Reported are means ov
 * ``exact_match``: the circuit's argmax is the full model's.
 
 Controls: the full model, the empty circuit (everything corrupted) and several random connected
-circuits with as many live edges. Intervals are 95 % percentile bootstrap over prompts.
+circuits with as many live edges. Intervals are 95 % percentile bootstrap over prompts; a single
+prompt has none, nor has a metric that corruption does not move.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ from hap_engine.outcomes import compact
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import full_logits
 from hap_engine.progress import Progress
+from hap_engine.statistics import RESAMPLES, interval_of
 from hap_engine.tasks.base import EncodedPair
 
 RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothing
-RESAMPLES = 1000  # of the bootstrap; the interval's ends move by less than its last digit
 PER_PROMPT = ("kl", "logit_diff", "prob_diff", "accuracy", "top1", "exact_match")
 
 Outcome = dict[str, Float[np.ndarray, " prompt"]]
@@ -161,8 +162,9 @@ def _report(
         **means,
         "faithfulness": faithfulness(means["logit_diff"], float(full.mean()), float(empty.mean())),
         "interval": {
-            key: [float(q) for q in np.quantile(values, [0.025, 0.975])]
+            key: list(interval)
             for key, values in resampled.items()
+            if len(full) > 1 and (interval := interval_of(values))
         },
         "n_edges": n_edges,
         "n_prompts": len(full),

@@ -32,6 +32,35 @@ class Each:
 
 
 MATRIX = [[float]]
+SHARE = {"n": int, "share?": float, "interval?": [float]}
+SPLIT = {"right": SHARE, "wrong": SHARE}
+TEST = {
+    "n": int,
+    "p?": float,
+    "mean?": float,
+    "interval?": [float],
+    "first_only?": int,
+    "second_only?": int,
+}
+# Written by ``evaluate --full``: all of it or nothing.
+STATISTICS = {
+    "version": int, "n_prompts": int, "n_prompts_many": int, "split": str, "ablation": str, "main": str,
+    "agreement": Each({"top1": SPLIT, "accuracy": SPLIT}),
+    "complement": Each({"kl": float, "logit_diff": float, "faithfulness": float}),
+    "comparisons": Each({"kl": TEST, "logit_gap": TEST, "exact_match": TEST, "accuracy": TEST, "heads": TEST}),
+    "completeness": {"sets": [{"name": str, "nodes": [str], "circuit": float, "model": float, "gap": float,
+                               "interval?": [float]}], "mean_gap?": float, "max_gap?": float},
+    "minimality": {"nodes": [{"node": str, "effect": float, "given": [str]}], "needed": int,
+                   "threshold": float},
+    "curves": Each({"shares": [float], "faithfulness": [float], "kl": [float], "n_live": [int],
+                    "cpr": float, "cmd": float}),
+    "missed?": {"n_dropped": int, "all": float, "confidence": float,
+                "subsets": [{"share": float, "n_subsets": int, "mean": float, "interval?": [float],
+                             "max": float, "exceeded_at_most": float, "seen": float}]},
+}  # fmt: skip
+STABILITY = {"version": int, "seeds": [int], "edges": [float], "always": int, "ever": int,
+             "jaccard": float, "heads": Each(float)}  # fmt: skip
+ADDED_VERSION = 1  # of ``statistics`` and ``stability``
 SHAPES: Mapping[str, Any] = {
     "model": {"name": str, "source": str, "reference?": str, "architecture?": str, "n_parameters?": int},
     "task": {"name": str, "title": str, "corruption?": str, "role_names?": [str]},
@@ -113,6 +142,7 @@ def check(run: Run) -> None:
     if run.main not in run.circuits:
         raise RunFileError(f"The run file states method {run.main!r} but holds no such circuit.")
     _check_metrics(run)
+    _check_added(run)
     _check_names(run)
     _check_sizes(run)
 
@@ -139,6 +169,26 @@ def _check_per_prompt(run: Run, name: str, row: Mapping[str, Any]) -> None:
         raise RunFileError(
             f"The run file's {where} should hold {count:,} numbers each, one per test prompt. "
             "The file is damaged; export it again."
+        )
+
+
+def _check_added(run: Run) -> None:
+    """What was added to a finished run; a newer program's additions are refused, not misread."""
+    for name, shape in (("statistics", STATISTICS), ("stability", STABILITY)):
+        section = getattr(run, name)
+        if not section:
+            continue
+        conform(section, shape, repr(name))
+        if section["version"] != ADDED_VERSION:
+            raise RunFileError(
+                f"The run file's {name!r} has version {section['version']}; this program reads "
+                f"{ADDED_VERSION}. Update HAP Explorer, or run `evaluate --full` again."
+            )
+    kept = len(run.circuits[run.main].circuit)
+    if run.stability and len(run.stability["edges"]) != kept:
+        raise RunFileError(
+            f"The run file's stability should give one share for each of the {kept} edges of "
+            f"{run.main!r}, got {len(run.stability['edges'])}."
         )
 
 

@@ -83,6 +83,8 @@ class Run:
     history: Sequence[Mapping[str, Any]] = ()
     replay: Mapping[str, Any] = field(default_factory=dict)
     attention: Sequence[Mapping[str, Any]] = ()
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    stability: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
 
     @property
@@ -130,7 +132,8 @@ class Run:
             for key, value in _section(data, "circuits", dict).items()
         }
         optional = {
-            "roles": dict, "heads": dict, "history": list, "replay": dict, "attention": list
+            "roles": dict, "heads": dict, "history": list, "replay": dict, "attention": list,
+            "statistics": dict, "stability": dict,
         }  # fmt: skip
         run = cls(
             **{key: _section(data, key, str) for key in ("id", "created", "command")},

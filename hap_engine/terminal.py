@@ -1,0 +1,137 @@
+"""What a terminal shows: a live line per phase, and tables of results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from hap_engine.progress import Progress
+
+if TYPE_CHECKING:
+    from hap_engine.runs import Run
+
+T = TypeVar("T")
+COLUMNS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
+
+
+def follow(work: Generator[Progress, None, T]) -> T:
+    """Drive `work` to its end with one live line per phase on standard error."""
+    bar = _Bar(sys.stderr.isatty())
+    while True:
+        try:
+            bar.show(next(work))
+        except StopIteration as stop:
+            bar.end()
+            return cast(T, stop.value)
+
+
+class _Bar:
+    """A progress line that is rewritten on a terminal and printed once a phase elsewhere."""
+
+    def __init__(self, live: bool) -> None:
+        self.live, self.phase, self.started = live, "", time.monotonic()
+
+    def show(self, record: Progress) -> None:
+        if record.phase != self.phase:
+            self.end()
+            self.phase, self.started = record.phase, time.monotonic()
+            if not self.live:
+                print(f"{record.phase}: {record.message}", file=sys.stderr, flush=True)
+        if not self.live:
+            return
+        share = record.step / max(1, record.total)
+        filled = round(24 * share)
+        took = time.monotonic() - self.started
+        left = f"{took / share * (1 - share):4.0f} s left" if share > 0.02 else ""
+        extra = ""
+        if "kl" in record.data:
+            extra = f"KL {record.data['kl']:.3f}  edges {record.data['budget']:,.0f}"
+        line = f"{record.phase:9}[{'█' * filled}{'·' * (24 - filled)}] {record.step}/{record.total} {left}  {extra}"
+        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self.phase and self.live:
+            print(file=sys.stderr)
+
+
+def print_table(metrics: Any, run: Run) -> None:
+    tag = next(iter(metrics.values()))
+    print(
+        f"\n{run.model['name']} · {run.task['title']} · {tag['n_prompts']} {tag['split']} prompts · "
+        f"ablation: {tag['ablation']} · seed {run.seed}"
+    )
+    print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in COLUMNS))
+    order = [
+        "full",
+        "empty",
+        "random",
+        *(key for key in metrics if key not in ("full", "empty", "random")),
+    ]
+    for name in order:
+        row = metrics[name]
+        cells = "".join(f"{row[key]:>14.3f}" for key in COLUMNS)
+        print(f"{name:10}{row['n_edges']:>8,}{cells}")
+
+
+def print_statistics(run: Run) -> None:
+    """The main figures of ``evaluate --full``."""
+    found = run.statistics
+    main = found["main"]
+    print(f"\n{found['n_prompts_many']} prompts for what follows, unless it says otherwise")
+    for name, curve in found["curves"].items():
+        print(f"curve of {name}: CPR {curve['cpr']:.3f}, CMD {curve['cmd']:.3f}")
+    complete, minimal = found["completeness"], found["minimality"]
+    if complete["sets"]:
+        print(
+            f"completeness of {main}: knocked out in circuit and model alike, they differ by "
+            f"{complete['mean_gap']:.1%} of the task on average, {complete['max_gap']:.1%} at most"
+        )
+    print(
+        f"minimality of {main}: {minimal['needed']} of {len(minimal['nodes'])} heads and MLPs carry "
+        f"at least {minimal['threshold']:.0%} of the task"
+    )
+    for name, row in found["complement"].items():
+        print(
+            f"the model without {name}: faithfulness {row['faithfulness']:.3f} "
+            f"({found['n_prompts']} prompts)"
+        )
+    for name, row in found["agreement"].items():
+        parts = ", ".join(
+            f"{part} {shown['share']:.0%} of {shown['n']}" if shown["n"] else f"{part} no prompts"
+            for part, shown in row["top1"].items()
+        )
+        print(f"{name} gives the model's token where the model is {parts}")
+    for name, tests in found["comparisons"].items():
+        kl = tests["kl"]
+        sure = (
+            "no interval"
+            if kl["interval"] is None
+            else "{:+.3f} to {:+.3f}".format(*kl["interval"])
+        )
+        heads = tests["heads"]
+        print(
+            f"{main} minus {name}: KL {kl['mean']:+.3f} ({sure}); heads only {main} keeps "
+            f"{heads['first_only']}, only {name} {heads['second_only']} (McNemar p {heads['p']:.3f})"
+        )
+    if missed := found.get("missed"):
+        print(
+            f"without the {missed['n_dropped']:,} edges that stage one drops: KL {missed['all']:.3f}"
+        )
+        for row in missed["subsets"]:
+            print(
+                f"  without a random {row['share']:.0%} of them: KL {row['mean']:.4f} on average, "
+                f"{row['max']:.4f} at most in {row['n_subsets']} draws"
+            )
+
+
+def print_stability(run: Run) -> None:
+    """How much the circuits of several seeds share."""
+    found = run.stability
+    print(
+        f"{len(found['seeds'])} seeds: {found['always']:,} of {found['ever']:,} edges are in every "
+        f"circuit; two circuits share {found['jaccard']:.0%} of their edges on average"
+    )
+    for head, share in sorted(found["heads"].items(), key=lambda item: (-item[1], item[0])):
+        print(f"  {head:8} {share:.0%}")
