@@ -72,7 +72,13 @@ def comparison(
         "scene": payload(scene),
     }
     # In a list: Streamlit searches the values of a mapping for data frames and imports pandas to do it.
-    _mount(key=key, data=[data], on_pinned_change=_ignore, on_edge_change=_ignore)
+    _mount(
+        key=key,
+        data=[data],
+        on_pinned_change=_ignore,
+        on_edge_change=_ignore,
+        on_painted_change=_ignore,
+    )
     return current
 
 
@@ -83,6 +89,15 @@ def selected_edge(scene: Scene, key: str = "comparison") -> tuple[str, str] | No
         return None
     known = {(edge.writer, edge.reader) for edge in scene.edges}
     return (chosen[0], chosen[1]) if tuple(chosen) in known else None
+
+
+def painted(key: str = "comparison") -> bool:
+    """Whether the browser shows this comparison already, so that what is below may follow.
+
+    The browser says so after its first frame, which reruns the page. Where there is no browser
+    (Streamlit's test runner) there is nothing to wait for.
+    """
+    return bool(_reported(key, "painted")) or not len(st.context.headers)
 
 
 def valid_pins(scene: Scene, pinned: Any) -> list[str]:

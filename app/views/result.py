@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.diagram.component import comparison
+from app.diagram.component import comparison, painted
 from app.views import numbers
 from hap_engine.runs import Run
 from hap_engine.verdict import distance, verdict
@@ -22,17 +22,19 @@ def show(run: Run) -> None:
     _verdict(run, left, right)
     pins = _picture(run, left, right)
     st.space("small")
+    shown = painted(f"comparison-{run.id}")  # what needs much code in the browser waits for it
     one, two = st.columns(2, gap="large")
     with one:
-        _detail(run, left, right, pins)
+        _detail(run, left, right, pins if shown else [])
     with two:
         numbers.show(run, left, right)
-    _ask(run, left, right, pins)
-    _more(run, left, right)
+    if shown:
+        _ask(run, left, right, pins)
+        _more(run, left, right)
 
 
 def _ask(run: Run, left: str, right: str, pins: list[str]) -> None:
-    from app.views import understand  # after the picture, which must not wait for it
+    from app.views import understand
 
     understand.show(run, left, right, pins)
 

@@ -98,6 +98,7 @@ class View {
     this.colours = this.scene.colours[theme];
     this.obey(data.command);
     if (repaint) this.repaint();
+    if (!this.told) setStateValue("painted", (this.told = true)); // the rest of the page may follow
     if (await this.library(data.plotly) && (repaint || !this.panels.some(({ drawn }) => drawn))) await this.draw();
   }
 
