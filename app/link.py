@@ -17,7 +17,7 @@ MAX_PINS = 8  # as many as the picture lights
 NAME = re.compile(
     r"[\w.<>\- ]{1,64}"
 )  # run ids, nodes, circuits, views: nothing else is a name here
-VIEWS = ("pair", "overlay", "matrix", "table")
+VIEWS = ("pair", "overlay", "roles", "matrix")
 
 
 @dataclass(frozen=True)

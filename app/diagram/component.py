@@ -14,6 +14,7 @@ per page load, from localhost and no CDN. The first frame does not wait for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,27 @@ import streamlit as st
 from streamlit import runtime
 
 from app.diagram.scene import Scene
-from app.diagram.wire import MAX_PINS, payload
+from app.diagram.wire import MAX_PINS, payload, replay
 from hap_engine.catalog import ASSETS
+from hap_engine.runs import Run
 
 WEB = Path(__file__).parent / "web"
 PLOTLY = ASSETS / "vendor" / "plotly" / "plotly-basic.min.js"
-SCRIPTS = ("geometry.js", "figure.js", "layer.js", "panel.js", "component.js")  # one module
+SCRIPTS = (  # one module, in this order
+    "geometry.js",
+    "choice.js",
+    "figure.js",
+    "layer.js",
+    "folded.js",
+    "matrix.js",
+    "panel.js",
+    "tables.js",
+    "words.js",
+    "view.js",
+    "component.js",
+)
+VIEWS = ("pair", "overlay", "roles", "matrix")
+STATES = ("pinned", "edge", "view", "drawn", "replay", "painted")  # what the browser reports
 
 
 def _web(*names: str) -> str:
@@ -43,8 +59,25 @@ _mount = st.components.v2.component(
 )
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the browser reports of a comparison, checked against its scene."""
+
+    edge: tuple[str, str] | None  # the selected one, as (writer, reader)
+    view: str  # one of VIEWS
+    drawn: int  # edges drawn of each circuit, 0: all
+    painted: bool  # whether the first frame is there, so that what is below may follow
+
+
 def comparison(
-    scene: Scene, key: str = "comparison", pinned: Sequence[str] = (), height: int = 760
+    scene: Scene,
+    key: str = "comparison",
+    pinned: Sequence[str] = (),
+    height: int = 760,
+    *,
+    view: str = "pair",
+    drawn: int = 0,
+    run: Run | None = None,
 ) -> list[str]:
     """Show both circuits of `scene`, linked, and return the nodes that are pinned.
 
@@ -53,9 +86,12 @@ def comparison(
         pinned: the caller's pins. Passing back what was returned last changes nothing; any other
             list is shown in the browser. Names that the graph lacks are dropped.
         height: of each panel in pixels.
+        view, drawn: how the comparison first looks; later the browser decides (see `shown`).
+        run: whose pruning can be replayed.
     """
     memory = st.session_state.setdefault(
-        f"{key}:pins", {"serial": 0, "command": [], "asked": [], "returned": []}
+        f"{key}:pins",
+        {"serial": 0, "command": [], "asked": [], "returned": [], "view": view, "drawn": drawn},
     )
     wanted = valid_pins(scene, pinned)
     reported = _reported(key, "pinned")
@@ -69,35 +105,30 @@ def comparison(
         "height": height,
         "plotly": plotly_url(),
         "command": {"serial": memory["serial"], "pinned": memory["command"]},
+        "start": {"view": memory["view"], "drawn": memory["drawn"]},
+        "replayable": bool(run and run.replay.get("edges")),
+        "replay": replay(run, scene) if run and _reported(key, "replay") else None,
         "scene": payload(scene),
     }
-    # In a list: Streamlit searches the values of a mapping for data frames and imports pandas to do it.
-    _mount(
-        key=key,
-        data=[data],
-        on_pinned_change=_ignore,
-        on_edge_change=_ignore,
-        on_painted_change=_ignore,
-    )
+    # In a list: Streamlit searches the values of a mapping for data frames, and imports pandas for it.
+    callbacks: dict[str, Any] = {f"on_{name}_change": _ignore for name in STATES}
+    _mount(key=key, data=[data], **callbacks)
     return current
 
 
-def selected_edge(scene: Scene, key: str = "comparison") -> tuple[str, str] | None:
-    """The edge that was clicked last in this comparison, as (writer, reader); None if there is none."""
-    chosen = _reported(key, "edge")
-    if not isinstance(chosen, list | tuple) or len(chosen) != 2:
-        return None
-    known = {(edge.writer, edge.reader) for edge in scene.edges}
-    return (chosen[0], chosen[1]) if tuple(chosen) in known else None
-
-
-def painted(key: str = "comparison") -> bool:
-    """Whether the browser shows this comparison already, so that what is below may follow.
-
-    The browser says so after its first frame, which reruns the page. Where there is no browser
-    (Streamlit's test runner) there is nothing to wait for.
-    """
-    return bool(_reported(key, "painted")) or not len(st.context.headers)
+def shown(scene: Scene, key: str = "comparison") -> Shown:
+    """What the browser last reported of the comparison with this key."""
+    memory = st.session_state.get(f"{key}:pins", {"view": "pair", "drawn": 0})
+    edge, view, drawn = (_reported(key, name) for name in ("edge", "view", "drawn"))
+    known = {(e.writer, e.reader) for e in scene.edges}
+    pair = tuple(edge) if isinstance(edge, list | tuple) else ()
+    return Shown(
+        edge=(pair[0], pair[1]) if pair in known else None,
+        view=view if view in VIEWS else memory["view"],
+        drawn=drawn if isinstance(drawn, int) and drawn >= 0 else memory["drawn"],
+        # Where there is no browser (Streamlit's test runner) there is nothing to wait for.
+        painted=bool(_reported(key, "painted")) or not len(st.context.headers),
+    )
 
 
 def valid_pins(scene: Scene, pinned: Any) -> list[str]:

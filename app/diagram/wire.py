@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from app.diagram.groups import fold
 from app.diagram.layout import LIFT, Layout
 from app.diagram.palette import DARK, LIGHT, ROLES, S_INHIBITION, role
 from app.diagram.scene import Panel, Scene, SceneNode, search_text, short_name, spoken, targets
+from hap_engine.runs import Run
 
 MAX_PINS = 8
+MAX_REPLAY = 20_000  # candidate edges; a slider step redraws those that are still open
 STATUSES = ("both", "left", "right", "none")
 
 
@@ -42,9 +46,35 @@ def wire(scene: Scene) -> dict[str, Any]:
         "nodes": [_node(scene, node) for node in scene.nodes],
         "readers": _readers(scene),
         "edges": _edges(scene),
+        "folded": asdict(fold(scene)),
         "maxPins": MAX_PINS,
         "colours": {"light": LIGHT.colours, "dark": DARK.colours},
     }
+
+
+def replay(run: Run, scene: Scene) -> dict[str, Any] | None:
+    """The pruning as it went: every candidate edge with the last step at which its gate was open.
+
+    None if the run stored none, or more than the browser could draw at a slider's pace.
+    """
+    pairs, last_open = run.replay.get("edges", []), run.replay.get("last_open", [])
+    if not pairs or len(pairs) > MAX_REPLAY:
+        return None
+    graph = scene.graph
+    cells = np.array([graph.edge(writer, reader) for writer, reader in pairs], dtype=int)
+    known = {(e.writer, e.reader): i for i, e in enumerate(scene.edges)}
+    x0, y0, x1, y1, bow = np.round(scene.layout.ends(*cells.T), 2).T.tolist()
+    places = {node.id: index for index, node in enumerate(scene.nodes)}
+    feeds = [[places[name] for name in targets(graph, reader)] for reader in graph.readers]
+    return {
+        "writer": cells[:, 0].tolist(),
+        "nodes": [feeds[column] for column in cells[:, 1]],
+        "x0": x0, "y0": y0, "x1": x1, "y1": y1, "bow": bow,
+        "edge": [known.get((writer, reader), -1) for writer, reader in pairs],
+        "last": list(last_open),
+        "steps": sorted({int(step) for step in last_open}),
+        "kl": {int(record["step"]): record.get("kl") for record in run.history},
+    }  # fmt: skip
 
 
 def _panel(panel: Panel) -> dict[str, Any]:

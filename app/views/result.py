@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from app import state
-from app.diagram.component import comparison, painted
+from app.diagram.component import MAX_PINS, comparison, shown
 from app.views import numbers
 from hap_engine.runs import Run
 from hap_engine.verdict import distance, verdict
 
-SHOWN = (100, 200, 400, 800, 2000, 5000)
+READABLE = 2000  # edges drawn at first of a larger circuit; the slider under the picture shows all
 
 
 def show(run: Run) -> None:
     """Draw the whole result."""
-    left, right = _sides(run)
+    link = state.show_problems(run)
+    left, right = _sides(run, link)
     _heading(run)
     _verdict(run, left, right)
-    pins = _picture(run, left, right)
+    pins, painted = _picture(run, left, right, link)
     st.space("small")
-    shown = painted(f"comparison-{run.id}")  # what needs much code in the browser waits for it
     one, two = st.columns(2, gap="large")
     with one:
-        _detail(run, left, right, pins if shown else [])
+        _detail(run, left, right, pins if painted else [])
     with two:
         numbers.show(run, left, right)
-    if shown:
+    if painted:  # what needs much code in the browser waits for the picture
         _ask(run, left, right, pins)
         _more(run, left, right)
 
@@ -75,9 +73,11 @@ def _more(run: Run, left: str, right: str) -> None:
             provenance.show(run)
 
 
-def _sides(run: Run) -> tuple[str, str]:
+def _sides(run: Run, link: state.Link) -> tuple[str, str]:
+    """The two circuits to compare: those that the link names, else plain EAP and what was sought."""
     others = [name for name in run.circuits if name != run.main]
-    return (("eap" if "eap" in others else others[0]) if others else run.main), run.main
+    left = ("eap" if "eap" in others else others[0]) if others else run.main
+    return link.left or left, link.right or run.main
 
 
 def _heading(run: Run) -> None:
@@ -105,35 +105,38 @@ def _verdict(run: Run, left: str, right: str) -> None:
         st.info(text, icon=":material/balance:")
 
 
-def _picture(run: Run, left: str, right: str) -> list[str]:
-    """The linked comparison with its few controls; returns the pinned nodes."""
-    a, b, c = st.columns([3, 2, 2], vertical_alignment="bottom")
-    total = len(run.circuits[right].circuit)
-    options: list[Any] = [n for n in SHOWN if n < total] + ["all"]
-    chosen = a.select_slider(
-        "Edges drawn",
-        options,
-        value="all" if total <= 800 else options[-2],
-        format_func=lambda n: f"all {total:,}" if n == "all" else f"{n} strongest",
-        key=f"drawn-{run.id}",
-        help="Draws only the strongest edges of each circuit, by its own measure. Nothing moves.",
+def _picture(run: Run, left: str, right: str, link: state.Link) -> tuple[list[str], bool]:
+    """The linked comparison; returns the pinned nodes, and whether the browser shows it already."""
+    wanted = list(link.pins)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        fold = st.toggle(
+            "Fold empty layers",
+            link.fold,
+            key="fold",
+            help="Layers that hold nothing in either circuit become thin lines.",
+        )
+        inhibitors = list(verdict(run, left=left, right=right).heads)
+        if st.button(
+            "Pin the S-inhibition heads", disabled=not inhibitors, icon=":material/push_pin:"
+        ):
+            wanted = inhibitors[:MAX_PINS]
+    picture = state.picture(run.fingerprint, left, right, fold, None, run)
+    most = max(len(run.circuits[side].circuit) for side in (left, right))
+    key = f"comparison-{run.id}-{left}-{right}"
+    pins = comparison(
+        picture,
+        key=key,
+        pinned=wanted,
+        height=720,
+        view=link.view or "pair",
+        drawn=link.drawn or (READABLE if most > READABLE else 0),
+        run=run,
     )
-    fold = b.toggle("Fold empty layers", key="fold", help="Layers that hold nothing become thin.")
-    wanted = list(state.show_problems(run).pins)
-    inhibitors = list(verdict(run, left=left, right=right).heads)
-    if c.button(
-        "Pin the S-inhibition heads",
-        disabled=not inhibitors,
-        icon=":material/push_pin:",
-        width="stretch",
-    ):
-        wanted = inhibitors[:8]
-    picture = state.picture(
-        run.fingerprint, left, right, fold, None if chosen == "all" else chosen, run
+    seen = shown(picture, key)
+    state.put(
+        pins=tuple(pins),
+        view="" if seen.view == "pair" else seen.view,
+        drawn=seen.drawn if seen.drawn < most else 0,
+        fold=fold,
     )
-    pins = comparison(picture, key=f"comparison-{run.id}", pinned=wanted, height=720)
-    if pins:
-        st.query_params["pin"] = pins
-    else:
-        st.query_params.pop("pin", None)
-    return pins
+    return pins, seen.painted

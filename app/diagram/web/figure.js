@@ -7,6 +7,8 @@
 const FONT = "system-ui, 'Segoe UI', 'Source Sans', 'Liberation Sans', sans-serif";
 const READABLE = { labels: [26, 13], ports: [46, 20] }; // size of a head from which texts show
 
+const ROLE_NAME = 46; // pixels between heads from which a role is written with the head's number
+
 const fits = (name, { width, height }) => width >= READABLE[name][0] && height >= READABLE[name][1];
 const escaped = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 
@@ -49,6 +51,11 @@ function nodeTraces(panel) {
   const bars = open.filter((node) => node.kind === "input" || node.kind === "logits");
   const head = open.find((node) => node.kind === "head");
   const readable = head ? fits("labels", panel.frame.box(head.box)) : false;
+  const roomy = panel.frame.sx > ROLE_NAME; // else the mark alone: names would run into each other
+  const role = (members, text) =>
+    texts(members.map((node) => above(node, frame, node.ring ? 10 : 2)), members.map(text),
+      { size: 12, weight: 700, color: members.map((node) => colours[node.colour]), shadow: halo },
+      { textposition: "top center", name: "roles" });
   return [
     lines([[[stream, low], [stream, high]]], { width: 5, color: colours.text }, { opacity: 0.1, name: "residual stream" }),
     ...bandTraces(scene, colours, halo),
@@ -62,9 +69,8 @@ function nodeTraces(panel) {
     ring(ringed.filter((node) => !node.status), "2px,3px", "S-inhibition, missed"),
     texts(inside.map((node) => node.box), inside.map((node) => node.short),
       { size: 11, color: colours.background }, { name: "labels", visible: readable }),
-    texts(named.map((node) => above(node, frame, node.ring ? 10 : 2)), named.map((node) => `${node.mark} ${node.short}`),
-      { size: 12, weight: 700, color: named.map((node) => colours[node.colour]), shadow: halo },
-      { textposition: "top center", name: "roles" }),
+    role(named.filter((node) => node.ring || roomy), (node) => `${node.mark} ${node.short}`),
+    role(named.filter((node) => !node.ring && !roomy), (node) => node.mark),
     texts(panel.readers().map(({ port }) => port), panel.readers().map(({ slot }) => slot), { size: 11, color: colours.text, shadow: halo },
       { textposition: "bottom center", name: "ports", visible: panel.view.ports || (head ? fits("ports", panel.frame.box(head.box)) : false) }),
     texts(bars.map((node) => node.box), bars.map((node) => node.short), { size: 11, color: colours.background }, { name: "bars" }),

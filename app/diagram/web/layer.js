@@ -7,7 +7,6 @@
 // Width steps: share of the panel's edges up to this step, line width, opacity.
 const STEPS = [[0.05, 2.6, 0.95], [0.2, 1.6, 0.85], [0.5, 1.0, 0.65], [1, 0.7, 0.5]];
 const DASH = { left: "5 3" }; // colour never stands alone
-const GHOST_STEP = "ghost";
 
 class Layer {
   constructor(panel, element) {
@@ -40,7 +39,8 @@ class Layer {
         "stroke-opacity": opacity, "stroke-dasharray": DASH[status] ?? "none", "data-status": status, "data-edges": edges.length,
       });
     });
-    this.edges.replaceChildren(...drawn, ...this.ports());
+    const extra = make("path", { d: panel.extra().join(""), stroke: colours.muted, "stroke-width": 0.6, "stroke-opacity": 0.4, "data-status": "candidate" });
+    this.edges.replaceChildren(extra, ...drawn, ...this.ports());
   }
 
   /** A tick on every port that an edge uses, and a bracket under heads that share a key and value. */

@@ -14,6 +14,7 @@ class Panel {
     this.plot = element.querySelector(".hap-plot");
     this.tip = element.querySelector(".hap-tip");
     this.layer = new Layer(this, element);
+    this.folded = new Folded(this, element.querySelector(".hap-canvas"));
     this.frame = new Frame([0, 1, 0, 1], 1, 1);
     this.drawn = false; // by Plotly
     this.current = null; // the node that Tab reaches
@@ -26,24 +27,25 @@ class Panel {
 
   /** The colour name of a node here, or null where it is a ghost. */
   status(i) {
-    const { kept, status } = this.view;
+    const { kept, status } = this.view.choice;
     if (this.overlay) return status[i] === "none" ? null : status[i];
     return kept[this.side][i] ? status[i] : null;
   }
 
   /** Whether only the other panel's circuit has a node. */
   elsewhere(i) {
-    return !this.overlay && !this.view.kept[this.side][i] && Boolean(this.view.kept[this.other][i]);
+    const { kept } = this.view.choice;
+    return !this.overlay && !kept[this.side][i] && Boolean(kept[this.other][i]);
   }
 
   spoken(node, i) {
     const { panels } = this.view.scene;
     const where = { both: "in both circuits", left: `only in ${panels.left.short}`, right: `only in ${panels.right.short}` };
-    return `${node.name}, ${where[this.view.status[i]] ?? "in neither circuit"}`;
+    return `${node.name}, ${where[this.view.choice.status[i]] ?? "in neither circuit"}`;
   }
 
   visible() {
-    const { shown } = this.view;
+    const { shown } = this.view.choice;
     return this.overlay ? shown.union : shown[this.side];
   }
 
@@ -62,11 +64,17 @@ class Panel {
     for (const step of order) for (const status of ["both", "left", "right"]) found.set(`${status} ${step}`, []);
     for (const i of this.visible()) {
       const status = STATUS[scene.edges.status[i]];
-      const step = this.overlay ? OVERLAY_STEP : STEPS.findIndex(([share]) => places[i] <= Math.max(1, share * total));
+      const step = this.overlay ? OVERLAY_STEP : STEPS.findIndex(([share]) => (places[i] || total) <= Math.max(1, share * total));
       found.get(`${status} ${step}`).push(i);
     }
     for (const [key, edges] of found) if (!edges.length) found.delete(key);
     return found;
+  }
+
+  /** Paths of the replay's candidates that neither circuit keeps in the end. */
+  extra() {
+    const { choice, replay } = this.view;
+    return this.side === "right" && !this.overlay ? choice.extra.map((i) => replay.paths[i]) : [];
   }
 
   stroke(status, step) {
@@ -209,7 +217,7 @@ class Panel {
 
   /** The node or the edge at the pointer. */
   under(event) {
-    if (!this.view.scene) return {};
+    if (!this.view.scene || !this.frame.width) return {};
     const area = this.plot.getBoundingClientRect();
     const px = event.clientX - area.left - MARGIN.l, py = event.clientY - area.top - MARGIN.t;
     const [x, y] = this.frame.at(px, py);
@@ -224,15 +232,21 @@ class Panel {
     this.pointed = node;
     this.plot.classList.toggle("hap-points", node !== null || edge !== null);
     this.view.hover({ node, edge });
-    this.tip.hidden = node === null && edge === null;
-    if (this.tip.hidden) return;
-    const [first, ...rest] = node ? this.view.node(node).lines : this.view.edgeLines(edge);
+    this.showTip(node ? this.view.node(node).lines : edge === null ? null : this.view.words.edge(edge), event);
+  }
+
+  /** The first line in bold, beside the pointer; null hides it. */
+  showTip(lines, event) {
+    this.tip.hidden = !lines;
+    if (!lines) return;
+    const [first, ...rest] = lines;
     this.tip.replaceChildren(html("b", {}, first), ...rest.map((line) => html("span", {}, line)));
     const area = this.element.getBoundingClientRect();
     const x = event.clientX - area.left, y = event.clientY - area.top;
-    const flipX = x > area.width - this.tip.offsetWidth - 24, flipY = y > area.height - this.tip.offsetHeight - 24;
-    this.tip.style.left = `${Math.max(4, flipX ? x - this.tip.offsetWidth - 14 : x + 14)}px`;
-    this.tip.style.top = `${Math.max(4, flipY ? y - this.tip.offsetHeight - 14 : y + 14)}px`;
+    const { offsetWidth, offsetHeight } = this.tip;
+    const flipX = x > area.width - offsetWidth - 24, flipY = y > area.height - offsetHeight - 24;
+    this.tip.style.left = `${Math.max(4, flipX ? x - offsetWidth - 14 : x + 14)}px`;
+    this.tip.style.top = `${Math.max(4, flipY ? y - offsetHeight - 14 : y + 14)}px`;
   }
 
   // Keyboard ----------------------------------------------------------------------------------
@@ -243,7 +257,7 @@ class Panel {
     this.current = id;
     this.layer.twin(id).setAttribute("tabindex", 0);
     this.view.hover({ node: id });
-    this.view.say(this.view.node(id).lines.join(" · "));
+    this.view.words.say(this.view.node(id).lines.join(" · "));
   }
 
   focus(id) {

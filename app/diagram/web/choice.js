@@ -1,0 +1,190 @@
+/* Which edges show, and what follows from that: the nodes that each circuit keeps, and their status.
+
+   Three things choose: statuses that are switched off in the legend, the slider that keeps only each
+   circuit's strongest edges (by its own measure), and a step of the replay, which shows in the right
+   panel all candidates whose gates were open then. Nothing here moves or draws anything. */
+
+class Choice {
+  constructor(scene) {
+    this.scene = scene;
+    this.off = new Set();
+    this.limit = Infinity; // strongest edges of each circuit
+    this.replay = null;
+    this.step = null; // of the replay
+    const { edges, panels } = scene;
+    this.sums = {};
+    for (const side of ["left", "right"]) {
+      const order = [...edges[side].keys()].filter((i) => edges[side][i]).sort((a, b) => edges[side][a] - edges[side][b]);
+      let sum = 0;
+      const running = order.map((i) => (sum += Math.abs(edges.score[i] ?? 0)));
+      this.sums[side] = sum > 0 ? running.map((part) => part / sum) : null;
+    }
+    this.largest = Math.max(panels.left.shown, panels.right.shown);
+    this.update();
+  }
+
+  allowed(side) {
+    return Math.min(this.scene.panels[side].shown, this.limit);
+  }
+
+  /** Share of the circuit's summed |EAP score| that its shown edges hold, or null if it has no scores. */
+  share(side) {
+    return this.sums[side]?.[Math.min(this.allowed(side), this.sums[side].length) - 1] ?? null;
+  }
+
+  update() {
+    const { nodes, edges, readers } = this.scene;
+    const on = edges.writer.map((_, i) => !this.off.has(STATUS[edges.status[i]]));
+    const within = (side) => [...on.keys()].filter((i) => on[i] && edges[side][i] && edges[side][i] <= this.allowed(side));
+    const left = within("left");
+    this.extra = []; // candidates of the replay that neither circuit keeps in the end
+    let right = within("right");
+    if (this.step !== null) {
+      const { last, edge } = this.replay;
+      const open = [...last.keys()].filter((i) => last[i] >= this.step);
+      right = open.map((i) => edge[i]).filter((i) => i >= 0 && on[i]);
+      this.extra = open.filter((i) => edge[i] < 0);
+      this.open = open.length;
+    }
+    const both = new Set([...left, ...right]);
+    this.shown = { left, right, union: [...both].sort((a, b) => a - b) };
+    const kept = (indices, extra = []) => {
+      const into = new Uint8Array(nodes.length), out = new Uint8Array(nodes.length);
+      for (const i of indices) {
+        out[edges.writer[i]] = 1;
+        for (const node of readers[edges.reader[i]].nodes) into[node] = 1;
+      }
+      for (const i of extra) {
+        out[this.replay.writer[i]] = 1;
+        for (const node of this.replay.nodes[i]) into[node] = 1;
+      }
+      return nodes.map(({ id }, i) => (into[i] || id === "input") && (out[i] || id === "logits") ? 1 : 0);
+    };
+    this.kept = { left: kept(left), right: kept(right, this.extra) };
+    this.status = nodes.map((_, i) => STATUS[[3, 2, 1, 0][2 * this.kept.left[i] + this.kept.right[i]]]);
+  }
+}
+
+/** The slider below the bar: how many of the strongest edges are drawn, on a scale of equal ratios. */
+class Threshold {
+  constructor(view) {
+    this.view = view;
+    this.input = view.root.querySelector(".hap-threshold input");
+    this.output = view.root.querySelector(".hap-threshold output");
+    this.input.addEventListener("input", () => {
+      this.view.choice.limit = this.limit();
+      this.say();
+      this.view.soon();
+    }, { signal: view.abort.signal });
+    this.input.addEventListener("change", () => {
+      const limit = this.limit();
+      this.view.send("drawn", Number.isFinite(limit) ? limit : 0);
+    }, { signal: view.abort.signal });
+  }
+
+  limit() {
+    const { value, max } = this.input;
+    return value === max ? Infinity : Math.max(1, Math.round(this.view.choice.largest ** (value / max)));
+  }
+
+  /** Put the slider where `limit` edges are drawn (0: all). */
+  set(limit) {
+    const { largest } = this.view.choice, max = Number(this.input.max);
+    const all = !limit || limit >= largest;
+    this.input.value = all ? max : Math.min(max - 1, Math.round((max * Math.log(limit)) / Math.log(largest)));
+    this.view.choice.limit = all ? Infinity : limit;
+    this.say();
+  }
+
+  say() {
+    const { choice, scene } = this.view;
+    const count = (side) => Math.min(choice.allowed(side), scene.panels[side].edges).toLocaleString("en");
+    const same = choice.allowed("left") === choice.allowed("right");
+    const text = Number.isFinite(choice.limit)
+      ? `the ${count("left")} strongest edges of each circuit`
+      : `all edges: ${same ? count("left") : `${count("left")} and ${count("right")}`}`;
+    this.output.textContent = text;
+    this.input.setAttribute("aria-valuetext", text);
+  }
+}
+
+/** The pruning, played: a slider over the steps at which a candidate's gate was last open. */
+class Replay {
+  constructor(view) {
+    this.view = view;
+    this.box = view.root.querySelector(".hap-replay");
+    this.input = this.box.querySelector("input");
+    this.output = this.box.querySelector("output");
+    this.button = view.root.querySelector('[data-do="replay"]');
+    this.play = this.box.querySelector('[data-do="play"]');
+    this.wanted = false;
+    this.input.addEventListener("input", () => {
+      this.stop();
+      this.show(Number(this.input.value));
+    }, { signal: view.abort.signal });
+  }
+
+  /** Python sends the replay once it is asked for. */
+  receive(data) {
+    if (!data || !this.wanted || this.view.choice.replay) return;
+    const { scene, choice } = this.view;
+    choice.replay = data;
+    this.paths = data.writer.map((_, i) => curve(data, i, scene.lift));
+    this.input.max = data.steps.length - 1;
+    this.show(0);
+    this.start();
+  }
+
+  toggle() {
+    this.wanted = !this.wanted;
+    this.button.setAttribute("aria-pressed", this.wanted);
+    this.box.hidden = !this.wanted;
+    if (!this.wanted) return this.end();
+    this.output.textContent = "Loading the replay…";
+    if (this.view.choice.replay) {
+      this.show(0);
+      this.start();
+    } else this.view.send("replay", true);
+  }
+
+  show(index) {
+    const { choice } = this.view, step = choice.replay.steps[index];
+    this.input.value = index;
+    choice.step = step;
+    const kl = choice.replay.kl[step];
+    choice.update();
+    const text = `step ${step} of ${choice.replay.steps.at(-1)} · ${choice.open.toLocaleString("en")} candidate edges open` +
+      (kl === null || kl === undefined ? "" : ` · KL ${kl.toFixed(2)} while training`);
+    this.output.textContent = text;
+    this.input.setAttribute("aria-valuetext", text);
+    this.view.soon();
+  }
+
+  start() {
+    this.play.textContent = "Pause";
+    const pace = matchMedia("(prefers-reduced-motion: reduce)").matches ? 800 : 180;
+    this.timer = setInterval(() => {
+      const next = Number(this.input.value) + 1;
+      if (next > Number(this.input.max)) return this.stop();
+      this.show(next);
+    }, pace);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    this.timer = null;
+    this.play.textContent = "Play";
+  }
+
+  press() {
+    if (this.timer) return this.stop();
+    if (Number(this.input.value) >= Number(this.input.max)) this.show(0);
+    this.start();
+  }
+
+  end() {
+    this.stop();
+    this.view.choice.step = null;
+    this.view.soon();
+  }
+}

@@ -1,0 +1,119 @@
+/* The circuit folded by role (groups.py): one box per role, one arrow per bundle of edges, its width
+   and number the edges that this panel's circuit keeps. Clicking a box pins its heads. */
+
+const BOX = { width: 180, height: 46 };
+const LABELLED = 14; // bundles that show their number without being pointed at
+
+class Folded {
+  constructor(panel, canvas) {
+    this.panel = panel;
+    this.svg = make("svg", { class: "hap-folded", role: "group" });
+    canvas.append(this.svg);
+    const on = (type, action) => this.svg.addEventListener(type, action, { signal: panel.view.abort.signal });
+    const group = ({ target }) => target.closest?.("[data-group]")?.dataset.group ?? null;
+    on("pointerover", (event) => this.focus(group(event)));
+    on("pointerout", () => this.focus(null));
+    on("focusin", (event) => this.focus(group(event)));
+    on("focusout", () => this.focus(null));
+    on("click", (event) => this.pin(group(event)));
+    on("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      this.pin(group(event));
+      event.preventDefault();
+    });
+  }
+
+  get side() { return this.panel.side; }
+  get kept() { return this.side === "left" ? "kept_left" : "kept_right"; }
+
+  draw() {
+    const { clientWidth: width, clientHeight: height } = this.svg;
+    if (!width) return;
+    const { folded, panels } = this.panel.view.scene;
+    const box = { width: Math.min(BOX.width, width * 0.31), height: BOX.height };
+    const top = Math.max(...folded.groups.map(({ y }) => y)) || 1;
+    const rise = height - box.height - 40;
+    this.places = new Map(folded.groups.map((group) => [group.id, {
+      x: width / 2 + group.x * (width / 2 - box.width / 2 - 12), y: height - 20 - box.height / 2 - (group.y / top) * rise,
+    }]));
+    this.svg.setAttribute("aria-label", `${panels[this.side].label}, folded by role`);
+    const here = folded.bundles.filter((bundle) => bundle[this.side]);
+    const most = Math.max(1, ...here.map((bundle) => bundle[this.side]));
+    const ranked = [...here].sort((a, b) => b[this.side] - a[this.side]);
+    const drawn = [...ranked].reverse().map((bundle) => this.arrow(bundle, most, box, ranked.indexOf(bundle) < LABELLED));
+    this.svg.replaceChildren(this.heads(), ...drawn, ...folded.groups.map((group) => this.box(group, box)));
+  }
+
+  heads() {
+    const { colours } = this.panel.view, defs = make("defs");
+    for (const status of ["both", "left", "right"]) {
+      const marker = make("marker", { id: `hap-head-${this.side}-${status}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, orient: "auto", markerUnits: "userSpaceOnUse" });
+      marker.append(make("path", { d: "M0,0L8,4L0,8Z", fill: colours[status] }));
+      defs.append(marker);
+    }
+    return defs;
+  }
+
+  arrow(bundle, most, box, labelled) {
+    const { colours } = this.panel.view;
+    const from = this.places.get(bundle.source), to = this.places.get(bundle.target);
+    const count = bundle[this.side], status = bundle.left && bundle.right ? "both" : this.side;
+    const up = to.y < from.y, lift = box.height / 2;
+    const level = Math.abs(to.y - from.y) < box.height;
+    const side = Math.sign(to.x - from.x) || (bundle.source < bundle.target ? -1 : 1);
+    const aligned = Math.abs(to.x - from.x) < box.width;
+    // Up: from the top of one box to the bottom of the other. Level or down: from side to side.
+    const start = up && !level ? [from.x + side * box.width * 0.18, from.y - lift] : [from.x + side * box.width / 2, from.y];
+    const end = up && !level ? [to.x - side * box.width * 0.18, to.y + lift + 2] : [to.x - (aligned ? -side : side) * (box.width / 2 + 2), to.y];
+    const far = Math.abs(to.y - from.y) > 2.2 * box.height;
+    const bow = aligned && (far || !up) ? side * (box.width * 0.62 + 0.12 * Math.abs(to.y - from.y)) : 0;
+    const bend = up && !level ? 0.45 * (start[1] - end[1]) : 0;
+    const c1 = [start[0] + bow + (up && !level ? 0 : side * 50), start[1] - bend];
+    const c2 = [end[0] + bow - (up && !level ? 0 : (aligned ? -side : side) * 50), end[1] + bend];
+    const middle = [0, 1].map((k) => (start[k] + 3 * c1[k] + 3 * c2[k] + end[k]) / 8);
+    const group = make("g", { class: "hap-bundle", "data-from": bundle.source, "data-to": bundle.target, "data-weak": !labelled });
+    group.append(make("path", {
+      d: `M${start}C${c1},${c2},${end}`, fill: "none", stroke: colours[status], "stroke-width": 1 + 6 * Math.sqrt(count / most),
+      "stroke-dasharray": DASH[status] ?? "none", "marker-end": `url(#hap-head-${this.side}-${status})`,
+    }));
+    group.append(make("text", { x: middle[0], y: middle[1] + 4, fill: colours.text, stroke: colours.background }, count.toLocaleString("en")));
+    return group;
+  }
+
+  box(group, { width, height }) {
+    const { colours, scene, index } = this.panel.view, { x, y } = this.places.get(group.id);
+    const kept = group[this.kept], single = group.id === "input" || group.id === "logits";
+    const names = group.members.map((id) => scene.nodes[index.get(id)].short);
+    const fit = Math.floor((width - 12) / 6.2);
+    const listed = kept.map((id) => scene.nodes[index.get(id)].short).join(" ");
+    const second = single ? "" : listed.length && listed.length <= fit ? listed : `${kept.length} of ${names.length} kept`;
+    const colour = single ? colours.both : colours[group.colour];
+    const element = make("g", {
+      class: "hap-group", "data-group": group.id, tabindex: 0, role: "button",
+      "aria-label": single ? group.title : `${group.title}: ${kept.length} of ${names.length} kept. ${listed}`,
+    });
+    const missing = !kept.length && !single;
+    element.append(
+      make("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: 10, fill: colours.surface, stroke: colour, "stroke-width": 2, "stroke-dasharray": missing ? "4 3" : "none" }),
+      make("text", { x, y: y + (second ? -4 : 4), fill: single ? colours.text : colour, class: "hap-group-title" }, clipped(group.title, fit)),
+    );
+    if (second) element.append(make("text", { x, y: y + 14, fill: colours.text }, second));
+    const inner = group.inner[this.side === "left" ? 0 : 1];
+    element.append(make("title", {}, [group.title, names.join(", "), inner ? `${inner} edges among themselves` : ""].filter(Boolean).join("\n")));
+    return element;
+  }
+
+  focus(id) {
+    this.svg.classList.toggle("hap-focused", id !== null);
+    for (const bundle of this.svg.querySelectorAll(".hap-bundle"))
+      bundle.classList.toggle("hap-on", id !== null && (bundle.dataset.from === id || bundle.dataset.to === id));
+  }
+
+  pin(id) {
+    const group = this.panel.view.scene.folded.groups.find((one) => one.id === id);
+    if (group) this.panel.view.pin([...new Set([...group[this.kept], ...group.members])]
+      .filter((name) => this.panel.view.node(name).status !== "none").slice(0, this.panel.view.scene.maxPins));
+  }
+}
+
+const clipped = (text, length) => (text.length > length ? `${text.slice(0, Math.max(1, length - 1))}…` : text);

@@ -1,0 +1,293 @@
+/* What the panels share: the scene, the range that is shown, what is lit, pinned and selected, the way
+   it is drawn (side by side, overlaid, folded by role, as a matrix), and what Python hears of it. */
+
+const MODES = ["pair", "overlay", "roles", "matrix"];
+const remembered = new Map(); // component key -> pins, so that coming back to the page finds them
+
+class View {
+  constructor(parent) {
+    this.root = parent.querySelector(".hap");
+    this.abort = new AbortController();
+    this.mode = "pair";
+    this.pinned = [];
+    this.edge = null; // the selected one
+    this.hovered = {};
+    this.found = []; // by the search
+    this.ports = false;
+    this.words = new Words(this);
+    this.panels = [...this.root.querySelectorAll(".hap-panel")].map((element) => new Panel(this, element));
+    this.matrix = new Matrix(this, this.root.querySelector(".hap-canvas"));
+    this.threshold = new Threshold(this);
+    this.replay = new Replay(this);
+    this.tables = new Tables(this);
+    const on = (target, type, action) => target.addEventListener(type, action, { signal: this.abort.signal });
+    on(this.root, "click", ({ target }) => this.press(target.closest("button")));
+    on(document, "keydown", (event) => this.key(event));
+    this.sizes = new ResizeObserver(() => this.scene && this.resize());
+    for (const { plot } of this.panels) this.sizes.observe(plot.parentElement);
+  }
+
+  press(button) {
+    if (!button) return;
+    const { mode, unpin, tab, status } = button.dataset;
+    if (mode) this.show(mode, true);
+    if (unpin) this.toggle(unpin);
+    if (tab) this.tables.open(tab);
+    const panel = this.panels.find(({ element }) => element.contains(button));
+    const actions = {
+      clear: () => this.clear(),
+      reset: () => this.reset(),
+      full: () => fullScreen(panel.element),
+      save: () => this.save(panel),
+      replay: () => this.replay.toggle(),
+      play: () => this.replay.press(),
+      more: () => this.tables.draw(this.tables.count + 5 * ROWS),
+      ports: () => {
+        this.ports = !this.ports;
+        button.setAttribute("aria-pressed", this.ports);
+        this.redraw();
+      },
+      status: () => {
+        const { off } = this.choice;
+        off.has(status) ? off.delete(status) : off.add(status);
+        this.choice.update();
+        this.redraw();
+      },
+    };
+    actions[button.dataset.do]?.();
+  }
+
+  async update({ data: [data], setStateValue }) {
+    this.send = setStateValue;
+    this.key_ = data.key;
+    this.root.style.setProperty("--hap-height", `${data.height}px`);
+    const theme = isDark(this.root) ? "dark" : "light";
+    const fresh = data.scene !== this.text, repaint = fresh || theme !== this.theme;
+    this.theme = theme;
+    if (fresh) this.read(data);
+    this.colours = this.scene.colours[theme];
+    if (fresh) this.show(this.mode);
+    else if (repaint) this.repaint();
+    this.obey(data.command);
+    this.replay.receive(data.replay);
+    if (!this.told) setStateValue("painted", (this.told = true)); // the rest of the page may follow
+    if (await this.library(data.plotly) && (repaint || !this.panels.some(({ drawn }) => drawn))) await this.draw();
+  }
+
+  /** Whether Plotly is here and the page still is. */
+  async library(url) {
+    try {
+      this.plotly = await loadPlotly(url);
+    } catch (error) {
+      this.words.say(error.message);
+      return false;
+    }
+    return this.root.isConnected;
+  }
+
+  read({ scene: text, start }) {
+    const before = this.scene;
+    this.text = text;
+    this.scene = JSON.parse(text);
+    const { nodes, edges, readers, lift } = this.scene;
+    this.index = new Map(nodes.map(({ id }, i) => [id, i]));
+    this.paths = edges.writer.map((_, i) => curve(edges, i, lift));
+    this.samples = sampled(edges, lift);
+    this.touching = nodes.map(() => []);
+    edges.writer.forEach((writer, i) => {
+      this.touching[writer].push(i);
+      for (const node of readers[edges.reader[i]].nodes) this.touching[node].push(i);
+    });
+    this.pinned = this.pinned.filter((id) => this.index.has(id));
+    this.hovered = {};
+    this.edge = null;
+    if (`${before?.ranges}` !== `${this.scene.ranges}`) this.range = [...this.scene.ranges]; // the same graph keeps its view
+    const limit = before ? this.choice.limit : start.drawn;
+    if (!before) this.mode = start.view || "pair";
+    this.choice = new Choice(this.scene);
+    this.threshold.set(Number.isFinite(limit) ? limit : 0);
+    this.choice.update();
+    this.matrix.read();
+    this.tables.draw();
+  }
+
+  /** Pins that Python asks for; a command is obeyed once, also after a remount. */
+  obey({ serial, pinned }) {
+    const last = remembered.get(this.key_);
+    if (last?.serial === serial) {
+      this.pinned = last.pinned.filter((id) => this.index.has(id));
+    } else {
+      this.pinned = pinned;
+      remembered.set(this.key_, { serial, pinned });
+      if (serial) this.send("pinned", pinned);
+    }
+    this.changed();
+  }
+
+  // Drawing -------------------------------------------------------------------------------------
+
+  get circuits() { return this.mode === "pair" || this.mode === "overlay"; }
+
+  /** Panels that show a circuit edge by edge. */
+  active() {
+    if (!this.circuits) return [];
+    return this.mode === "pair" ? this.panels : this.panels.slice(0, 1);
+  }
+
+  /** Our own layers, at once. */
+  repaint() {
+    for (const panel of this.active()) panel.paint();
+    if (this.mode === "roles") for (const { folded } of this.panels) folded.draw();
+    this.matrix.draw();
+    this.words.legends();
+  }
+
+  async draw() {
+    await Promise.all(this.active().map((panel) => panel.draw()));
+  }
+
+  /** Plotly draws when it can; of several wishes the last one counts. */
+  async redraw() {
+    this.repaint();
+    if (!this.plotly) return;
+    this.stale = true;
+    if (this.drawing) return;
+    this.drawing = true;
+    while (this.stale) {
+      this.stale = false;
+      await this.draw();
+    }
+    this.drawing = false;
+  }
+
+  /** Choose again and redraw, at most once per frame: for sliders. */
+  soon() {
+    this.frame_ ??= requestAnimationFrame(() => {
+      this.frame_ = null;
+      this.choice.update();
+      this.redraw();
+      this.tables.draw();
+    });
+  }
+
+  show(mode, tell = false) {
+    this.mode = MODES.includes(mode) ? mode : "pair";
+    this.root.dataset.view = this.mode;
+    for (const button of this.root.querySelectorAll("[data-mode]"))
+      button.setAttribute("aria-pressed", button.dataset.mode === this.mode);
+    if (tell) this.send("view", this.mode);
+    this.redraw();
+  }
+
+  async resize() {
+    if (this.mode === "roles" || this.mode === "matrix") return this.repaint();
+    for (const panel of this.active()) await panel.resize();
+  }
+
+  move(range, source, settle) {
+    this.range = range;
+    for (const panel of this.active()) panel.move(settle, source);
+  }
+
+  reset() {
+    this.move([...this.scene.ranges], null, true);
+  }
+
+  /** Move the view so that a node is inside it. */
+  reveal(id) {
+    const [x, y] = this.node(id).box, [x0, x1, y0, y1] = this.range;
+    if (x > x0 && x < x1 && y > y0 && y < y1) return;
+    const w = (x1 - x0) / 2, h = (y1 - y0) / 2;
+    this.move([x - w, x + w, y - h, y + h], null, true);
+  }
+
+  node(id) {
+    return this.scene.nodes[this.index.get(id)];
+  }
+
+  // What is lit ---------------------------------------------------------------------------------
+
+  hover({ node = null, edge = null }) {
+    if (node === (this.hovered.node ?? null) && edge === (this.hovered.edge ?? null)) return;
+    this.hovered = { node, edge };
+    this.light();
+  }
+
+  /** Nodes and edges to light: what is hovered first, then what a search finds, then what is pinned. */
+  shownLight() {
+    const { node = null, edge = null } = this.hovered;
+    if (edge !== null) return { ids: [], edges: [edge], pinned: this.pinned };
+    const ids = node ? [node] : this.found.length ? this.found : this.pinned;
+    const edges = new Set(ids.flatMap((id) => this.touching[this.index.get(id)]));
+    if (!node && !this.found.length && this.edge !== null) edges.add(this.edge);
+    return { ids, edges: [...edges], pinned: this.pinned };
+  }
+
+  light() {
+    for (const panel of this.active()) panel.light();
+    this.matrix.draw();
+  }
+
+  toggle(id) {
+    this.pin(this.pinned.includes(id) ? this.pinned.filter((other) => other !== id) : [...this.pinned, id]);
+  }
+
+  pin(ids) {
+    this.pinned = ids.slice(-this.scene.maxPins);
+    remembered.set(this.key_, { serial: remembered.get(this.key_).serial, pinned: this.pinned });
+    this.send("pinned", this.pinned);
+    for (const panel of this.active()) panel.layer.place(panel.current);
+    this.changed();
+  }
+
+  select(edge) {
+    this.edge = edge === this.edge ? null : edge;
+    const { edges, nodes, readers } = this.scene;
+    this.send("edge", this.edge === null ? null : [nodes[edges.writer[edge]].id, readers[edges.reader[edge]].name]);
+    this.changed();
+  }
+
+  /** Pins or the selected edge changed: show it everywhere. */
+  changed() {
+    this.light();
+    this.words.describe();
+    this.tables.mark();
+  }
+
+  clear() {
+    this.words.search.value = "";
+    this.found = [];
+    this.hovered = {};
+    if (this.edge !== null) this.select(this.edge);
+    this.pin([]);
+  }
+
+  key(event) {
+    const typing = /^(input|textarea|select)$/i.test(event.target.tagName) && event.target.type !== "range" || event.target.isContentEditable;
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      this.words.search.focus();
+    } else if (event.key === "Escape" && (!typing || event.target === this.words.search) && !document.fullscreenElement) {
+      if (this.pinned.length || this.edge !== null || this.found.length) this.clear();
+      else this.hover({});
+    }
+  }
+
+  /** Save a panel as SVG, edges included. */
+  save(panel) {
+    const layout = plotLayout(panel, this.range);
+    const title = panel.element.querySelector(".hap-title").textContent;
+    Object.assign(layout, { title: { text: escaped(title), font: { size: 15 } }, paper_bgcolor: this.colours.background });
+    layout.margin = { ...MARGIN, t: 44 };
+    const [first, ...rest] = nodeTraces(panel);
+    const { clientWidth: width, clientHeight: height } = panel.plot;
+    this.plotly.downloadImage({ data: [first, ...edgeTraces(panel), ...rest], layout }, { format: "svg", filename: "circuit", width, height });
+  }
+
+  destroy() {
+    this.abort.abort();
+    this.replay.stop();
+    this.sizes.disconnect();
+    for (const panel of this.panels) if (panel.drawn) this.plotly.purge(panel.plot);
+  }
+}

@@ -1,0 +1,109 @@
+/* What the comparison says in words: the status line, titles and legends, tooltips, and the search. */
+
+class Words {
+  constructor(view) {
+    this.view = view;
+    this.status = view.root.querySelector(".hap-status");
+    this.search = view.root.querySelector(".hap-search input");
+    const on = (type, action) => this.search.addEventListener(type, action, { signal: view.abort.signal });
+    on("input", () => this.find());
+    on("keydown", (event) => event.key === "Enter" && this.pinFound());
+  }
+
+  say(text) {
+    this.status.textContent = text;
+  }
+
+  /** An edge as tooltip lines. */
+  edge(i) {
+    const { edges, readers, nodes, panels } = this.view.scene;
+    const status = STATUS[edges.status[i]];
+    const place = (side) => `${panels[side].short}: ${edges[side][i] ? `place ${edges[side][i].toLocaleString("en")} of ${panels[side].edges.toLocaleString("en")}` : "not kept"}`;
+    const known = [
+      edges.score[i] !== null && `EAP score ${edges.score[i]} (${edges.score[i] < 0 ? "helps" : "hinders"} the answer)`,
+      edges.rank[i] !== null && `EAP rank ${edges.rank[i].toLocaleString("en")}`,
+      edges.gate[i] !== null && `gate (log α) ${edges.gate[i]}`,
+    ].filter(Boolean);
+    const where = status === "both" ? "in both circuits" : `only in ${panels[status].short}`;
+    return [`${nodes[edges.writer[i]].id} → ${readers[edges.reader[i]].name}, ${where}`, place("left"), place("right"), ...known];
+  }
+
+  describe() {
+    const { view } = this;
+    const chips = view.pinned.map((id) =>
+      html("button", { type: "button", "data-unpin": id, "aria-label": `Unpin ${view.node(id).name}` }, `${id} ×`));
+    view.root.querySelector(".hap-pins").replaceChildren(...chips);
+    const names = view.pinned.map((id) => view.node(id).name);
+    if (view.edge !== null) names.push(`edge ${this.edge(view.edge)[0]}`);
+    this.say(names.length
+      ? `Pinned: ${names.join("; ")}. Click again to unpin, Esc to clear.`
+      : "Hover to trace a node or an edge, click to pin it, scroll to zoom, drag to move. Arrow keys walk, Enter pins, / finds.");
+  }
+
+  legends() {
+    const { view } = this;
+    for (const [name, colour] of Object.entries(view.colours)) view.root.style.setProperty(`--hap-${name}`, colour);
+    for (const panel of view.panels) this.legend(panel);
+  }
+
+  /** Title and legend of a panel; an entry switches its edges on and off. */
+  legend(panel) {
+    const { scene, choice, mode } = this.view, { panels } = scene;
+    const { label, measure, edges, short } = panels[panel.side], other = panels[panel.other].short;
+    const whole = mode === "roles", joint = mode === "overlay" || mode === "matrix";
+    const shown = panel.visible();
+    panel.element.querySelector(".hap-title").textContent = joint
+      ? `${panels.left.short} and ${panels.right.short}, ${mode === "matrix" ? "as a matrix" : "overlaid"}`
+      : panel.side === "right" && choice.step !== null
+        ? `${label}, pruning at step ${choice.step}: ${choice.open.toLocaleString("en")} edges`
+        : `${label} · ${edges.toLocaleString("en")} edges${shown.length < edges && !whole ? `, ${shown.length.toLocaleString("en")} shown` : ""}`;
+    const names = joint
+      ? { both: "both", left: `only ${panels.left.short}`, right: `only ${panels.right.short}` }
+      : { both: "in both", [panel.side]: `${short}, not ${other}` };
+    const count = (status) => shown.filter((i) => STATUS[scene.edges.status[i]] === status).length.toLocaleString("en");
+    const entries = Object.entries(names).map(([status, name]) => whole
+      ? html("span", {}, html("i", { class: `hap-key hap-${status}` }), name)
+      : html("button", { type: "button", "data-do": "status", "data-status": status, "aria-pressed": !choice.off.has(status), title: "Show or hide these edges" },
+        html("i", { class: `hap-key hap-${status}` }), `${name} · ${count(status)}`));
+    if (mode !== "matrix" && !whole && scene.nodes.some(({ ring }) => ring)) entries.push(html("span", {}, html("i", { class: "hap-key hap-ring" }), "S-inhibition head"));
+    const share = joint || choice.step !== null ? null : choice.share(panel.side);
+    const parts = share !== null && Number.isFinite(choice.limit) && !whole ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];
+    const curve = whole || joint ? null : this.faithfulness(panel.side);
+    if (curve) parts.push(curve);
+    parts.push(whole ? "Width and number: edges kept" : joint ? "Line width has no meaning here" : `Line width: ${measure}`);
+    if (mode === "matrix") parts.splice(0, parts.length, "A row per writer, a column per reader");
+    panel.element.querySelector(".hap-legend").replaceChildren(...entries, html("span", { class: "hap-measure" }, parts.join(" · ")));
+  }
+
+  /** Faithfulness at the slider's cut, read off the stored curve of this ranking; empty without one. */
+  faithfulness(side) {
+    const { scene, choice } = this.view, curve = scene.panels[side].curve;
+    if (!curve?.length || choice.step !== null) return "";
+    const size = choice.allowed(side);
+    const [n, value] = curve.reduce((best, point) => (Math.abs(Math.log(point[0] / size)) < Math.abs(Math.log(best[0] / size)) ? point : best));
+    return `faithfulness ${value.toFixed(2)} measured at ${n.toLocaleString("en")} edges`;
+  }
+
+  find() {
+    const { view } = this, query = this.search.value.trim().toLowerCase();
+    const nodes = view.scene.nodes.filter((node) => !node.hidden);
+    const exact = nodes.filter((node) => ` ${node.search} `.includes(` ${query} `));
+    const matches = exact.length ? exact : nodes.filter((node) => node.search.includes(query));
+    view.found = query ? matches.map((node) => node.id) : [];
+    view.light();
+    if (!query) return this.describe();
+    const some = matches.slice(0, 6).map((node) => node.name).join("; ");
+    this.say(matches.length ? `${matches.length} found: ${some}. Enter pins.` : `No node matches “${query}”.`);
+  }
+
+  pinFound() {
+    const { view } = this, found = view.found.slice(0, view.scene.maxPins);
+    if (!found.length) return;
+    view.found = [];
+    this.search.value = "";
+    view.pin([...view.pinned.filter((id) => !found.includes(id)), ...found]);
+    view.reveal(found[0]);
+    if (found.length === 1) view.panels[0].focus(found[0]);
+    else this.search.blur();
+  }
+}
