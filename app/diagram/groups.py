@@ -22,7 +22,7 @@ from app.diagram.scene import Scene, SceneNode, targets
 OTHER_HEADS, MLPS = "other heads", "MLPs"
 # Columns: roles in the middle, what has no role beside them.
 COLUMNS = {OTHER_HEADS: -1.0, MLPS: 1.0}
-ZIGZAG = 0.2  # roles alternate around the middle, so that arrows between neighbours are seen
+ZIGZAG = 0.15  # roles alternate around the middle, so that arrows between neighbours are seen
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,9 @@ def markup(
 ) -> str:
     """The table as HTML (`caption` is for screen readers)."""
     head = "".join(
-        f'<th scope="col"{_class(c)}{f" title={chr(34)}{html.escape(c.help)}{chr(34)}" if c.help else ""}>'
+        f'<th scope="col"{_class(c) if i else " class=words"}{f" title={chr(34)}{html.escape(c.help)}{chr(34)}" if c.help else ""}>'
         f"{html.escape(c.title)}</th>"
-        for c in columns
+        for i, c in enumerate(columns)
     )
     body = "".join(
         f"<tr{' class=strong' if (strong or {}).get(i) else ''}>" + _cells(columns, row) + "</tr>"

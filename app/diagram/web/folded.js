@@ -1,8 +1,8 @@
 /* The circuit folded by role (groups.py): one box per role, one arrow per bundle of edges, its width
    and number the edges that this panel's circuit keeps. Clicking a box pins its heads. */
 
-const BOX = { width: 180, height: 46 };
-const LABELLED = 14; // bundles that show their number without being pointed at
+const BOX = { width: 190, height: 40 };
+const BESIDE = ["other heads", "MLPs"]; // what has no role: its bundles stay faint until pointed at
 
 class Folded {
   constructor(panel, canvas) {
@@ -37,10 +37,12 @@ class Folded {
       x: width / 2 + group.x * (width / 2 - box.width / 2 - 12), y: height - 20 - box.height / 2 - (group.y / top) * rise,
     }]));
     this.svg.setAttribute("aria-label", `${panels[this.side].label}, folded by role`);
-    const here = folded.bundles.filter((bundle) => bundle[this.side]);
-    const most = Math.max(1, ...here.map((bundle) => bundle[this.side]));
-    const ranked = [...here].sort((a, b) => b[this.side] - a[this.side]);
-    const drawn = [...ranked].reverse().map((bundle) => this.arrow(bundle, most, box, ranked.indexOf(bundle) < LABELLED));
+    const here = folded.bundles.filter((bundle) => bundle[this.side]).sort((a, b) => a[this.side] - b[this.side]);
+    const weak = ({ source, target }) => BESIDE.includes(source) || BESIDE.includes(target);
+    const most = (faint) => Math.max(1, ...here.filter((bundle) => weak(bundle) === faint).map((bundle) => bundle[this.side]));
+    const [core, rest] = [most(false), most(true)];
+    const drawn = [...here.filter(weak), ...here.filter((bundle) => !weak(bundle))].map((bundle) =>
+      this.arrow(bundle, weak(bundle), Math.sqrt(bundle[this.side] / (weak(bundle) ? rest : core)), box));
     this.svg.replaceChildren(this.heads(), ...drawn, ...folded.groups.map((group) => this.box(group, box)));
   }
 
@@ -54,26 +56,28 @@ class Folded {
     return defs;
   }
 
-  arrow(bundle, most, box, labelled) {
+  /** One bundle; `weight` from 0 to 1 is its size among its like. */
+  arrow(bundle, weak, weight, box) {
     const { colours } = this.panel.view;
     const from = this.places.get(bundle.source), to = this.places.get(bundle.target);
     const count = bundle[this.side], status = bundle.left && bundle.right ? "both" : this.side;
-    const up = to.y < from.y, lift = box.height / 2;
-    const level = Math.abs(to.y - from.y) < box.height;
-    const side = Math.sign(to.x - from.x) || (bundle.source < bundle.target ? -1 : 1);
-    const aligned = Math.abs(to.x - from.x) < box.width;
-    // Up: from the top of one box to the bottom of the other. Level or down: from side to side.
-    const start = up && !level ? [from.x + side * box.width * 0.18, from.y - lift] : [from.x + side * box.width / 2, from.y];
-    const end = up && !level ? [to.x - side * box.width * 0.18, to.y + lift + 2] : [to.x - (aligned ? -side : side) * (box.width / 2 + 2), to.y];
-    const far = Math.abs(to.y - from.y) > 2.2 * box.height;
-    const bow = aligned && (far || !up) ? side * (box.width * 0.62 + 0.12 * Math.abs(to.y - from.y)) : 0;
-    const bend = up && !level ? 0.45 * (start[1] - end[1]) : 0;
-    const c1 = [start[0] + bow + (up && !level ? 0 : side * 50), start[1] - bend];
-    const c2 = [end[0] + bow - (up && !level ? 0 : (aligned ? -side : side) * 50), end[1] + bend];
+    const rise = from.y - to.y, level = Math.abs(rise) < box.height;
+    const side = Math.sign(to.x - from.x) || 1, up = Math.sign(rise);
+    // From the top of one box to the bottom of the other, or downwards the reverse, on the other half
+    // of the boxes; level ones run from side to side. Boxes of one column that are not neighbours are
+    // joined around those between them.
+    const half = box.height / 2, across = up * box.width * 0.16;
+    const start = level ? [from.x + side * box.width / 2, from.y] : [from.x + across, from.y - up * half];
+    const end = level ? [to.x - side * (box.width / 2 + 2), to.y] : [to.x + across, to.y + up * (half + 2)];
+    const aligned = Math.abs(to.x - from.x) < box.width * 0.8 && Math.abs(rise) > 2.6 * box.height;
+    const bow = aligned ? up * (box.width * 0.35 + 0.22 * Math.abs(rise)) : 0;
+    const lean = level ? 0 : 0.4 * (start[1] - end[1]);
+    const c1 = [start[0] + bow + (level ? side * 30 : 0), start[1] - lean];
+    const c2 = [end[0] + bow - (level ? side * 30 : 0), end[1] + lean];
     const middle = [0, 1].map((k) => (start[k] + 3 * c1[k] + 3 * c2[k] + end[k]) / 8);
-    const group = make("g", { class: "hap-bundle", "data-from": bundle.source, "data-to": bundle.target, "data-weak": !labelled });
+    const group = make("g", { class: "hap-bundle", "data-from": bundle.source, "data-to": bundle.target, "data-weak": weak });
     group.append(make("path", {
-      d: `M${start}C${c1},${c2},${end}`, fill: "none", stroke: colours[status], "stroke-width": 1 + 6 * Math.sqrt(count / most),
+      d: `M${start}C${c1},${c2},${end}`, fill: "none", stroke: colours[status], "stroke-width": 1 + (weak ? 4 : 5) * weight,
       "stroke-dasharray": DASH[status] ?? "none", "marker-end": `url(#hap-head-${this.side}-${status})`,
     }));
     group.append(make("text", { x: middle[0], y: middle[1] + 4, fill: colours.text, stroke: colours.background }, count.toLocaleString("en")));
@@ -97,7 +101,7 @@ class Folded {
       make("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: 10, fill: colours.surface, stroke: colour, "stroke-width": 2, "stroke-dasharray": missing ? "4 3" : "none" }),
       make("text", { x, y: y + (second ? -4 : 4), fill: single ? colours.text : colour, class: "hap-group-title" }, clipped(group.title, fit)),
     );
-    if (second) element.append(make("text", { x, y: y + 14, fill: colours.text }, second));
+    if (second) element.append(make("text", { x, y: y + 13, fill: colours.text }, second));
     const inner = group.inner[this.side === "left" ? 0 : 1];
     element.append(make("title", {}, [group.title, names.join(", "), inner ? `${inner} edges among themselves` : ""].filter(Boolean).join("\n")));
     return element;

@@ -59,7 +59,7 @@ class Layer {
   drawStill() {
     const { nodes } = this.panel.view.scene;
     const group = make("g");
-    nodes.forEach((node, i) => this.glyph(group, node, i, { ghost: 0.3 }));
+    nodes.forEach((node, i) => this.glyph(group, node, i, 0.3));
     this.still.replaceChildren(group);
   }
 
@@ -80,7 +80,8 @@ class Layer {
     this.litEdges.replaceChildren(...[...byStatus].map(([status, d]) =>
       make("path", { d, stroke: colours[status], "stroke-width": edges.length === 1 ? 3.5 : 2, "stroke-dasharray": DASH[status] ?? "none" })));
     lit.replaceChildren();
-    for (const i of glow) this.glyph(lit, scene.nodes[i], i, { caption: named.has(i) && this.caption(scene.nodes[i], ids) });
+    for (const i of glow) this.glyph(lit, scene.nodes[i], i);
+    for (const i of named) this.write(lit, scene.nodes[i], this.caption(scene.nodes[i], ids));
     for (const id of pinned) {
       const node = scene.nodes[index.get(id)];
       if (node.hidden) continue;
@@ -95,7 +96,7 @@ class Layer {
     return node.ring || fits("labels", this.panel.frame.box(node.box)) ? "" : node.short;
   }
 
-  glyph(group, node, i, { caption = "", ghost = 1 } = {}) {
+  glyph(group, node, i, ghost = 1) {
     if (node.hidden) return;
     const { colours } = this.panel.view;
     const box = this.panel.frame.box(node.box);
@@ -110,8 +111,15 @@ class Layer {
     const middle = box.x + box.width / 2;
     if (fits("labels", box) && status)
       group.append(make("text", { x: middle, y: box.y + box.height / 2 + 4, fill: colours.background }, node.short));
-    if (caption)
-      group.append(make("text", { x: middle, y: box.y - (node.ring ? 14 : 7), fill: colours.text, stroke: colours.background, class: "hap-caption" }, caption));
+  }
+
+  /** A name above a node, readable over whatever lies there. */
+  write(group, node, caption) {
+    if (!caption || node.hidden) return;
+    const { colours } = this.panel.view, box = this.panel.frame.box(node.box);
+    const reach = 3.2 * caption.length; // half of its width, about
+    const x = Math.min(Math.max(box.x + box.width / 2, reach), this.panel.frame.width - reach);
+    group.append(make("text", { x, y: box.y - (node.ring ? 14 : 7), fill: colours.text, stroke: colours.background, class: "hap-caption" }, caption));
   }
 
   /** Invisible focusable twins of the kept nodes, for keyboards and screen readers. */

@@ -34,8 +34,8 @@ class Panel {
 
   /** Whether only the other panel's circuit has a node. */
   elsewhere(i) {
-    const { kept } = this.view.choice;
-    return !this.overlay && !kept[this.side][i] && Boolean(kept[this.other][i]);
+    const { kept, step } = this.view.choice;
+    return !this.overlay && step === null && !kept[this.side][i] && Boolean(kept[this.other][i]);
   }
 
   spoken(node, i) {
