@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -336,6 +337,32 @@ class TestWire:
         reader = next(r for r in data["readers"] if r["name"] == "a1.h0<k>")
         assert [data["nodes"][n]["id"] for n in reader["nodes"]] == [f"a1.h{h}" for h in range(4)]
         assert len(reader["bracket"]) == 4
+
+    def test_the_replay_ends_in_the_circuit(self) -> None:
+        run = fake_run(Graph(6, 4, 2), edges=40)
+        kept = run.circuits["hap"].circuit.names()
+        others = [e for e in run.circuits["eap"].circuit.names() if e not in set(kept)]
+        pairs = [list(pair) for pair in (*kept, *others)]
+        last = [9] * len(kept) + [1 + i % 8 for i in range(len(others))]
+        run = replace(run, replay={"edges": pairs, "last_open": last})
+        drawn = scene.build(run)
+        played = wire.replay(run, drawn)
+        assert played is not None
+        assert played["steps"][-1] == 9
+        open_at_the_end = [
+            e for e, at in zip(played["edge"], played["last"], strict=True) if at == 9
+        ]
+        right = [i for i, edge in enumerate(drawn.edges) if edge.right_place]
+        assert sorted(open_at_the_end) == right
+        data = wire.wire(drawn)
+        for i, edge in enumerate(played["edge"]):
+            assert played["writer"][i] == data["edges"]["writer"][edge]
+            assert played["x1"][i] == pytest.approx(data["edges"]["x1"][edge], abs=0.01)
+
+    def test_no_replay_without_a_record(self) -> None:
+        run = fake_run()
+        assert not wire.replayable(run)
+        assert wire.replay(run, scene.build(run)) is None
 
     def test_it_is_small_plain_json(self) -> None:
         drawn = scene.build(fake_run(Graph(30, 9, 3), edges=700))

@@ -23,7 +23,7 @@ import streamlit as st
 from streamlit import runtime
 
 from app.diagram.scene import Scene
-from app.diagram.wire import MAX_PINS, payload, replay
+from app.diagram.wire import MAX_PINS, payload, replay, replayable
 from hap_engine.catalog import ASSETS
 from hap_engine.runs import Run
 
@@ -100,14 +100,16 @@ def comparison(
         memory["serial"] += 1
         memory["command"] = current = wanted
     memory |= {"asked": wanted, "returned": current}
+    if run and _reported(key, "replay") and memory.get("replayed") is not scene:
+        memory |= {"replay": replay(run, scene), "replayed": scene}
     data = {
         "key": key,
         "height": height,
         "plotly": plotly_url(),
         "command": {"serial": memory["serial"], "pinned": memory["command"]},
         "start": {"view": memory["view"], "drawn": memory["drawn"]},
-        "replayable": bool(run and run.replay.get("edges")),
-        "replay": replay(run, scene) if run and _reported(key, "replay") else None,
+        "replayable": run is not None and replayable(run),
+        "replay": memory.get("replay"),
         "scene": payload(scene),
     }
     # In a list: Streamlit searches the values of a mapping for data frames, and imports pandas for it.

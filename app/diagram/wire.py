@@ -53,13 +53,10 @@ def wire(scene: Scene) -> dict[str, Any]:
 
 
 def replay(run: Run, scene: Scene) -> dict[str, Any] | None:
-    """The pruning as it went: every candidate edge with the last step at which its gate was open.
-
-    None if the run stored none, or more than the browser could draw at a slider's pace.
-    """
-    pairs, last_open = run.replay.get("edges", []), run.replay.get("last_open", [])
-    if not pairs or len(pairs) > MAX_REPLAY:
+    """The pruning as it went: every candidate edge with the last step at which its gate was open."""
+    if not replayable(run):
         return None
+    pairs, last_open = run.replay["edges"], run.replay["last_open"]
     graph = scene.graph
     cells = np.array([graph.edge(writer, reader) for writer, reader in pairs], dtype=int)
     known = {(e.writer, e.reader): i for i, e in enumerate(scene.edges)}
@@ -75,6 +72,11 @@ def replay(run: Run, scene: Scene) -> dict[str, Any] | None:
         "steps": sorted({int(step) for step in last_open}),
         "kl": {int(record["step"]): record.get("kl") for record in run.history},
     }  # fmt: skip
+
+
+def replayable(run: Run) -> bool:
+    """Whether the run stored its pruning, and not more than the browser can draw at a slider's pace."""
+    return 0 < len(run.replay.get("edges", ())) <= MAX_REPLAY
 
 
 def _panel(panel: Panel) -> dict[str, Any]:

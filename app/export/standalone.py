@@ -15,7 +15,7 @@ from html import escape
 from app.diagram import scene
 from app.diagram.component import PLOTLY, SCRIPTS, WEB
 from app.diagram.palette import DARK, LIGHT, Palette
-from app.diagram.wire import payload
+from app.diagram.wire import payload, replay
 from app.export import page
 from hap_engine.runs import Run
 
@@ -50,12 +50,16 @@ def standalone(
     strongest: int | None = None,
 ) -> str:
     """The page as HTML text."""
-    built = scene.build(run, left, right, fold=fold, strongest=strongest)
+    built = scene.build(run, left, right, fold=fold)
+    played = replay(run, built)
     data = {
         "key": "standalone",
         "height": 720,
         "plotly": "",
         "command": {"serial": 1, "pinned": list(pins)},
+        "start": {"view": "pair", "drawn": strongest or 0},
+        "replay": played,
+        "replayable": played is not None,
         "scene": payload(built),
     }
     roles = page.roles_table(run, left, right)

@@ -124,15 +124,11 @@ class Replay {
     }, { signal: view.abort.signal });
   }
 
-  /** Python sends the replay once it is asked for. */
-  receive(data) {
-    if (!data || !this.wanted || this.view.choice.replay) return;
-    const { scene, choice } = this.view;
-    choice.replay = data;
-    this.paths = data.writer.map((_, i) => curve(data, i, scene.lift));
-    this.input.max = data.steps.length - 1;
-    this.show(0);
-    this.start();
+  /** Python sends the replay once it is asked for; a saved page brings it along. */
+  receive(data, exists) {
+    this.button.hidden = !exists;
+    this.offered = data ?? this.offered;
+    if (this.wanted && !this.view.choice.replay) this.begin();
   }
 
   toggle() {
@@ -141,10 +137,18 @@ class Replay {
     this.box.hidden = !this.wanted;
     if (!this.wanted) return this.end();
     this.output.textContent = "Loading the replay…";
-    if (this.view.choice.replay) {
-      this.show(0);
-      this.start();
-    } else this.view.send("replay", true);
+    if (this.offered) this.begin();
+    else this.view.send("replay", true);
+  }
+
+  begin() {
+    if (!this.offered) return;
+    const { scene, choice } = this.view;
+    choice.replay = this.offered;
+    this.paths ??= this.offered.writer.map((_, i) => curve(this.offered, i, scene.lift));
+    this.input.max = this.offered.steps.length - 1;
+    this.show(0);
+    this.start();
   }
 
   show(index) {
@@ -180,6 +184,12 @@ class Replay {
     if (this.timer) return this.stop();
     if (Number(this.input.value) >= Number(this.input.max)) this.show(0);
     this.start();
+  }
+
+  /** Another scene: what was sent for the last one does not fit it. */
+  forget() {
+    if (this.wanted) this.toggle();
+    this.offered = this.paths = null;
   }
 
   end() {

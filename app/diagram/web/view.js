@@ -69,7 +69,7 @@ class View {
     if (fresh) this.show(this.mode);
     else if (repaint) this.repaint();
     this.obey(data.command);
-    this.replay.receive(data.replay);
+    this.replay.receive(data.replay, data.replayable);
     if (!this.told) setStateValue("painted", (this.told = true)); // the rest of the page may follow
     if (await this.library(data.plotly) && (repaint || !this.panels.some(({ drawn }) => drawn))) await this.draw();
   }
@@ -104,6 +104,7 @@ class View {
     if (`${before?.ranges}` !== `${this.scene.ranges}`) this.range = [...this.scene.ranges]; // the same graph keeps its view
     const limit = before ? this.choice.limit : start.drawn;
     if (!before) this.mode = start.view || "pair";
+    if (before) this.replay.forget();
     this.choice = new Choice(this.scene);
     this.threshold.set(Number.isFinite(limit) ? limit : 0);
     this.choice.update();
