@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app.classroom import check_job
 from hap_engine.catalog import resolve, weights_sha256
 from hap_engine.errors import HapError
 from hap_engine.progress import Progress
@@ -72,12 +73,15 @@ class Jobs:
         Raises:
             HapError: if the model cannot be found or the queue is full.
         """
+        check_job(config, 0)  # before the model's name is looked up on the disk
         source = resolve(config.model)
         job = run_id(config, weights_sha256(source) or source.reference)
         with self._lock:
             if job in self._jobs and self._jobs[job].live:
                 return job
-            if sum(known.live for known in self._jobs.values()) > MAX_WAITING:
+            live = sum(known.live for known in self._jobs.values())
+            check_job(config, live)
+            if live > MAX_WAITING:
                 raise TooManyJobsError(
                     f"Expected at most {MAX_WAITING} runs waiting. Cancel one, or let one finish."
                 )

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 
 import streamlit as st
 
-from app.views import explore
+from app.views import explore, presenter
 
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.svg"
 
@@ -54,4 +54,6 @@ pages |= {
     "lesson": st.Page(_lesson, title="Lesson", icon=":material/school:", url_path="lesson"),
     "about": st.Page(_about, title="How it works", icon=":material/menu_book:", url_path="about"),
 }
-st.navigation(list(pages.values()), position="top").run()
+chosen = st.navigation(list(pages.values()), position="top")
+presenter.show()
+chosen.run()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from app.classroom import check_change
 from hap_engine.catalog import ASSETS
 from hap_engine.errors import HapError
 from hap_engine.runs import Run, dumps, load, loads, runs_folder, save, write_text
@@ -116,6 +117,7 @@ def rename(run_id: str, name: str, seen: str) -> str:
     Raises:
         ShelfError: if the run is gone, or was named by somebody else meanwhile.
     """
+    check_change()
     find(run_id)
     name = clean_name(name)
     with _changing:
@@ -144,6 +146,7 @@ def delete(run_id: str) -> str:
     Raises:
         ShelfError: if it is gone already, or is one of the examples.
     """
+    check_change()
     with _changing:
         path = find(run_id)
         if path.parent == SHIPPED:
@@ -163,6 +166,7 @@ def import_run(data: bytes) -> tuple[Run, str]:
     Raises:
         RunFileError: if it is not a run file that can be shown.
     """
+    check_change()
     run = loads(data)
     with _changing:
         for candidate in _ids(run.id):

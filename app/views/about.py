@@ -38,6 +38,14 @@ both circuits, orange dashed ones only in the left one, blue ones only in the ri
 [[S-inhibition]] head. Faint squares are parts that neither circuit uses. An edge ends at the [[query, key, value|query,
 key or value]] of a head. [[role|Roles]] are measured, for this model and this task, with thresholds that each run states.
 """
+TEACHING = """
+- **Present**, at the top right, gives large type and hides the settings.
+- **The lesson** takes about fifteen minutes. It asks for a guess before each answer; let the class vote.
+- **A handout** of any run, one sheet: open a run, then *Share and export*, *Pages*, *Handout to print*.
+- **A link** holds the whole view: the run, the pins, the changes. Send it to everyone who can reach this explorer.
+- **A whole class on one machine:** start the explorer with `python -m app.serve --class`. It is then open to the local
+  network, with locked presets of the bundled model and a limit on runs; nobody can rename, delete or import.
+"""
 SOURCES = (
     ("HAP", "Gu et al. 2025", "2510.03282"), ("EAP", "Syed et al. 2023", "2310.10348"),
     ("EAP-IG", "Hanna et al. 2024", "2403.17806"), ("Edge pruning", "Bhaskar et al. 2024", "2406.16778"),
@@ -61,6 +69,8 @@ def page(pages: Mapping[str, Any]) -> None:
         st.markdown(f"**{task.title}.** {task.summary}")
     st.subheader("Words", anchor=False)
     st.html(_words())
+    st.subheader("For a class", anchor=False)
+    st.html(glossary.rich(TEACHING.replace("\n  ", " ")))
     st.subheader("Sources", anchor=False)
     st.markdown(" · ".join(f"{name}: {who}, arXiv {number}" for name, who, number in SOURCES))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import state
+from app import classroom, state
 from app.views import cost, picker
 from hap_engine.catalog import Source, graph_of
 from hap_engine.circuit import edge_budget
@@ -42,17 +42,20 @@ def show() -> None:
     )
     sparsity = round(1 - kept / 100, 6)
     _explain_size(source, sparsity)
+    rules = classroom.rules()
+    efforts = list(rules.efforts if rules else PRESETS)
     effort = st.segmented_control(
         "Effort",
-        list(PRESETS),
-        default=state.from_url("effort", list(PRESETS), "standard"),
+        efforts,
+        default=state.from_url("effort", efforts, "standard"),
         format_func=str.capitalize,
         key="effort",
         on_change=state.to_url,
         args=("effort", "standard"),
         help="How long Edge Pruning learns. " + ". ".join(EFFORTS.values()) + ".",
     )
-    advanced = _advanced(task, effort or "standard")
+    effort = effort or efforts[0]
+    advanced = {"pruning": PRESETS[effort]} if rules else _advanced(task, effort)
     config = _config(source, task, sparsity, advanced)
     if st.button(
         "Find the circuit",

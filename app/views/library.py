@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import shelf
+from app import classroom, shelf
 from app.shelf import Listed
 from app.views.text import plain
 from hap_engine.errors import HapError
@@ -27,7 +27,8 @@ def page(pages: Mapping[str, Any]) -> None:
     runs, damaged = shelf.listed()
     for message in damaged:
         st.warning(plain(message), icon=":material/broken_image:")
-    _import()
+    if classroom.rules() is None:
+        _import()
     shown = _filtered(runs)
     count = st.session_state.get("runs-shown", AT_ONCE)
     for run in shown[:count]:
@@ -102,6 +103,8 @@ def _buttons(run: Listed, pages: Mapping[str, Any]) -> None:
     if st.button("Compare", key=f"compare-{run.id}", icon=":material/compare_arrows:",
                  help=f"Set {plain(run.title)} beside another run"):  # fmt: skip
         st.switch_page(pages["compare"], query_params={"run": run.id})
+    if classroom.rules() is not None:  # in a class nobody changes what others see
+        return
     st.button(
         "Rename", key=f"rename-{run.id}", icon=":material/edit:", on_click=_ask,
         args=("rename", run), help=f"Rename {plain(run.title)}",

@@ -11,7 +11,9 @@ from typing import Any
 import streamlit as st
 
 from app import live
+from app.classroom import check_change
 from hap_engine.circuit import Circuit
+from hap_engine.errors import HapError
 from hap_engine.progress import Progress
 from hap_engine.runs import Run, runs_folder, save
 
@@ -57,6 +59,11 @@ def finish(run: Run) -> None:
 
 
 def _begin(run: Run, add: Add) -> None:
+    try:
+        check_change()
+    except HapError as error:
+        st.info(str(error), icon=":material/groups:")
+        return
     opening = live.steps_to_open(run)
 
     def begin() -> Generator[Progress, None, Run]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import recent, state
+from app import classroom, recent, state
 from app.views.text import plain
 from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, resolve
 from hap_engine.errors import HapError
@@ -18,7 +18,8 @@ def model() -> Source | None:
     """The chosen model; None while nothing usable is chosen."""
     local, hub = recent.remembered(), _on_machine()
     offered = [*BUNDLED, *local, *hub, *(name for name in HUB_MODELS if name not in hub)]
-    options = [*dict.fromkeys(offered), OTHER]
+    rules = classroom.rules()
+    options = list(rules.models) if rules else [*dict.fromkeys(offered), OTHER]
 
     def label(name: str) -> str:
         if name == OTHER:
