@@ -23,7 +23,7 @@ Start = Callable[[], Generator[Progress, None, Any]]
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A piece of work at one moment. `state` is running, done, error or cancelled."""
+    """A piece of work at one moment. `state` is running, done or error."""
 
     key: str
     state: str = "running"
@@ -46,13 +46,12 @@ class Background:
         self._stop: dict[str, threading.Event] = {}
 
     def start(self, key: str, begin: Start) -> Work:
-        """Begin the work unless it is running or done; returns its snapshot."""
+        """Begin the work unless it is known, failed work included; returns its snapshot."""
         with self._lock:
             known = self._work.get(key)
-            if known is not None and known.state in ("running", "done"):
+            if known is not None:
                 return known
             self._work[key] = work = Work(key)
-            self._work.move_to_end(key)
             self._stop[key] = stop = threading.Event()
             self._forget_old()
         threading.Thread(target=self._run, args=(key, begin, stop), name=key, daemon=True).start()
@@ -63,7 +62,7 @@ class Background:
             return self._work.get(key)
 
     def stop(self, key: str) -> None:
-        """Cancel running work at its next record, or forget what came of it."""
+        """Cancel running work at its next record, or forget what came of it: it may start anew."""
         with self._lock:
             if key in self._work:
                 self._stop[key].set()

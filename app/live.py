@@ -69,10 +69,14 @@ def opened(run: Run) -> MaskedModel | None:
     return work.result if work is not None and work.state == "done" else None
 
 
-def model_of(run: Run) -> MaskedModel | None:
-    """The run's model, opened if need be; None while it opens or when it cannot be (a line says so)."""
+def model_of(run: Run, where: str) -> MaskedModel | None:
+    """The run's model, opened if need be; None while it opens or when it cannot be (a line says so).
+
+    Args:
+        where: names the panel that asks; several on a page may wait for one model.
+    """
     _models().start(_model_key(run), steps_to_open(run))
-    return result(_model_key(run), _models())
+    return result(_model_key(run), _models(), where)
 
 
 def steps_to_open(run: Run) -> Start:
@@ -93,7 +97,7 @@ def steps_to_open(run: Run) -> Start:
     return begin
 
 
-def result(key: str, registry: Background | None = None) -> Any:
+def result(key: str, registry: Background | None = None, where: str = "") -> Any:
     """What came of background work; None while it runs, when it failed or was never begun.
 
     Draws a progress bar, with a Stop button for work other than opening a model, or the error with
@@ -105,7 +109,7 @@ def result(key: str, registry: Background | None = None) -> Any:
         return work.result if work else None
     if work.state == "error":
         st.error(work.error, icon=":material/error:")
-        if st.button("Try again", key=f"again-{key}"):
+        if st.button("Try again", key=f"again-{key}-{where}"):
             registry.stop(key)
             st.rerun()
     else:
@@ -146,4 +150,7 @@ def _bench(run_key: str, prompt: int, _masked: MaskedModel, _run: Run) -> Bench:
 
 
 def _model_key(run: Run) -> str:
-    return f"model-{run.model.get('sha256', run.id)}"
+    """Weights and graph: a run file that claims another graph is checked for itself, and refused."""
+    graph = run.graph
+    shape = (graph.n_layers, graph.n_heads, graph.n_kv_heads, graph.parallel)
+    return f"model-{run.model.get('sha256', run.id)}-{shape}"

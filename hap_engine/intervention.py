@@ -30,6 +30,8 @@ from hap_engine.tasks.base import EncodedPair, PromptPair, encode_pair
 FEW = 8  # test prompts beside the chosen one: 0.7 s for a SmolLM2 circuit on one core
 TOP = 5  # tokens shown
 
+Tokens = list[tuple[str, float]]
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:
@@ -93,6 +95,45 @@ class Bench:
         if node.head is None:
             return layer.mlp_out
         return layer.z[node.head] @ self.masked.output_weight(node.layer, node.head)
+
+    @torch.no_grad()
+    def promoted(self, node: str, count: int = TOP) -> tuple[Tokens, Tokens]:
+        """What a node says straight to the logits on the first prompt.
+
+        Only its edge to ``logits`` is cut; reported are the tokens whose probability that lowers most
+        (the node promotes them) and raises most (it holds them back), with the change it makes.
+        """
+        writer, at = self.masked.graph.writer_index[node], int(self._batch.last[0])
+        delta = self._written(self._clean, writer) - self._written(self._corrupt, writer)
+        without = self.masked.unembed(self._clean.final[:1] - delta[:1, at]).softmax(-1)[0]
+        change = (self._full[0].exp() - without).cpu().numpy()
+        order = np.argsort(-change)
+
+        def tokens(ids: np.ndarray) -> Tokens:
+            decode = self.masked.model.tokenizer.decode
+            return [(decode([int(t)]), float(change[t])) for t in ids]
+
+        return tokens(order[:count]), tokens(order[::-1][:count])
+
+    def corrupted(self) -> Reading:
+        """The full model on the corrupted prompts."""
+        return self._reading(self.masked.unembed(self._corrupt.final).log_softmax(-1))
+
+    @torch.no_grad()
+    def attention(self, layer: int, head: int) -> dict[str, list[list[float]]]:
+        """A head's pattern [query, key] on the first prompt, ``clean`` and ``corrupt``."""
+        size = int(self._batch.last[0]) + 1
+        sides = {"clean": self._clean, "corrupt": self._corrupt}
+        return {
+            side: self.masked.patterns(trace, layer)[head, 0, :size, :size].tolist()
+            for side, trace in sides.items()
+        }
+
+    def tokens(self) -> dict[str, list[str]]:
+        """Texts of the first prompt's tokens, ``clean`` and ``corrupt``."""
+        decode, pair = self.masked.model.tokenizer.decode, self.pairs[0]
+        sides = {"clean": pair.clean_ids, "corrupt": pair.corrupt_ids}
+        return {side: [decode([token]) for token in ids] for side, ids in sides.items()}
 
     def full(self) -> Reading:
         """The full model, without a masked pass (log-probabilities differ from logits by a constant)."""

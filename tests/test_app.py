@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAP_HOME", str(tmp_path))
 
 
-def open_app(**query: str) -> AppTest:
+def open_app(**query: str | list[str]) -> AppTest:
     app = AppTest.from_file(MAIN, default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value

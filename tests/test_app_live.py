@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import live
 from app.views.understand import SECTIONS
 from hap_engine.runs import Run, load, runs_folder, save
 from tests.fakes import fake_run
@@ -24,7 +25,7 @@ def mini() -> Run:
     return next(run for run in runs if run.model["name"] == "hap-mini")
 
 
-def until(app: AppTest, text: str, seconds: float = 120) -> AppTest:
+def until(app: AppTest, text: str, seconds: float = 60) -> AppTest:
     """Rerun the page, as its refreshing parts do, until it says `text`."""
     end = time.time() + seconds
     while text not in texts(app) and time.time() < end:
@@ -140,3 +141,36 @@ def test_a_missed_head_is_measured_and_explained(mini: Run) -> None:
     until(app, "For the full model EAP expects")
     assert app.get("plotly_chart")
     assert "Change of the logit difference when one edge is cut" in texts(app)
+
+
+def test_details_of_every_kind_of_node(mini: Run) -> None:
+    head = next(iter(mini.roles["heads"]))
+    app = open_app(run=mini.id, pin=[head, "m2", "logits", "input"])
+    assert not app.exception
+    assert "Kept by" in texts(app)
+    assert "Thresholds of this run" in texts(app)
+    assert [tab.label for tab in app.tabs][:4] == ["input", "logits", "m2", head]
+    edges = [frame.value for frame in app.dataframe if "Score" in frame.value]
+    assert edges
+    assert all((frame["Score"] < 0).all() or (frame["Score"] > 0).all() for frame in edges)
+
+
+def test_attention_of_a_prompt_that_the_run_does_not_hold_is_computed_live(mini: Run) -> None:
+    live._models.clear()  # another test may have opened it
+    head = next(iter(mini.roles["heads"]))
+    app = open_app(run=mini.id, pin=head, prompt="17")
+    assert f"holds no pattern of {head} for this prompt" in texts(app)
+    before = len(app.get("plotly_chart"))
+    app.button(key=f"open-for-{head}").click().run()
+    until(app, "Rows look, columns are looked at")
+    assert len(app.get("plotly_chart")) == before + 2
+
+
+def test_a_model_that_does_not_fit_is_refused_in_every_panel_that_waits(mini: Run) -> None:
+    other = replace(fake_run(), model=dict(mini.model), prompts=dict(mini.prompts))
+    save(other, runs_folder() / f"{other.id}.json")
+    app = open_app(run=other.id, pin=["a0.h0", "a1.h1", "logits"], do="-a0.h1", prompt="3")
+    app.session_state[f"want-attention-{other.id}"] = True
+    app.session_state[f"want-tokens-{other.id}"] = True
+    until(app.run(), "The run is of a model with 4 layers of 4 heads")
+    assert not app.exception

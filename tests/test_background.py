@@ -53,8 +53,12 @@ def test_a_plain_error_is_told_and_can_be_tried_again(capsys: Any) -> None:
     registry = Background()
     registry.start("a", lambda: failing(HapError("Expected this, got that. Do so.")))
     assert ended(registry, "a").error == "Expected this, got that. Do so."
+    registry.start("a", lambda: counting(1))  # a page that asks again does not hide the error
+    assert ended(registry, "a").state == "error"
+    registry.stop("a")
     registry.start("a", lambda: failing(ZeroDivisionError("oops")))
     assert "ZeroDivisionError: oops" in ended(registry, "a").error
+    registry.stop("a")
     registry.start("a", lambda: counting(1))
     assert ended(registry, "a").result == 1
 

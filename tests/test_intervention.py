@@ -107,3 +107,27 @@ def test_a_stored_prompt_is_encoded_as_it_was(gpt2: MaskedModel, pairs: list[Enc
     assert (again.clean_ids, again.corrupt_ids) == (pair.clean_ids, pair.corrupt_ids)
     assert (again.answer_id, again.distractor_id) == (pair.answer_id, pair.distractor_id)
     assert dict(again.roles) == dict(pair.roles)
+
+
+def test_promoted_tokens_are_what_the_edge_to_the_logits_changes(bench: Bench) -> None:
+    graph = bench.masked.graph
+    for node in ("m1", "a1.h3", "input"):
+        cut = bench.without_edge(graph.edge(node, "logits"))
+        change = bench.full().probabilities - cut.probabilities
+        up, down = bench.promoted(node, 3)
+        assert [x for _, x in up] == pytest.approx(sorted(change, reverse=True)[:3], abs=1e-5)
+        assert [x for _, x in down] == pytest.approx(sorted(change)[:3], abs=1e-5)
+
+
+def test_attention_rows_sum_to_one_and_match_the_tokens(bench: Bench) -> None:
+    patterns, tokens = bench.attention(1, 2), bench.tokens()
+    for side in ("clean", "corrupt"):
+        matrix = np.array(patterns[side])
+        assert matrix.shape == (len(tokens[side]),) * 2
+        np.testing.assert_allclose(matrix.sum(-1), 1, atol=1e-5)
+        assert np.triu(matrix, 1).max() == 0
+
+
+def test_the_corrupted_reading_is_the_empty_circuit(bench: Bench) -> None:
+    empty = bench.read(empty_circuit(bench.masked.graph))
+    np.testing.assert_allclose(bench.corrupted().logit_diff, empty.logit_diff, atol=1e-4)

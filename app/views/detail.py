@@ -1,186 +1,147 @@
-"""What is known about the pinned nodes: role and evidence, edges in both circuits, attention."""
+"""What is known about the pinned nodes: role and evidence, circuits, edges by sign, attention, tokens."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
-from app.diagram.marks import markup
-from app.diagram.palette import Palette, palette
+from app import state
+from app.link import MAX_PINS
+from app.views import attention, promoted
+from app.views.text import plain
+from hap_engine.neighbours import EdgeFacts, edges_at, keepers
 from hap_engine.runs import Run
 from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES
+
+SIGNS = {
+    "helps": ("Help the right answer", "EAP score below 0: corrupting the edge would lower the logit difference."),
+    "against": ("Work against it", "EAP score above 0: corrupting the edge would raise the logit difference."),
+    "unknown": ("Not scored", "Edges that only your own circuit keeps."),
+}  # fmt: skip
 
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """Details of the node that was pinned last; tabs if there are several."""
     st.subheader("What does it do?", anchor=False)
-    if not pins:
-        st.caption(
-            "Click a head or an MLP in either picture: its role, its evidence, its edges in both "
-            "circuits and what it attends to appear here. Hovering lights up its neighbours."
-        )
-        return
     for tab, name in zip(st.tabs(list(reversed(pins))), reversed(pins), strict=True):
         with tab:
             _node(run, left, right, name)
 
 
 def _node(run: Run, left: str, right: str, name: str) -> None:
-    head = run.heads.get(name, {})
-    role = run.roles.get("heads", {}).get(name)
+    _role(run, name)
+    _facts(run, name)
+    _edges(run, left, right, name)
+    if name in run.heads or name in run.graph.heads:
+        attention.show(run, name)
+    if name != "input":
+        promoted.show(run, name)
+
+
+def _role(run: Run, name: str) -> None:
+    role = (run.roles.get("heads") or {}).get(name)
+    thresholds = run.roles.get("thresholds")
     if role:
         title = ROLE_TITLES.get(role["role"], role["role"])
-        st.markdown(f"**{title[0].upper() + title[1:]} head.** {_escape(role.get('sentence', ''))}")
-    elif head:
+        sentence = plain(role.get("sentence", ""))
+        st.markdown(f"**{title[0].upper() + title[1:]} head.** {sentence}")
+    elif name in run.graph.heads and thresholds:
         st.markdown("No role passed its threshold here.")
+    if name in run.graph.heads and thresholds:
+        stated = ", ".join(
+            f"{key.replace('_', ' ')} {value:.3g}"
+            for key, value in thresholds.items()
+            if isinstance(value, int | float)
+        )
+        st.caption(f"Thresholds of this run: {plain(stated)}.")
     published = (run.roles.get("published") or {}).get(name)
     if published:
         st.caption(f"Published role (Wang et al. 2022): {ROLE_TITLES.get(published, published)}")
-    if head:
-        facts = [_kept(run, side, name) for side in dict.fromkeys((left, right))]
-        if "eap_rank" in head:
-            edge = " → ".join(head.get("eap_edge", []))
-            facts.append(f"best EAP rank {head['eap_rank']:,} of {run.graph.n_edges:,} ({edge})")
-        if "direct_effect" in head:
-            facts.append(f"direct effect on the logit difference {head['direct_effect']:+.2f}")
-        st.caption(_escape(" · ".join(facts)))
-        if head.get("attention"):
-            cells = {pair.replace("->", "→"): value for pair, value in head["attention"].items()}
-            st.dataframe(
-                pd.DataFrame([cells], index=["attention"]),
-                column_config={key: st.column_config.NumberColumn(format="%.2f") for key in cells},
-            )
-    _edges(run, left, right, name)
-    _attention(run, name)
 
 
-def _kept(run: Run, side: str, name: str) -> str:
-    title = METHOD_TITLES.get(side, side)
-    return f"{title} keeps it" if name in run.circuits[side].circuit.heads else f"{title} drops it"
+def _facts(run: Run, name: str) -> None:
+    kept = keepers(run, name)
+    badges = [
+        f":{'green' if here else 'gray'}-badge[{'✓' if here else '✗'} "
+        f"{plain(METHOD_TITLES.get(key, key))}]"
+        for key, here in kept.items()
+    ]
+    st.markdown("Kept by " + " ".join(badges))
+    head = run.heads.get(name, {})
+    facts = []
+    if "eap_rank" in head:
+        edge = " → ".join(head.get("eap_edge") or [])
+        score = f", score {head['eap_score']:+.4f}" if "eap_score" in head else ""
+        facts.append(f"best EAP rank {head['eap_rank']:,} of {run.graph.n_edges:,} ({edge}{score})")
+    if "direct_effect" in head:
+        facts.append(f"alone moves the logit difference by {head['direct_effect']:+.2f}")
+    looks = [f"{pair.replace('->', '→')} {x:.2f}" for pair, x in head.get("attention", {}).items()]
+    if looks:
+        facts.append("mean attention " + ", ".join(looks))
+    if facts:
+        st.caption(plain(" · ".join(facts)))
 
 
 def _edges(run: Run, left: str, right: str, name: str) -> None:
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for side in dict.fromkeys((left, right)):
-        record = run.circuits[side]
-        for index, (edge, (writer, reader)) in enumerate(
-            zip(record.circuit.edges(), record.circuit.names(), strict=True)
-        ):
-            column = run.graph.reader_index[reader]
-            enters = name in {
-                run.graph.writers[w].name for w in np.flatnonzero(run.graph.feeds[column])
-            } or (name == reader)
-            if not enters and edge.writer.name != name:
-                continue
-            row = rows.setdefault(
-                (writer, reader),
-                {"": "in" if enters else "out", "From": writer, "To": reader},
-            )
-            row[METHOD_TITLES.get(side, side)] = True
-            for key, title in (("scores", "EAP score"), ("ranks", "EAP rank"), ("gates", "Gate")):
-                value = record.values.get(key)
-                if value is not None and not math.isnan(value[index]):
-                    row[title] = value[index]
-    if not rows:
-        st.caption("Neither circuit keeps an edge of it.")
+    sides = list(dict.fromkeys([left, right, *(k for k in run.circuits if k == "mine")]))
+    facts = edges_at(run, name, sides)
+    if not facts:
+        st.caption("None of the circuits on screen keeps an edge of it.")
         return
-    frame = pd.DataFrame(list(rows.values()))
-    for side in dict.fromkeys((left, right)):
-        title = METHOD_TITLES.get(side, side)
-        flags = frame[title] if title in frame else pd.Series(False, index=frame.index)
-        frame[title] = flags.eq(True)
-    frame = frame.sort_values(["", "EAP rank"] if "EAP rank" in frame else [""])
+    for into, title in ((True, "Edges into it"), (False, "Edges out of it")):
+        part = [fact for fact in facts if fact.into == into]
+        if not part:
+            continue
+        st.markdown(f"**{title}** ({len(part)})")
+        groups = [sign for sign in SIGNS if any(fact.sign == sign for fact in part)]
+        columns = st.columns(2) if len(groups) > 1 else [st.container()]
+        for column, sign in zip([*columns, *columns], groups, strict=False):
+            with column:
+                _list(run, name, sign, into, [fact for fact in part if fact.sign == sign])
+    st.caption("Select an edge to pin the node at its other end.")
+
+
+def _list(run: Run, name: str, sign: str, into: bool, facts: list[EdgeFacts]) -> None:
+    import pandas as pd
+
+    title, explained = SIGNS[sign]
+    st.caption(f"{title} ({len(facts)})", help=explained)
+    frame = pd.DataFrame(
+        {
+            "From" if into else "To": [fact.writer if into else fact.reader for fact in facts],
+            **({"At": [fact.slot for fact in facts]} if into and facts[0].slot else {}),
+            "Score": [fact.score for fact in facts],
+            "Rank": [fact.rank for fact in facts],
+            "Gate": [fact.gate for fact in facts],
+            "In": [
+                ", ".join(METHOD_TITLES.get(key, key) for key in fact.circuits) for fact in facts
+            ],
+        }
+    )
+    for column in ("Rank", "Gate"):
+        if frame[column].map(math.isnan).all():
+            frame = frame.drop(columns=column)
+    key = f"edges-{run.id}-{name}-{into}-{sign}"
+
+    def picked() -> None:
+        rows = st.session_state[key].selection.rows
+        if rows and rows[0] < len(facts):
+            pins = [pin for pin in state.link().pins if pin != facts[rows[0]].other]
+            state.put(pins=(*pins, facts[rows[0]].other)[-MAX_PINS:])
+
     st.dataframe(
-        frame,
-        hide_index=True,
-        height=min(320, 38 + 35 * len(frame)),
+        frame, hide_index=True, height=min(240, 38 + 35 * len(frame)), key=key, on_select=picked,
+        selection_mode="single-row",
         column_config={
-            "EAP score": st.column_config.NumberColumn(
-                format="%.4f", help="Negative: the edge helps the logit difference."
-            ),
-            "EAP rank": st.column_config.NumberColumn(
-                format="localized", help="1 = largest absolute score of all edges."
+            "At": st.column_config.TextColumn(width=30, help="Query, key or value input"),
+            "Score": st.column_config.NumberColumn(format="%.4f", help="EAP score"),
+            "Rank": st.column_config.NumberColumn(
+                format="localized", help="EAP rank: 1 = largest absolute score of all edges"
             ),
             "Gate": st.column_config.NumberColumn(
-                format="%.1f", help="log alpha after Edge Pruning: larger is more surely kept."
+                format="%.1f", help="log alpha after Edge Pruning: larger is more surely kept"
             ),
+            "In": st.column_config.TextColumn(help="Circuits that keep the edge"),
         },
-    )
-
-
-def _attention(run: Run, name: str) -> None:
-    shown = [prompt for prompt in run.attention if name in prompt.get("heads", {})]
-    if not shown:
-        return
-    number = 0
-    if len(shown) > 1:
-        number = (
-            st.segmented_control(
-                "Attention on test prompt",
-                list(range(len(shown))),
-                format_func=lambda i: str(i + 1),
-                default=0,
-                key=f"prompt-{name}",
-            )
-            or 0
-        )
-    prompt = shown[number]
-    colours = palette(st.context.theme.type)
-    for column, side in zip(st.columns(2), ("clean", "corrupt"), strict=True):
-        figure = attention_figure(
-            prompt["heads"][name][side], prompt["tokens"][side], prompt.get("roles", {}), colours
-        )
-        column.caption(f"{side.capitalize()} prompt")
-        column.plotly_chart(
-            figure,
-            key=f"attention-{name}-{side}",
-            alt=f"Attention pattern of {name} on the {side} prompt",
-            config={"displayModeBar": False},
-        )
-
-
-def attention_figure(
-    matrix: list[list[float]], tokens: list[str], roles: dict[str, int], colours: Palette
-) -> go.Figure:
-    """Query tokens downwards, key tokens across; the roles are written beside their tokens."""
-    by_position: dict[int, str] = {}
-    for role, position in roles.items():
-        by_position[position] = (
-            f"{by_position[position]}, {role}" if position in by_position else role
-        )
-    labels = [
-        markup(token.strip() or "␣")
-        + (f" <b>{markup(by_position[i])}</b>" if i in by_position else "")
-        for i, token in enumerate(tokens)
-    ]
-    ticks = list(range(len(tokens)))
-    figure = go.Figure(
-        go.Heatmap(
-            z=matrix,
-            zmin=0,
-            zmax=1,
-            colorscale=[[0, colours.surface], [1, colours.right]],
-            showscale=False,
-            hovertemplate="attention %{z:.2f}<extra></extra>",
-        )
-    )
-    axis = {"tickvals": ticks, "ticktext": labels, "tickfont": {"size": 10}, "showgrid": False}
-    figure.update_xaxes(**axis, tickangle=-60)
-    figure.update_yaxes(**axis, autorange="reversed")
-    return figure.update_layout(
-        height=380,
-        margin={"l": 4, "r": 4, "t": 4, "b": 4},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text},
-    )
-
-
-def _escape(text: str) -> str:
-    """Plain text for a place that reads Markdown."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>$~" else c for c in text)
+    )  # fmt: skip

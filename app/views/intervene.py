@@ -187,7 +187,7 @@ def _at_once(run: Run, circuit: Circuit, disabled: bool) -> None:
 
 
 def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) -> None:
-    masked = live.model_of(run)
+    masked = live.model_of(run, "intervene")
     if masked is None:
         return
     index = chosen.prompt(run)
