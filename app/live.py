@@ -69,7 +69,7 @@ def opened(run: Run) -> MaskedModel | None:
     return work.result if work is not None and work.state == "done" else None
 
 
-def model_of(run: Run, where: str) -> MaskedModel | None:
+def model_of(run: Run, where: str = "") -> MaskedModel | None:
     """The run's model, opened if need be; None while it opens or when it cannot be (a line says so).
 
     Args:
