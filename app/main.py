@@ -33,6 +33,12 @@ def _compare() -> None:
     pair.page(pages)
 
 
+def _own() -> None:
+    from app.views import writing
+
+    writing.page(pages)
+
+
 def _lesson() -> None:
     from app.views import lesson
 
@@ -51,9 +57,11 @@ pages |= {
     "compare": st.Page(
         _compare, title="Compare", icon=":material/compare_arrows:", url_path="compare"
     ),
+    "own": st.Page(_own, title="Your prompts", icon=":material/edit_note:", url_path="prompts"),
     "lesson": st.Page(_lesson, title="Lesson", icon=":material/school:", url_path="lesson"),
     "about": st.Page(_about, title="How it works", icon=":material/menu_book:", url_path="about"),
 }
+st.session_state["pages"] = pages  # for links in the settings, which every page may show
 chosen = st.navigation(list(pages.values()), position="top")
 presenter.show()
 chosen.run()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
+from tokenizers import Tokenizer
 
 from app import shelf
 from app.diagram import scene
@@ -33,6 +35,7 @@ __all__ = [
     "put",
     "show_problems",
     "to_url",
+    "tokenizer",
 
 ]  # fmt: skip
 
@@ -128,3 +131,13 @@ def go_to_run(run_id: str) -> None:
     """Show a run; a finished job leaves the URL."""
     st.query_params["run"] = run_id
     st.query_params.pop("job", None)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _tokenizer(path: Path, modified: int) -> Tokenizer:
+    return Tokenizer.from_file(str(path))
+
+
+def tokenizer(path: Path) -> Tokenizer:
+    """A model's tokenizer, read once (no torch)."""
+    return _tokenizer(path, path.stat().st_mtime_ns)

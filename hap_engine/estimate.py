@@ -27,7 +27,7 @@ from hap_engine.catalog import ASSETS, config_of, resolve, tokenizer_file
 from hap_engine.errors import HapError
 from hap_engine.machine import Machine, free_memory, measured
 from hap_engine.settings import DiscoveryConfig, kept_share
-from hap_engine.tasks import SplitSizes, get_task
+from hap_engine.tasks import SplitSizes
 
 # What the engine does whatever the settings; a test holds them equal to the engine's own.
 IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 64, 5, 48, 3
@@ -141,7 +141,7 @@ def _pass(shape: Shape, tokens: float, prompts: float, batch: float, share: floa
 
 def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, Work]:
     """The work of each phase of a run whose prompts have `tokens` tokens."""
-    sizes, pruning = config.sizes, config.pruning
+    sizes, pruning = split_sizes(config), config.pruning
     train, batch = sizes.train, pruning.batch_size
     found = {"load": Work(float32=2 * 4 * 48 * (shape.attention + shape.mlp), started=shape.layers)}
     found["prompts"] = _pass(shape, tokens, 2 * train, TEST_BATCH / 2)
@@ -160,6 +160,11 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
     return found
 
 
+def split_sizes(config: DiscoveryConfig) -> SplitSizes:
+    """How many prompts each split has; own prompts have as many as there are."""
+    return SplitSizes(**config.to_dict()["sizes"])
+
+
 def mean_share(kept: float, target: float, descent: float) -> float:
     """Mean over the steps of the share of edges: it falls geometrically, then stays at the target."""
     target = min(target, kept)
@@ -173,7 +178,7 @@ def memory(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, fl
     batch = max(config.pruning.batch_size if config.method != "eap" else 1, SCORE_BATCH)
     slots = shape.slots + shape.heads
     trace = 4 * tokens * shape.layers * (3 * shape.width + slots * shape.head_width)
-    prompts = config.sizes.train
+    prompts = split_sizes(config).train
     kept = prompts * trace
     rows = batch * tokens
     deltas = 2 * size * shape.writers * rows * shape.width
@@ -259,10 +264,11 @@ def _savings(config: DiscoveryConfig) -> Iterator[tuple[str, DiscoveryConfig]]:
         config = replace(config, dtype="bfloat16")
         said.append("train in bfloat16")
         yield _said(said), config
-    smaller = max(1, config.sizes.train // 4)
-    config = replace(config, sizes=replace(config.sizes, train=smaller))
-    said.append(f"use {smaller} training prompts")
-    yield _said(said), config
+    if not config.prompts:
+        smaller = max(1, config.sizes.train // 4)
+        config = replace(config, sizes=replace(config.sizes, train=smaller))
+        said.append(f"use {smaller} training prompts")
+        yield _said(said), config
     if config.pruning.batch_size > 4:
         config = replace(config, pruning=replace(config.pruning, batch_size=4))
         said.append("take batches of 4")
@@ -277,7 +283,7 @@ def tokens_of(config: DiscoveryConfig, words: Path | None) -> float:
     """Mean length of a task's prompts, from a few of them; `USUAL_TOKENS` without a tokenizer."""
     if words is None:
         return USUAL_TOKENS
-    task = get_task(config.task)
+    task = config.find_task()
     corruption = config.corruption or task.default_corruption
     try:
         tokenizer = Tokenizer.from_file(str(words))

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import classroom, state
 from app.views import cost, picker
+from app.views.text import plain
 from hap_engine.catalog import Source, graph_of
 from hap_engine.circuit import edge_budget
 from hap_engine.errors import HapError
@@ -160,9 +161,12 @@ def _config(
     if source is None:
         return None
     try:
-        return DiscoveryConfig(model=source.reference, task=task, sparsity=sparsity, **advanced)
+        prompts = picker.own_prompts(task)
+        return DiscoveryConfig(
+            model=source.reference, task=task, sparsity=sparsity, prompts=prompts, **advanced
+        )
     except HapError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         return None
 
 

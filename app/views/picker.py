@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import classroom, recent, state
+from app import classroom, drafts, recent, state
 from app.views.text import plain
 from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, resolve
 from hap_engine.errors import HapError
 from hap_engine.hub import cached, cached_models
-from hap_engine.tasks import TASKS
+from hap_engine.tasks import CUSTOM, TASKS, PromptPair
+from hap_engine.tasks.prompts_file import check_rows
 
 OTHER = "other"
 
@@ -93,21 +94,37 @@ def _on_machine() -> list[str]:
 
 def task() -> str:
     """The chosen task, with its paragraph for a student."""
-    tasks = list(TASKS)
+    tasks = [*TASKS, CUSTOM]
+    titles = {name: TASKS[name].title for name in TASKS} | {CUSTOM: "Your own prompts"}
+    if st.session_state.get("task") not in tasks:
+        st.session_state["task"] = state.from_url("task", tasks, tasks[0])
     chosen = st.selectbox(
         "Task",
         tasks,
-        tasks.index(state.from_url("task", tasks, tasks[0])),
-        format_func=lambda name: TASKS[name].title,
+        format_func=titles.__getitem__,
         key="task",
         on_change=state.to_url,
         args=("task", tasks[0]),
         help="What the model is asked to do: a kind of sentence with one right next word. The "
         "circuit is the part of the model that finds that word.",
     )
+    if chosen == CUSTOM:
+        st.page_link(st.session_state["pages"]["own"], label="Write them", icon=":material/edit:")
+        return CUSTOM
     with st.popover("What must the model do?", icon=":material/school:", width="stretch"):
         st.markdown(f"**{plain(TASKS[chosen].title)}**")
         st.markdown(plain(TASKS[chosen].summary))
         for name, text in TASKS[chosen].corruptions.items():
             st.caption(f"Corrupted prompt *{plain(name)}*: {plain(text)}")
     return chosen
+
+
+def own_prompts(chosen: str) -> tuple[PromptPair, ...]:
+    """What was written on the other page, for the task *Your own prompts*.
+
+    Raises:
+        TaskError: with the row and the remedy.
+    """
+    if chosen != CUSTOM:
+        return ()
+    return check_rows([drafts.pair_of(row) for row in drafts.load()])

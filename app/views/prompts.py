@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 from tokenizers import Tokenizer
 
+from app.views.text import plain
 from hap_engine.catalog import Source, tokenizer_file
 from hap_engine.errors import HapError
 from hap_engine.settings import DiscoveryConfig
@@ -21,7 +22,7 @@ SAMPLE = SplitSizes(train=12, validation=1, test=1)
 @st.dialog("Prompts", width="large", icon=":material/chat:")
 def preview(source: Source | None, task: str, config: DiscoveryConfig | None) -> None:
     """Generated pairs with their tokens, before anything runs (no torch)."""
-    st.caption(get_task(task).summary)
+    st.markdown(plain((config.find_task() if config else get_task(task)).summary))
     path = tokenizer_file(source) if source else None
     if path is None or config is None:
         st.info(
@@ -66,7 +67,7 @@ def _sample(
     path: Path, modified: int, task: str, _config: DiscoveryConfig, seed: int
 ) -> list[dict[str, str]]:
     tokenizer = Tokenizer.from_file(str(path))
-    chosen = get_task(task)
+    chosen = _config.find_task()
     corruption = _config.corruption or chosen.default_corruption
     pairs = chosen.generate(tokenizer, SAMPLE, seed, corruption).train
 

@@ -1,0 +1,110 @@
+"""The page on which somebody writes their own prompts: a table, its tokens, checks, and on to a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+from tokenizers import Tokenizer
+
+from app import drafts
+from app.drafts import Row
+from app.views import picker, writing_row, writing_table
+from app.views.text import plain
+from hap_engine.hashing import short_hash
+from hap_engine.tasks.custom import problem
+from hap_engine.tasks.prompts_file import KEYS, MIN_ROWS
+
+SHOWN_PROBLEMS = 8
+
+
+def page(pages: Any) -> None:
+    """Draw the page; `pages["explore"]` runs what was written."""
+    st.title("Your own prompts", anchor=False)
+    st.markdown(
+        "Write pairs of prompts. After the **clean** one the model should say the **answer**; the "
+        "**corrupted** one is the same but for the words that decide it. The circuit is what carries "
+        "the difference. Everything is kept on this machine as you type."
+    )
+    chosen, _ = st.columns([1, 1])
+    with chosen:
+        source = picker.model()
+    writing_table.fill(source)
+    rows = writing_table.table()
+    words = writing_table.vocabulary(source)
+    if words is None:
+        st.info(
+            "The tokens show once this model is on this machine: start a run with it, or choose "
+            "another one above.",
+            icon=":material/download:",
+        )
+        return
+    tokenizer, key = words
+    wrong = _problems(key, tuple(tuple(row.values()) for row in rows), tokenizer)
+    _say(rows, wrong, pages)
+    if rows:
+        writing_row.show(source, tokenizer, rows, wrong)
+
+
+def _say(rows: list[Row], wrong: dict[int, str], pages: Any) -> None:
+    """How many rows can be used, what is wrong with the others, and the way on."""
+    good = len(rows) - len(wrong)
+    go, take, drop = st.columns([2, 1, 1])
+    if go.button(
+        "Use these prompts",
+        type="primary",
+        icon=":material/arrow_forward:",
+        width="stretch",
+        disabled=bool(wrong) or good < MIN_ROWS,
+        help="Goes to the Explore page with the task Your own prompts.",
+    ):
+        st.switch_page(pages["explore"], query_params=_query())
+    take.download_button(
+        "Download",
+        drafts.to_jsonl(rows),
+        "prompts.jsonl",
+        "application/jsonl",
+        icon=":material/download:",
+        width="stretch",
+        disabled=not rows,
+        help="A file for discover --task custom --prompts-file.",
+    )
+    if drop.button(
+        "Drop unusable rows", disabled=not wrong, icon=":material/filter_alt:", width="stretch"
+    ):
+        writing_table.replace_rows(
+            [row for number, row in enumerate(rows, 1) if number not in wrong]
+        )
+        st.rerun()
+    if not rows:
+        st.caption("No rows yet. Type into the table, paste, open a file, or start from a task.")
+        return
+    need = f" A run needs at least {MIN_ROWS}." if good < MIN_ROWS else ""
+    st.markdown(f"**{good} of {len(rows)}** rows can be used with this model.{need}")
+    for number in list(wrong)[:SHOWN_PROBLEMS]:
+        st.markdown(f"- Row {number}: {plain(wrong[number])}")
+    if len(wrong) > SHOWN_PROBLEMS:
+        st.caption(f"… and {len(wrong) - SHOWN_PROBLEMS} more.")
+
+
+def _query() -> dict[str, str]:
+    model = st.query_params.get("model")
+    return {"task": "custom", **({"model": model} if model else {})}
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _problems(
+    tokenizer_key: str, rows: tuple[tuple[str, ...], ...], _tokenizer: Tokenizer
+) -> dict[int, str]:
+    """What is wrong with each row (from 1) that cannot be used."""
+    found: dict[int, str] = {}
+    seen: dict[str, int] = {}
+    for number, texts in enumerate(rows, 1):
+        pair = drafts.pair_of(dict(zip(KEYS, texts, strict=True)))
+        message = problem(_tokenizer, pair)
+        first = seen.setdefault(short_hash([pair.clean, pair.corrupt]), number)
+        if not message and first != number:
+            message = f"it repeats row {first}. Change it or remove one of them."
+        if message:
+            found[number] = message
+    return found
