@@ -216,6 +216,12 @@ def test_without_prompts_the_explore_page_says_what_is_missing() -> None:
     assert next(one for one in app.button if one.label == "Find the circuit").disabled
 
 
+def test_a_class_cannot_write_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAP_CLASS", "1")
+    assert "In class mode" in texts(open_page())
+    assert "Your own prompts" not in open_app().selectbox(key="task").options
+
+
 def test_what_is_written_is_json_on_disk(tmp_path: Path) -> None:
     drafts.save(draft(2))
     assert len(json.loads((tmp_path / "prompts" / "draft.json").read_text(encoding="utf-8"))) == 2

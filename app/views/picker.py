@@ -94,7 +94,7 @@ def _on_machine() -> list[str]:
 
 def task() -> str:
     """The chosen task, with its paragraph for a student."""
-    tasks = [*TASKS, CUSTOM]
+    tasks = list(TASKS) if classroom.rules() else [*TASKS, CUSTOM]
     titles = {name: TASKS[name].title for name in TASKS} | {CUSTOM: "Your own prompts"}
     if st.session_state.get("task") not in tasks:
         st.session_state["task"] = state.from_url("task", tasks, tasks[0])
@@ -109,7 +109,9 @@ def task() -> str:
         "circuit is the part of the model that finds that word.",
     )
     if chosen == CUSTOM:
-        st.page_link(st.session_state["pages"]["own"], label="Write them", icon=":material/edit:")
+        pages = st.session_state.get("pages", {})
+        if "own" in pages:
+            st.page_link(pages["own"], label="Write them", icon=":material/edit:")
         return CUSTOM
     with st.popover("What must the model do?", icon=":material/school:", width="stretch"):
         st.markdown(f"**{plain(TASKS[chosen].title)}**")

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 from tokenizers import Tokenizer
 
-from app import drafts
+from app import classroom, drafts
 from app.drafts import Row
 from app.views import picker, writing_row, writing_table
 from app.views.text import plain
@@ -26,6 +26,9 @@ def page(pages: Any) -> None:
         "**corrupted** one is the same but for the words that decide it. The circuit is what carries "
         "the difference. Everything is kept on this machine as you type."
     )
+    if classroom.rules():  # one draft on one machine: a class would write over each other
+        st.info("In class mode the tasks are those of the Explore page.", icon=":material/lock:")
+        return
     chosen, _ = st.columns([1, 1])
     with chosen:
         source = picker.model()
