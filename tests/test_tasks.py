@@ -20,11 +20,15 @@ from hap_engine.tasks import (
     SplitSizes,
     Task,
     agreement,
+    arithmetic,
+    capital,
+    docstring,
     encode_pair,
     greater_than,
     induction,
     ioi,
     pronoun,
+    sentiment,
 )
 from hap_engine.tasks.making import SHARES, deal, distinct, make_sets
 
@@ -47,12 +51,15 @@ def word_tokenizer(texts: Iterable[str], digits: int = 2) -> Tokenizer:
 def all_texts() -> list[str]:
     pools = [word for task in TASKS.values() for pool in task.pools.values() for word in pool]
     templates = [*ioi.TEMPLATES, greater_than.TEMPLATE, *pronoun.TEMPLATES, *agreement.TEMPLATES]
+    templates += [*capital.TEMPLATES, *sentiment.TEMPLATES, *docstring.NOTES, *docstring.TITLES]
+    code = 'def f(self, x):\n """ :param 1+2=3,'
+    templates += [code, *docstring.FUNCTIONS, *sentiment.GOOD, *sentiment.BAD, *map(str, range(10))]
     verbs = [*agreement.SINGULAR, *agreement.PLURAL, " he", " she"]
     return [*pools, *templates, *verbs, *NUMBERS]
 
 
 WORDS = word_tokenizer(all_texts())
-BY_DIGIT = word_tokenizer([*all_texts(), *map(str, range(10))], digits=1)
+BY_DIGIT = word_tokenizer(all_texts(), digits=1)
 
 
 @pytest.fixture(params=list(TASKS.values()), ids=list(TASKS))
@@ -150,11 +157,19 @@ def word_at(pair: EncodedPair, role: str) -> str:
         ("pronoun", lambda pair: word_at(pair, "NAME")),
         ("agreement", lambda pair: word_at(pair, "SUBJECT")),
         ("induction", lambda pair: word_at(pair, "S2")),
+        ("capital", lambda pair: word_at(pair, "COUNTRY")),
+        ("sentiment", lambda pair: frozenset(sentiment_pair(word_at(pair, "FIRST")))),
+        ("arithmetic", lambda pair: frozenset((word_at(pair, "A"), word_at(pair, "B")))),
+        ("docstring", lambda pair: word_at(pair, "C")),
     ],
 )
 def test_splits_share_nothing_that_matters(name: str, of: Callable[[EncodedPair], object]) -> None:
     train, validation, test = items(make(TASKS[name]), of)
     assert len(train | validation | test) == len(train) + len(validation) + len(test)
+
+
+def sentiment_pair(word: str) -> tuple[str, ...]:
+    return next(both for entry in sentiment.ADJECTIVES if word in (both := tuple(entry.split("/"))))
 
 
 # --- Greater-than ----------------------------------------------------------------------------------
@@ -248,6 +263,68 @@ def test_induction_copies_what_stood_behind_the_word() -> None:
         assert word_at(pair, "S1+1") == pair.pair.answer.strip()
         row = pair.clean_ids[1 : 1 + induction.LENGTH]
         assert len(set(row)) == induction.LENGTH
+
+
+# --- Capitals, sentiment, arithmetic, docstrings ---------------------------------------------------
+
+
+def test_capital_by_hand() -> None:
+    pair = capital.make_pair(capital.TEMPLATES[0], ("Austria", "Vienna"), ("Peru", "Lima"))
+    assert pair.clean == "The president of Austria lives in the capital,"
+    assert pair.corrupt == "The president of Peru lives in the capital,"
+    assert (pair.answer, pair.distractor) == (" Vienna", " Lima")
+    columns = zip(*(entry.split("/") for entry in capital.CAPITALS), strict=True)
+    assert all(len(set(column)) == len(capital.CAPITALS) for column in columns)
+
+
+def test_sentiment_by_hand() -> None:
+    text = "The [1] food and the [2] room were very"
+    one, two = ("great", "awful"), ("nice", "bad")
+    pair = sentiment.make_pair(text, one, two, True, [("good", "kind"), ("poor", "sad")])
+    assert pair.clean == "The awful food and the bad room were very"
+    assert pair.corrupt == "The great food and the nice room were very"
+    assert (pair.answers, pair.distractors) == ((" poor", " sad"), (" good", " kind"))
+    words = [word for entry in sentiment.ADJECTIVES for word in entry.split("/")]
+    assert len(set(words)) == len(words)
+
+
+def test_arithmetic_by_hand() -> None:
+    pair = arithmetic.make_pair([(1, 4), (6, 2)], (3, 4), 5, first=True)
+    assert pair.clean == "1+4=5, 6+2=8, 3+4="
+    assert pair.corrupt == "1+4=5, 6+2=8, 5+4="
+    assert (pair.answer, pair.distractor) == ("7", "9")
+
+
+@pytest.mark.parametrize(("tokenizer", "top"), [(WORDS, 99), (BY_DIGIT, 9)])
+def test_sums_are_right_and_of_one_token(tokenizer: Tokenizer, top: int) -> None:
+    assert arithmetic.numbers_of(tokenizer) == list(range(top + 1))
+    for pair in make(TASKS["arithmetic"], tokenizer=tokenizer).train:
+        solved, asked = pair.pair.clean.rsplit(", ", 1)
+        for line in (*solved.split(", "), asked + pair.pair.answer):
+            left, result = line.split("=")
+            assert sum(map(int, left.split("+"))) == int(result) <= top
+        assert eval_sum(pair.pair.corrupt) == int(pair.pair.distractor) != int(pair.pair.answer)
+
+
+def eval_sum(prompt: str) -> int:
+    return sum(map(int, prompt.rsplit(", ", 1)[-1].rstrip("=").split("+")))
+
+
+@pytest.mark.parametrize("corruption", ["random", "definition"])
+def test_docstring_by_hand(corruption: str) -> None:
+    others = ["text", "code", "key", "path", "line", "user", "time"]
+    pair = docstring.make_pair(
+        "walk", ["size", "name", "page", "list", "file"], others, ["a b", "c"], "do it", corruption
+    )
+    assert pair.clean == (
+        'def walk(self, size, name, page, list, file):\n    """do it\n\n'
+        "    :param size: a b\n    :param name: c\n    :param"
+    )
+    assert "def walk(self, text, code, key, path, line)" in pair.corrupt
+    assert (":param user: a b" in pair.corrupt) == (corruption == "random")
+    assert (":param size: a b" in pair.corrupt) == (corruption == "definition")
+    assert pair.answers == (" page",)
+    assert set(pair.distractors) == {" size", " name", " list", " file"}
 
 
 # --- The shared making -----------------------------------------------------------------------------

@@ -27,7 +27,10 @@ Pools = Mapping[str, Sequence[str]]
 
 TRIES = 400  # candidates that are tokenised before a span is given up
 WORD = re.compile(r"\w+")
-TWINS = (("singular nouns", "plural nouns"),)  # pools whose words correspond, one by one
+TWINS = (
+    ("singular nouns", "plural nouns"),
+    ("good adjectives", "bad adjectives"),
+)  # pools whose words correspond, one by one
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ def word_list(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def is_one_token(tokenizer: Tokenizer, word: str, before: str = "to") -> bool:
-    """Whether `word` is one token of its own after a space (an unknown-word token is not)."""
-    token = single_token(tokenizer, before, f" {word}")
+def is_one_token(tokenizer: Tokenizer, word: str, before: str = "to", gap: str = " ") -> bool:
+    """Whether `word` is one token of its own after `before` and `gap` (an unknown word is not)."""
+    token = single_token(tokenizer, before, f"{gap}{word}")
     return token is not None and tokenizer.decode([token]).strip() == word
 
 
