@@ -13,6 +13,7 @@ from hap_engine.runs import Run
 # Each section is a module with show(run, left, right, pins), imported when it is first opened.
 SECTIONS = {
     "try": ("What happens if …?", "intervene"),
+    "tokens": ("Where in the sentence?", "positions"),
     "numbers": ("How good is it?", "faithfulness"),
     "missed": ("Why was it missed?", "why_missed"),
     "prompts": ("Which prompts fail?", "outcome_table"),
@@ -22,21 +23,19 @@ SECTIONS = {
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """Draw the chosen section for this run, its two circuits and the pinned nodes."""
     st.subheader("Ask the model", anchor=False)
-    which, prompt = st.columns([3, 2], vertical_alignment="bottom")
     names = list(SECTIONS)
-    with which:
-        name = st.segmented_control(
-            "Question",
-            names,
-            default=state.from_url("ask", names, names[0]),
-            format_func=lambda key: SECTIONS[key][0],
-            key="ask",
-            on_change=state.to_url,
-            args=("ask", names[0]),
-            required=True,
-        )
-    with prompt:
-        chosen.picker(run)
+    name = st.segmented_control(
+        "Question",
+        names,
+        default=state.from_url("ask", names, names[0]),
+        format_func=lambda key: SECTIONS[key][0],
+        key="ask",
+        on_change=state.to_url,
+        args=("ask", names[0]),
+        required=True,
+        label_visibility="collapsed",
+    )
+    chosen.picker(run)
     _section(name or names[0], run, left, right, pins)
 
 
