@@ -155,7 +155,7 @@ def test_overlay_and_full_screen(opened: Any) -> None:
     page = opened.page
     page.get_by_role("button", name="Overlay").click()
     page.locator(RIGHT).wait_for(state="hidden")
-    page.get_by_text("EAP and HAP, overlaid").wait_for()
+    page.locator(f"{LEFT} .hap-title", has_text="EAP and HAP, overlaid").wait_for()
     page.mouse.move(*_centre(page, _middle_node(page)))
     page.mouse.wheel(0, -300)
     page.wait_for_timeout(700)
