@@ -17,7 +17,11 @@ st.set_page_config(
     page_icon=str(ICON),  # a local file: named icons are fetched from the internet
     layout="wide",
 )
-st.html("<style>.stMainBlockContainer { padding-top: 4rem; }</style>")  # content above the fold
+STYLE = """<style>
+.stMainBlockContainer { padding-top: 4rem; } /* content above the fold */
+button[kind="primary"] p { color: light-dark(#ffffff, #0b1118); } /* white on light blue cannot be read */
+</style>"""
+st.html(STYLE)
 pages: dict[str, Any] = {}  # filled below; pages lead to each other
 
 

@@ -19,7 +19,7 @@ DRAWN = 400  # edges of each circuit: more is a grey mass on paper
 CSS = """
 @page { size: A4; margin: 11mm; }
 * { box-sizing: border-box; }
-body { font: 10px/1.35 system-ui, 'Segoe UI', 'Liberation Sans', Arial, sans-serif; color: #1b2430;
+body { font: 10px/1.35 system-ui, 'Segoe UI', 'Liberation Sans', Arial, sans-serif; color: #0f1720;
   background: #fff; max-width: 190mm; margin: 0 auto; padding: 0;
   -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 h1 { font-size: 17px; margin: 0 0 1mm; } h2 { font-size: 12.5px; margin: 2.5mm 0 .5mm; }

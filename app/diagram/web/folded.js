@@ -96,15 +96,15 @@ class Folded {
       class: "hap-group", "data-group": group.id, tabindex: 0, role: "button",
       "aria-label": single ? group.title : `${group.title}: ${kept.length} of ${names.length} kept. ${listed}`,
     });
-    const missing = !kept.length && !single;
+    const missing = !kept.length && !single, inner = group.inner[this.side === "left" ? 0 : 1];
     element.append(
       make("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: 10, fill: colours.surface, stroke: colour, "stroke-width": 2, "stroke-dasharray": missing ? "4 3" : "none" }),
-      make("text", { x, y: y + (second ? -4 : 4), fill: single ? colours.text : colour, class: "hap-group-title" }, clipped(group.title, fit)),
+      make("title", {}, [group.title, names.join(", "), inner ? `${inner} edges among themselves` : ""].filter(Boolean).join("\n")),
     );
-    if (second) element.append(make("text", { x, y: y + 13, fill: colours.text }, second));
-    const inner = group.inner[this.side === "left" ? 0 : 1];
-    element.append(make("title", {}, [group.title, names.join(", "), inner ? `${inner} edges among themselves` : ""].filter(Boolean).join("\n")));
-    return element;
+    const whole = make("g"); // the words lie outside the button, whose name says more
+    whole.append(element, make("text", { x, y: y + (second ? -4 : 4), fill: single ? colours.text : colour, class: "hap-group-title", ...squeezed(group.title, width - 12) }, group.title));
+    if (second) whole.append(make("text", { x, y: y + 13, fill: colours.text }, second));
+    return whole;
   }
 
   focus(id) {
@@ -120,4 +120,5 @@ class Folded {
   }
 }
 
-const clipped = (text, length) => (text.length > length ? `${text.slice(0, Math.max(1, length - 1))}…` : text);
+/** A title that is too long for its box is set narrower, not cut. */
+const squeezed = (text, width) => (text.length * 6.6 > width ? { textLength: width, lengthAdjust: "spacingAndGlyphs" } : {});

@@ -79,7 +79,7 @@ class Tables {
     const body = rows.slice(0, count).map((i) =>
       html("tr", { "data-row": i, tabindex: -1, "aria-selected": this.chosen(i) },
         ...columns.map(([, , text], key) => key ? html("td", {}, text(i)) : html("th", { scope: "row" }, html("button", { type: "button" }, text(i))))));
-    this.body.replaceChildren(html("table", { "data-tab": this.tab }, html("thead", {}, head), html("tbody", {}, ...body)));
+    this.body.replaceChildren(html("table", { "data-kind": this.tab }, html("thead", {}, head), html("tbody", {}, ...body)));
     this.box.querySelector(".hap-found").textContent = `${rows.length.toLocaleString("en")} ${this.tab === "edges" ? "edges" : "nodes"}`;
     this.more.hidden = rows.length <= count;
     this.names();

@@ -31,7 +31,7 @@ class Words {
   describe() {
     const { view } = this;
     const chips = view.pinned.map((id) =>
-      html("button", { type: "button", "data-unpin": id, "aria-label": `Unpin ${view.node(id).name}` }, `${id} ×`));
+      html("button", { type: "button", "data-unpin": id, "aria-label": `${id}, ${view.node(id).name}: unpin` }, id));
     view.root.querySelector(".hap-pins").replaceChildren(...chips);
     const names = view.pinned.map((id) => view.node(id).name);
     if (view.edge !== null) names.push(`edge ${this.edge(view.edge)[0]}`);

@@ -1,0 +1,53 @@
+"""No serious violation that axe-core can find, in light and dark, in every view of the first page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "tests" / "vendor" / "axe" / "axe.min.js"
+FIND = """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`)"""
+
+
+@pytest.fixture(scope="module")
+def address(serve: Any) -> str:
+    return serve(ROOT / "app" / "main.py")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_violation(visit: Any, address: str, scheme: str) -> None:
+    page = visit(address, scheme).page
+    page.wait_for_selector(".hap-panel[data-side=right] .nsewdrag", timeout=60_000)
+    page.get_by_role("button", name="Pin the S-inhibition heads").click(timeout=30_000)
+    page.locator(".hap-pins button").first.wait_for(timeout=30_000)
+    page.get_by_text("How this run was made").wait_for(timeout=30_000)
+    page.locator(".hap-tables summary").click()
+    page.add_script_tag(path=str(AXE))
+    for view in ("Side by side", "Overlay", "By role", "Matrix"):
+        page.get_by_role("button", name=view).click()
+        page.wait_for_timeout(800)
+        assert page.evaluate(FIND) == [], view
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (768, 1024), (3840, 2160)])
+def test_nothing_is_cut_off_at_any_width(visit: Any, address: str, width: int, height: int) -> None:
+    page = visit(address).page
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_selector(".hap-panel[data-side=left] .nsewdrag", timeout=60_000)
+    page.wait_for_timeout(1000)
+    for view in ("By role", "Matrix", "Overlay", "Side by side"):
+        page.get_by_role("button", name=view).click()
+        page.wait_for_timeout(500)
+        wide, inner = page.evaluate(
+            "() => { const box = document.querySelector('.hap'); return [box.scrollWidth, box.clientWidth]; }"
+        )
+        assert wide <= inner + 1, view
+        panel = page.locator(".hap-panel[data-side=left]").bounding_box()
+        assert panel["width"] <= width
+        assert panel["x"] >= 0
