@@ -294,10 +294,13 @@ def tokens_of(config: DiscoveryConfig, words: Path | None) -> float:
 
 
 def describe(config: DiscoveryConfig) -> Estimate | None:
-    """The estimate of a run on this machine, measuring it if needed; None if sizes are unknown."""
+    """The estimate of a run on this machine, measuring it if needed.
+
+    None if the model's sizes are unknown, or for a GPU: only the processor is measured.
+    """
     source = resolve(config.model)
     shape = Shape.of(config_of(source) or {})
-    if shape is None:
+    if shape is None or config.device != "cpu":
         return None
     tokens = tokens_of(config, tokenizer_file(source))
     return estimate(config, shape, measured(), tokens, free_memory())

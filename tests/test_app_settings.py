@@ -51,6 +51,18 @@ def test_a_typed_path_joins_the_list_and_only_its_name_the_url(folder: Path) -> 
     assert "model's 110 edges" in texts(again)
 
 
+def test_a_typed_hub_name_is_kept_in_the_url() -> None:
+    app = open_app(model="other")
+    app.text_input(key="reference").set_value("someone/model@v2").run()
+    assert not app.exception
+    assert app.selectbox(key="model").value == "someone/model@v2"
+    again = open_app(model="someone/model@v2")
+    assert again.selectbox(key="model").value == "someone/model@v2"
+    assert "someone/model@v2 · to download" in labels(again)
+    for name in ("no such", "/etc", "../x", "other"):
+        assert name not in labels(open_app(model=name)), "a link cannot name a path"
+
+
 def test_a_model_that_was_moved_leaves_the_list(tmp_path: Path, folder: Path) -> None:
     moved = tmp_path / "moved"
     moved.mkdir()

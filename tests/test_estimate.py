@@ -155,6 +155,12 @@ def test_an_estimate_is_the_sum_of_its_phases(constants: None) -> None:
     assert "GB of memory." in found.sentence
 
 
+def test_only_the_processor_is_estimated(constants: None) -> None:
+    assert estimate.describe(CONFIG) is not None
+    assert estimate.describe(replace(CONFIG, device="cuda")) is None
+    assert estimate.describe(replace(CONFIG, model="someone/unheard-of")) is None
+
+
 def test_lengths_come_from_the_tokenizer() -> None:
     path = resolve("hap-mini").path
     assert path is not None

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from app.jobs import Jobs, Snapshot
 from hap_engine.catalog import config_of, resolve, tokenizer_file
 from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.graph import Graph
 from hap_engine.hub import DownloadStoppedError, cache_folder, cached, cached_models, download
 from hap_engine.models import load_model, loading
 from hap_engine.patching import MaskedModel
+from hap_engine.settings import DiscoveryConfig
 from tests.conftest import hf_model
 
 COMMIT = "c0ffee" * 6 + "c0ff"
@@ -210,6 +213,34 @@ def test_a_cancelled_run_stops_its_download_and_the_next_one_resumes(hub: FakeHu
     assert hub.downloads() == ["model.safetensors"], "finished files are not fetched again"
     got = (cached("someone/tiny") or Path()) / "model.safetensors"
     assert got.read_bytes() == hub.files["model.safetensors"]
+
+
+def test_cancelling_a_job_on_the_page_stops_its_download(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HAP_HOME", str(tmp_path))
+    hub.piece, hub.pause = 1 << 20, 0.02
+    extra = 40 << 20
+    hub.files["model.safetensors"] += b"\0" * extra
+    jobs = Jobs()
+    job = jobs.submit(DiscoveryConfig(model="someone/tiny"))
+
+    def wait(done: Callable[[Snapshot], bool]) -> Snapshot:
+        deadline = time.monotonic() + 60
+        while not done(found := jobs.get(job) or Snapshot(job, DiscoveryConfig())):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return found
+
+    found = wait(lambda one: one.step >= 5)
+    assert re.fullmatch(r"Downloading someone/tiny: \d+ of 42 MB", found.message)
+    jobs.cancel(job)
+    wait(lambda one: one.state == "cancelled")
+    (part,) = cache_folder().glob("models--*/snapshots/*/*.part")
+    time.sleep(1)
+    size = part.stat().st_size
+    time.sleep(0.5)
+    assert part.stat().st_size == size < extra
 
 
 def test_damaged_downloads_are_thrown_away(hub: FakeHub, cache: Path) -> None:

@@ -20,7 +20,7 @@ def model() -> Source | None:
     local, hub = recent.remembered(), _on_machine()
     offered = [*BUNDLED, *local, *hub, *(name for name in HUB_MODELS if name not in hub)]
     rules = classroom.rules()
-    options = list(rules.models) if rules else [*dict.fromkeys(offered), OTHER]
+    options = list(rules.models) if rules else [*dict.fromkeys([*offered, *_named()]), OTHER]
 
     def label(name: str) -> str:
         if name == OTHER:
@@ -29,7 +29,8 @@ def model() -> Source | None:
             return f"{name} · bundled"
         if name in local or name in hub:
             return f"{name} · on this machine"
-        return f"{name} · to download, {HUB_MODELS[name].gigabytes:g} GB"
+        size = f", {HUB_MODELS[name].gigabytes:g} GB" if name in HUB_MODELS else ""
+        return f"{name} · to download{size}"
 
     if st.session_state.get("model") not in options:  # a first visit, or its file is gone
         st.session_state["model"] = state.from_url("model", options, options[0])
@@ -74,15 +75,24 @@ def _other() -> Source | None:
 
 
 def _remember() -> None:
-    """Callback: a file or folder that exists joins the list and is chosen there."""
+    """Callback: a model that can be found joins the list and is chosen there."""
     try:
         source = resolve(st.session_state["reference"])
     except HapError:
         return
     recent.remember(source)
-    if source.name in recent.remembered():
-        st.session_state["model"] = source.name
-        st.query_params["model"] = source.name
+    name = source.reference if source.kind == "hub" else source.name
+    if source.kind == "hub" or name in recent.remembered():
+        st.session_state["model"] = st.query_params["model"] = name
+
+
+def _named() -> list[str]:
+    """A Hub model that the URL names: links may lead to any."""
+    name = st.query_params.get("model", "")
+    try:
+        return [name] if name and name != OTHER and resolve(name).kind == "hub" else []
+    except HapError:
+        return []
 
 
 @st.cache_data(ttl=30, show_spinner=False)

@@ -106,7 +106,8 @@ def _status(job: Snapshot) -> str:
         return "Stopping after this step"
     text = job.message
     if job.total > 1:
-        text += f" · {job.step} of {job.total}"
+        if job.phase != "load":  # a download tells its megabytes
+            text += f" · {job.step} of {job.total}"
         took = time.time() - job.phase_started
         if 0 < job.step < job.total and took > 1:
             text += f" · about {_duration(took / job.step * (job.total - job.step))} left"

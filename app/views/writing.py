@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import streamlit as st
@@ -11,9 +13,8 @@ from app import classroom, drafts
 from app.drafts import Row
 from app.views import picker, writing_row, writing_table
 from app.views.text import plain
-from hap_engine.hashing import short_hash
 from hap_engine.tasks.custom import problem
-from hap_engine.tasks.prompts_file import KEYS, MIN_ROWS
+from hap_engine.tasks.prompts_file import KEYS, MAX_ROWS, MIN_ROWS
 
 SHOWN_PROBLEMS = 8
 
@@ -34,16 +35,15 @@ def page(pages: Any) -> None:
         source = picker.model()
     writing_table.fill(source)
     rows = writing_table.table()
-    words = writing_table.vocabulary(source)
-    if words is None:
+    tokenizer = writing_table.vocabulary(source)
+    if tokenizer is None:
         st.info(
             "The tokens show once this model is on this machine: start a run with it, or choose "
             "another one above.",
             icon=":material/download:",
         )
         return
-    tokenizer, key = words
-    wrong = _problems(key, tuple(tuple(row.values()) for row in rows), tokenizer)
+    wrong = _problems(tokenizer, rows)
     _say(rows, wrong, pages)
     if rows:
         writing_row.show(source, tokenizer, rows, wrong)
@@ -95,19 +95,22 @@ def _query() -> dict[str, str]:
     return {"task": "custom", **({"model": model} if model else {})}
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
-def _problems(
-    tokenizer_key: str, rows: tuple[tuple[str, ...], ...], _tokenizer: Tokenizer
-) -> dict[int, str]:
+def _problems(tokenizer: Tokenizer, rows: Sequence[Row]) -> dict[int, str]:
     """What is wrong with each row (from 1) that cannot be used."""
     found: dict[int, str] = {}
-    seen: dict[str, int] = {}
-    for number, texts in enumerate(rows, 1):
-        pair = drafts.pair_of(dict(zip(KEYS, texts, strict=True)))
-        message = problem(_tokenizer, pair)
-        first = seen.setdefault(short_hash([pair.clean, pair.corrupt]), number)
+    seen: dict[tuple[str, str], int] = {}
+    for number, row in enumerate(rows, 1):
+        message = _problem(tokenizer, tuple(row.values()))
+        pair = drafts.pair_of(row)
+        first = seen.setdefault((pair.clean, pair.corrupt), number)
         if not message and first != number:
             message = f"it repeats row {first}. Change it or remove one of them."
         if message:
             found[number] = message
     return found
+
+
+@lru_cache(maxsize=4 * MAX_ROWS)
+def _problem(tokenizer: Tokenizer, texts: tuple[str, ...]) -> str:
+    """Kept by row: after a change only that row is looked at again."""
+    return problem(tokenizer, drafts.pair_of(dict(zip(KEYS, texts, strict=True))))

@@ -125,7 +125,7 @@ def _add_examples(name: str, source: Source | None) -> None:
     task = TASKS[name]
     have = drafts.load()
     try:
-        pairs = task.generate(found[0], EXAMPLES, len(have), task.default_corruption).train
+        pairs = task.generate(found, EXAMPLES, len(have), task.default_corruption).train
     except HapError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
@@ -133,9 +133,7 @@ def _add_examples(name: str, source: Source | None) -> None:
     st.rerun()
 
 
-def vocabulary(source: Source | None) -> tuple[Tokenizer, str] | None:
-    """The model's tokenizer, and what identifies it."""
+def vocabulary(source: Source | None) -> Tokenizer | None:
+    """The model's tokenizer, if it is on this machine."""
     path = tokenizer_file(source) if source else None
-    if path is None:
-        return None
-    return state.tokenizer(path), f"{path} {path.stat().st_mtime_ns}"
+    return state.tokenizer(path) if path else None
