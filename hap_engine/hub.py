@@ -133,7 +133,7 @@ def _listing(name: str, revision: str | None) -> tuple[str, dict[str, int], dict
     from huggingface_hub import HfApi
 
     try:
-        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
         info = api.model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT)
     except Exception as error:  # HTTP libraries and the Hub's own errors share no base class
         raise ModelError(_explain(name, revision, error)) from error
@@ -233,7 +233,7 @@ def _receive(
     if got >= size:
         part.unlink(missing_ok=True)
         got = 0
-    url = hf_hub_url(name, file, revision=commit, endpoint=os.environ.get("HF_ENDPOINT"))
+    url = hf_hub_url(name, file, revision=commit, endpoint=os.environ.get("HF_ENDPOINT") or None)
     # Unpacked on the way, the bytes would not be those whose size and hash are known.
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
     if got:
