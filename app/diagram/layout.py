@@ -128,44 +128,6 @@ class Layout:
         low = bottom - BRACKET
         return [(left, bottom), (left, low), (right, low), (right, bottom)]
 
-    def outline(self, name: str, grow: float = 0.0) -> Points:
-        """The closed outline of a node, `grow` pixels larger on each side.
-
-        Heads are squares; bars, and rings around anything, have round corners.
-        """
-        box, (slot, row) = self.boxes[name], self.pixels
-        a, b = box.half_width + grow / slot, box.half_height + grow / row
-        square = "." in name and not grow
-        radius = 0.0 if square else 0.6 * b * row
-        turn = np.linspace(0, np.pi / 2, 1 if square else 5)
-        inner_x, inner_y = a - radius / slot, b - radius / row
-        points = []
-        for sx, sy in ((1, 1), (-1, 1), (-1, -1), (1, -1)):
-            for t in turn if sx == sy else turn[::-1]:
-                x = inner_x + radius / slot * np.cos(t)
-                y = inner_y + radius / row * np.sin(t)
-                points.append((float(box.x + sx * x), float(box.y + sy * y)))
-        return [*points, points[0]]
-
-    def above(self, name: str, pixels: float) -> tuple[float, float]:
-        """The point `pixels` above the middle of a node's upper edge."""
-        box = self.boxes[name]
-        return box.x, box.y + box.half_height + pixels / self.pixels[1]
-
-    @cached_property
-    def pixels(self) -> tuple[float, float]:
-        """Pixels per slot and per row at the reference panel."""
-        (left, right), (low, high) = self.x_range, self.y_range
-        return PANEL[0] / (right - left), PANEL[1] / (high - low)
-
-    @cached_property
-    def readable(self) -> bool:
-        """Whether names fit into the head boxes at the reference panel."""
-        box = max((self.boxes[h] for h in self.graph.heads), key=lambda box: box.half_height)
-        return (
-            2 * box.half_height * self.pixels[1] >= 13 and 2 * box.half_width * self.pixels[0] >= 26
-        )
-
     def ends(
         self, writers: Int[np.ndarray, " edge"], readers: Int[np.ndarray, " edge"]
     ) -> Float[np.ndarray, "edge 5"]:

@@ -71,11 +71,6 @@ def palette(theme: str | None) -> Palette:
     return DARK if theme == "dark" else LIGHT
 
 
-def twins(source: Palette, target: Palette) -> dict[str, str]:
-    """Which colour of `target` replaces which of `source`, to recolour a finished figure."""
-    return {source.colours[key]: target.colours[key] for key in source.colours}
-
-
 def luminance(colour: str) -> float:
     """WCAG relative luminance of ``#rrggbb``."""
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import networkx as nx
@@ -21,6 +21,7 @@ import numpy as np
 
 from app.diagram import palette
 from app.diagram.layout import Layout, arrange, empty_layers, place
+from app.diagram.places import first, measure, values
 from hap_engine.graph import Graph, Reader
 from hap_engine.runs import EDGE_VALUES as VALUES
 from hap_engine.runs import CircuitRecord, Run
@@ -41,6 +42,7 @@ class Panel:
     edges: int
     shown: int
     measure: str
+    curve: tuple[tuple[int, float], ...] = ()  # (edges, faithfulness) where it was measured
 
     @property
     def short(self) -> str:
@@ -101,21 +103,6 @@ class Scene:
     def panel(self, side: Side) -> Panel:
         return self.left if side == "left" else self.right
 
-    def missed(self) -> list[SceneNode]:
-        """S-inhibition heads that the right circuit keeps and the left one lacks."""
-        return [n for n in self.nodes if n.role == palette.S_INHIBITION and n.status == "right"]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The scene as JSON-able data."""
-        return {
-            "graph": self.graph.to_dict(),
-            "left": asdict(self.left),
-            "right": asdict(self.right),
-            "nodes": [asdict(n) | {"status": n.status} for n in self.nodes],
-            "edges": [asdict(e) for e in self.edges],
-            "ghosts": [n.id for n in self.nodes if n.status == "none"],
-        }
-
 
 def build(
     run: Run,
@@ -137,6 +124,7 @@ def build(
         (right, run.circuits[right]),
         roles=run.roles.get("heads", {}),
         heads=run.heads,
+        curves=run.statistics.get("curves", {}),
         fold=fold,
         strongest=strongest,
     )
@@ -149,6 +137,7 @@ def compare(
     *,
     roles: Mapping[str, Mapping[str, Any]] | None = None,
     heads: Mapping[str, Mapping[str, Any]] | None = None,
+    curves: Mapping[str, Mapping[str, Any]] | None = None,
     fold: bool = False,
     strongest: int | None = None,
 ) -> Scene:
@@ -157,12 +146,16 @@ def compare(
     Args:
         roles: per head ``role`` and ``sentence`` (the evidence), as in a run.
         heads: per head ``eap_rank`` and ``eap_edge``, as in a run.
+        curves: per circuit ``shares`` and ``faithfulness``, as in a run's statistics.
     """
     drawn = [record.circuit.to_networkx() for _, record in (left, right)]
     used = set(drawn[0]) | set(drawn[1])
     layout = arrange(graph, empty_layers(graph, used) if fold else ())
     left_graph, right_graph = (place(g, layout) for g in drawn)
-    panels = [_panel(name, record, strongest) for name, record in (left, right)]
+    panels = [
+        _panel(name, record, strongest, _curve(graph, (curves or {}).get(name, {})))
+        for name, record in (left, right)
+    ]
     nodes = tuple(
         _node(
             name,
@@ -183,12 +176,6 @@ def targets(graph: Graph, reader: Reader) -> list[str]:
     return [graph.writers[w].name for w in np.flatnonzero(graph.feeds[column])] or [reader.name]
 
 
-def ends(scene: Scene) -> list[tuple[str, list[str]]]:
-    """Per edge of the scene its writer and the nodes it feeds (every head of a KV group)."""
-    readers = {reader.name: targets(scene.graph, reader) for reader in scene.graph.readers}
-    return [(edge.writer, readers[edge.reader]) for edge in scene.edges]
-
-
 def search_text(node: SceneNode) -> str:
     """What the search box matches: ``a9.h9 9.9 s-inhibition``, ``m0 mlp 0``."""
     short = {"head": f"{node.layer}.{node.head} head", "mlp": f"mlp {node.layer} mlp{node.layer}"}
@@ -207,33 +194,31 @@ def short_name(node: SceneNode) -> str:
     return {"head": f"{node.layer}.{node.head}", "mlp": f"mlp {node.layer}"}.get(node.kind, node.id)
 
 
-def _panel(name: str, record: CircuitRecord, strongest: int | None) -> Panel:
+def _curve(graph: Graph, stored: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
+    points = zip(stored.get("shares", ()), stored.get("faithfulness", ()), strict=False)
+    sizes = ((int(share * graph.n_edges + 1e-9), faith) for share, faith in points)
+    return tuple((n, float(f)) for n, f in sizes if n and f is not None and math.isfinite(f))
+
+
+def _panel(
+    name: str, record: CircuitRecord, strongest: int | None, curve: tuple[tuple[int, float], ...]
+) -> Panel:
     edges = len(record.circuit)
     shown = edges if strongest is None else min(edges, strongest)
-    return Panel(name, TITLES.get(name, name), edges, shown, _measure(record)[0])
-
-
-def _measure(record: CircuitRecord) -> tuple[str, np.ndarray]:
-    """What orders the edges of a circuit, and that value per edge, strongest = largest."""
-    gates, ranks = record.values.get("gates"), record.values.get("ranks")
-    if gates is not None and np.isfinite(gates).any():
-        return "learned gate (log α), widest = most open", np.nan_to_num(gates, nan=-np.inf)
-    if ranks is not None and np.isfinite(ranks).any():
-        return "EAP rank, widest = largest |score|", -np.nan_to_num(ranks, nan=np.inf)
-    return "nothing: all edges alike", np.zeros(len(record.circuit))
+    return Panel(name, TITLES.get(name, name), edges, shown, measure(record)[0], curve)
 
 
 def _edges(left: CircuitRecord, right: CircuitRecord) -> tuple[SceneEdge, ...]:
-    sides = [_values(left), _values(right)]
+    sides = [values(left), values(right)]
     out = []
     for writer, reader in (left.circuit | right.circuit).names():
         here = [side.get((writer, reader), {}) for side in sides]
-        known = {key: _first(values.get(key) for values in here) for key in VALUES}
+        known = {key: first(found.get(key) for found in here) for key in VALUES}
         out.append(
             SceneEdge(
                 writer,
                 reader,
-                _status(*(bool(values) for values in here)),
+                _status(*(bool(found) for found in here)),
                 score=known["scores"],
                 rank=None if known["ranks"] is None else int(known["ranks"]),
                 gate=known["gates"],
@@ -242,29 +227,6 @@ def _edges(left: CircuitRecord, right: CircuitRecord) -> tuple[SceneEdge, ...]:
             )
         )
     return tuple(out)
-
-
-def _values(record: CircuitRecord) -> dict[tuple[str, str], dict[str, Any]]:
-    strength = _measure(record)[1]
-    places = np.empty(len(strength), dtype=int)
-    places[np.argsort(-strength, kind="stable")] = np.arange(1, len(strength) + 1)
-    columns = {
-        key: [_finite(v) for v in record.values[key]] if key in record.values else None
-        for key in VALUES
-    }
-    return {
-        names: {"place": int(places[i])}
-        | {key: None if column is None else column[i] for key, column in columns.items()}
-        for i, names in enumerate(record.circuit.names())
-    }
-
-
-def _first(values: Iterable[float | None]) -> float | None:
-    return next((value for value in values if value is not None), None)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _status(left: bool, right: bool) -> Status:

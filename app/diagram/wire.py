@@ -86,6 +86,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "edges": panel.edges,
         "shown": panel.shown,
         "measure": panel.measure,
+        "curve": [[n, round(faith, 4)] for n, faith in panel.curve if n <= 2 * panel.edges],
     }
 
 

@@ -87,7 +87,7 @@ def figure(
     colours: Palette,
 ) -> go.Figure:
     """Query tokens downwards, key tokens across; the roles are written beside their tokens."""
-    from app.diagram.marks import markup
+    from app.diagram.figures import markup
 
     by_position: dict[int, list[str]] = {}
     for role, position in roles.items():

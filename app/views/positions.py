@@ -185,6 +185,6 @@ def _colour(name: str | None, colours: Palette) -> str:
 
 
 def _escape(text: str) -> str:
-    from app.diagram.marks import markup
+    from app.diagram.figures import markup
 
     return markup(text)

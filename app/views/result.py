@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from app import state
-from app.diagram.component import MAX_PINS, comparison, shown
+from app.diagram.component import MAX_PINS, Shown, comparison, shown
 from app.views import numbers
 from hap_engine.runs import Run
-from hap_engine.verdict import distance, verdict
+from hap_engine.verdict import METHOD_TITLES, distance, verdict
 
 READABLE = 2000  # edges drawn at first of a larger circuit; the slider under the picture shows all
 
@@ -19,14 +21,14 @@ def show(run: Run) -> None:
     left, right = _sides(run, link)
     _heading(run)
     _verdict(run, left, right)
-    pins, painted = _picture(run, left, right, link)
+    pins, seen = _picture(run, left, right, link)
     st.space("small")
     one, two = st.columns(2, gap="large")
     with one:
-        _detail(run, left, right, pins if painted else [])
+        _detail(run, left, right, pins if seen.painted else [], seen.edge)
     with two:
         numbers.show(run, left, right)
-    if painted:  # what needs much code in the browser waits for the picture
+    if seen.painted:  # what needs much code in the browser waits for the picture
         _ask(run, left, right, pins)
         _more(run, left, right)
 
@@ -37,17 +39,21 @@ def _ask(run: Run, left: str, right: str, pins: list[str]) -> None:
     understand.show(run, left, right, pins)
 
 
-def _detail(run: Run, left: str, right: str, pins: list[str]) -> None:
+def _detail(run: Run, left: str, right: str, pins: list[str], edge: tuple[str, str] | None) -> None:
+    if edge:
+        from app.views import edge as selected
+
+        selected.show(run, left, right, edge)
     if pins:
         from app.views import detail
 
         detail.show(run, left, right, pins)
-        return
-    st.subheader("What does it do?", anchor=False)
-    st.caption(
-        "Click a head or an MLP in either picture: its role, its evidence, its edges in both "
-        "circuits and what it attends to appear here. Hovering lights up its neighbours."
-    )
+    elif not edge:
+        st.subheader("What does it do?", anchor=False)
+        st.caption(
+            "Click a head, an MLP or an edge in either picture: its role, its evidence, its edges in "
+            "both circuits and what it attends to appear here. Hovering lights up its neighbours."
+        )
 
 
 def _more(run: Run, left: str, right: str) -> None:
@@ -105,8 +111,27 @@ def _verdict(run: Run, left: str, right: str) -> None:
         st.info(text, icon=":material/balance:")
 
 
-def _picture(run: Run, left: str, right: str, link: state.Link) -> tuple[list[str], bool]:
-    """The linked comparison; returns the pinned nodes, and whether the browser shows it already."""
+def _choose(run: Run, side: Literal["left", "right"], now: str) -> None:
+    """Which of the run's circuits one panel shows."""
+    names, key = list(run.circuits), f"{side}-of-{run.id}"
+    st.session_state.setdefault(key, now)
+
+    def changed() -> None:
+        state.put(**{side: st.session_state[key]})
+
+    st.selectbox(
+        f"Circuit on the {side}",
+        names,
+        format_func=lambda name: f"{side.capitalize()}: {METHOD_TITLES.get(name, name)}",
+        key=key,
+        on_change=changed,
+        label_visibility="collapsed",
+        width=150,
+    )
+
+
+def _picture(run: Run, left: str, right: str, link: state.Link) -> tuple[list[str], Shown]:
+    """The linked comparison; returns the pinned nodes, and what the browser says of it."""
     wanted = list(link.pins)
     with st.container(horizontal=True, vertical_alignment="center"):
         fold = st.toggle(
@@ -120,6 +145,9 @@ def _picture(run: Run, left: str, right: str, link: state.Link) -> tuple[list[st
             "Pin the S-inhibition heads", disabled=not inhibitors, icon=":material/push_pin:"
         ):
             wanted = inhibitors[:MAX_PINS]
+        if len(run.circuits) > 2:
+            _choose(run, "left", left)
+            _choose(run, "right", right)
     picture = state.picture(run.fingerprint, left, right, fold, None, run)
     most = max(len(run.circuits[side].circuit) for side in (left, right))
     key = f"comparison-{run.id}-{left}-{right}"
@@ -139,4 +167,4 @@ def _picture(run: Run, left: str, right: str, link: state.Link) -> tuple[list[st
         drawn=seen.drawn if seen.drawn < most else 0,
         fold=fold,
     )
-    return pins, seen.painted
+    return pins, seen
