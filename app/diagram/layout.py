@@ -32,7 +32,6 @@ BRACKET = 0.2  # from a head down to the bracket of its KV group
 LIFT = 0.45  # how far, as a share of its height, an edge leaves and lands vertically
 POINTS = 15  # per edge: enough for a smooth curve at four times the normal size
 
-Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
