@@ -19,7 +19,8 @@ st.set_page_config(
 )
 STYLE = """<style>
 .stMainBlockContainer { padding-top: 4rem; } /* content above the fold */
-button[kind="primary"] p { color: light-dark(#ffffff, #0b1118); } /* white on light blue cannot be read */
+[data-testid="stCaptionContainer"] { color: inherit; opacity: .8; } /* readable, still quiet */
+button[kind^="primary"] p { color: light-dark(#ffffff, #0b1118); } /* white on light blue cannot be read */
 </style>"""
 st.html(STYLE)
 pages: dict[str, Any] = {}  # filled below; pages lead to each other
@@ -68,4 +69,8 @@ pages |= {
 st.session_state["pages"] = pages  # for links in the settings, which every page may show
 chosen = st.navigation(list(pages.values()), position="top")
 presenter.show()
+# Only for those who came without a link, and for their whole visit: the picture must not jump.
+if st.session_state.setdefault("newcomer", not st.query_params.to_dict()) and not chosen.url_path:
+    label = "New here? Seven short steps show how a circuit is found"
+    st.page_link(pages["lesson"], label=label, icon=":material/school:")
 chosen.run()

@@ -60,6 +60,13 @@ def test_a_saved_run_is_shown_with_its_verdict_and_metrics() -> None:
     assert rows == ["Full model", "All corrupted", "Random", "EAP", "HAP"]
 
 
+def test_newcomers_are_offered_the_lesson_and_deep_links_are_not() -> None:
+    assert [link.proto.label for link in open_app().get("page_link")] == [
+        "New here? Seven short steps show how a circuit is found"
+    ]
+    assert not open_app(run="7a242a395ea7").get("page_link")
+
+
 def test_unknown_runs_and_jobs_get_a_plain_answer() -> None:
     assert "no run 'nothing'" in texts(open_app(run="nothing"))
     assert "not known to this explorer any more" in texts(open_app(job="nothing"))

@@ -1,0 +1,77 @@
+"""Every page under axe-core, light and dark, on a phone and on a desktop (the first page in all its
+views is in test_accessibility.py): no serious violation, and nothing wider than the screen.
+
+axe-core is injected from ``tests/vendor``; it makes no request. What Streamlit itself draws counts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+AXE = Path(__file__).parents[1] / "vendor" / "axe" / "axe.min.js"
+SERIOUS = ("serious", "critical")
+WIDTHS = {"phone": (360, 740), "desktop": (1440, 1000)}
+
+PAGES = {
+    "explore": ("?run=7a242a395ea7&pin=a0.h3", "How good are they?"),
+    "runs": ("runs", "Every finished run"),
+    "compare": ("compare", "The pictures"),
+    "lesson": ("lesson?step=5", "What EAP missed"),
+    "exercise": ("lesson?step=8", "Your turn"),
+    "own prompts": ("prompts", "Your prompts"),
+    "about": ("about", "A transformer is a sum"),
+}
+CHECK = """
+async () => {
+  const found = await axe.run(document, { resultTypes: ["violations"] });
+  return found.violations.map(({ id, impact, help, nodes }) =>
+    ({ id, impact, help, nodes: nodes.map(({ target, html }) => ({ target: target.flat().join(" "), html })) }));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def address(serve: Callable[[Path], str]) -> str:
+    return serve(MAIN)
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=list(WIDTHS))
+def page(request: pytest.FixtureRequest, chromium: Any, scheme: str) -> Iterator[Any]:
+    width, height = WIDTHS[request.param]
+    context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    yield context.new_page()
+    context.close()
+
+
+def violations(page: Any) -> list[str]:
+    """Serious violations as readable lines."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    lines = []
+    for found in page.evaluate(CHECK):
+        if found["impact"] not in SERIOUS:
+            continue
+        lines += [f"{found['id']}: {n['target']} {n['html'][:160]}" for n in found["nodes"]]
+    return lines
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_serious_violation(page: Any, address: str, name: str) -> None:
+    path, words = PAGES[name]
+    page.goto(f"{address}/{path}")
+    page.get_by_text(words).first.wait_for(timeout=90_000)
+    if name in ("explore", "compare", "lesson"):
+        page.wait_for_selector(".hap-plot .nsewdrag", timeout=90_000)
+    page.wait_for_timeout(500)
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,0 +1,191 @@
+"""Keep and share in a real browser: names, links, downloads, the page that needs no server, the lesson."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.export.handout import handout
+from app.export.standalone import standalone
+from app.shelf import SHIPPED
+from hap_engine.graph import Graph
+from hap_engine.runs import Run, dumps, load
+from tests.fakes import fake_run
+
+pytestmark = pytest.mark.browser
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+PLOT = ".hap-plot .nsewdrag"
+MINI = "7a242a395ea7"
+PATIENT = 90_000
+
+
+@pytest.fixture(scope="module")
+def address(serve: Callable[[Path], str]) -> str:
+    return serve(MAIN)
+
+
+@pytest.fixture
+def mini() -> Run:
+    runs = [load(path) for path in SHIPPED.glob("*.json")]
+    return next(run for run in runs if run.model["name"] == "hap-mini")
+
+
+@pytest.fixture
+def tab(chromium: Any, address: str) -> Iterator[Any]:
+    """A page of its own browser context, already on the explorer."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 1000})
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("link", name="Runs").wait_for(timeout=PATIENT)
+    yield page
+    context.close()
+
+
+def bring(page: Any, run: Run, tmp_path: Path) -> None:
+    """Import a run file on the Runs page."""
+    path = tmp_path / "run.json"
+    path.write_text(dumps(run), encoding="utf-8")
+    page.get_by_role("link", name="Runs").click()
+    page.get_by_text("Import a run file").click(timeout=PATIENT)
+    page.locator("input[type=file]").set_input_files(path)
+
+
+def test_import_rename_and_delete_a_run(tab: Any, tmp_path: Path) -> None:
+    bring(tab, fake_run(seed=4), tmp_path)
+    tab.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
+    card = tab.locator(".st-key-run-synthetic-4")
+    card.get_by_role("button", name="Rename").click()
+    card.get_by_role("textbox", name="New name").fill("Group <b>3</b>")
+    card.get_by_role("button", name="Save the name").click()
+    card.get_by_text("Group <b>3</b>").first.wait_for(timeout=PATIENT)
+    card.get_by_role("button", name="Delete", exact=True).click()
+    card.get_by_role("button", name="Keep it").click()
+    card.get_by_text("This cannot be undone").wait_for(state="detached", timeout=PATIENT)
+    card.get_by_role("button", name="Delete", exact=True).click()
+    card.get_by_role("button", name="Delete it").click()
+    tab.get_by_text("Deleted “Group <b>3</b>”").wait_for(timeout=PATIENT)
+    assert card.count() == 0
+
+
+def test_a_damaged_file_is_refused_in_words(tab: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text('{"format": "hap-run", "version": 1, "id": 5}')
+    tab.get_by_role("link", name="Runs").click()
+    tab.get_by_text("Import a run file").click(timeout=PATIENT)
+    tab.locator("input[type=file]").set_input_files(path)
+    tab.get_by_text("The file is damaged; export it again").wait_for(timeout=PATIENT)
+
+
+def test_a_run_of_100_000_edges_gives_a_usable_page(tab: Any, tmp_path: Path) -> None:
+    graph = Graph(36, 20, 20)
+    run = fake_run(graph, edges=100_000, id="hundred-thousand")
+    bring(tab, run, tmp_path)
+    tab.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
+    tab.locator(".st-key-open-hundred-thousand button").first.click()
+    tab.wait_for_selector(PLOT, timeout=180_000)
+    tab.get_by_role("searchbox", name="Find a node").fill("mlp 7")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("button", name="MLP 7: unpin").wait_for(timeout=PATIENT)
+
+
+def test_a_link_shows_the_same_view_in_another_browser(chromium: Any, address: str) -> None:
+    pinned = []
+    for _ in range(2):
+        context = chromium.new_context(viewport={"width": 1440, "height": 1000})
+        page = context.new_page()
+        page.goto(f"{address}/?run={MINI}&pin=a0.h3&pin=a3.h1&pin=a99.h9")
+        page.wait_for_selector(PLOT, timeout=PATIENT)
+        page.get_by_text("This link pins a99.h9").wait_for(timeout=PATIENT)
+        page.locator("[data-unpin]").nth(1).wait_for(timeout=PATIENT)
+        pinned.append(page.locator("[data-unpin]").all_inner_texts())
+        context.close()
+    assert pinned[0] == pinned[1] == ["a0.h3", "a3.h1"]
+
+
+def test_pictures_and_tables_are_saved(tab: Any, address: str, tmp_path: Path) -> None:
+    tab.goto(f"{address}/?run={MINI}")
+    tab.get_by_text("Share and export").click(timeout=PATIENT)
+    starts = {"PNG": b"\x89PNG", "SVG": b"<svg"}
+    for kind, start in starts.items():
+        with tab.expect_download(timeout=PATIENT) as got:
+            tab.get_by_role("button", name=f"Save as {kind}", exact=True).last.click(
+                timeout=PATIENT
+            )
+        got.value.save_as(tmp_path / kind)
+        assert (tmp_path / kind).read_bytes().startswith(start)
+    tab.get_by_role("tab", name="Data").click()
+    with tab.expect_download(timeout=PATIENT) as got:
+        tab.get_by_role("button", name="Edges (CSV)").click()
+    got.value.save_as(tmp_path / "edges.csv")
+    assert (tmp_path / "edges.csv").read_text().startswith("writer,reader,")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_interactive_page_works_alone(
+    chromium: Any, mini: Run, tmp_path: Path, scheme: str
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(standalone(mini, "eap", "hap", ["a3.h0"]), encoding="utf-8")
+    context = chromium.new_context(color_scheme=scheme)
+    page = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: message.type == "error" and said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector(PLOT, timeout=PATIENT)
+    assert page.locator("[data-unpin]").all_inner_texts() == ["a3.h0"]
+    page.get_by_role("searchbox").fill("0.3")
+    page.keyboard.press("Enter")
+    page.locator("[data-unpin]").nth(1).wait_for()
+    page.keyboard.press("Escape")
+    assert page.locator("[data-unpin]").count() == 0
+    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
+    assert said == []
+    context.close()
+
+
+def test_the_handout_is_one_sheet(chromium: Any, tmp_path: Path) -> None:
+    for run in map(load, SHIPPED.glob("*.json")):
+        path = tmp_path / f"{run.id}.html"
+        path.write_text(handout(run, "eap", run.main), encoding="utf-8")
+        page = chromium.new_page()
+        page.goto(path.as_uri())
+        printed = page.pdf(prefer_css_page_size=True)
+        assert printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") == 1
+        page.close()
+
+
+def test_the_lesson_asks_answers_cuts_and_remembers(tab: Any, address: str) -> None:
+    tab.get_by_role("link", name="Lesson").click()
+    tab.get_by_role("button", name="Start").click(timeout=PATIENT)
+    tab.get_by_text("1. The task").wait_for(timeout=PATIENT)
+    tab.wait_for_selector(PLOT, timeout=PATIENT)
+    assert tab.locator(".hap-panel[data-side=left]").is_hidden()  # one picture at first
+    tab.get_by_role("button", name="Next").click()
+    tab.get_by_text("2. Clean and corrupted").wait_for(timeout=PATIENT)
+    tab.locator("[data-testid=stRadio] label").nth(1).click()
+    tab.get_by_text("Between these two ends lies every circuit").wait_for(timeout=PATIENT)
+    tab.locator("dfn").first.focus()
+    assert tab.locator("dfn [role=tooltip]").first.is_visible()
+    tab.goto(f"{address}/lesson?step=7")
+    tab.get_by_role("button", name="and measure").click(timeout=PATIENT)
+    tab.locator("[data-testid=stMetric]").nth(1).wait_for(timeout=240_000)
+    tab.goto(f"{address}/lesson")
+    tab.get_by_role("button", name="Go on at step 7").click(timeout=PATIENT)
+    tab.get_by_text("7. Test it by ablation").wait_for(timeout=PATIENT)
+
+
+def test_presenter_mode_enlarges_and_hides_the_settings(tab: Any) -> None:
+    tab.get_by_role("button", name="Present").first.click(timeout=PATIENT)
+    tab.get_by_role("button", name="Normal type").first.wait_for(timeout=PATIENT)
+    assert tab.evaluate("getComputedStyle(document.documentElement).fontSize") == "21px"
+    assert tab.get_by_role("button", name="Find the circuit").count() == 0
+    assert "present=1" in tab.url
+    tab.get_by_role("link", name="Runs").click()
+    tab.get_by_text("Every finished run").wait_for(timeout=PATIENT)
+    assert tab.evaluate("getComputedStyle(document.documentElement).fontSize") == "21px"
