@@ -24,7 +24,7 @@ PAGES = {
     "compare": ("compare", "The pictures"),
     "lesson": ("lesson?step=5", "What EAP missed"),
     "exercise": ("lesson?step=8", "Your turn"),
-    "own prompts": ("prompts", "Your prompts"),
+    "own prompts": ("prompts", "Your own prompts"),
     "about": ("about", "A transformer is a sum"),
 }
 CHECK = """
