@@ -21,8 +21,7 @@ from hap_engine.patching import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.runs import EDGE_VALUES, CircuitRecord, Run
 from hap_engine.tasks.base import EncodedPair
-
-OWN = "mine"
+from hap_engine.verdict import OWN
 
 
 def add_circuit(

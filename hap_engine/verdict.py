@@ -18,7 +18,8 @@ ROLE_TITLES = {
     "duplicate_token": "duplicate-token",
     "previous_token": "previous-token",
 }
-METHOD_TITLES = {"eap": "EAP", "eap-ig": "EAP-IG", "hap": "HAP", "ep": "EP", "mine": "Mine"}
+OWN = "mine"  # key of the user's own circuit in a run
+METHOD_TITLES = {"eap": "EAP", "eap-ig": "EAP-IG", "hap": "HAP", "ep": "EP", OWN: "Mine"}
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_without_weights_the_controls_are_off_and_say_what_to_do() -> None:
 
 
 def test_an_own_circuit_is_tested_saved_and_shown_beside_the_others(mini: Run) -> None:
-    app = open_app(run=mini.id, do="-a0.h3")
+    app = open_app(run=mini.id, do=["-a0.h3", "+a2.h7"])
     until(app, "the preference for the right answer")
     app.button(key="save-own").click().run()
     end = time.time() + 180
@@ -96,6 +96,15 @@ def test_an_own_circuit_is_tested_saved_and_shown_beside_the_others(mini: Run) -
     saved = load(runs_folder() / f"{mini.id}.json")
     assert saved.metrics["mine"]["kl"] > saved.metrics["hap"]["kl"]
     assert "Example, computed before" in texts(app)
+    app.button(key="see-own").click().run()
+    assert not app.exception
+    assert (app.query_params["left"], app.query_params["right"]) == ("hap", "mine")
+    (start,) = [group for group in app.button_group if group.label == "Start from"]
+    start.set_value("mine").run()
+    app.button(key="drop-own").click().run()
+    assert "Mine" not in bases(app)
+    assert "right" not in app.query_params
+    assert not app.exception
 
 
 def bases(app: AppTest) -> list[str]:

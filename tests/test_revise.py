@@ -14,9 +14,10 @@ from hap_engine.evaluation import Setting, evaluate
 from hap_engine.outcomes import by_prompt, closer, measured, summary
 from hap_engine.patching import MaskedModel
 from hap_engine.readings import overlap, read
-from hap_engine.revise import OWN, add_circuit, add_per_prompt
+from hap_engine.revise import add_circuit, add_per_prompt
 from hap_engine.runs import Run, dumps, loads
 from hap_engine.tasks import EncodedPair
+from hap_engine.verdict import OWN
 from tests.conftest import finish
 from tests.fakes import fake_run
 

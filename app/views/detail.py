@@ -12,7 +12,7 @@ from app.views import attention, promoted
 from app.views.text import plain
 from hap_engine.neighbours import EdgeFacts, edges_at, keepers
 from hap_engine.runs import Run
-from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES
+from hap_engine.verdict import METHOD_TITLES, OWN, ROLE_TITLES
 
 SIGNS = {
     "helps": ("Help the right answer", "EAP score below 0: corrupting the edge would lower the logit difference."),
@@ -84,7 +84,7 @@ def _facts(run: Run, name: str) -> None:
 
 
 def _edges(run: Run, left: str, right: str, name: str) -> None:
-    sides = list(dict.fromkeys([left, right, *(k for k in run.circuits if k == "mine")]))
+    sides = list(dict.fromkeys([left, right, *(key for key in run.circuits if key == OWN)]))
     facts = edges_at(run, name, sides)
     if not facts:
         st.caption("None of the circuits on screen keeps an edge of it.")

@@ -85,7 +85,7 @@ def _base(run: Run) -> str:
     options = [FULL, *run.circuits]
     named = st.query_params.get("base", run.main)
     key = f"base-{run.id}"
-    if key not in st.session_state:
+    if st.session_state.get(key) not in options:
         st.session_state[key] = named if named in options else run.main
 
     def changed() -> None:

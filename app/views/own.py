@@ -6,16 +6,18 @@ The work goes on in the background; when it ends, the run is saved with what was
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from app import live
+from app import live, state
 from app.classroom import check_change
 from hap_engine.circuit import Circuit
 from hap_engine.errors import HapError
 from hap_engine.progress import Progress
 from hap_engine.runs import Run, runs_folder, save
+from hap_engine.verdict import METHOD_TITLES, OWN
 
 Add = Callable[[Any, Run], Generator[Progress, None, Run]]
 
@@ -38,6 +40,27 @@ def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> No
 
         _begin(run, add)
     finish(run)
+    if OWN in run.circuits:
+        _saved(run)
+
+
+def _saved(run: Run) -> None:
+    """What can be done with the circuit that was saved."""
+    row, main = run.metrics.get(OWN, {}), METHOD_TITLES.get(run.main, run.main)
+    kl = f", KL {row['kl']:.2f} ({main}: {run.metrics[run.main]['kl']:.2f})" if "kl" in row else ""
+    st.caption(f"Your circuit: {len(run.circuits[OWN].circuit):,} edges{kl}.")
+    see, drop = st.columns(2)
+    see.button(
+        f"Compare it with {main} in the picture", icon=":material/compare:", width="stretch",
+        on_click=state.put, kwargs={"left": run.main, "right": OWN}, key="see-own",
+    )  # fmt: skip
+    if drop.button("Delete it", icon=":material/delete:", width="stretch", key="drop-own"):
+        rest = {key: record for key, record in run.circuits.items() if key != OWN}
+        metrics = {key: row for key, row in run.metrics.items() if key != OWN}
+        save(replace(run, circuits=rest, metrics=metrics), runs_folder() / f"{run.id}.json")
+        state.put(left="", right="")
+        st.query_params.pop("base", None)
+        st.rerun()
 
 
 def begin_per_prompt(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,3 +49,61 @@ def test_a_head_is_switched_off_and_back_on(
     assert took < AT_ONCE * 3  # shared test machines; printed above, seen on an idle one below 0.5
     page.get_by_role("button", name="Start over").click()
     page.wait_for_function("!location.search.includes('do=')")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 420)])
+def test_every_question_opens_and_says_something(
+    address: str, visit: Any, mini: str, scheme: str, width: int
+) -> None:
+    page = visit(f"{address}/{mini}", scheme).page
+    page.set_viewport_size({"width": width, "height": 900})
+    questions = {
+        "Where in the sentence?": "A box sits at the token",
+        "How good is it?": "nats from the full model's",
+        "Why was it missed?": "EAP",
+        "Which prompts fail?": re.compile("test prompt|before numbers per prompt"),
+        "What happens if …?": "Switch a part off",
+    }
+    for question, answer in questions.items():
+        page.get_by_role("radio", name=question).click(timeout=60_000)
+        page.get_by_text(answer).first.wait_for(timeout=60_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_story_on_the_sentence_is_drawn(address: str, visit: Any, mini: str) -> None:
+    page = visit(f"{address}/{mini}&ask=tokens").page
+    page.get_by_text("A box sits at the token").wait_for(timeout=60_000)
+    page.wait_for_selector(".stPlotlyChart .annotation", timeout=60_000)
+    assert page.locator(".stPlotlyChart .annotation", has_text="END").count() >= 1
+
+
+def test_a_pinned_head_shows_its_edges_and_attention(address: str, visit: Any, mini: str) -> None:
+    page = visit(f"{address}/{mini}").page
+    page.get_by_role("button", name="Pin the S-inhibition heads").click(timeout=60_000)
+    page.get_by_text("Kept by").first.wait_for(timeout=60_000)
+    page.get_by_text("Edges into it").first.wait_for()
+    page.get_by_text("Where does it look?").first.wait_for()
+    page.get_by_role("button", name="Open the model to see the tokens").first.click()
+    page.get_by_text("Percentage points of probability").first.wait_for(timeout=120_000)
+
+
+def test_a_missed_head_gets_its_reason(address: str, visit: Any, mini: str) -> None:
+    page = visit(f"{address}/{mini}&ask=missed").page
+    measure = page.get_by_role("button", name=re.compile("Measure the edges of"))
+    none = page.get_by_text("none was missed")
+    measure.or_(none).first.wait_for(timeout=60_000)
+    if none.count():
+        return  # then that sentence is the whole answer
+    measure.click()
+    page.get_by_text("For the full model EAP expects").wait_for(timeout=120_000)
+    page.wait_for_selector(".stPlotlyChart .legend", timeout=60_000)
+
+
+def test_an_own_circuit_is_saved_compared_and_deleted(address: str, visit: Any, mini: str) -> None:
+    page = visit(f"{address}/{mini}&do=-m2").page
+    page.get_by_role("button", name=re.compile("save it as my circuit")).click(timeout=120_000)
+    page.get_by_text("Your circuit:").wait_for(timeout=240_000)
+    page.get_by_role("button", name=re.compile("Compare it with")).click()
+    page.wait_for_function("location.search.includes('right=mine')")
+    page.get_by_role("button", name="Delete it").click()
+    page.get_by_text("Your circuit:").wait_for(state="detached", timeout=60_000)
