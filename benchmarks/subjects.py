@@ -7,6 +7,7 @@ once: for EAP both forward passes count, for a pruning step the cached corrupt r
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,17 +18,18 @@ import numpy as np
 import torch
 
 from hap_engine.attribution import METRICS
-from hap_engine.batches import to_batch
+from hap_engine.batches import Batch, to_batch
 from hap_engine.catalog import Source
 from hap_engine.circuit import Circuit, full_circuit, top_edges
 from hap_engine.gates import sample
 from hap_engine.gradients import EdgeGradients
 from hap_engine.metrics import kl_divergence
 from hap_engine.models import Model, from_hf, load_model
-from hap_engine.patching import MaskedModel
+from hap_engine.patching import MaskedModel, Trace
 from hap_engine.prepared import full_logits
 from hap_engine.tasks import EncodedPair, PromptPair, SplitSizes, get_task
 
+OPEN = 3.0  # log alpha: P(open) = 0.99
 GGUF = Path(__file__).resolve().parents[2] / "shared" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHAPES = {"small": (12, 12, 768), "medium": (24, 16, 1024), "large": (36, 20, 1280)}
 
@@ -67,6 +69,17 @@ def pretrained(reference: str, batch: int = 16) -> Subject:
     return Subject(model.name, model, MaskedModel(model), list(sets.train))
 
 
+def subject(name: str) -> Subject:
+    """A subject by name: ``gpt2-small`` and its sizes, ``hap-mini`` or ``SmolLM2``."""
+    if name.startswith("gpt2-"):
+        return gpt2(name.removeprefix("gpt2-"))
+    if name == "SmolLM2":
+        path = smollm2_path()
+        assert path is not None, "SmolLM2 is not here; see smollm2_path"
+        return pretrained(str(path))
+    return pretrained(name)
+
+
 def smollm2_path() -> Path | None:
     """The real model, where it is there (``HAP_TEST_GGUF`` or a folder beside the project)."""
     path = Path(os.environ.get("HAP_TEST_GGUF", GGUF))
@@ -83,70 +96,79 @@ Step = Callable[[], object]
 
 
 def plain_step(subject: Subject, dtype: torch.dtype = torch.float32) -> Step:
-    """Forward, loss over all tokens, full backward."""
-    import copy
-
-    model = copy.deepcopy(subject.model.hf_model).to(dtype).requires_grad_(True)
+    """Forward, loss over all tokens, full backward; gradients are freed afterwards."""
+    model = (
+        copy.deepcopy(subject.model.hf_model) if dtype != torch.float32 else subject.model.hf_model
+    )
+    model = model.to(dtype)
     tokens = to_batch(subject.pairs, subject.masked.device).clean
 
     def step() -> None:
+        model.requires_grad_(True)
         model(tokens, labels=tokens).loss.backward()
         model.zero_grad()
+        model.requires_grad_(False)
 
     return step
 
 
-def eap_step(subject: Subject) -> Step:
+def eap_step(subject: Subject, dtype: torch.dtype = torch.float32) -> Step:
     """Corrupt forward, clean forward, backward: scores of all edges."""
-    batch = to_batch(subject.pairs, subject.masked.device)
-    masked, metric = subject.masked, METRICS["logit_diff"]
-
-    def step() -> None:
-        corrupt = masked.trace(batch.corrupt, batch.last)
-        gradients = EdgeGradients(masked, masked.embed(batch.clean), corrupt, batch.last)
-        gradients.add(
-            1.0, lambda logits: metric(logits, logits, batch.answer, batch.distractor).sum()
-        )
-        gradients.close()
-
-    return step
+    masked = subject.masked.with_dtype(dtype)
+    return lambda: _scores(masked, subject)
 
 
-def pruning_step(
-    subject: Subject, share: float, dtype: torch.dtype = torch.float32, open_gates: float = 0.9
-) -> Step:
+def pruning_step(subject: Subject, share: float, dtype: torch.dtype = torch.float32) -> Step:
     """One step of Edge Pruning over a share of the edges, chosen as EAP chooses them.
 
-    The corrupt runs are there already, as they are in a run.
+    The gates stand where a run leaves them at that budget: nearly all open. The corrupt runs are there
+    already, as they are in a run.
     """
+    candidates = _candidates(subject, share)
     batch = to_batch(subject.pairs, subject.masked.device)
     masked = subject.masked.with_dtype(dtype)
     corrupt, clean = masked.trace(batch.corrupt, batch.last), masked.embed(batch.clean)
     full = full_logits(masked, batch).log_softmax(-1)
-    candidates = _candidates(subject, share)
     rows, columns = (torch.from_numpy(axis) for axis in np.nonzero(candidates.kept))
-    level = 3.0 if open_gates > 0.5 else 0.0
-    log_alpha = torch.full((len(rows),), level, requires_grad=True)
+    log_alpha = torch.full((len(rows),), OPEN, requires_grad=True)
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
         z = sample(log_alpha, generator)
         mask = torch.zeros(candidates.kept.shape).index_put((rows, columns), z)
-        logits = masked.logits(mask.to(batch.last.device), clean, corrupt, batch.last)
+        logits = masked.logits(mask.to(masked.device), clean, corrupt, batch.last)
         kl_divergence(logits, full).mean().backward()
         log_alpha.grad = None
 
     return step
 
 
+CASES: dict[str, Callable[[Subject, torch.dtype], Step]] = {
+    "plain": plain_step,
+    "EAP, all edges": eap_step,
+    "EP step, all edges": lambda s, dtype: pruning_step(s, 1.0, dtype),
+    "HAP step, 10 %": lambda s, dtype: pruning_step(s, 0.1, dtype),
+    "HAP step, 5 %": lambda s, dtype: pruning_step(s, 0.05, dtype),
+    "HAP step, 2 %": lambda s, dtype: pruning_step(s, 0.02, dtype),
+    "HAP step, 1 %": lambda s, dtype: pruning_step(s, 0.01, dtype),
+}
+
+
+@torch.no_grad()
+def _corrupt(masked: MaskedModel, batch: Batch) -> Trace:
+    return masked.trace(batch.corrupt, batch.last)
+
+
+def _scores(masked: MaskedModel, subject: Subject) -> np.ndarray:
+    batch, metric = to_batch(subject.pairs, masked.device), METRICS["logit_diff"]
+    embed = masked.embed(batch.clean)
+    gradients = EdgeGradients(masked, embed, _corrupt(masked, batch), batch.last)
+    gradients.add(1.0, lambda logits: metric(logits, logits, batch.answer, batch.distractor).sum())
+    return gradients.close().cpu().numpy()
+
+
 def _candidates(subject: Subject, share: float) -> Circuit:
     graph = subject.masked.graph
     if share == 1.0:
         return full_circuit(graph)
-    batch = to_batch(subject.pairs, subject.masked.device)
-    corrupt = subject.masked.trace(batch.corrupt, batch.last)
-    embed = subject.masked.embed(batch.clean)
-    gradients = EdgeGradients(subject.masked, embed, corrupt, batch.last)
-    metric = METRICS["logit_diff"]
-    gradients.add(1.0, lambda logits: metric(logits, logits, batch.answer, batch.distractor).sum())
-    return top_edges(graph, gradients.close().cpu().numpy(), int(share * graph.n_edges)).live
+    return top_edges(graph, _scores(subject.masked, subject), int(share * graph.n_edges)).live

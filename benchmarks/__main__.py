@@ -1,0 +1,153 @@
+"""``python -m benchmarks``: measure and write benchmarks/RESULTS.md.
+
+    python -m benchmarks [--rounds 5] [--only steps sizes memory runs] [--subjects gpt2-small SmolLM2]
+
+Sections that are not measured again keep their text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks import runs
+from benchmarks.memory import peak
+from benchmarks.subjects import CASES, smollm2_path, subject
+from benchmarks.timing import compare
+from hap_engine.settings import PruningConfig
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+GOALS = {
+    "EAP, all edges": "1.5",
+    "EP step, all edges": "1.2",
+    "HAP step, 10 %": "0.8",
+    "HAP step, 1 %": "0.4",
+}
+HEAD = """# Benchmarks
+
+Made by `python -m benchmarks`. A plain step is an ordinary training step (forward, full backward) of the same
+model on the same prompts and in the same dtype. Ratios are medians over rounds in which all cases
+take turns in one process; quartiles are in brackets.
+"""
+
+
+def steps(names: list[str], rounds: int) -> str:
+    """Questions 1-3: one step of each kind."""
+    lines = ["| model | dtype | step | / plain | quartiles | goal |", "|---|---|---|---|---|---|"]
+    for name in names:
+        for dtype in (torch.float32, torch.bfloat16):
+            made = subject(name)
+            cases = {case: make(made, dtype) for case, make in CASES.items()}
+            for case, timing in compare(cases, "plain", rounds).items():
+                if case != "plain":
+                    lines.append(
+                        f"| {name} | {str(dtype)[6:]} | {case} | {timing.ratio:.2f} | "
+                        f"{timing.low:.2f}-{timing.high:.2f} | {GOALS.get(case, '')} |"
+                    )
+    return "\n".join(lines)
+
+
+def sizes(names: list[str], rounds: int) -> str:
+    """Question 6: cost against model size."""
+    lines = [
+        "| model | parameters | edges | EAP / plain | EP step / plain | us per edge (EAP) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ("hap-mini", "gpt2-small", "gpt2-medium", "gpt2-large"):
+        made = subject(name)
+        wanted = ("plain", "EAP, all edges", "EP step, all edges")
+        found = compare({case: CASES[case](made, torch.float32) for case in wanted}, "plain", 3)
+        eap, ep = found["EAP, all edges"], found["EP step, all edges"]
+        edges = made.masked.graph.n_edges
+        count = sum(p.numel() for p in made.model.hf_model.parameters())
+        lines.append(
+            f"| {name} | {count / 1e6:.1f} M | {edges:,} | {eap.ratio:.2f} | {ep.ratio:.2f} | "
+            f"{1e6 * eap.seconds / edges:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def memory(names: list[str], rounds: int) -> str:
+    """Question 7: peak memory, weights included, libraries not."""
+    lines = ["| model | step | MiB | / plain | goal |", "|---|---|---|---|---|"]
+    for name in names:
+        plain = peak(name, "plain")
+        if plain is None:
+            return "Not measured: this system does not report a process's peak memory."
+        for case in ("plain", "EAP, all edges", "EP step, all edges", "HAP step, 10 %"):
+            used = peak(name, case) or 0
+            goal = "1.5" if case.startswith("EP") else ""
+            lines.append(f"| {name} | {case} | {used / 2**20:,.0f} | {used / plain:.2f} | {goal} |")
+    return "\n".join(lines)
+
+
+def whole_runs(names: list[str], rounds: int) -> str:
+    """Questions 4 and 5: runs to a circuit, in plain steps."""
+    lines = [
+        "| model, sparsity | run | plain steps | held-out KL | faithfulness | edges |",
+        "|---|---|---|---|---|---|",
+    ]
+    plans = [("hap-mini", 0.98, torch.float32, (60, 240))]
+    if "SmolLM2" in names:
+        plans.append(("SmolLM2", 0.99, torch.bfloat16, (80,)))
+    for name, sparsity, dtype, counts in plans:
+        made = subject(name)
+        for count in counts:
+            for label, share in (("HAP", LOOSE_SHARE), ("EP", 1.0)):
+                recipe = runs.Recipe(f"{label}, {count} steps", share, PruningConfig(steps=count))
+                out = runs.run(made, recipe, sparsity, dtype)
+                lines.append(
+                    f"| {name}, {sparsity:.0%} | {out.name} | {out.plain_steps:.0f} | "
+                    f"{out.kl:.2f} | {out.faithfulness:.2f} | {out.edges} |"
+                )
+        published = runs.published_steps(made)
+        lines.append(
+            f"| {name}, any | EP as published, 3,000 steps (extrapolated from 10) | "
+            f"{published:,.0f} | | | |"
+        )
+    return "\n".join(lines)
+
+
+LOOSE_SHARE = 0.1
+SECTIONS: dict[str, Callable[[list[str], int], str]] = {
+    "steps": steps,
+    "sizes": sizes,
+    "memory": memory,
+    "runs": whole_runs,
+}
+
+
+def machine() -> str:
+    return (
+        f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} processor threads, "
+        f"torch {torch.__version__}, "
+        f"{'CUDA: ' + torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--subjects", nargs="+", default=None)
+    args = parser.parse_args()
+    names = args.subjects or ["gpt2-small"] + (["SmolLM2"] if smollm2_path() else [])
+    old = RESULTS.read_text() if RESULTS.exists() else ""
+    parts = dict(re.findall(r"## (\w+)\n\n(.*?)\n(?=## |\Z)", old, flags=re.S))
+    for section in args.only:
+        print(f"measuring {section} …", flush=True)
+        body = SECTIONS[section](names, args.rounds)
+        parts[section] = f"{SECTIONS[section].__doc__}\nMachine: {machine()}.\n\n{body}\n"
+        text = "\n".join(f"## {name}\n\n{parts[name]}" for name in SECTIONS if name in parts)
+        RESULTS.write_text(f"{HEAD}\n{text}")
+    print(RESULTS.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Peak memory of one step, measured in a process of its own.
+
+    python -m benchmarks.memory gpt2-small plain
+
+prints the bytes that loading the model and two steps added to the process (Linux; the high-water mark of
+the resident set), so weights count in every case and the libraries in none.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.subjects import CASES, subject
+
+
+def peak(subject_name: str, case: str) -> int | None:
+    """Bytes of a case; None where the system does not tell."""
+    if not Path("/proc/self/status").exists():
+        return None
+    command = [sys.executable, "-m", "benchmarks.memory", subject_name, case]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
+
+
+def main() -> None:
+    name, case = sys.argv[1:]
+    before = _status("VmRSS")
+    step = CASES[case](subject(name), torch.float32)
+    for _ in range(2):
+        step()
+    print(_status("VmHWM") - before)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Whole runs: how many plain steps does it take to find a circuit?
+
+A run counts from prepared model to pruned circuit: corrupt runs, scores, pruning. Held-out quality is
+measured afterwards and not counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from benchmarks.subjects import Subject, plain_step
+from hap_engine.attribution import score
+from hap_engine.circuit import Circuit, edge_budget, full_circuit, top_edges
+from hap_engine.evaluation import measure
+from hap_engine.prepared import Prepared
+from hap_engine.pruning import cut_live, prune
+from hap_engine.settings import PruningConfig
+from hap_engine.tasks import SplitSizes, get_task
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one circuit is found; `candidates` is the share of edges left to Edge Pruning."""
+
+    name: str
+    candidates: float
+    pruning: PruningConfig
+    train: int = 200  # as in the papers
+    scored: int = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    name: str
+    plain_steps: float
+    kl: float
+    faithfulness: float
+    edges: int
+
+
+def run(
+    subject: Subject, recipe: Recipe, sparsity: float, dtype: torch.dtype, test: int = 128
+) -> Outcome:
+    """Find a circuit, count its cost in plain steps of the same dtype, and measure it."""
+    sets = get_task("ioi").generate(
+        subject.model.tokenizer, SplitSizes(recipe.train, 1, test), 0, "abc"
+    )
+    plain = _median_seconds(subject, dtype)
+    masked = subject.masked.with_dtype(dtype)
+    budget = edge_budget(masked.graph, sparsity)
+    started = time.perf_counter()
+    training = Prepared(masked, sets.train)
+    _finish(training.run())
+    candidates: Circuit = full_circuit(masked.graph)
+    if recipe.candidates < 1:
+        fewer = Prepared(masked, sets.train[: recipe.scored])
+        _finish(fewer.run())
+        scores = _finish(score(fewer, "eap-ig"))
+        count = int(recipe.candidates * masked.graph.n_edges)
+        candidates = top_edges(masked.graph, scores, count).live
+    log_alpha = _finish(prune(training, candidates, budget, recipe.pruning))
+    found = cut_live(candidates, log_alpha, budget).live
+    seconds = time.perf_counter() - started
+    measured = _finish(measure(subject.masked, sets.test, {"found": found, "empty": Circuit(
+        masked.graph, found.kept & False)}))  # fmt: skip
+    means = {name: float(values["logit_diff"].mean()) for name, values in measured.items()}
+    share = (means["found"] - means["empty"]) / (means["full"] - means["empty"])
+    kl = float(measured["found"]["kl"].mean())
+    return Outcome(recipe.name, seconds / plain, kl, share, len(found))
+
+
+def published_steps(subject: Subject, steps: int = 10) -> float:
+    """Plain steps that 3,000 steps of Edge Pruning as published would take, from `steps` of them."""
+    sets = get_task("ioi").generate(subject.model.tokenizer, SplitSizes(200, 1, 1), 0, "abc")
+    plain = _median_seconds(subject, torch.float32)
+    training = Prepared(subject.masked, sets.train)
+    _finish(training.run())
+    config = PruningConfig(budget="lagrangian", steps=3000, batch_size=32, lr=0.8)
+    descent = prune(training, full_circuit(subject.masked.graph), 100, config)
+    next(descent)
+    started = time.perf_counter()
+    for _ in range(steps):
+        next(descent)
+    return 3000 * (time.perf_counter() - started) / steps / plain
+
+
+def _median_seconds(subject: Subject, dtype: torch.dtype) -> float:
+    step, seconds = plain_step(subject, dtype), []
+    step()
+    for _ in range(5):
+        started = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - started)
+    return sorted(seconds)[2]
+
+
+def _finish(work: Generator[Any, None, Result]) -> Result:
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return stop.value
