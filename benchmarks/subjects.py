@@ -58,7 +58,7 @@ def gpt2(size: str, batch: int = 32, length: int = 20) -> Subject:
     rng = np.random.default_rng(0)
     ids = rng.integers(config.vocab_size, size=(batch, 2, length)).tolist()
     blank = PromptPair("", "", "", "")
-    pairs = [EncodedPair(blank, tuple(a), tuple(b), (1,), (2,), {}) for a, b in ids]
+    pairs = [EncodedPair(blank, tuple(a), tuple(b), 1, 2, {}) for a, b in ids]
     return Subject(f"gpt2-{size}", model, MaskedModel(model), pairs)
 
 
