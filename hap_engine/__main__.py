@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from hap_engine.settings import SCORERS, DiscoveryConfig
+
     parser = argparse.ArgumentParser(prog="python -m hap_engine", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
@@ -45,9 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--corruption", help="abc (default), s2 or s2_io for ioi")
     found.add_argument("--sparsity", type=float, default=0.98, help="share of edges removed")
     found.add_argument("--method", default="hap", help="hap, eap or ep")
-    found.add_argument("--scorer", default="eap-ig", help="picks HAP's candidates: eap or eap-ig")
     found.add_argument(
-        "--keep", type=float, help="share of edges left to EP (max(10 %%, 4 x target))"
+        "--scorer",
+        default=DiscoveryConfig().scorer,
+        help=f"picks HAP's candidates: {', '.join(SCORERS)}",
+    )
+    found.add_argument(
+        "--keep", type=float, help="share of edges left to EP (max(20 %%, 4 x target))"
     )
     found.add_argument("--preset", help="quick, standard or thorough")
     found.add_argument("--budget", help="projection (default) or lagrangian (published)")

@@ -88,9 +88,8 @@ class _Cast:
 
 def take_apart(block: Any, cfg: Any) -> Block:
     """A bridge's block as a `Block`. Raises AttributeError or TypeError where a part is missing."""
-    attn, norm = block.attn, block.ln1.original_component
-    kind = Norm("LayerNorm" in type(norm).__name__, _eps(norm))
-    gain, shift = norm.weight.detach(), getattr(norm, "bias", None)
+    attn, shift = block.attn, getattr(block.ln1.original_component, "bias", None)
+    kind, gain = read_norm(block.ln1)
     plain = torch.cat([attn.W_Q, attn.W_K, attn.W_V]).detach()
     w_in = (gain[:, None] * plain).contiguous()
     b_in = torch.zeros_like(plain[:, 0])
@@ -114,8 +113,11 @@ def take_apart(block: Any, cfg: Any) -> Block:
     )
 
 
-def _eps(norm: Any) -> float:
-    return float(norm.eps if hasattr(norm, "eps") else norm.variance_epsilon)
+def read_norm(norm: Any) -> tuple[Norm, Float[Tensor, " d_model"]]:
+    """Kind and gain of a bridge's norm."""
+    inner = norm.original_component
+    eps = float(inner.eps if hasattr(inner, "eps") else inner.variance_epsilon)
+    return Norm("LayerNorm" in type(inner).__name__, eps), inner.weight.detach()
 
 
 def attend(
@@ -128,9 +130,18 @@ def attend(
 
     At the lengths of circuit tasks this is faster than fused kernels.
     """
-    scores = q @ k.mT * scale
+    return attention_scores(q, k, scale, at).softmax(-1)
+
+
+def attention_scores(
+    q: Float[Tensor, "head batch query d_head"],
+    k: Float[Tensor, "head batch pos d_head"],
+    scale: float,
+    at: Int[Tensor, "#batch query"],
+) -> Float[Tensor, "head batch query pos"]:
+    """Scaled products of queries and keys; -inf where a key comes after its query."""
     future = torch.arange(k.shape[-2], device=k.device) > at[..., None]
-    return scores.masked_fill(future, float("-inf")).softmax(-1)
+    return (q @ k.mT * scale).masked_fill(future, float("-inf"))
 
 
 def rotate(x: Float[Tensor, "*axes d_head"], tables: Rotary) -> Float[Tensor, "*axes d_head"]:

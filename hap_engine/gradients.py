@@ -7,21 +7,47 @@ the ordinary forward pass and nothing has to be mixed. What remains is its gradi
 
 Each slot's own gradient with respect to what it reads is formed in the backward pass of `_Slots`, multiplied
 with the deltas of all writers before it, and forgotten. This equals the gradient of `MaskedModel.logits`
-at m = 1 (tests/test_attribution.py) for a third of its cost.
+at m = 1 (tests/test_attribution.py) for a fraction of its cost.
+
+`Rules` change how gradients flow backwards through norms, attention and MLPs, for scorers that correct
+known faults of the plain gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hap_engine.blocks import Block, attend, rotate
+from hap_engine.blocks import Block, attention_scores, read_norm, rotate
+from hap_engine.errors import UnsupportedModelError
 from hap_engine.patching import MaskedModel, Trace, set_slots
 from hap_engine.plan import Positions
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How gradients flow backwards; the defaults are the gradient itself.
+
+    Attributes:
+        norm_share: share of the gradient through the norms' statistics; 0 takes them as constants.
+        temperature: at which the backward pass of the softmax is taken.
+        qk_share, v_share: factors of the gradients into attention scores and values. A product of two
+            factors that both change is shared between them instead of counted twice.
+        secant: an activation passes ``a(x) / x`` back instead of its slope, and a gated MLP's product is
+            shared between gate and value.
+    """
+
+    norm_share: float = 1.0
+    temperature: float = 1.0
+    qk_share: float = 1.0
+    v_share: float = 1.0
+    secant: bool = False
 
 
 class EdgeGradients:
@@ -37,7 +63,12 @@ class EdgeGradients:
         clean_embed: Float[Tensor, "batch pos d_model"],
         corrupt: Trace,
         last: Int[Tensor, " batch"],
+        rules: Rules = Rules(),
+        *,
+        magnitude: bool = False,
     ) -> None:
+        """`magnitude` adds up absolute values of single positions, so that none cancel."""
+        self.rules, self.magnitude = rules, magnitude
         self.masked, self.graph, self.last = masked, masked.graph, last
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
@@ -52,7 +83,12 @@ class EdgeGradients:
         if not self._filled and point != 1.0:
             with torch.no_grad():
                 self._forward(1.0)
-        metric(self._forward(point)).backward()
+        with ExitStack() as stack:
+            if self.rules.secant:
+                for block in self.masked.blocks:
+                    stack.enter_context(_secant(block))
+            value = metric(self._forward(point))
+        value.backward()
 
     def close(self) -> Float[Tensor, "writer reader"]:
         """Hand the deltas back and return `total`."""
@@ -75,7 +111,8 @@ class EdgeGradients:
             z = self._attention(index, block, resid)
             attn_out = torch.einsum("hte,hed->td", z, block.w_out) + block.b_out
             mlp_in = resid if graph.parallel else resid + attn_out
-            mlp_out = block.mlp_out(self._watch(mlp_in, self._mlp_column(index))[None])[0]
+            read = self._watch(mlp_in, self._mlp_column(index))[None]
+            mlp_out = block.mlp(self._normed(block.norm_mlp, read))[0]
             if fill:
                 first = 1 + index * (graph.n_heads + 1)
                 change = z.detach() - kept.z.flatten(1, 2)[:, wide]
@@ -85,7 +122,18 @@ class EdgeGradients:
                 self._delta[:, first + graph.n_heads] = block.norm.centre(change)
             resid = resid + attn_out + mlp_out
         final = self._watch(resid[self.positions.ends], len(graph.readers) - 1)
-        return masked.unembed(final)
+        return masked.logits_of(self._normed(masked.final_norm, final))
+
+    def _normed(self, norm: Any, x: Tensor) -> Tensor:
+        """A norm with the gradient that the rules want."""
+        out = norm(x)
+        if self.rules.norm_share == 1 or not x.requires_grad:
+            return out
+        kind, gain = read_norm(norm)
+        centred = kind.centre(x)
+        frozen = centred / kind.sigma(centred).detach() * gain
+        frozen = frozen + (out - frozen).detach()
+        return frozen + self.rules.norm_share * (out - out.detach() - frozen + frozen.detach())
 
     def _attention(
         self, index: int, block: Block, resid: Float[Tensor, "token d_model"]
@@ -98,7 +146,9 @@ class EdgeGradients:
         rotary = masked.rotary_tables(q.shape[2])
         k, v = rotate(k, rotary)[masked.kv_of_head], v[masked.kv_of_head]
         at = torch.arange(q.shape[2], device=q.device)[None]
-        z = attend(rotate(q, rotary), k, block.scale, at) @ v
+        scores = attention_scores(rotate(q, rotary), k, block.scale, at)
+        pattern = _Softmax.apply(scores, self.rules.temperature, self.rules.qk_share)
+        z = pattern @ _shared(v, self.rules.v_share)
         return z.flatten(1, 2)[:, wide]
 
     def _mlp_column(self, index: int) -> int:
@@ -116,7 +166,8 @@ class EdgeGradients:
         grad = grad.to(self._delta.dtype)
         last = len(grad) != len(self._delta)
         delta = self._delta[self.positions.ends] if last else self._delta
-        products = torch.bmm(grad, delta[:, rows].mT).sum(0, dtype=torch.float32)
+        products = torch.bmm(grad, delta[:, rows].mT)
+        products = (products.abs() if self.magnitude else products).sum(0, dtype=torch.float32)
         self.total[rows, columns] += products.T
 
     def mlp_read(self, column: int, grad: Float[Tensor, "token d_model"]) -> None:
@@ -167,6 +218,7 @@ class _Slots(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         owner, index, block, centred, inverse, product = ctx.kept
         scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / centred.shape[-1]
+        scaled = scaled * owner.rules.norm_share
         total = owner.slots_read(index, block, grad * inverse, centred, scaled.transpose(0, 1))
         return block.norm.centre(total), None, None, None
 
@@ -187,3 +239,58 @@ class _Watch(torch.autograd.Function):
         else:
             owner.mlp_read(column, grad)
         return grad, None, None
+
+
+class _Softmax(torch.autograd.Function):
+    """Softmax whose backward pass is that of a softmax at another temperature, times a share."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, temperature: float, share: float) -> Tensor:
+        ctx.share = share
+        pattern = scores.softmax(-1)
+        ctx.soft = pattern if temperature == 1 else (scores / temperature).softmax(-1)
+        return pattern
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        soft = ctx.soft
+        return ctx.share * soft * (grad - (soft * grad).sum(-1, keepdim=True)), None, None
+
+
+def _shared(x: Tensor, share: float) -> Tensor:
+    """`x`, passing back a share of its gradient."""
+    return x if share == 1 else share * x + ((1 - share) * x).detach()
+
+
+@contextmanager
+def _secant(block: Block) -> Iterator[None]:
+    """While open, the block's MLP passes gradients back by the secant rule.
+
+    Raises:
+        UnsupportedModelError: where the MLP has no activation module to correct.
+    """
+    mlp: Any = block.mlp
+    mlp = getattr(mlp, "original_component", None) or mlp.mlp  # a bridge's MLP or its copy
+    act = getattr(mlp, "act_fn", None) or getattr(mlp, "act", None)
+    if not isinstance(act, torch.nn.Module):
+        raise UnsupportedModelError(
+            f"RelP needs an MLP with an activation module, and {type(mlp).__name__} has none. "
+            "Choose another scorer."
+        )
+    up = getattr(mlp, "up_proj", None)
+
+    def secant(module: Any, inputs: tuple[Tensor], out: Tensor) -> Tensor:
+        (x,) = inputs
+        small = x.abs() < 1e-4
+        slope = torch.where(small, 0.5, (out / torch.where(small, 1.0, x))).detach()
+        line = x * slope
+        return _shared(line + (out - line).detach(), 1.0 if up is None else 0.5)
+
+    hooks = [act.register_forward_hook(secant)]
+    if up is not None:
+        hooks.append(up.register_forward_hook(lambda module, inputs, out: _shared(out, 0.5)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -156,7 +157,15 @@ class MaskedModel:
 
     def unembed(self, final: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
         """Logits (float32) of the residual stream at the scored position."""
-        return self.model.bridge.unembed(self.model.bridge.ln_final(final[:, None]))[:, 0].float()
+        return self.logits_of(self.final_norm(final[:, None])[:, 0])
+
+    @property
+    def final_norm(self) -> Any:
+        return self.model.bridge.ln_final
+
+    def logits_of(self, normed: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
+        """Logits (float32) of what the final norm gave."""
+        return self.model.bridge.unembed(normed[:, None])[:, 0].float()
 
     @torch.no_grad()
     def patterns(self, trace: Trace, layer: int) -> Float[Tensor, "head batch query key"]:

@@ -19,7 +19,19 @@ ROLE_TITLES = {
     "previous_token": "previous-token",
 }
 OWN = "mine"  # key of the user's own circuit in a run
-METHOD_TITLES = {"eap": "EAP", "eap-ig": "EAP-IG", "hap": "HAP", "ep": "EP", OWN: "Mine"}
+METHOD_TITLES = {
+    "eap": "EAP",
+    "eap-abs": "EAP (magnitudes)",
+    "eap-gim": "EAP-GIM",
+    "eap-relp": "RelP",
+    "eap-ig": "EAP-IG",
+    "eap-ig-mid": "EAP-IG (midpoints)",
+    "eap-ig-kl": "EAP-IG (KL)",
+    "rank-mean": "mean rank",
+    "hap": "HAP",
+    "ep": "EP",
+    OWN: "Mine",
+}
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from hap_engine import attribution
-from hap_engine.attribution import IG_STEPS, score
+from hap_engine import attribution, settings
+from hap_engine.attribution import IG_STEPS, SCORERS, mean_rank, score
+from hap_engine.circuit import rank_matrix
 from hap_engine.errors import SettingsError, UnknownNameError
+from hap_engine.gradients import EdgeGradients, Rules
+from hap_engine.metrics import logit_difference
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from hap_engine.tasks import EncodedPair
@@ -145,7 +149,7 @@ def test_plain_eap_refuses_kl_with_the_reason(gpt2: MaskedModel) -> None:
 def test_the_reason_is_true(gpt2: MaskedModel) -> None:
     """KL(full ‖ circuit) has no gradient where every edge is kept."""
     prepared = prepare(gpt2, random_pairs([4, 6]))
-    grad = attribution._mask_gradient(gpt2, prepared, [0, 1], [1.0], attribution.METRICS["kl"])
+    grad = attribution._mask_gradient(prepared, [0, 1], SCORERS["eap"], attribution.METRICS["kl"])
     assert grad.abs().max() < 1e-4
 
 
@@ -221,3 +225,68 @@ def test_scores_in_bfloat16_are_close(masked: MaskedModel) -> None:
     exact, low = scores_of(masked, pairs), scores_of(masked.with_dtype(torch.bfloat16), pairs)
     assert low.dtype == exact.dtype
     assert close(low, exact, 0.1)
+
+
+def frozen_by_hand(hf: Any) -> None:
+    """Make every norm of a tiny GPT-2 take its statistics as constants."""
+    for module in hf.modules():
+        inner = getattr(module, "original_component", None)
+        if isinstance(inner, torch.nn.LayerNorm):
+
+            def forward(x: torch.Tensor, inner: Any = inner) -> torch.Tensor:
+                centred = x - x.mean(-1, keepdim=True)
+                sigma = (centred.square().mean(-1, keepdim=True) + inner.eps).sqrt().detach()
+                return centred / sigma * inner.weight + inner.bias
+
+            module.forward = forward
+
+
+def test_frozen_norms_are_those_of_a_model_with_constant_statistics() -> None:
+    masked, pairs = MaskedModel(make_model("gpt2")), random_pairs(LENGTHS)
+    prepared = prepare(masked, pairs)
+    batch, corrupt, clean, _ = prepared.batch(range(len(pairs)))
+    gradients = EdgeGradients(masked, clean, corrupt, batch.last, Rules(norm_share=0.0))
+    gradients.add(
+        1.0, lambda logits: logit_difference(logits, batch.answer, batch.distractor).sum()
+    )
+    got = -gradients.close().numpy() / len(pairs)
+    frozen_by_hand(masked.model.hf_model)
+    assert close(got, by_autograd(masked, pairs))
+    assert not close(got, scores_of(MaskedModel(make_model("gpt2")), pairs), 0.02)
+
+
+@pytest.mark.parametrize("scorer", sorted(SCORERS))
+def test_every_scorer_scores_every_family(masked: MaskedModel, scorer: str) -> None:
+    scores = scores_of(masked, random_pairs(LENGTHS), scorer)
+    assert np.isfinite(scores).all()
+    assert not scores[~masked.graph.edge_mask].any()
+    assert (scores != 0).mean() > 0.2
+
+
+def test_magnitudes_bound_the_sums(masked: MaskedModel) -> None:
+    pairs = random_pairs(LENGTHS)
+    signed, magnitude = scores_of(masked, pairs), scores_of(masked, pairs, "eap-abs")
+    assert (np.abs(signed) <= np.abs(magnitude) * (1 + 1e-4) + 1e-6).all()
+
+
+def test_rank_mean_orders_by_the_mean_of_two_ranks(gpt2: MaskedModel) -> None:
+    graph = gpt2.graph
+    rng = np.random.default_rng(0)
+    one, two = (np.where(graph.edge_mask, rng.normal(size=graph.edge_mask.shape), 0) for _ in "ab")
+    both = mean_rank(graph, [one, two])
+    ranks = rank_matrix(graph, one) + rank_matrix(graph, two)
+    best = np.unravel_index(np.where(graph.edge_mask, ranks, 10**9).argmin(), ranks.shape)
+    assert both[best] == both.max() <= 1
+    assert both[graph.edge_mask].min() > 0
+
+
+def test_the_secant_rule_leaves_the_values_and_the_model_alone(masked: MaskedModel) -> None:
+    pairs = random_pairs(LENGTHS)
+    before = scores_of(masked, pairs)
+    relp = scores_of(masked, pairs, "eap-relp")
+    assert not close(relp, before, 0.02)
+    assert close(scores_of(masked, pairs), before, 1e-6)
+
+
+def test_settings_know_every_scorer() -> None:
+    assert tuple(SCORERS) == settings.SCORERS

@@ -76,7 +76,7 @@ def test_a_run_is_complete(done: tuple[list[Progress], Run], model: Model) -> No
     _, run = done
     budget = edge_budget(model.graph, 0.8)
     assert run.main == "hap"
-    assert set(run.circuits) == {"hap", "eap", "eap-ig"}
+    assert set(run.circuits) == {"hap", "eap", "eap-ig-kl"}
     assert set(run.metrics) == {"full", "empty", "random", *run.circuits}
     assert run.circuits["hap"].n_raw >= budget == run.settings["target_edges"]
     live = len(run.circuits["hap"].circuit)

@@ -112,14 +112,14 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
         scorer = st.selectbox(
             "Scorer of the candidates",
             SCORERS,
-            index=SCORERS.index("eap-ig"),
+            index=SCORERS.index(DiscoveryConfig().scorer),
             help="Picks the loose set. EAP-IG averages gradients on the way from the corrupted to "
             "the clean prompt; it costs more and ranks better. The EAP side always uses plain EAP.",
         )
         automatic = st.toggle(
             "Choose the loose set's size",
             value=True,
-            help="max(10 %, 4 x the edges to keep) of all edges go on to Edge Pruning.",
+            help="max(20 %, 4 x the edges to keep) of all edges go on to Edge Pruning.",
         )
         keep = (
             None
