@@ -238,7 +238,7 @@ def frozen_by_hand(hf: Any) -> None:
                 sigma = (centred.square().mean(-1, keepdim=True) + inner.eps).sqrt().detach()
                 return centred / sigma * inner.weight + inner.bias
 
-            module.forward = forward
+            module.__dict__["forward"] = forward  # past the bridge's own __setattr__
 
 
 def test_frozen_norms_are_those_of_a_model_with_constant_statistics() -> None:
