@@ -167,7 +167,7 @@ def _check_per_prompt(run: Run, name: str, row: Mapping[str, Any]) -> None:
     count = len(run.prompts.get("test", []))
     if any(len(row["per_prompt"][key]) != count for key in PER_PROMPT):
         raise RunFileError(
-            f"The run file's {where} should hold {count:,} numbers each, one per test prompt. "
+            f"The run file's {where} should hold {count:,} numbers each, one for each of the test prompts. "
             "The file is damaged; export it again."
         )
 
