@@ -74,7 +74,7 @@ class EdgeGradients:
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
         self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
         shape = (len(self.positions.wide), len(self.graph.writers), clean_embed.shape[-1])
-        self._delta = masked.workspace.take(shape, masked.mix_dtype, clean_embed.device)
+        self._delta = masked.workspace.take("delta", shape, masked.mix_dtype, clean_embed.device)
         self._filled = False
         self._carried: dict[int, Tensor] = {}
 
@@ -92,7 +92,7 @@ class EdgeGradients:
 
     def close(self) -> Float[Tensor, "writer reader"]:
         """Hand the deltas back and return `total`."""
-        self.masked.workspace.give(self._delta)
+        self.masked.workspace.give("delta", self._delta)
         return self.total
 
     # -- forward ---------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class EdgeGradients:
         mlp, count = self._mlp_column(index), len(block.w_in)
         workspace = self.masked.workspace
         low = centred.to(self._delta.dtype)
-        out = workspace.take((len(low), count + 1, low.shape[-1]), low.dtype, low.device)
+        out = workspace.take("slots", (len(low), count + 1, low.shape[-1]), low.dtype, low.device)
         own = out[:, :count]
         torch.bmm(grad.to(low.dtype), block.w_read.mT, out=own.transpose(0, 1))
         own.addcmul_(low[:, None], scaled.to(low.dtype))
@@ -193,7 +193,7 @@ class EdgeGradients:
         rows = slice(0, self.graph.upstream[mlp - 1])
         self.contract(rows, slice(mlp - count, mlp + 1), out)
         total = own.sum(1, dtype=torch.float32)
-        workspace.give(out)
+        workspace.give("slots", out)
         return total
 
 

@@ -14,6 +14,7 @@ in the same product as the slots and *carried* to the MLP; its gradient is carri
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -26,34 +27,30 @@ from hap_engine.plan import Plan, Positions
 
 
 class Workspace:
-    """Large scratch tensors, kept from pass to pass.
+    """Large scratch tensors, kept from pass to pass under the name of their use.
 
-    Measured: touching fresh memory costs as much as the arithmetic on it. A request that nothing fits
-    replaces a free tensor, so no more are kept than one pass needs.
+    Measured: touching fresh memory costs as much as the arithmetic on it. One tensor is kept for each
+    use, so no more memory is held than one pass needs.
     """
 
-    ROOM = 1.125  # batches differ a little in length; with this much room a second one fits
+    ROOM = 1.125  # batches differ a little in length; with this much room most fit
 
     def __init__(self) -> None:
-        self._free: list[Tensor] = []
+        self._free: dict[Hashable, Tensor] = {}
 
-    def take(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    def take(
+        self, use: Hashable, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
         """A tensor of arbitrary content."""
-        count = math.prod(shape)
-        fits = [t for t in self._free if t.dtype == dtype and t.numel() >= count]
-        if fits:
-            chosen = min(fits, key=Tensor.numel)
-        elif self._free:
-            chosen = max(self._free, key=Tensor.numel)
-        if self._free:
-            self._free = [t for t in self._free if t is not chosen]
-        if not fits:
-            chosen = torch.empty(int(count * self.ROOM) + 1, dtype=dtype, device=device)
-        return chosen[:count].view(shape)
+        count, kept = math.prod(shape), self._free.pop(use, None)
+        if kept is None or kept.numel() < count or kept.dtype != dtype:
+            kept = torch.empty(int(count * self.ROOM) + 1, dtype=dtype, device=device)
+        return kept[:count].view(shape)
 
-    def give(self, *tensors: Tensor) -> None:
-        """Hand back what `take` gave."""
-        self._free += [t._base for t in tensors if t._base is not None]
+    def give(self, use: Hashable, tensor: Tensor) -> None:
+        """Hand back what `take` gave for that use."""
+        if tensor._base is not None:
+            self._free[use] = tensor._base
 
 
 class Span:
@@ -65,32 +62,43 @@ class Span:
     """
 
     def __init__(
-        self, writers: np.ndarray, tokens: int, mask: Tensor, d_model: int, workspace: Workspace
-    ) -> None:
-        self.workspace, self.device, self.dtype = workspace, mask.device, mask.dtype
+        self, name: str, writers: np.ndarray, tokens: int, mask: Tensor, d_model: int,
+        workspace: Workspace,
+    ) -> None:  # fmt: skip
+        self.name, self.workspace, self.device, self.dtype = (
+            name,
+            workspace,
+            mask.device,
+            mask.dtype,
+        )
         self.writers = torch.from_numpy(writers).to(mask.device)
         self.mask = mask[self.writers]
         self.tokens, self.d_model = tokens, d_model
-        self.delta = self.scratch(len(writers))
+        self.delta = self.scratch("delta", len(writers))
         self.mask_grad = torch.zeros_like(self.mask, dtype=torch.float32)
         self._grad: Tensor | None = None
 
-    def scratch(self, columns: int) -> Tensor:
-        shape = (self.tokens, columns, self.d_model)
-        return self.workspace.take(shape, self.dtype, self.device)
+    def scratch(self, use: Hashable, rows: int) -> Tensor:
+        shape = (self.tokens, rows, self.d_model)
+        return self.workspace.take((self.name, use), shape, self.dtype, self.device)
+
+    def give(self, use: Hashable, tensor: Tensor) -> None:
+        self.workspace.give((self.name, use), tensor)
 
     @property
     def grad(self) -> Float[Tensor, "token row d_model"]:
         if self._grad is None:
-            self._grad = self.scratch(len(self.writers)).zero_()
+            self._grad = self.scratch("grad", len(self.writers)).zero_()
         return self._grad
 
     def weights(self, rows: slice, columns: Tensor) -> Float[Tensor, "token reader row"]:
         return self.mask[rows, columns].T.expand(self.tokens, -1, -1)
 
-    def mix(self, rows: slice, columns: Tensor) -> Float[Tensor, "token reader d_model"]:
-        """What readers get from some rows."""
-        out = self.scratch(len(columns))
+    def mix(
+        self, use: Hashable, rows: slice, columns: Tensor
+    ) -> Float[Tensor, "token reader d_model"]:
+        """What readers get from some rows, in scratch memory to hand back."""
+        out = self.scratch(use, len(columns))
         return torch.bmm(self.weights(rows, columns), self.delta[:, rows], out=out)
 
     def unmix(self, rows: slice, columns: Tensor, grad: Tensor) -> None:
@@ -100,7 +108,9 @@ class Span:
         self.grad[:, rows].baddbmm_(self.weights(rows, columns).mT, grad)
 
     def release(self) -> None:
-        self.workspace.give(self.delta, *([] if self._grad is None else [self._grad]))
+        self.give("delta", self.delta)
+        if self._grad is not None:
+            self.give("grad", self._grad)
 
 
 class Tape:
@@ -118,10 +128,10 @@ class Tape:
         self.plan, self.ends, self.dtype = plan, positions.ends, dtype
         values = mask.detach().to(dtype)
         self.spans = {
-            "wide": Span(plan.writers["wide"], len(positions.wide), values, d_model, workspace),
-            "narrow": Span(
-                plan.writers["narrow"], len(positions.narrow), values, d_model, workspace
-            ),
+            name: Span(
+                name, plan.writers[name], len(getattr(positions, name)), values, d_model, workspace
+            )
+            for name in ("wide", "narrow")
         }
         self.carried: dict[int, Tensor] = {}  # by MLP column: what the slots' product mixed for it
         self.carried_grad: dict[int, Tensor] = {}
@@ -175,34 +185,38 @@ class ReadSlots(torch.autograd.Function):
         span = tape.spans[span_name]
         rows = slice(0, tape.plan.seen(span_name, columns[0]))
         every = torch.tensor(columns + ([] if carry is None else [carry]), device=token.device)
-        mixed = span.mix(rows, every)
+        mixed = span.mix(columns[0], rows, every)
         own = mixed[:, : len(columns)]
         if carry is not None:
-            tape.carried[carry] = mixed[:, -1]
+            tape.carried[carry] = mixed[:, -1].float()
         low = centred.to(mixed.dtype)
         square = centred.square().sum(-1)[:, None]
         square = square + 2 * torch.bmm(own, low[..., None])[..., 0].float()
         square = square + torch.linalg.vector_norm(own, dim=-1, dtype=torch.float32).square()
         inverse = (square / centred.shape[-1] + norm.eps).rsqrt().T[..., None]
         product = corrupt + torch.bmm(own.transpose(0, 1), weight).float()
-        ctx.tape, ctx.span, ctx.rows, ctx.every, ctx.carry = tape, span, rows, every, carry
-        ctx.kept = mixed, low, product, inverse, weight
+        if ctx.needs_input_grad[0]:
+            ctx.tape, ctx.span, ctx.rows, ctx.every, ctx.carry = tape, span, rows, every, carry
+            ctx.kept = mixed, low, product, inverse, weight, columns[0]
+        else:
+            span.give(columns[0], mixed)
         return product * inverse + bias
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        mixed, low, product, inverse, weight = ctx.kept
+        mixed, low, product, inverse, weight, use = ctx.kept
         count, d_model = len(weight), low.shape[-1]
         scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / d_model
         scaled = scaled.transpose(0, 1).to(mixed.dtype)
-        out = ctx.span.scratch(mixed.shape[1])
+        out = ctx.span.scratch("out", mixed.shape[1])
         own = out[:, :count]
         torch.bmm((grad * inverse).to(mixed.dtype), weight.mT, out=own.transpose(0, 1))
         own.addcmul_(mixed[:, :count], scaled).addcmul_(low[:, None], scaled)
         if ctx.carry is not None:
             out[:, count] = ctx.tape.carried_grad.pop(ctx.carry)
         ctx.span.unmix(ctx.rows, ctx.every, out)
-        ctx.span.workspace.give(out, mixed)
+        ctx.span.give("out", out)
+        ctx.span.give(use, mixed)
         return (grad.new_zeros(()), *[None] * 9)
 
 
@@ -219,10 +233,10 @@ class Read(torch.autograd.Function):
         ctx.rows = slice(done, tape.plan.seen(span_name, column))
         ctx.columns = torch.tensor([column], device=token.device)
         if carried is not None and ctx.rows.start == ctx.rows.stop:
-            return carried.float()
-        mixed = span.mix(ctx.rows, ctx.columns)
-        out = mixed[:, 0].float() if carried is None else carried.float() + mixed[:, 0]
-        span.workspace.give(mixed)
+            return carried
+        mixed = span.mix("one", ctx.rows, ctx.columns)
+        out = mixed[:, 0].float() + (0 if carried is None else carried)
+        span.give("one", mixed)
         return out
 
     @staticmethod
