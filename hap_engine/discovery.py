@@ -3,7 +3,7 @@
 `discover` is one generator for the app, the terminal and the tests: it yields `Progress` records and
 returns a `Run`. Stopping to iterate cancels it within one step of the work at hand.
 
-    load model -> prompts -> EAP scores -> keep the best share -> Edge Pruning on those -> exact target
+    load model -> prompts -> can the model do it? -> EAP scores -> keep the best share -> Edge Pruning on those -> exact target
     -> remove dead edges -> EAP circuit of the same live size -> held-out evaluation -> roles
 
 The EAP circuit grows (in EAP's own order) until it has as many live edges as the pruned one, so the
@@ -45,6 +45,7 @@ from hap_engine.progress import Progress
 from hap_engine.pruning import PruningStep, cut, cut_live, prune
 from hap_engine.runs import CircuitRecord, Run
 from hap_engine.settings import DiscoveryConfig, kept_share, run_id
+from hap_engine.task_check import CHECKED, check_task
 from hap_engine.tasks import EncodedPair, PromptSets, Task
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -77,6 +78,8 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     clock.lap("load")
 
     sets = make_prompts(config, task, model)
+    able = yield from check_task(masked, sets.validation[:CHECKED])
+    yield Progress("prompts", 1, 1, able.sentence, {"check": able.to_dict()})
     training = Prepared(masked.with_dtype(DTYPES[config.dtype]), sets.train)
     yield from training.run()
     clock.lap("prompts")

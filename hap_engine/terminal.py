@@ -39,6 +39,9 @@ class _Bar:
             self.phase, self.started = record.phase, time.monotonic()
             if not self.live:
                 print(f"{record.phase}: {record.message}", file=sys.stderr, flush=True)
+        if "check" in record.data:  # said once and kept, for it may spare a run
+            self.end()
+            print(record.data["check"]["sentence"], file=sys.stderr, flush=True)
         if not self.live:
             return
         share = record.step / max(1, record.total)
@@ -62,7 +65,9 @@ def print_table(metrics: Any, run: Run) -> None:
         f"\n{run.model['name']} · {run.task['title']} · {tag['n_prompts']} {tag['split']} prompts · "
         f"ablation: {tag['ablation']} · seed {run.seed}"
     )
-    print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in COLUMNS))
+    own = run.task.get("metric", "logit_diff")
+    columns = COLUMNS if own in COLUMNS or own not in tag else (*COLUMNS, own)
+    print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in columns))
     order = [
         "full",
         "empty",
@@ -71,7 +76,7 @@ def print_table(metrics: Any, run: Run) -> None:
     ]
     for name in order:
         row = metrics[name]
-        cells = "".join(f"{row[key]:>14.3f}" for key in COLUMNS)
+        cells = "".join(f"{row[key]:>14.3f}" for key in columns)
         print(f"{name:10}{row['n_edges']:>8,}{cells}")
 
 

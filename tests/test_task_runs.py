@@ -1,0 +1,140 @@
+"""Every task runs through `discover`, and a model is told in advance what it cannot do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hap_engine.__main__ import main
+from hap_engine.batches import to_batch
+from hap_engine.catalog import Source
+from hap_engine.discovery import discover
+from hap_engine.models import Model, from_hf
+from hap_engine.patching import MaskedModel
+from hap_engine.progress import Progress
+from hap_engine.runs import Run, load, save
+from hap_engine.settings import DiscoveryConfig, PruningConfig
+from hap_engine.task_check import TaskCheck, check_task
+from hap_engine.tasks import TASKS, EncodedPair, SplitSizes
+from tests.conftest import finish
+from tests.test_tasks import WORDS
+
+SIZES = SplitSizes(train=6, validation=4, test=6)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Model:
+    """A random GPT-2 of two layers that knows the words of all tasks."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=WORDS.get_vocab_size(), n_embd=32, n_layer=2, n_head=4, n_positions=64,
+        bos_token_id=None, eos_token_id=None, attn_implementation="eager",
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(config).eval()
+        for weight in model.parameters():
+            weight.data.add_(torch.randn_like(weight) * 0.1)
+    source = Source("tiny", "folder", "tiny", None)
+    return from_hf(model, WORDS, source, sha256="0" * 64)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_discover_on_every_task(name: str, tiny: Model, tmp_path: Path) -> None:
+    config = DiscoveryConfig(
+        task=name, sparsity=0.5, keep=0.9, sizes=SIZES, pruning=PruningConfig(steps=2, batch_size=4)
+    )
+    run: Run = finish(discover(config, tiny))
+    assert {"hap", "eap", "full", "empty", "random"} <= set(run.metrics)
+    assert run.task["metric"] == TASKS[name].metric
+    assert run.metrics["full"]["kl"] == 0
+    assert abs(run.metrics["hap"]["prob_diff"]) <= 1
+    assert set(run.prompts["test"][0]["roles"]) == set(TASKS[name].role_names)
+    assert load(save(run, tmp_path / "run.json")).metrics["hap"] == run.metrics["hap"]
+
+
+def test_the_check_by_hand(tiny: Model) -> None:
+    pairs = TASKS["greater-than"].generate(WORDS, SIZES, 0, "year_01").test
+    found: TaskCheck = finish(check_task(MaskedModel(tiny), pairs, batch_size=4))
+    differences = {"clean_ids": [], "corrupt_ids": []}
+    for side, values in differences.items():
+        for pair in pairs:
+            ids = torch.tensor([getattr(pair, side)])
+            p = tiny.hf_model(ids).logits[0, -1].softmax(-1)
+            values.append(
+                (p[list(pair.answer_ids)].sum() / p[list(pair.distractor_ids)].sum()).log().item()
+            )
+    assert found.n_prompts == 6
+    clean, corrupt = differences.values()
+    assert found.logit_diff == pytest.approx(sum(clean) / 6, abs=1e-3)
+    assert found.corrupt_logit_diff == pytest.approx(sum(corrupt) / 6, abs=1e-3)
+    assert found.accuracy == pytest.approx(sum(x > 0 for x in clean) / 6)
+    assert found.corrupt_accuracy == pytest.approx(sum(x > 0 for x in corrupt) / 6)
+
+
+GOOD = TaskCheck(64, 0.95, 0.9, 4.0, 0.6, 0.5, 0.0, 0.1, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        (GOOD, "The model does this task: the answer beats the distractor on 95% of 64 prompts"),
+        (replace(GOOD, accuracy=0.6), "cannot do this task well enough: .*60%.* larger model"),
+        (
+            replace(GOOD, corrupt_logit_diff=3.9),
+            "hardly changes its answer .*Choose another corruption",
+        ),
+    ],
+)
+def test_the_sentence_says_what_to_do(check: TaskCheck, words: str) -> None:
+    import re
+
+    assert re.search(words, check.sentence)
+    assert check.to_dict()["sentence"] == check.sentence
+
+
+def test_the_check_comes_before_the_work(tiny: Model) -> None:
+    config = DiscoveryConfig(task="pronoun", sparsity=0.5, sizes=SIZES)
+    seen: list[Progress] = []
+    for record in discover(config, tiny):
+        seen.append(record)
+        if "check" in record.data:
+            break
+    assert "score" not in {record.phase for record in seen}
+    assert seen[-1].message == seen[-1].data["check"]["sentence"]
+
+
+def test_sets_of_different_sizes_make_a_batch(pairs: list[EncodedPair]) -> None:
+    more = replace(pairs[0], more_answer_ids=(3, 4))
+    batch = to_batch([more, *pairs[1:3]], torch.device("cpu"))
+    assert batch.answer.tolist() == [
+        [more.answer_id, 3, 4], [pairs[1].answer_id, -1, -1], [pairs[2].answer_id, -1, -1]
+    ]  # fmt: skip
+    assert batch.distractor.shape == (3, 1)
+
+
+def test_the_terminal_lists_and_measures_tasks(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tasks"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name}: " in listed for name in TASKS)
+    assert main(["tasks", "--model", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "logit_diff" in shown
+    assert "cannot do this task well enough" in shown, "a random model"
+    assert "capital         cannot be asked: Capital-country needs at least 10" in shown
+    assert main(["tasks", "--model", str(folder), "--task", "iio"]) == 1
+    assert "Did you mean 'ioi'" in capsys.readouterr().err
+
+
+def test_a_run_is_warned_of_a_task_that_the_model_cannot_do(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fast = ["--sparsity", "0.6", "--keep", "0.8", "--steps", "2", "--prompts", "8,6,8"]
+    assert main(["discover", "--model", str(folder), *fast, "--out", str(tmp_path / "x.json")]) == 0
+    assert "cannot do this task well enough" in capsys.readouterr().err
