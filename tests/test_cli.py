@@ -160,9 +160,9 @@ def test_evaluate_explains_what_it_cannot_use(
     data = json.loads(written.read_text())
     for change, words in (
         ({"graph": {"n_layers": 3, "n_heads": 4, "n_kv_heads": 4}}, "the right model"),
-        ({"prompts": {"train": []}}, "prompts"),
-        ({"prompts": {"test": [{"clean": "x"}]}}, "prompts"),
-        ({"prompts": {"test": []}}, "prompts"),
+        ({"prompts": {"train": []}}, "prompt"),
+        ({"prompts": {"test": [{"clean": "x"}]}}, "prompt"),
+        ({"prompts": {"test": []}}, "prompt"),
     ):
         broken.write_text(json.dumps(data | change))
         fails(capsys, ["evaluate", str(broken), "--model", str(folder)], words)
