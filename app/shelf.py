@@ -153,7 +153,7 @@ def delete(run_id: str) -> str:
             raise ShelfError("This example ships with the explorer and cannot be deleted.")
         called = given_name(run_id) or _summary(path, path.stat().st_mtime_ns).title
         path.unlink(missing_ok=True)
-        for other in (path.with_suffix(".safetensors"), _title_file(run_id)):
+        for other in (path.with_suffix(".safetensors"), _title_file(run_id), _mark(run_id)):
             other.unlink(missing_ok=True)
     return called
 
@@ -176,10 +176,16 @@ def import_run(data: bytes) -> tuple[Run, str]:
                 if candidate != run.id:
                     run = replace(run, id=candidate)
                 save(run, runs_folder() / f"{candidate}.json")
+                write_text(_mark(candidate), "")
                 return run, f"Imported “{run.title}”."
             if _same(here, replace(run, id=candidate)):
                 return replace(run, id=candidate), f"“{run.title}” is here already."
     raise AssertionError("unreachable: ids never end")
+
+
+def imported(run_id: str) -> bool:
+    """Was this run computed elsewhere and brought here as a file?"""
+    return _mark(run_id).is_file()
 
 
 def _ids(run_id: str) -> Iterator[str]:
@@ -211,6 +217,10 @@ def _files() -> list[Path]:
 
 def _title_file(run_id: str) -> Path:
     return runs_folder() / f"{run_id}.title"
+
+
+def _mark(run_id: str) -> Path:
+    return runs_folder() / f"{run_id}.imported"
 
 
 @lru_cache(maxsize=8)

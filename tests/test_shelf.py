@@ -92,6 +92,7 @@ def test_many_tabs_at_once_leave_one_winner(run: Run) -> None:
 def test_deleting_takes_all_files_and_only_once(run: Run) -> None:
     shelf.rename(run.id, "gone soon", seen="")
     (runs_folder() / f"{run.id}.safetensors").write_bytes(b"")
+    (runs_folder() / f"{run.id}.imported").write_bytes(b"")
     shelf.delete(run.id)
     assert list(runs_folder().iterdir()) == []
     with pytest.raises(HapError, match="no run 'synthetic-0' on this machine"):
@@ -113,12 +114,14 @@ def test_importing_overwrites_nothing(run: Run) -> None:
     again, words = shelf.import_run(dumps(run).encode())
     assert again.id == run.id
     assert "already" in words
+    assert not shelf.imported(run.id)  # it was here before
     other = replace(run, seed=99)
     for _ in range(2):  # the second time it is here already
         imported, _ = shelf.import_run(dumps(other).encode())
         assert imported.id == "synthetic-0-2"
     assert shelf.open_run(run.id).seed == run.seed
     assert shelf.open_run("synthetic-0-2").seed == 99
+    assert shelf.imported("synthetic-0-2")
     assert len(list(runs_folder().glob("*.json"))) == 2
 
 

@@ -254,6 +254,6 @@ def _picture(run: Run, step: Step, number: int, guessed: bool) -> None:
     if step.panels != "both":
         st.html(ONE_PANEL.format(hide="left" if step.panels == "right" else "right"))
     pins = step.pins if guessed or not step.reveal else ()
-    built = state.picture(f"{run.id}-{run.created}", "eap", run.main, False, DRAWN, run)
+    built = state.picture(run.fingerprint, "eap", run.main, False, DRAWN, run)
     comparison(built, key=f"lesson-{run.id}-{number}", pinned=pins, height=620)
     st.caption(plain(step.look))

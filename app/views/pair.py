@@ -14,14 +14,11 @@ from app.diagram.component import comparison
 from app.shelf import Listed
 from app.views.text import plain
 from hap_engine.errors import HapError
+from hap_engine.readings import TITLES
 from hap_engine.runs import Run
 from hap_engine.verdict import METHOD_TITLES
 
 DRAWN = 400  # edges of each circuit in the pictures of runs that cannot be overlaid
-NAMES = {
-    "kl": "KL from the full model", "logit_diff": "Logit difference", "faithfulness": "Faithfulness",
-    "accuracy": "Right name beats wrong", "top1": "Right name first", "exact_match": "Same first word as the model",
-}  # fmt: skip
 
 
 def page(pages: Mapping[str, Any]) -> None:
@@ -100,7 +97,7 @@ def _metrics(one: Run, two: Run, labels: tuple[str, str]) -> None:
     st.subheader("Against the full model", anchor=False)
     rows = compare.metric_rows(one, two)
     frame = pd.DataFrame(rows)
-    frame["Measure"] = [NAMES.get(name, name) for name in frame["Measure"]]
+    frame["Measure"] = [TITLES.get(name, name) for name in frame["Measure"]]
     number = st.column_config.NumberColumn
     st.dataframe(
         frame,

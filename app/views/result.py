@@ -6,7 +6,7 @@ from typing import Literal
 
 import streamlit as st
 
-from app import state
+from app import shelf, state
 from app.diagram.component import MAX_PINS, Shown, comparison, shown
 from app.views import numbers
 from hap_engine.runs import Run
@@ -96,7 +96,8 @@ def _heading(run: Run) -> None:
         )
     else:
         seconds = run.seconds.get("total", 0)
-        st.caption(f"Computed on this machine on {date} in {seconds:,.0f} s · seed {run.seed}")
+        where = "elsewhere (imported)" if shelf.imported(run.id) else "on this machine"
+        st.caption(f"Computed {where} on {date} in {seconds:,.0f} s · seed {run.seed}")
 
 
 def _verdict(run: Run, left: str, right: str) -> None:

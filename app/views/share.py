@@ -75,7 +75,7 @@ def _pictures(run: Run, left: str, right: str) -> None:
     )  # fmt: skip
     asked = state.link()
     text = _drawn(
-        f"{run.id}-{run.created}",
+        run.fingerprint,
         left,
         right,
         which,

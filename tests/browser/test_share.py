@@ -164,7 +164,7 @@ def test_the_lesson_asks_answers_cuts_and_remembers(tab: Any, address: str) -> N
     tab.get_by_role("link", name="Lesson").click()
     tab.get_by_role("button", name="Start").click(timeout=PATIENT)
     tab.get_by_text("1. The task").wait_for(timeout=PATIENT)
-    tab.wait_for_selector(PLOT, timeout=PATIENT)
+    tab.wait_for_selector(".hap-panel[data-side=right] .nsewdrag", timeout=PATIENT)
     assert tab.locator(".hap-panel[data-side=left]").is_hidden()  # one picture at first
     tab.get_by_role("button", name="Next").click()
     tab.get_by_text("2. Clean and corrupted").wait_for(timeout=PATIENT)
