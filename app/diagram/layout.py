@@ -33,7 +33,6 @@ LIFT = 0.45  # how far, as a share of its height, an edge leaves and lands verti
 POINTS = 15  # per edge: enough for a smooth curve at four times the normal size
 
 
-
 @dataclass(frozen=True)
 class Box:
     """Centre and half sizes of a node, in slots and rows."""
