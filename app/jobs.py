@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from app import ability
 from app.classroom import check_job
 from hap_engine.catalog import resolve, weights_sha256
 from hap_engine.errors import HapError
@@ -42,6 +43,7 @@ class Snapshot:
     total: int = 1
     message: str = "Waiting for the run before it"
     history: tuple[dict[str, Any], ...] = ()
+    check: Any = None  # can the model do the task? (`task_check.TaskCheck.to_dict`)
     circuit: Any = None  # the circuit as it stands, from the latest preview
     error: str = ""
     run_id: str = ""
@@ -173,7 +175,17 @@ class Jobs:
             )
         if "circuit" in record.data:
             changes["circuit"] = record.data["circuit"]
+        if "check" in record.data:
+            changes["check"] = record.data["check"]
+            self._remember(known.config, record.data["check"])
         self._update(job, **changes)
+
+    @staticmethod
+    def _remember(config: DiscoveryConfig, check: dict[str, Any]) -> None:
+        """What a run found out about the model and the task, for the list of tasks."""
+        usual = config.corruption in (None, config.find_task().default_corruption)
+        if usual and not config.prompts:
+            ability.remember(resolve(config.model), {config.task: check})
 
 
 def _discover(config: DiscoveryConfig) -> Generator[Progress, None, Run]:

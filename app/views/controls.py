@@ -28,7 +28,7 @@ def show() -> None:
     """Draw the settings; pressing the button starts a job and puts it in the URL."""
     st.subheader("Find a circuit", anchor=False)
     source = picker.model()
-    task = picker.task()
+    task = picker.task(source)
     kept = st.select_slider(
         "Edges to keep",
         KEPT,

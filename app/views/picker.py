@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
-from app import classroom, drafts, recent, state
+from app import ability, classroom, drafts, live, recent, state
 from app.views.text import plain
 from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, resolve
 from hap_engine.errors import HapError
@@ -102,33 +104,64 @@ def _on_machine() -> list[str]:
     return [*offered, *(name for name in cached_models() if name not in offered)]
 
 
-def task() -> str:
-    """The chosen task, with its paragraph for a student."""
+def task(source: Source | None) -> str:
+    """The chosen task, with its paragraph for a student and what is known of the model on it."""
     tasks = list(TASKS) if classroom.rules() else [*TASKS, CUSTOM]
-    titles = {name: TASKS[name].title for name in TASKS} | {CUSTOM: "Your own prompts"}
+    answers = ability.known(source) if source else {}
+
+    def label(name: str) -> str:
+        if name == CUSTOM:
+            return "Your own prompts"
+        failed = name in answers and not ability.usable(answers[name])
+        return TASKS[name].title + (" · not this model" if failed else "")
+
     if st.session_state.get("task") not in tasks:
         st.session_state["task"] = state.from_url("task", tasks, tasks[0])
     chosen = st.selectbox(
         "Task",
         tasks,
-        format_func=titles.__getitem__,
+        format_func=label,
         key="task",
         on_change=state.to_url,
         args=("task", tasks[0]),
         help="What the model is asked to do: a kind of sentence with one right next word. The "
-        "circuit is the part of the model that finds that word.",
+        "circuit is the part of the model that finds that word. Tasks marked *not this model* were "
+        "tried, and the model cannot do them: their circuits would say little.",
     )
     if chosen == CUSTOM:
         pages = st.session_state.get("pages", {})
         if "own" in pages:
             st.page_link(pages["own"], label="Write them", icon=":material/edit:")
         return CUSTOM
+    answer = answers.get(chosen)
+    if answer is not None and not ability.usable(answer):
+        st.warning(plain(str(answer.get("sentence", ""))), icon=":material/block:")
     with st.popover("What must the model do?", icon=":material/school:", width="stretch"):
         st.markdown(f"**{plain(TASKS[chosen].title)}**")
         st.markdown(plain(TASKS[chosen].summary))
         for name, text in TASKS[chosen].corruptions.items():
             st.caption(f"Corrupted prompt *{plain(name)}*: {plain(text)}")
+        if answer is not None and ability.usable(answer):
+            st.success(plain(str(answer["sentence"])), icon=":material/check:")
+        if source is not None and source.path is not None and not classroom.rules():
+            _try_all(source, tried=answer is not None)
     return chosen
+
+
+def _try_all(source: Source, tried: bool) -> None:
+    """A button that asks the model about every task, in the background."""
+    key = f"try-{source.reference}"
+    work = live.background().get(key)
+    if work is not None and work.state != "done":
+        live.result(key)
+    elif st.button(
+        "Try every task again" if tried else "Can this model do it? Try every task",
+        icon=":material/psychology:",
+        help="Opens the model and asks it 32 prompts of every task. No circuit is searched.",
+    ):
+        live.background().stop(key)
+        live.background().start(key, partial(ability.trying, source))
+        st.rerun()
 
 
 def own_prompts(chosen: str) -> tuple[PromptPair, ...]:

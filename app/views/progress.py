@@ -6,11 +6,12 @@ import time
 
 import streamlit as st
 
-from app import state
+from app import ability, state
 from app.diagram.figures import curve_figure
 from app.diagram.palette import palette
 from app.diagram.preview import preview_figure
 from app.jobs import Snapshot
+from app.views.text import plain
 
 PHASES = {
     "load": "Open the model",
@@ -73,6 +74,8 @@ def _panel(job_id: str) -> None:
         st.rerun(scope="fragment")
     st.progress(min(1.0, job.step / max(1, job.total)), text=_status(job))
     st.markdown(_phases(job))
+    if job.check and not ability.usable(job.check):
+        st.warning(plain(str(job.check["sentence"])), icon=":material/block:")
     colours = palette(st.context.theme.type)
     left, right = st.columns([3, 2])
     if job.history:
@@ -94,7 +97,7 @@ def _panel(job_id: str) -> None:
 def _title(job: Snapshot) -> str:
     config = job.config
     return (
-        f"{config.model.split('/')[-1]} · {config.task.upper()} · keeping "
+        f"{config.model.split('/')[-1]} · {config.find_task().title} · keeping "
         f"{1 - config.sparsity:.1%} of the edges"
     )
 

@@ -1,0 +1,86 @@
+"""What a model can do: asked, remembered by its weights, told in the list of tasks and during a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app import ability
+from app.jobs import Jobs
+from hap_engine.catalog import Source, resolve
+from hap_engine.progress import Progress
+from hap_engine.settings import DiscoveryConfig
+from hap_engine.tasks import TASKS
+from tests.conftest import finish
+from tests.fakes import fake_run
+from tests.test_app import open_app, texts
+from tests.test_jobs import wait_for
+
+ABLE = {"solved": True, "broken": True, "sentence": "The model does this task: 100%."}
+UNABLE = {"solved": False, "broken": True, "sentence": "It cannot <b>do</b> this."}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAP_HOME", str(tmp_path))
+
+
+def test_answers_belong_to_weights(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    source = resolve(str(copy))
+    assert ability.known(source) == {}
+    ability.remember(source, {"ioi": ABLE})
+    ability.remember(source, {"induction": UNABLE})
+    assert ability.known(source) == {"ioi": ABLE, "induction": UNABLE}
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert ability.known(source) == {}, "other weights, other answers"
+
+
+def test_a_model_that_is_not_here_has_no_answers(tmp_path: Path) -> None:
+    absent = Source("x/y", "hub", "x/y", None)
+    ability.remember(absent, {"ioi": ABLE})
+    assert ability.known(absent) == {}
+    (tmp_path / "tasks.json").write_text("[broken")
+    assert ability.known(resolve("hap-mini")) == {}
+
+
+def test_only_the_latest_models_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ability, "KEPT", 2)
+    for commit in ("1", "2", "3"):
+        ability.remember(Source("x/y", "hub", "x/y", folder.parent / commit), {"ioi": ABLE})
+    assert ability.known(Source("x/y", "hub", "x/y", folder.parent / "1")) == {}
+    assert ability.known(Source("x/y", "hub", "x/y", folder.parent / "3")) == {"ioi": ABLE}
+
+
+def test_every_task_is_tried_on_hap_mini() -> None:
+    answers = finish(ability.trying(resolve("hap-mini")))
+    assert set(answers) == set(TASKS)
+    assert ability.usable(answers["ioi"])
+    assert all(answer["sentence"] for answer in answers.values())
+    assert ability.known(resolve("hap-mini")) == json.loads(json.dumps(answers))
+
+
+def test_the_list_marks_what_the_model_cannot_do() -> None:
+    ability.remember(resolve("hap-mini"), {"ioi": ABLE, "induction": UNABLE})
+    app = open_app(task="induction")
+    assert not app.exception
+    options = app.selectbox(key="task").options
+    assert TASKS["ioi"].title in options
+    assert f"{TASKS['induction'].title} · not this model" in options
+    assert "cannot \\<b\\>do\\</b\\> this" in texts(app)
+    assert "does this task" in texts(open_app())
+
+
+def test_a_run_tells_and_remembers_what_it_found() -> None:
+    def work(config: DiscoveryConfig):  # type: ignore[no-untyped-def]
+        yield Progress("prompts", 1, 1, "Asked", {"check": UNABLE})
+        return fake_run()
+
+    jobs = Jobs(work)
+    done = wait_for(jobs, jobs.submit(DiscoveryConfig(task="induction")), "done")
+    assert done.check == UNABLE
+    assert ability.known(resolve("hap-mini")) == {"induction": UNABLE}
