@@ -33,7 +33,7 @@ class Choice {
   }
 
   update() {
-    const { nodes, edges, readers } = this.scene;
+    const { nodes, edges } = this.scene;
     const on = edges.writer.map((_, i) => !this.off.has(STATUS[edges.status[i]]));
     const within = (side) => [...on.keys()].filter((i) => on[i] && edges[side][i] && edges[side][i] <= this.allowed(side));
     const left = within("left");
@@ -48,20 +48,39 @@ class Choice {
     }
     const both = new Set([...left, ...right]);
     this.shown = { left, right, union: [...both].sort((a, b) => a - b) };
-    const kept = (indices, extra = []) => {
-      const into = new Uint8Array(nodes.length), out = new Uint8Array(nodes.length);
-      for (const i of indices) {
-        out[edges.writer[i]] = 1;
-        for (const node of readers[edges.reader[i]].nodes) into[node] = 1;
-      }
-      for (const i of extra) {
-        out[this.replay.writer[i]] = 1;
-        for (const node of this.replay.nodes[i]) into[node] = 1;
-      }
-      return nodes.map(({ id }, i) => (into[i] || id === "input") && (out[i] || id === "logits") ? 1 : 0);
+    this.kept = { left: this.among("left", left), right: this.step === null ? this.among("right", right) : this.open_(right) };
+    this.status = nodes.map((node, i) => this.step === null
+      ? (this.kept.left[i] || this.kept.right[i] ? node.status : "none")
+      : STATUS[[3, 2, 1, 0][2 * this.kept.left[i] + this.kept.right[i]]]);
+  }
+
+  /** Whether a circuit as a whole keeps a node, however few of its edges are drawn. */
+  member(side, i) {
+    const { status } = this.scene.nodes[i];
+    return status === "both" || status === side;
+  }
+
+  /** A circuit's nodes that a shown edge touches. */
+  among(side, indices) {
+    const { nodes, edges, readers } = this.scene, touched = new Uint8Array(nodes.length);
+    for (const i of indices) {
+      touched[edges.writer[i]] = 1;
+      for (const node of readers[edges.reader[i]].nodes) touched[node] = 1;
+    }
+    return nodes.map((_, i) => (touched[i] && this.member(side, i) ? 1 : 0));
+  }
+
+  /** At a step of the replay: nodes with an open edge in and an open edge out. */
+  open_(indices) {
+    const { nodes, edges, readers } = this.scene;
+    const into = new Uint8Array(nodes.length), out = new Uint8Array(nodes.length);
+    const add = (writer, targets) => {
+      out[writer] = 1;
+      for (const node of targets) into[node] = 1;
     };
-    this.kept = { left: kept(left), right: kept(right, this.extra) };
-    this.status = nodes.map((_, i) => STATUS[[3, 2, 1, 0][2 * this.kept.left[i] + this.kept.right[i]]]);
+    for (const i of indices) add(edges.writer[i], readers[edges.reader[i]].nodes);
+    for (const i of this.extra) add(this.replay.writer[i], this.replay.nodes[i]);
+    return nodes.map(({ id }, i) => ((into[i] || id === "input") && (out[i] || id === "logits") ? 1 : 0));
   }
 }
 

@@ -35,7 +35,7 @@ const above = ({ box: [x, y, , half] }, frame, pixels) => [x, y + half + pixels 
 function nodeTraces(panel) {
   const { scene, colours } = panel.view;
   const frame = panel.home(); // sizes in pixels are those of the whole picture
-  const nodes = scene.nodes.map((node, i) => ({ ...node, status: panel.status(i), other: panel.elsewhere(i) }));
+  const nodes = scene.nodes.map((node, i) => ({ ...node, status: panel.status(i), other: panel.elsewhere(i), lacking: panel.lacks(i) }));
   const open = nodes.filter((node) => !node.hidden);
   const of = (status) => open.filter((node) => node.status === status);
   const ghosts = of(null), kept = open.filter((node) => node.status);
@@ -45,8 +45,8 @@ function nodeTraces(panel) {
   const ring = (members, dash, name) =>
     lines(members.flatMap((node) => [3.5, 8].map((grow) => outline(node, frame, grow))),
       { width: 2.2, color: colours.s_inhibition, dash }, { name });
-  const ringed = open.filter((node) => node.ring);
-  const named = open.filter((node) => node.mark && (node.status || node.ring));
+  const ringed = open.filter((node) => node.ring && (node.status || node.lacking));
+  const named = open.filter((node) => node.mark && (node.status || (node.ring && node.lacking)));
   const inside = kept.filter((node) => node.kind === "head" || node.kind === "mlp");
   const bars = open.filter((node) => node.kind === "input" || node.kind === "logits");
   const head = open.find((node) => node.kind === "head");

@@ -34,8 +34,14 @@ class Panel {
 
   /** Whether only the other panel's circuit has a node. */
   elsewhere(i) {
-    const { kept, step } = this.view.choice;
-    return !this.overlay && step === null && !kept[this.side][i] && Boolean(kept[this.other][i]);
+    const { choice } = this.view;
+    return !this.overlay && choice.step === null && !choice.member(this.side, i) && choice.member(this.other, i);
+  }
+
+  /** Whether this panel's circuit lacks a node (which may also be hidden because few edges are drawn). */
+  lacks(i) {
+    const { choice } = this.view;
+    return this.overlay || choice.step !== null ? !this.status(i) : !choice.member(this.side, i);
   }
 
   spoken(node, i) {
