@@ -1,7 +1,8 @@
 """Short work behind the page: opening a model, testing an edited circuit (no Streamlit here).
 
 Each piece of work has a key and is a generator of `Progress` records with a result. It runs once in a
-daemon thread; pages read snapshots of it, whichever session asked first. (`jobs.py` is its elder
+daemon thread, one after the other, since a class that clicks at once shares one processor; pages read
+snapshots of it, whichever session asked first. (`jobs.py` is its elder
 sister for whole discoveries, which queue, can be watched step by step and are written to disk.)
 """
 
@@ -18,6 +19,7 @@ from hap_engine.errors import HapError
 from hap_engine.progress import Progress
 
 STARTING = Progress("load", 0, 1, "Starting")
+WAITING = Progress("load", 0, 1, "Waiting for the work before it")
 Start = Callable[[], Generator[Progress, None, Any]]
 
 
@@ -42,6 +44,7 @@ class Background:
     def __init__(self, remember: int = 24) -> None:
         self._remember = remember
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._work: OrderedDict[str, Work] = OrderedDict()
         self._stop: dict[str, threading.Event] = {}
 
@@ -74,6 +77,13 @@ class Background:
             del self._work[key], self._stop[key]
 
     def _run(self, key: str, begin: Start, stop: threading.Event) -> None:
+        if self._turn.locked():
+            self._update(key, stop, progress=WAITING)
+        with self._turn:
+            if not stop.is_set():
+                self._drive(key, begin, stop)
+
+    def _drive(self, key: str, begin: Start, stop: threading.Event) -> None:
         try:
             steps = begin()
             while not stop.is_set():

@@ -80,3 +80,20 @@ def test_only_the_latest_results_are_remembered() -> None:
         registry.start(key, lambda: counting(0))
         ended(registry, key)
     assert [registry.get(key) is None for key in "abc"] == [True, False, False]
+
+
+def test_work_takes_turns_and_stopped_work_gives_its_turn_up() -> None:
+    registry, gate = Background(), threading.Event()
+    registry.start("first", lambda: counting(1, gate))
+    for key in ("second", "third"):
+        registry.start(key, lambda: counting(2))
+    time.sleep(0.1)
+    for key in ("second", "third"):
+        work = registry.get(key)
+        assert work is not None
+        assert work.progress.message.startswith("Waiting")
+    registry.stop("second")
+    gate.set()
+    assert ended(registry, "first").result == 1
+    assert ended(registry, "third").result == 2
+    assert registry.get("second") is None
