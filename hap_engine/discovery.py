@@ -78,7 +78,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     clock.lap("load")
 
     sets = make_prompts(config, task, model)
-    able = yield from check_task(masked, sets.validation[:CHECKED])
+    able = yield from check_task(masked, [*sets.validation, *sets.train][:CHECKED])
     yield Progress("prompts", 1, 1, able.sentence, {"check": able.to_dict()})
     training = Prepared(masked.with_dtype(DTYPES[config.dtype]), sets.train)
     yield from training.run()
