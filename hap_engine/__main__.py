@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hap_engine.errors import HapError, SettingsError, TaskError
-from hap_engine.terminal import follow, print_statistics, print_table
+from hap_engine.terminal import follow, print_ablations, print_statistics, print_table
 
 if TYPE_CHECKING:
     from hap_engine.settings import DiscoveryConfig
@@ -84,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     tested.add_argument("file", type=Path)
     tested.add_argument("--model", help="where the model is, if not where the run found it")
     tested.add_argument("--device", default="cpu")
+    tested.add_argument(
+        "--ablation", default="resample", help="what cut edges carry: resample, mean or zero"
+    )
     tested.add_argument(
         "--full", action="store_true",
         help="also: complement, completeness, minimality, curves, paired tests, what EAP missed",
@@ -198,11 +201,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     if model.graph == run.graph and model.sha256 != run.model.get("sha256"):
         print("note: these weights differ from the run's (other hash)", file=sys.stderr)
     masked = MaskedModel(model)
-    metrics = follow(reevaluate(masked, run))
+    metrics = follow(reevaluate(masked, run, options.ablation))
     print_table(metrics, run)
     if options.full:
         examined = follow(examine(masked, run, prompts=options.prompts))
         print_statistics(examined)
+        print_ablations(examined)
         print(f"Written to {save(examined, options.out or options.file)}")
 
 

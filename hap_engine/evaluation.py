@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from hap_engine.ablation import Ablation
 from hap_engine.batches import Batch, in_batches
 from hap_engine.circuit import Circuit, empty_circuit, random_circuit
 from hap_engine.metrics import (
@@ -34,7 +35,7 @@ from hap_engine.metrics import (
     probability_difference,
 )
 from hap_engine.outcomes import compact
-from hap_engine.patching import MaskedModel
+from hap_engine.patching import MaskedModel, Trace
 from hap_engine.prepared import full_logits
 from hap_engine.progress import Progress
 from hap_engine.statistics import RESAMPLES, interval_of
@@ -48,7 +49,10 @@ Outcome = dict[str, Float[np.ndarray, " prompt"]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What every reported number is tagged with."""
+    """What every reported number is tagged with.
+
+    The first word of `ablation` is its kind (`ablation.ABLATIONS`); what follows is for the reader.
+    """
 
     split: str
     ablation: str
@@ -60,18 +64,17 @@ def measure(
     pairs: Sequence[EncodedPair],
     circuits: Mapping[str, Circuit],
     batch_size: int = 32,
+    ablation: str = "resample",
 ) -> Generator[Progress, None, dict[str, Outcome]]:
     """Per-prompt metrics of the full model (key ``full``) and of each circuit, in prompt order."""
     rows: dict[str, list[np.ndarray]] = {name: [] for name in ("full", *circuits)}
-    masks = {
-        name: torch.from_numpy(circuit.kept).to(masked.device).float()
-        for name, circuit in circuits.items()
-    }
+    cutting = Ablation(masked, pairs, ablation)
+    masks = {name: cutting.mask(circuit) for name, circuit in circuits.items()}
     order: list[int] = []
     batches = list(in_batches(pairs, batch_size, masked.device))
     for done, (indices, batch) in enumerate(batches, 1):
         order += indices
-        for name, values in _measure_batch(masked, batch, masks):
+        for name, values in _measure_batch(masked, batch, cutting.base(batch), masks):
             rows[name].append(values)
         yield Progress("evaluate", done, len(batches), "Testing the circuits on unseen prompts")
     back = np.argsort(order)
@@ -83,13 +86,13 @@ def measure(
 
 @torch.no_grad()
 def _measure_batch(
-    masked: MaskedModel, batch: Batch, masks: Mapping[str, torch.Tensor]
+    masked: MaskedModel, batch: Batch, base: Trace, masks: Mapping[str, torch.Tensor]
 ) -> list[tuple[str, np.ndarray]]:
-    corrupt, clean = masked.trace(batch.corrupt, batch.last), masked.embed(batch.clean)
+    clean = masked.embed(batch.clean)
     full = full_logits(masked, batch)
     found = [("full", _outcome(full, full, batch))]
     for name, mask in masks.items():
-        logits = masked.logits(mask, clean, corrupt, batch.last)
+        logits = masked.logits(mask, clean, base, batch.last)
         found.append((name, _outcome(logits, full, batch)))
     return found
 
@@ -126,8 +129,12 @@ def evaluate(
         f"random {index}": random_circuit(masked.graph, control_size, rng)
         for index in range(RANDOM_CIRCUITS)
     }
-    outcomes = yield from measure(masked, pairs, {**controls, **circuits})
-    sizes = {name: len(circuit.live) for name, circuit in {**controls, **circuits}.items()}
+    kind = setting.ablation.split(" ")[0]
+    outcomes = yield from measure(masked, pairs, {**controls, **circuits}, ablation=kind)
+    sizes = {
+        name: len(circuit.live if kind == "resample" else circuit)  # else no edge is dead
+        for name, circuit in {**controls, **circuits}.items()
+    }
     sizes["full"] = masked.graph.n_edges
     reports = {
         name: _report(outcome, outcomes, sizes[name], setting)

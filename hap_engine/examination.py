@@ -1,17 +1,18 @@
 """Open a finished run again: test its circuits anew, and add what takes longer than a discovery should.
 
 A run file holds its prompts as text, so with its model everything can be measured again:
-`reevaluate` repeats the metrics, `examine` adds ``statistics``
+`reevaluate` repeats the metrics (under another ablation, if asked), `examine` adds ``statistics``
 (`scrutiny.py`), `with_stability` adds ``stability`` from the runs of other seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hap_engine import curves
+from hap_engine.ablation import ABLATIONS, title
 from hap_engine.attribution import score
 from hap_engine.circuit import Circuit
 from hap_engine.errors import SettingsError
@@ -27,17 +28,23 @@ TEXTS = {"clean", "corrupt", "answer", "distractor"}
 
 
 def reevaluate(
-    masked: MaskedModel, run: Run
+    masked: MaskedModel, run: Run, ablation: str = "resample", prompts: int | None = None
 ) -> Generator[Progress, None, dict[str, dict[str, Any]]]:
-    """The run's ``metrics``, measured again on its test prompts.
+    """The run's ``metrics``, measured again on its test prompts (the first `prompts` of them).
+
+    Args:
+        ablation: what cut edges carry: ``resample``, ``mean`` or ``zero`` (`ablation.py`).
 
     Raises:
+        UnknownNameError: for another ablation.
         SettingsError: if the run has no test prompts or was made on another model.
     """
-    pairs = stored_prompts(masked, run, "test")
+    pairs = stored_prompts(masked, run, "test")[:prompts]
     circuits = {name: record.circuit for name, record in run.circuits.items()}
     size = len(circuits[run.main])
-    return (yield from evaluate(masked, pairs, circuits, _setting(run), control_size=size))
+    return (
+        yield from evaluate(masked, pairs, circuits, _setting(run, ablation), control_size=size)
+    )
 
 
 def examine(
@@ -72,7 +79,11 @@ def examine(
         filtered=filtered if run.main == "hap" else None,
     )
     found = yield from scrutinise(masked, pairs, subject, _setting(run), prompts=prompts)
-    return replace(run, statistics=found)
+    ablations = {}
+    for kind in ABLATIONS:
+        rows = yield from reevaluate(masked, run, kind, prompts)
+        ablations[kind] = {name: _without_prompts(row) for name, row in rows.items()}
+    return replace(run, statistics={**found, "ablations": ablations})
 
 
 def with_stability(runs: Sequence[Run]) -> list[Run]:
@@ -111,6 +122,11 @@ def stored_prompts(masked: MaskedModel, run: Run, split: str) -> list[EncodedPai
     return [encode_pair(masked.model.tokenizer, PromptPair.from_dict(row)) for row in rows]
 
 
+def _without_prompts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A metrics row without its numbers per prompt: the run's own row has them."""
+    return {key: value for key, value in row.items() if key != "per_prompt"}
+
+
 def _eap_order(masked: MaskedModel, run: Run) -> Generator[Progress, None, Order]:
     """All edges by plain EAP, scored again on the run's training prompts."""
     training = Prepared(masked, stored_prompts(masked, run, "train"))
@@ -119,5 +135,5 @@ def _eap_order(masked: MaskedModel, run: Run) -> Generator[Progress, None, Order
     return curves.by_score(masked.graph, scores)
 
 
-def _setting(run: Run) -> Setting:
-    return Setting("test", f"resample ({run.task.get('corruption', '?')})", run.seed)
+def _setting(run: Run, ablation: str = "resample") -> Setting:
+    return Setting("test", title(ablation, str(run.task.get("corruption", "?"))), run.seed)

@@ -54,6 +54,7 @@ STATISTICS = {
                    "threshold": float},
     "curves": Each({"shares": [float], "faithfulness": [float], "kl": [float], "n_live": [int],
                     "cpr": float, "cmd": float}),
+    "ablations?": Each(Each({"ablation": str, "n_prompts": int, "kl": float, "logit_diff": float})),
     "missed?": {"n_dropped": int, "all": float, "confidence": float,
                 "subsets": [{"share": float, "n_subsets": int, "mean": float, "interval?": [float],
                              "max": float, "exceeded_at_most": float, "seen": float}]},

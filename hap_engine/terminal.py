@@ -131,6 +131,12 @@ def print_statistics(run: Run) -> None:
             )
 
 
+def print_ablations(run: Run) -> None:
+    """The same circuits under each ablation: never compare numbers across them without saying so."""
+    for rows in run.statistics.get("ablations", {}).values():
+        print_table(rows, run)
+
+
 def print_stability(run: Run) -> None:
     """How much the circuits of several seeds share."""
     found = run.stability

@@ -208,6 +208,8 @@ def test_an_examined_run_survives_the_disk(examined: Run, run: Run) -> None:
     assert set(found["comparisons"]) == {"eap", "eap-ig"}
     assert set(found["complement"]) == set(run.circuits)
     assert found["missed"]["n_dropped"] > 0
+    assert set(found["ablations"]) == {"resample", "mean", "zero"}
+    assert found["ablations"]["mean"]["full"]["kl"] == pytest.approx(0, abs=1e-4)
     assert (found["n_prompts"], found["n_prompts_many"]) == (8, 4)
     assert found["ablation"] == "resample (abc)"
 
