@@ -1,0 +1,223 @@
+"""The engine from a notebook: each function runs to its end and returns plain objects.
+
+Everything here is also reachable as ``hap_engine.<name>`` (docs/api.md has a worked example)::
+
+    import hap_engine as hap
+
+    model = hap.open_model("hap-mini")
+    run = hap.discover(model, sparsity=0.98)
+    rows = hap.evaluate(model, run, ablation="mean")
+
+The app and the terminal use the generators below these functions (`discovery.discover`,
+`evaluation.evaluate`), which yield progress records and can be stopped; here `progress` is a callback.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hap_engine import attribution, discovery, evaluation
+from hap_engine.ablation import Ablation, title
+from hap_engine.batches import in_batches
+from hap_engine.circuit import Circuit, full_circuit
+from hap_engine.errors import SettingsError
+from hap_engine.examination import stored_prompts
+from hap_engine.models import load_model
+from hap_engine.patching import MaskedModel
+from hap_engine.prepared import Prepared
+from hap_engine.progress import Progress
+from hap_engine.runs import Run
+from hap_engine.settings import DiscoveryConfig
+from hap_engine.tasks import (
+    CUSTOM,
+    EncodedPair,
+    PromptPair,
+    PromptSets,
+    SplitSizes,
+    encode_pair,
+    get_task,
+)
+
+T = TypeVar("T")
+Watch = Callable[[Progress], object]
+Metric = Callable[..., Tensor]
+Prompts = Run | Sequence[EncodedPair] | Sequence[PromptPair]
+
+_METRIC_ARGUMENTS = 4  # logits, full, answer, distractor
+
+
+def open_model(reference: str, device: str = "cpu") -> MaskedModel:
+    """Open a bundled or Hub model, a folder or a ``.gguf`` file, ready for the masked pass.
+
+    Raises:
+        ModelError: if it cannot be opened, or its masked pass does not reproduce it.
+    """
+    return MaskedModel(load_model(reference, device=device))
+
+
+def discover(
+    model: MaskedModel | str,
+    task: str | Sequence[PromptPair] = "ioi",
+    *,
+    progress: Watch | None = None,
+    **settings: Any,
+) -> Run:
+    """Find a circuit.
+
+    Args:
+        model: an opened model, or what `open_model` takes.
+        task: the name of a task, or your own prompt pairs (they are split by the seed).
+        progress: called with each progress record.
+        settings: any field of `DiscoveryConfig`, such as ``sparsity``, ``method``, ``seed``, ``pruning``.
+
+    Raises:
+        HapError: with a plain message for everything a user can cause.
+    """
+    known = DiscoveryConfig.__dataclass_fields__
+    wrong = [name for name in settings if name not in known or name in ("model", "task")]
+    if wrong:
+        raise SettingsError(
+            f"There is no setting {wrong[0]!r}. Known: "
+            f"{', '.join(name for name in known if name not in ('model', 'task'))}."
+        )
+    opened = open_model(model) if isinstance(model, str) else model
+    if not isinstance(task, str):
+        task, settings = CUSTOM, {**settings, "prompts": tuple(task)}
+    config = DiscoveryConfig(model=opened.model.source.reference, task=task, **settings)
+    return _finish(discovery.discover(config, opened.model), progress)
+
+
+def prompts(
+    model: MaskedModel,
+    task: str = "ioi",
+    sizes: SplitSizes | None = None,
+    seed: int = 0,
+    corruption: str | None = None,
+) -> PromptSets:
+    """Disjoint train, validation and test prompts of a task, encoded for the model."""
+    chosen = get_task(task)
+    return chosen.generate(
+        model.model.tokenizer, sizes or SplitSizes(), seed, corruption or chosen.default_corruption
+    )
+
+
+def evaluate(
+    model: MaskedModel,
+    circuits: Run | Circuit | Mapping[str, Circuit],
+    on: Prompts | None = None,
+    *,
+    ablation: str = "resample",
+    seed: int = 0,
+    progress: Watch | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Metrics of circuits beside their controls ``full``, ``empty`` and ``random``.
+
+    Args:
+        circuits: one circuit, several by name, or those of a run.
+        on: prompts; of a run, its test prompts. May be left out when `circuits` is a run.
+        ablation: what cut edges carry: ``resample``, ``mean`` or ``zero``.
+    """
+    given, corruption = circuits, "as given"
+    if isinstance(given, Run):
+        on = given if on is None else on
+        corruption = str(given.task.get("corruption", corruption))
+        named = {name: record.circuit for name, record in given.circuits.items()}
+    else:
+        named = {"circuit": given} if isinstance(given, Circuit) else dict(given)
+    if not named or on is None:
+        raise SettingsError("Expected at least one circuit and the prompts to evaluate it on.")
+    pairs = encoded(model, on)
+    setting = evaluation.Setting("test", title(ablation, corruption), seed)
+    size = len(next(iter(named.values())).live)
+    return _finish(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
+
+
+def attribute(
+    model: MaskedModel,
+    on: Prompts,
+    *,
+    scorer: str = "eap",
+    metric: str | Metric = "logit_diff",
+    progress: Watch | None = None,
+) -> Float[np.ndarray, "writer reader"]:
+    """Scores of all edges, ``[writer, reader]``.
+
+    Args:
+        metric: a name, or your own function ``(logits, full, answer, distractor) -> [batch]`` of the logits
+            at the scored position, the full model's log-probabilities there, and token ids
+            ``[batch, tokens]`` (padded with -1). It must be differentiable in the logits.
+    """
+    prepared = Prepared(model, encoded(model, on))
+    _finish(prepared.run(), progress)
+    with _named(metric) as name:
+        return _finish(attribution.score(prepared, scorer, name), progress)
+
+
+@torch.no_grad()
+def logits(
+    model: MaskedModel, on: Prompts, circuit: Circuit | None = None, *, ablation: str = "resample"
+) -> Float[Tensor, "prompt vocab"]:
+    """Logits at the scored position of each prompt, for metrics of your own; the full model's by default."""
+    pairs = encoded(model, on)
+    cutting = Ablation(model, pairs, ablation)
+    mask = cutting.mask(full_circuit(model.graph) if circuit is None else circuit)
+    rows: dict[int, Tensor] = {}
+    for indices, batch in in_batches(pairs, 32, model.device):
+        found = model.logits(mask, model.embed(batch.clean), cutting.base(batch), batch.last)
+        rows.update(zip(indices, found, strict=True))
+    return torch.stack([rows[index] for index in range(len(pairs))])
+
+
+def encoded(model: MaskedModel, on: Prompts) -> list[EncodedPair]:
+    """Prompts for the model: a run's test prompts, pairs of texts, or encoded pairs as they are.
+
+    Raises:
+        TaskError: if a pair's two prompts do not align.
+        SettingsError: if there are no prompts.
+    """
+    if isinstance(on, Run):
+        return stored_prompts(model, on, "test")
+    if not on:
+        raise SettingsError("Expected at least one prompt pair, got none.")
+    return [
+        pair if isinstance(pair, EncodedPair) else encode_pair(model.model.tokenizer, pair)
+        for pair in on
+    ]
+
+
+@contextmanager
+def _named(metric: str | Metric) -> Iterator[str]:
+    """The name of a metric; a function gets one while it is used."""
+    if isinstance(metric, str):
+        yield metric
+        return
+    taken = len(inspect.signature(metric).parameters)
+    if taken != _METRIC_ARGUMENTS:
+        raise SettingsError(
+            f"Expected a metric of {_METRIC_ARGUMENTS} arguments (logits, full, answer, distractor), "
+            f"got one of {taken}."
+        )
+    name = f"your {getattr(metric, '__name__', 'metric')} {id(metric)}"
+    attribution.METRICS[name] = metric
+    try:
+        yield name
+    finally:
+        del attribution.METRICS[name]
+
+
+def _finish(work: Generator[Progress, None, T], progress: Watch | None) -> T:
+    while True:
+        try:
+            record = next(work)
+        except StopIteration as stop:
+            return cast(T, stop.value)
+        if progress is not None:
+            progress(record)
