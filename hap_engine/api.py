@@ -145,13 +145,13 @@ def attribute(
     on: Prompts,
     *,
     scorer: str = "eap",
-    metric: str | Metric = "logit_diff",
+    metric: str | Metric | None = None,
     progress: Watch | None = None,
 ) -> Float[np.ndarray, "writer reader"]:
     """Scores of all edges, ``[writer, reader]``.
 
     Args:
-        metric: a name, or your own function ``(logits, full, answer, distractor) -> [batch]`` of the logits
+        metric: None for the scorer's own, a name, or your own function ``(logits, full, answer, distractor) -> [batch]`` of the logits
             at the scored position, the full model's log-probabilities there, and token ids
             ``[batch, tokens]`` (padded with -1). It must be differentiable in the logits.
     """
@@ -194,9 +194,9 @@ def encoded(model: MaskedModel, on: Prompts) -> list[EncodedPair]:
 
 
 @contextmanager
-def _named(metric: str | Metric) -> Iterator[str]:
+def _named(metric: str | Metric | None) -> Iterator[str | None]:
     """The name of a metric; a function gets one while it is used."""
-    if isinstance(metric, str):
+    if metric is None or isinstance(metric, str):
         yield metric
         return
     taken = len(inspect.signature(metric).parameters)

@@ -8,7 +8,7 @@ from hap_engine.attribution import SCORERS, score
 from hap_engine.circuit import Circuit, full_circuit, top_edges, top_live
 from hap_engine.prepared import Prepared
 from hap_engine.pruning import cut_live, prune
-from hap_engine.settings import LOOSE, PruningConfig
+from hap_engine.settings import LOOSE, DiscoveryConfig, PruningConfig
 from tests.conftest import finish
 from tests.planted import Planted
 
@@ -16,10 +16,9 @@ Method = Callable[[Planted, Prepared, int], Circuit]
 
 # Half the default step size: the toys have few edges and few prompts, so gradients are large.
 LEARNING = PruningConfig(steps=240, lr=0.5)
-PUBLISHED = PruningConfig(budget="lagrangian", steps=3000, batch_size=32, lr=0.8)
 
 
-def scorer(name: str, metric: str = "logit_diff") -> Method:
+def scorer(name: str, metric: str | None = None) -> Method:
     """The best live edges by one scorer."""
 
     def find(toy: Planted, prepared: Prepared, seed: int) -> Circuit:
@@ -38,7 +37,7 @@ def ep(config: PruningConfig = LEARNING) -> Method:
 
 
 def hap(
-    name: str = "eap-ig", keep: float | None = None, config: PruningConfig = LEARNING
+    name: str = DiscoveryConfig.scorer, keep: float | None = None, config: PruningConfig = LEARNING
 ) -> Method:
     """Edge Pruning from the best share `keep` of the edges; None: the default loose set."""
 
@@ -62,4 +61,4 @@ def _pruned(
 def methods() -> dict[str, Method]:
     """Every scorer of the engine, EP and HAP."""
     by_score = {name: scorer(name) for name in SCORERS}
-    return {**by_score, "eap-ig (kl)": scorer("eap-ig", "kl"), "ep": ep(), "hap": hap()}
+    return {**by_score, "ep": ep(), "hap": hap()}
