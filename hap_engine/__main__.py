@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"picks HAP's candidates: {', '.join(SCORERS)}",
     )
     found.add_argument(
-        "--keep", type=float, help="share of edges left to EP (max(20 %%, 4 x target))"
+        "--keep", type=float, help="share of edges left to EP (max(10 %%, 4 x target))"
     )
     found.add_argument("--preset", help="quick, standard or thorough")
     found.add_argument("--budget", help="projection (default) or lagrangian (published)")

@@ -229,12 +229,13 @@ def _find(
     graph = training.masked.graph
     if config.method == "eap":
         return _Found(top_edges(graph, scores, budget))
-    if config.method == "ep":
+    start: Scores | None = None
+    if config.method == "ep":  # knows no scores: every edge, all gates equal
         candidates = full_circuit(graph)
     else:
-        share = kept_share(config)
+        share, start = kept_share(config), by_scorer
         candidates = top_edges(graph, by_scorer, int(graph.n_edges * share + 1e-9)).live
-    steps = prune(training, candidates, budget, config.pruning, seed=config.seed, scores=by_scorer)
+    steps = prune(training, candidates, budget, config.pruning, seed=config.seed, scores=start)
     history: list[dict[str, Any]] = []
     last_open = np.zeros(len(candidates), dtype=int)
     while True:

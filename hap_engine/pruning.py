@@ -66,7 +66,7 @@ def prune(
     Args:
         prepared: training prompts; their corrupt traces are reused at every step.
         target: number of edges the circuit may keep.
-        scores: edge scores for a warm start; needed when ``config.warm_start`` is not 0.
+        scores: edge scores for a warm start; without them all gates start equal.
 
     Raises:
         SettingsError: if there are fewer candidates than `target`, or KL is not finite.
@@ -238,15 +238,15 @@ BUDGETS: dict[str, type[_Projection] | type[_Lagrangian]] = {
 def _initial(
     candidates: Circuit, config: PruningConfig, scores: Float[np.ndarray, "writer reader"] | None
 ) -> Float[Tensor, " candidate"]:
-    """``init + c (rank - 1/2)`` with rank 1 for the best score; the published recipe starts at 10."""
+    """``init + c (rank - 1/2)`` with rank 1 for the best score, 0 for the worst.
+
+    Without scores all gates start equal, and the published recipe starts all of them at 10.
+    """
     count = len(candidates)
-    level = _Lagrangian.INIT if config.budget == "lagrangian" else config.init
-    start = torch.full((count,), float(level))
-    if config.warm_start:
-        if scores is None:
-            raise SettingsError(
-                "A warm start needs edge scores; give scores or set warm_start to 0."
-            )
+    if config.budget == "lagrangian":
+        return torch.full((count,), _Lagrangian.INIT)
+    start = torch.full((count,), float(config.init))
+    if scores is not None:
         order = np.argsort(np.argsort(np.abs(scores[candidates.kept]), kind="stable"))
         start += config.warm_start * (torch.from_numpy(order).float() / max(1, count - 1) - 0.5)
     return start

@@ -13,10 +13,9 @@ from hap_engine.hashing import short_hash
 from hap_engine.tasks import CUSTOM, PromptPair, SplitSizes, Task, get_task
 from hap_engine.tasks.custom import prompts_hash, split_rows
 
-# Share of all edges that stage one passes on at least. A circuit of the kept edges alone has, on SmolLM2 and
-# 64 unseen prompts, KL 0.36 at 10 %, 0.19 at 20 % and 0.14 at 30 %: what is lost here, pruning cannot
-# find again, and a step over 20 % costs little more than one over 10 %.
-LOOSE = 0.2
+# Share of all edges that stage one passes on at least. On SmolLM2 and 64 unseen prompts the kept edges alone
+# have KL 0.36 at 10 % and 0.19 at 20 %, yet 300 steps from 20 % ended at 0.87: more gates need more steps.
+LOOSE = 0.1
 METHODS = ("hap", "eap", "ep")
 SCORERS = (
     "eap",
@@ -41,7 +40,9 @@ class PruningConfig:
     batch_size: int = 16  # 32 (published) doubles the cost of a step and helped less than steps do
     lr: float = 1.0  # shared by all gates; 0.5 left middling edges undecided after 240 steps
     init: float = 3.0  # log alpha at the start: gates nearly open, still able to move
-    warm_start: float = 0.0  # c in init + c (rank - 1/2); 4 gave lower KL but overshot the metric
+    # c in init + c (rank - 1/2), where there are scores. With 4 and the ranking by EAP-IG of KL, sixty steps on
+    # SmolLM2 reached the training KL (0.38) that three hundred from an equal start did not.
+    warm_start: float = 4.0
     descent: float = 0.7  # share of the steps over which the budget falls to the target
     harden: float = 0.5  # share of the steps after which the gates' noise begins to fade
 
@@ -72,7 +73,7 @@ class DiscoveryConfig:
     # Picks HAP's candidates (the EAP circuit always uses plain EAP). The best 10 % by EAP-IG of the logit
     # difference have KL 0.47 where those by EAP-IG of KL have 0.36 (as above).
     scorer: str = "eap-ig-kl"
-    keep: float | None = None  # share of edges kept for EP; None: max(20 %, 4 x target)
+    keep: float | None = None  # share of edges kept for EP; None: max(10 %, 4 x target)
     pruning: PruningConfig = field(default_factory=PruningConfig)
     sizes: SplitSizes = field(default_factory=SplitSizes)
     seed: int = 0
@@ -142,7 +143,7 @@ PRESETS = {
 
 
 def kept_share(config: DiscoveryConfig) -> float:
-    """Share of all edges that EP may choose from: ``max(20 %, 4 x target)``, at most all."""
+    """Share of all edges that EP may choose from: ``max(10 %, 4 x target)``, at most all."""
     if config.method == "ep":
         return 1.0
     return config.keep or min(1.0, max(LOOSE, 4 * (1 - config.sparsity)))

@@ -119,7 +119,7 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
         automatic = st.toggle(
             "Choose the loose set's size",
             value=True,
-            help="max(20 %, 4 x the edges to keep) of all edges go on to Edge Pruning.",
+            help="max(10 %, 4 x the edges to keep) of all edges go on to Edge Pruning.",
         )
         keep = (
             None
