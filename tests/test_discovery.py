@@ -265,7 +265,7 @@ def test_ids_follow_settings_and_weights() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "share"),
-    [({"keep": None}, 0.8), ({"keep": None, "sparsity": 0.995}, 0.2), ({"keep": 0.3}, 0.3),
+    [({"keep": None}, 0.8), ({"keep": None, "sparsity": 0.995}, 0.1), ({"keep": 0.3}, 0.3),
      ({"method": "ep"}, 1.0), ({"keep": None, "sparsity": 0.5}, 1.0)],
 )  # fmt: skip
 def test_kept_share(changes: dict[str, Any], share: float) -> None:
