@@ -210,6 +210,18 @@ def test_own_prompts_are_a_task_of_the_explore_page() -> None:
     assert "GB of memory." in texts(app)
 
 
+def test_the_sample_follows_what_was_written() -> None:
+    from app.views.cost import prompts_key
+    from hap_engine.settings import DiscoveryConfig
+
+    pairs = [drafts.pair_of(row) for row in draft(13)]
+    one, other = (
+        DiscoveryConfig(task="custom", prompts=tuple(chosen)) for chosen in (pairs[:12], pairs[1:])
+    )
+    assert prompts_key(one) != prompts_key(other)
+    assert prompts_key(DiscoveryConfig()) != prompts_key(DiscoveryConfig(corruption="s2"))
+
+
 def test_without_prompts_the_explore_page_says_what_is_missing() -> None:
     app = open_app(task="custom")
     assert "at least 10 rows" in texts(app)

@@ -36,7 +36,7 @@ def show(source: Source | None, config: DiscoveryConfig | None) -> None:
         _wait()
         return
     path = tokenizer_file(source)
-    tokens = _tokens(path, path.stat().st_mtime_ns if path else 0, config.task, config)
+    tokens = _tokens(path, path.stat().st_mtime_ns if path else 0, prompts_key(config), config)
     cost = estimate(config, shape, speeds, tokens, machine.free_memory())
     parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in cost.seconds.items())
     if cost.fits:
@@ -45,8 +45,14 @@ def show(source: Source | None, config: DiscoveryConfig | None) -> None:
         st.warning(cost.sentence, icon=":material/memory:")
 
 
+def prompts_key(config: DiscoveryConfig) -> str:
+    """What decides the prompts of a run, beside the seed and the tokenizer."""
+    settings = config.to_dict()
+    return f"{config.task} {settings['corruption']} {settings.get('prompts', '')}"
+
+
 @st.cache_data(show_spinner=False, max_entries=64)
-def _tokens(path: Path | None, modified: int, task: str, _config: DiscoveryConfig) -> float:
+def _tokens(path: Path | None, modified: int, told: str, _config: DiscoveryConfig) -> float:
     return tokens_of(_config, path)
 
 

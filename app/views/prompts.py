@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 from tokenizers import Tokenizer
 
+from app.views.cost import prompts_key
 from app.views.text import plain
 from hap_engine.catalog import Source, tokenizer_file
 from hap_engine.errors import HapError
@@ -35,7 +36,8 @@ def preview(source: Source | None, task: str, config: DiscoveryConfig | None) ->
     if st.button("New sample", icon=":material/casino:"):
         st.session_state["sample"] = extra = extra + 1
     try:
-        rows = _sample(path, path.stat().st_mtime_ns, task, config, config.seed + extra)
+        told = prompts_key(config)
+        rows = _sample(path, path.stat().st_mtime_ns, told, config, config.seed + extra)
     except HapError as error:
         st.error(str(error), icon=":material/error:")
         return
@@ -64,7 +66,7 @@ def table(prompts: Sequence[Mapping[str, Any]]) -> None:
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def _sample(
-    path: Path, modified: int, task: str, _config: DiscoveryConfig, seed: int
+    path: Path, modified: int, told: str, _config: DiscoveryConfig, seed: int
 ) -> list[dict[str, str]]:
     tokenizer = Tokenizer.from_file(str(path))
     chosen = _config.find_task()
