@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hap_engine import roles
+from hap_engine import path_effects, roles
 from hap_engine.patching import MaskedModel
 from hap_engine.tasks import EncodedPair
 from tests.slow import Pass, Slow
@@ -66,11 +66,11 @@ def model(request: pytest.FixtureRequest, models: object) -> MaskedModel:
 
 
 def test_attention_and_direct_effect(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
-    found = roles.measure_heads(model, pairs)
+    found = path_effects.measure_heads(model, pairs)
     for index, pair in enumerate(pairs[:3]):
         paths = Paths(model, pair)
         for name in model.graph.heads:
-            for query, key in roles.PAIRS:
+            for query, key in path_effects.PAIRS:
                 want = paths.clean.patterns[name][paths.at[query], paths.at[key]]
                 assert found[name][f"{query}->{key}"][index] == pytest.approx(float(want), abs=1e-4)
             without = paths.rerun({"logits": paths.delta(name)}).logits[-1]
@@ -81,7 +81,7 @@ def test_attention_and_direct_effect(model: MaskedModel, pairs: Sequence[Encoded
 
 def test_mover_effects(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
     """Only the edges sender -> mover<q> carry the corrupt run."""
-    effects = roles._mover_effects(roles._scene(model, pairs), MOVERS)
+    effects = path_effects.mover_effects(path_effects.make_scene(model, pairs), MOVERS)
     assert not effects[model.graph.n_heads :].any(), "later heads have no effect"
     assert effects.abs().max() > 2e-3
     for index, pair in enumerate(pairs[:3]):
@@ -109,7 +109,9 @@ def test_inhibition_effects(family: str, pairs: Sequence[EncodedPair]) -> None:
     """Sender -> inhibitors' keys and values at S2 -> movers' queries at END; all else clean."""
     masked = deeper(family)
     inhibitors, movers = [(1, 1), (1, 2)], [(2, 0), (2, 3)]
-    effects = roles._inhibition_effects(roles._scene(masked, pairs), inhibitors, movers)
+    effects = path_effects.inhibition_effects(
+        path_effects.make_scene(masked, pairs), inhibitors, movers
+    )
     assert effects[: masked.graph.n_heads].abs().max() > 2e-3
     for index, pair in enumerate(pairs[:2]):
         paths = Paths(masked, pair)
@@ -133,7 +135,7 @@ def test_induction_effects(family: str, pairs: Sequence[EncodedPair]) -> None:
     """Sender -> inductors' keys at S1+1; compared is their attention S2 -> S1+1."""
     masked = deeper(family)
     inductors = [(1, 0), (2, 3)]
-    effects = roles._induction_effects(roles._scene(masked, pairs), inductors)
+    effects = path_effects.induction_effects(path_effects.make_scene(masked, pairs), inductors)
     assert effects.abs().max() > 2e-3
     for index, pair in enumerate(pairs[:2]):
         paths = Paths(masked, pair)
@@ -179,12 +181,13 @@ def test_negative_movers_have_the_other_sign() -> None:
 
 
 def test_find_roles_states_its_thresholds(gpt2: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
-    measured = roles.measure_heads(gpt2, pairs)
+    measured = path_effects.measure_heads(gpt2, pairs)
     found = roles.find_roles(gpt2, pairs, measured)
-    assert set(found) == {"thresholds", "n_prompts", "heads", "published"}
+    assert set(found) == {"thresholds", "n_prompts", "heads", "published", "agreement"}
     assert found["n_prompts"] == len(pairs)
     assert found["thresholds"]["attention"] == roles.ATTENTION
     assert found["published"] is None
+    assert found["agreement"] is None
     for head, described in found["heads"].items():
         assert head in gpt2.graph.heads
         pair, key, sign = roles.ROLES[described["role"]]
@@ -192,7 +195,7 @@ def test_find_roles_states_its_thresholds(gpt2: MaskedModel, pairs: Sequence[Enc
         assert sign * described["evidence"][key] > 0
         assert described["sentence"].endswith(".")
     assert set(next(iter(measured.values()))) == {
-        "direct_effect", *(f"{q}->{k}" for q, k in roles.PAIRS),
+        "direct_effect", *(f"{q}->{k}" for q, k in path_effects.PAIRS),
     }, "the caller's evidence is left as it was"  # fmt: skip
     summary = roles.summarise_heads(measured)
     assert summary["a0.h0"]["direct_effect"] == pytest.approx(
@@ -210,3 +213,71 @@ def test_the_published_heads() -> None:
     ]  # fmt: skip
     assert roles.published_roles("gpt2") == published
     assert roles.published_roles("gpt2-medium") is None
+
+
+def test_the_baseline_carries_another_prompts_change(
+    gpt2: MaskedModel, pairs: Sequence[EncodedPair]
+) -> None:
+    """Only the prompts are exchanged: with prompts that are all the same, it is the effect itself."""
+    same = [pairs[0]] * 3
+    scene = path_effects.make_scene(gpt2, same)
+    effect = path_effects.mover_effects(scene, MOVERS)
+    torch.testing.assert_close(path_effects.mover_effects(scene, MOVERS, roll=1), effect)
+    mixed = path_effects.make_scene(gpt2, pairs)
+    own, other = (path_effects.mover_effects(mixed, MOVERS, roll=roll) for roll in (0, 1))
+    assert (own - other).abs().max() > 1e-4
+
+
+def test_copy_scores_by_hand(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
+    """The name at IO after block 0, through one head's value and output weights, unembedded."""
+    scene = path_effects.make_scene(model, pairs)
+    copied, opposed = path_effects.copy_scores(scene, 1, 2)
+    hits = {1: 0, -1: 0}
+    for pair in pairs:
+        slow = Slow(model.model.hf_model)
+        with torch.no_grad():
+            found = slow.plain(pair.clean_ids)
+            resid = found.inputs[kv(model, 1, 2, "v")][pair.roles["IO"]]
+            norm, _ = slow.norms(1)
+            kv_head = 2 * model.graph.n_kv_heads // model.graph.n_heads
+            value = slow.project(1, "v", kv_head, norm(resid[None]))
+            written = slow.output(1, 2, value)
+            for sign in hits:
+                best = slow.unembed(sign * written)[0].topk(path_effects.TOP).indices
+                hits[sign] += int(pair.answer_id in best)
+    assert copied == pytest.approx(hits[1] / len(pairs))
+    assert opposed == pytest.approx(hits[-1] / len(pairs))
+    assert path_effects.copy_scores(scene, 0, 1) == (0, 0)
+
+
+def test_agreement_with_the_published_list_by_hand() -> None:
+    published = roles.published_roles("gpt2")
+    assert published is not None
+    chosen = {
+        "a9.h9": {"role": "name_mover"},
+        "a10.h10": {"role": "name_mover"},  # a published backup
+        "a1.h1": {"role": "name_mover"},  # not published
+        "a7.h3": {"role": "s_inhibition"},
+        "a5.h5": {"role": "duplicate_token"},  # published as induction
+    }
+    found = roles.agreement(chosen, published)
+    assert found["name_mover"] == {"published": 11, "measured": 3, "both": 2}
+    assert found["s_inhibition"] == {"published": 4, "measured": 1, "both": 1}
+    assert found["duplicate_token"] == {"published": 3, "measured": 1, "both": 0}
+    assert found["induction"] == {"published": 4, "measured": 0, "both": 0}
+    perfect = roles.agreement({head: {"role": role} for head, role in published.items()
+                               if role != "backup_name_mover"}, published)  # fmt: skip
+    assert perfect["name_mover"] == {"published": 11, "measured": 3, "both": 3}
+
+
+def test_every_head_with_a_role_carries_all_its_evidence(
+    gpt2: MaskedModel, pairs: Sequence[EncodedPair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roles, "ATTENTION", 0.0)
+    monkeypatch.setattr(roles, "DIRECT", 0.0)
+    monkeypatch.setattr(roles, "EFFECT", 0.0)
+    found = roles.find_roles(gpt2, pairs, path_effects.measure_heads(gpt2, pairs))
+    assert found["heads"]
+    for described in found["heads"].values():
+        assert {"direct_effect", "mover_effect", "mover_effect_elsewhere", "copy_score",
+                "negative_copy_score"} <= set(described["evidence"])  # fmt: skip
