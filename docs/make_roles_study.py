@@ -67,7 +67,7 @@ def main(reference: str) -> None:
         *_found(chosen, table),
         "",
         "“Other prompt” is the baseline of the effect on the movers' queries: the same path carries the "
-        "change of another prompt. Near 0: the head speaks about its own prompt. “Copies” is how often "
+        "change of another prompt. Near 0 or negative: the head speaks about its own prompt. “Copies” is how often "
         "the name is among the head's five top tokens when only its value and output weights act on it, "
         "“opposes” the same for the negated output.",
     ]
@@ -109,7 +109,9 @@ def _verdict(role: str, found: str | None, evidence: Evidence, limits: Mapping[s
     reasons = []
     if evidence[pair].mean() < limits["attention"]:
         reasons.append("it looks elsewhere")
-    if values.mean() < limit:
+    if not values.any():
+        reasons.append("no path leads from it to the heads it would act on")
+    elif values.mean() < limit:
         reasons.append(
             "its effect is too small" if values.mean() > 0 else "its effect has the other sign"
         )
