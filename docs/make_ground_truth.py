@@ -1,6 +1,6 @@
 """Measure every method on the planted circuits: ``python -m docs.make_ground_truth``.
 
-Writes the two tables of docs/ground-truth.md. Three seeds; minutes on one core.
+Writes the table of docs/ground-truth.md. Three seeds; minutes on one core.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from tests.conftest import finish
 from tests.planted import Planted
-from tests.recovery import Method, hap, methods
+from tests.recovery import Method, methods
 from tests.toys import TOYS
 
 PAGE = Path(__file__).parent / "ground-truth.md"
 SEEDS = range(3)
-KEEPS = (0.1, 0.2, 0.3, 0.5, 0.6, 0.8, 1.0)
 LEARNERS = ("ep", "hap")  # the methods that a seed changes
 
 
@@ -31,8 +30,6 @@ def main() -> None:
         for name, toy in toys.items()
     }
     _fill(PAGE, "methods", _methods_table(toys, ready, methods()))
-    cooperation = "cooperation"
-    _fill(PAGE, "filter", _filter_table(toys[cooperation], ready[cooperation]))
 
 
 def _methods_table(
@@ -46,14 +43,6 @@ def _methods_table(
         seeds = list(SEEDS) if name in LEARNERS else [0]
         cells = [_cell(toy, ready[key], method, seeds) for key, toy in toys.items()]
         rows.append(f"| {name} | {' | '.join(cells)} |")
-        print(rows[-1], flush=True)
-    return "\n".join(rows)
-
-
-def _filter_table(toy: Planted, prepared: Prepared) -> str:
-    rows = ["| share kept by EAP | precision / recall |", "|---:|---|"]
-    for keep in KEEPS:
-        rows.append(f"| {keep:.0%} | {_cell(toy, prepared, hap('eap', keep), list(SEEDS))} |")
         print(rows[-1], flush=True)
     return "\n".join(rows)
 

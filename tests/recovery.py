@@ -8,7 +8,7 @@ from hap_engine.attribution import SCORERS, score
 from hap_engine.circuit import Circuit, full_circuit, top_edges, top_live
 from hap_engine.prepared import Prepared
 from hap_engine.pruning import cut_live, prune
-from hap_engine.settings import LOOSE, DiscoveryConfig, PruningConfig
+from hap_engine.settings import PruningConfig
 from tests.conftest import finish
 from tests.planted import Planted
 
@@ -37,13 +37,13 @@ def ep(config: PruningConfig = LEARNING) -> Method:
 
 
 def hap(
-    name: str = DiscoveryConfig.scorer, keep: float | None = None, config: PruningConfig = LEARNING
+    name: str = "eap-ig", keep: float | None = None, config: PruningConfig = LEARNING
 ) -> Method:
-    """Edge Pruning from the best share `keep` of the edges; None: the default loose set."""
+    """Edge Pruning from the best share `keep` of the edges; None: four times the planted size."""
 
     def find(toy: Planted, prepared: Prepared, seed: int) -> Circuit:
         graph = toy.model.graph
-        share = keep or max(LOOSE, 4 * toy.size / graph.n_edges)
+        share = keep or 4 * toy.size / graph.n_edges
         scores = finish(score(prepared, name))
         candidates = top_edges(graph, scores, round(share * graph.n_edges)).live
         return _pruned(toy, prepared, candidates, config, seed)
