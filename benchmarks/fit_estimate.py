@@ -24,6 +24,7 @@ import numpy as np
 from hap_engine import catalog, estimate
 from hap_engine.machine import Machine
 from hap_engine.settings import DiscoveryConfig, PruningConfig
+from hap_engine.shape import Shape
 from hap_engine.tasks import SplitSizes
 
 MB = 2**20
@@ -130,7 +131,7 @@ def main(models: list[str]) -> None:
     runs = []
     with tempfile.TemporaryDirectory() as folder:
         for config in settings(Path(folder), models):
-            shape = estimate.Shape.of(catalog.config_of(catalog.resolve(config.model)) or {})
+            shape = Shape.of(catalog.config_of(catalog.resolve(config.model)) or {})
             assert shape is not None
             runs.append((config, shape, measure(config)))
             print(Path(config.model).name, config.dtype, json.dumps(runs[-1][2]), flush=True)
@@ -149,7 +150,7 @@ def main(models: list[str]) -> None:
         )
 
 
-def fit(runs: list[tuple[DiscoveryConfig, estimate.Shape, dict[str, Any]]]) -> dict[str, Any]:
+def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, Any]:
     """The content of ``assets/estimate.json``."""
     opening = min(seen["seconds"]["load"] for _, _, seen in runs)
     phases = {}

@@ -27,6 +27,7 @@ from hap_engine.catalog import ASSETS, config_of, resolve, tokenizer_file
 from hap_engine.errors import HapError
 from hap_engine.machine import Machine, free_memory, measured
 from hap_engine.settings import DiscoveryConfig, kept_share
+from hap_engine.shape import Shape
 from hap_engine.tasks import SplitSizes
 
 # What the engine does whatever the settings; a test holds them equal to the engine's own.
@@ -36,74 +37,6 @@ CACHE_BYTES = 4 * 2**30
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 SAMPLE = SplitSizes(train=16, validation=1, test=1)
 USUAL_TOKENS = 20.0  # of a prompt, while no tokenizer is at hand
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a model that decide its cost."""
-
-    layers: int
-    heads: int
-    kv_heads: int
-    width: int
-    head_width: int
-    inner: int
-    matrices: int  # of an MLP: 2, or 3 where it is gated
-    vocabulary: int
-    tied: bool
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Shape | None:
-        """From a ``config.json``; None if it does not hold the sizes."""
-
-        def size(*names: str) -> int:
-            return next(int(config[name]) for name in names if config.get(name))
-
-        try:
-            heads, width = size("num_attention_heads", "n_head"), size("hidden_size", "n_embd")
-            kind = str(config.get("model_type"))
-            return cls(
-                layers=size("num_hidden_layers", "n_layer"),
-                heads=heads,
-                kv_heads=int(config.get("num_key_value_heads") or heads),
-                width=width,
-                head_width=int(config.get("head_dim") or width // heads),
-                inner=int(config.get("intermediate_size") or config.get("n_inner") or 4 * width),
-                matrices=2 if kind.startswith(("gpt", "starcoder2")) else 3,
-                vocabulary=size("vocab_size"),
-                tied=bool(config.get("tie_word_embeddings", kind == "gpt2")),
-            )
-        except (StopIteration, TypeError, ValueError, ZeroDivisionError):
-            return None
-
-    @property
-    def slots(self) -> int:
-        """Inputs of a layer's heads: q of every head, k and v of every KV head."""
-        return self.heads + 2 * self.kv_heads
-
-    @property
-    def attention(self) -> int:
-        """Weights of all heads."""
-        return self.layers * self.width * self.head_width * (self.slots + self.heads)
-
-    @property
-    def mlp(self) -> int:
-        return self.layers * self.matrices * self.width * self.inner
-
-    @property
-    def parameters(self) -> int:
-        tables = 1 if self.tied else 2
-        return self.attention + self.mlp + tables * self.vocabulary * self.width
-
-    @property
-    def writers(self) -> int:
-        return 1 + self.layers * (self.heads + 1)
-
-    @property
-    def edges(self) -> float:
-        """Nearly: every reader of layer l sees the writers before it."""
-        readers = self.layers * (self.slots + 1)
-        return readers * self.writers / 2
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import pytest
 
 from hap_engine import attribution, discovery, estimate, evaluation, machine, prepared
 from hap_engine.catalog import HUB_MODELS, config_of, resolve
-from hap_engine.estimate import Shape, Work, duration, mean_share, memory, tokens_of, workload
+from hap_engine.estimate import Work, duration, mean_share, memory, tokens_of, workload
 from hap_engine.machine import Machine
 from hap_engine.settings import DiscoveryConfig, PruningConfig
+from hap_engine.shape import Shape
 from hap_engine.tasks import SplitSizes
 from tests.conftest import MACHINE, hf_model
 

@@ -11,9 +11,10 @@ import streamlit as st
 from hap_engine import machine
 from hap_engine.catalog import Source, config_of, tokenizer_file
 from hap_engine.errors import HapError
-from hap_engine.estimate import Shape, duration, estimate, tokens_of
+from hap_engine.estimate import duration, estimate, tokens_of
 from hap_engine.families import check_config
 from hap_engine.settings import DiscoveryConfig
+from hap_engine.shape import Shape
 
 ROOT = Path(__file__).resolve().parents[2]
 
