@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hap_engine import gates
+from hap_engine import gates, heap
 from hap_engine.circuit import Circuit
 from hap_engine.errors import SettingsError
 from hap_engine.metrics import kl_divergence
@@ -95,6 +95,8 @@ def prune(
                 f"KL is {kl.item()} at step {step}: training has diverged. Lower lr, or use float32."
             )
         allowed = budget.step(kl, z, step)
+        if step % heap.TRIM_STEPS == 0:
+            heap.trim()
         state = log_alpha.detach()
         still = gates.stretch(state)
         yield PruningStep(
