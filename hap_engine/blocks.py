@@ -88,15 +88,13 @@ class _Cast:
 
 def take_apart(block: Any, cfg: Any) -> Block:
     """A bridge's block as a `Block`. Raises AttributeError or TypeError where a part is missing."""
-    attn, shift = block.attn, getattr(block.ln1.original_component, "bias", None)
-    kind, gain = read_norm(block.ln1)
+    attn = block.attn
+    kind, gain, bias = read_norm(block.ln1, attn.W_Q[0].T.detach())
     plain = torch.cat([attn.W_Q, attn.W_K, attn.W_V]).detach()
     w_in = (gain[:, None] * plain).contiguous()
-    b_in = torch.zeros_like(plain[:, 0])
+    b_in = torch.einsum("d,sde->se", bias, plain)
     if getattr(attn, "b_Q", None) is not None:
         b_in += torch.cat([attn.b_Q, attn.b_K, attn.b_V]).detach()
-    if shift is not None:
-        b_in += torch.einsum("d,sde->se", shift.detach(), plain)
     w_out, b_out = attn.W_O.detach().contiguous(), getattr(attn, "b_O", None)
     scale = getattr(attn.original_component, "scaling", None)
     return Block(
@@ -113,11 +111,27 @@ def take_apart(block: Any, cfg: Any) -> Block:
     )
 
 
-def read_norm(norm: Any) -> tuple[Norm, Float[Tensor, " d_model"]]:
-    """Kind and gain of a bridge's norm."""
-    inner = norm.original_component
-    eps = float(inner.eps if hasattr(inner, "eps") else inner.variance_epsilon)
-    return Norm("LayerNorm" in type(inner).__name__, eps), inner.weight.detach()
+@torch.no_grad()
+def read_norm(
+    norm: Any, like: Float[Tensor, "*axes d_model"]
+) -> tuple[Norm, Float[Tensor, " d_model"], Float[Tensor, " d_model"]]:
+    """Kind, gain and bias of a bridge's norm, found by asking it: families name their parts
+    differently, some add 1 to the gain (Gemma) and some have none (OLMo).
+
+    A pattern of +1 and -1 has mean 0 and variance 1, so the answer is ``gain * pattern + bias``. Ones have
+    no variance, so only a LayerNorm answers with the bias alone. A faint pattern shows eps.
+    """
+    ask, faint = norm.original_component, 1e-3
+    pattern = torch.ones_like(like.flatten(0, -2)[:1] if like.dim() > 1 else like[None])
+    pattern[:, 1::2] = -1
+    up, down = ask(pattern), ask(-pattern)
+    gain, bias = (up - down)[0] / 2 * pattern[0], (up + down)[0] / 2
+    answer = (ask(pattern.abs())[0] - bias).abs().max()
+    best = gain.abs().argmax()
+    ratio = (ask(faint * pattern)[0] - bias)[best] * pattern[0, best] / gain[best]
+    eps = faint**2 * (1 / ratio.double().item() ** 2 - 1)
+    size = (1 + eps) ** 0.5  # the pattern itself was divided by it
+    return Norm(bool(answer < 0.1 * gain.abs().max()), max(eps, 0.0)), gain * size, bias
 
 
 def attend(

@@ -129,7 +129,7 @@ class EdgeGradients:
         out = norm(x)
         if self.rules.norm_share == 1 or not x.requires_grad:
             return out
-        kind, gain = read_norm(norm)
+        kind, gain, _ = read_norm(norm, x)
         centred = kind.centre(x)
         frozen = centred / kind.sigma(centred).detach() * gain
         frozen = frozen + (out - frozen).detach()

@@ -205,7 +205,7 @@ def test_an_examined_run_survives_the_disk(examined: Run, run: Run) -> None:
     found = read.statistics
     assert set(found["curves"]) == {"eap", "hap"}
     assert found["curves"]["eap"]["faithfulness"][-1] == pytest.approx(1, abs=1e-3)
-    assert set(found["comparisons"]) == {"eap", "eap-ig"}
+    assert set(found["comparisons"]) == {"eap", "eap-ig-kl"}
     assert set(found["complement"]) == set(run.circuits)
     assert found["missed"]["n_dropped"] > 0
     assert set(found["ablations"]) == {"resample", "mean", "zero"}
