@@ -61,9 +61,9 @@ def test_the_other_pages_open(address: str, visit: Any) -> None:
         address
     ).page  # not /runs: there Streamlit itself first probes a path that is a 404
     page.get_by_role("link", name="Runs").click(timeout=60_000)
-    page.get_by_text("Select a run to open it").wait_for(timeout=30_000)
+    page.get_by_role("heading", name="Runs").wait_for(timeout=60_000)
     page.get_by_role("link", name="How it works").click()
-    page.get_by_text("A transformer is a sum").wait_for()
+    page.get_by_role("heading", name="How it works").wait_for(timeout=60_000)
 
 
 def start(page: Any) -> None:
