@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from hap_engine.runs import runs_folder, save
 from tests.fakes import fake_run
+from tests.shipped import shipped_run
 
 MAIN = str(Path(__file__).parents[1] / "app" / "main.py")
 
@@ -64,7 +65,7 @@ def test_newcomers_are_offered_the_lesson_and_deep_links_are_not() -> None:
     assert [link.proto.label for link in open_app().get("page_link")] == [
         "New here? Seven short steps show how a circuit is found"
     ]
-    assert not open_app(run="7a242a395ea7").get("page_link")
+    assert not open_app(run=shipped_run("hap-mini").id).get("page_link")
 
 
 def test_unknown_runs_and_jobs_get_a_plain_answer() -> None:

@@ -19,13 +19,13 @@ from app.export import graphs, page, snippets, tables
 from app.export.handout import handout
 from app.export.standalone import standalone
 from app.export.svg import svg
-from app.shelf import SHIPPED
 from app.views.share import file_name
 from hap_engine.graph import Graph
-from hap_engine.runs import Run, load
+from hap_engine.runs import Run
 from hap_engine.settings import DiscoveryConfig, PruningConfig, run_id
 from hap_engine.tasks import SplitSizes
 from tests.fakes import fake_run
+from tests.shipped import shipped_run
 
 ATTACK = '</title><script>alert(1)</script>"\\ =1+1'
 SPACE = {"": "http://www.w3.org/2000/svg"}
@@ -36,10 +36,9 @@ def run() -> Run:
     return fake_run(name=ATTACK)
 
 
-@pytest.fixture(scope="module", params=["7a242a395ea7", "77dc31169325"])
+@pytest.fixture(scope="module", params=["hap-mini", "SmolLM2"])
 def shipped(request: pytest.FixtureRequest) -> Run:
-    paths = sorted(SHIPPED.glob("*.json"))
-    return load(paths[0] if request.param == "77dc31169325" else paths[-1])
+    return shipped_run(request.param)
 
 
 # --- pictures ------------------------------------------------------------------------------------

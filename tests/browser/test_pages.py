@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.shipped import shipped_run
+
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 AXE = Path(__file__).parents[1] / "vendor" / "axe" / "axe.min.js"
@@ -19,7 +21,7 @@ SERIOUS = ("serious", "critical")
 WIDTHS = {"phone": (360, 740), "desktop": (1440, 1000)}
 
 PAGES = {
-    "explore": ("?run=7a242a395ea7&pin=a0.h3", "How good are they?"),
+    "explore": (f"?run={shipped_run('hap-mini').id}&pin=a0.h3", "How good are they?"),
     "runs": ("runs", "Every finished run"),
     "compare": ("compare", "The pictures"),
     "lesson": ("lesson?step=5", "What EAP missed"),

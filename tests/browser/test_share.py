@@ -14,11 +14,12 @@ from app.shelf import SHIPPED
 from hap_engine.graph import Graph
 from hap_engine.runs import Run, dumps, load
 from tests.fakes import fake_run
+from tests.shipped import shipped_run
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PLOT = ".hap-plot .nsewdrag"
-MINI = "7a242a395ea7"
+MINI = shipped_run("hap-mini").id
 PATIENT = 90_000
 
 
@@ -29,8 +30,7 @@ def address(serve: Callable[[Path], str]) -> str:
 
 @pytest.fixture
 def mini() -> Run:
-    runs = [load(path) for path in SHIPPED.glob("*.json")]
-    return next(run for run in runs if run.model["name"] == "hap-mini")
+    return shipped_run("hap-mini")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def tab(chromium: Any, address: str) -> Iterator[Any]:
     context = chromium.new_context(viewport={"width": 1440, "height": 1000})
     page = context.new_page()
     page.goto(address)
-    page.get_by_role("link", name="Runs").wait_for(timeout=PATIENT)
+    page.wait_for_selector(PLOT, timeout=PATIENT)  # the first script run has ended
     yield page
     context.close()
 
