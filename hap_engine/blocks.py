@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+DEFAULT_EPS = 1e-5  # of layer norms that name none (OLMo)
 Rotary = tuple[Tensor, Tensor] | None  # cos and sin, [pos, share of d_head]
 
 
@@ -119,19 +120,17 @@ def read_norm(
     differently, some add 1 to the gain (Gemma) and some have none (OLMo).
 
     A pattern of +1 and -1 has mean 0 and variance 1, so the answer is ``gain * pattern + bias``. Ones have
-    no variance, so only a LayerNorm answers with the bias alone. A faint pattern shows eps.
+    no variance, so only a LayerNorm answers with the bias alone.
     """
-    ask, faint = norm.original_component, 1e-3
+    ask = norm.original_component
     pattern = torch.ones_like(like.flatten(0, -2)[:1] if like.dim() > 1 else like[None])
     pattern[:, 1::2] = -1
     up, down = ask(pattern), ask(-pattern)
     gain, bias = (up - down)[0] / 2 * pattern[0], (up + down)[0] / 2
     answer = (ask(pattern.abs())[0] - bias).abs().max()
-    best = gain.abs().argmax()
-    ratio = (ask(faint * pattern)[0] - bias)[best] * pattern[0, best] / gain[best]
-    eps = faint**2 * (1 / ratio.double().item() ** 2 - 1)
-    size = (1 + eps) ** 0.5  # the pattern itself was divided by it
-    return Norm(bool(answer < 0.1 * gain.abs().max()), max(eps, 0.0)), gain * size, bias
+    eps = getattr(ask, "eps", getattr(ask, "variance_epsilon", DEFAULT_EPS))
+    size = (1 + float(eps)) ** 0.5  # the pattern itself was divided by it
+    return Norm(bool(answer < 0.1 * gain.abs().max()), float(eps)), gain * size, bias
 
 
 def attend(
