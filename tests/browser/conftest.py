@@ -97,9 +97,14 @@ class Visit:
         self.requests: list[str] = []
         self.frames: list[int] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda m: m.type == "error" and self.errors.append(m.text))
+        self.page.on("console", self._console)
         self.page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
         self.page.route("**/*", self._route)
+
+    def _console(self, message: Any) -> None:
+        """Streamlit's own probes are left out: on a page's path it first asks one that is a 404."""
+        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _frame(self, payload: Any) -> None:
         self.frames.append(len(payload))
