@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import live
+from app import live, seeds
 from app.views.understand import SECTIONS
 from hap_engine.runs import Run, load, runs_folder, save
 from tests.fakes import fake_run
@@ -183,3 +183,47 @@ def test_a_model_that_does_not_fit_is_refused_in_every_panel_that_waits(mini: Ru
     app.session_state[f"want-tokens-{other.id}"] = True
     until(app.run(), "The run is of a model with 4 layers of 4 heads")
     assert not app.exception
+
+
+def test_a_run_is_put_to_the_test_and_its_seeds_are_compared(mini: Run) -> None:
+    bare = {
+        name: {key: value for key, value in row.items() if key != "per_prompt"}
+        for name, row in mini.metrics.items()
+    }
+    few = {**mini.prompts, "train": mini.prompts["train"][:8], "test": mini.prompts["test"][:6]}
+    run = replace(mini, id="few-prompts", metrics=bare, prompts=few, statistics={}, stability={})
+    save(run, runs_folder() / f"{run.id}.json")
+    other = replace(run, id="other-seed", seed=run.seed + 1)
+    save(other, runs_folder() / f"{other.id}.json")
+    app = open_app(run=run.id, ask="numbers")
+    app.button(key="scrutinise").click().run()
+    until(app, "Is it all of the mechanism?", 180)
+    assert "scrutinise" not in [button.key for button in app.main.button]
+    assert load(runs_folder() / f"{run.id}.json").statistics["n_prompts"] == 6
+    app.button(key="seeds").click().run()
+    until(app, "two of the circuits share 100% of their edges")
+    assert not app.exception
+
+
+def test_one_seed_alone_offers_to_find_another(mini: Run) -> None:
+    run = replace(mini, id="one-seed", statistics={}, stability={})
+    save(run, runs_folder() / f"{run.id}.json")
+    app = open_app(run=run.id, ask="numbers")
+    labels = buttons(app)
+    assert labels[f"Find it again with seed {run.seed + 1}"] is False
+    assert not app.exception
+
+
+def test_the_settings_of_another_seed_are_the_runs_own(mini: Run) -> None:
+    config = seeds.again(mini, 7)
+    assert config is not None
+    assert config.seed == 7
+    made = config.to_dict()
+    assert {key: mini.settings[key] for key in made if key != "seed"} == {
+        key: value for key, value in made.items() if key != "seed"
+    }
+    assert (
+        seeds.again(replace(mini, settings={**mini.settings, "pruning": {"steps": "many"}}), 7)
+        is None
+    )
+    assert seeds.again(replace(mini, model={"name": "m"}), 7) is None

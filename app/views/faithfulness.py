@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app.diagram.palette import Palette, palette
+from app.views import scrutiny
 from hap_engine.outcomes import closer, measured
 from hap_engine.readings import TITLES, interval, overlap, read
 from hap_engine.runs import Run
@@ -49,6 +50,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         "Intervals: 95 %, percentile bootstrap over prompts; they say nothing about other seeds. "
         "Random circuits are connected and as large as the circuit that the run looked for."
     )
+    scrutiny.show(run)
 
 
 def _number(run: Run, name: str, key: str) -> str:

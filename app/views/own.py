@@ -1,4 +1,4 @@
-"""One's own circuit: test the changed circuit on the held-out prompts and keep it beside the others.
+"""Add to a run: test a changed circuit on the held-out prompts and keep it as one's own, or measure more.
 
 The work goes on in the background; when it ends, the run is saved with what was added.
 """
@@ -19,7 +19,8 @@ from hap_engine.progress import Progress
 from hap_engine.runs import Run, runs_folder, save
 from hap_engine.verdict import METHOD_TITLES, OWN
 
-Add = Callable[[Any, Run], Generator[Progress, None, Run]]
+Revision = Generator[Progress, None, Run]
+Add = Callable[[Any, Run], Revision]
 
 
 def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> None:
@@ -33,12 +34,12 @@ def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> No
         "run file, with the same measurements. An earlier one of yours in this run is replaced.",
     ):  # fmt: skip
 
-        def add(masked: Any, run: Run) -> Generator[Progress, None, Run]:
+        def add(masked: Any, run: Run) -> Revision:
             from hap_engine.revise import add_circuit
 
             return (yield from add_circuit(masked, run, circuit))
 
-        _begin(run, add)
+        begin(run, with_model(run, add))
     finish(run)
     if OWN in run.circuits:
         _saved(run)
@@ -66,12 +67,12 @@ def _saved(run: Run) -> None:
 def begin_per_prompt(run: Run) -> None:
     """Measure an older run's circuits prompt by prompt."""
 
-    def add(masked: Any, run: Run) -> Generator[Progress, None, Run]:
+    def add(masked: Any, run: Run) -> Revision:
         from hap_engine.revise import add_per_prompt
 
         return (yield from add_per_prompt(masked, run))
 
-    _begin(run, add)
+    begin(run, with_model(run, add))
 
 
 def finish(run: Run) -> None:
@@ -81,21 +82,31 @@ def finish(run: Run) -> None:
         st.rerun()
 
 
-def _begin(run: Run, add: Add) -> None:
+def begin(run: Run, revise: Callable[[], Revision]) -> None:
+    """Start work that adds to a run; what it returns is saved. In a class a line says why not."""
     try:
         check_change()
     except HapError as error:
         st.info(str(error), icon=":material/groups:")
         return
-    opening = live.steps_to_open(run)
 
-    def begin() -> Generator[Progress, None, Run]:
-        masked = yield from opening()
-        revised = yield from add(masked, run)
+    def work() -> Revision:
+        revised = yield from revise()
         save(revised, runs_folder() / f"{run.id}.json")
         return revised
 
-    live.background().start(_key(run), begin)
+    live.background().start(_key(run), work)
+
+
+def with_model(run: Run, add: Add) -> Callable[[], Revision]:
+    """The work of opening the run's model and then adding to the run."""
+    opening = live.steps_to_open(run)
+
+    def work() -> Revision:
+        masked = yield from opening()
+        return (yield from add(masked, run))
+
+    return work
 
 
 def _key(run: Run) -> str:
