@@ -87,7 +87,8 @@ def test_the_other_answers_are_told_as_plainly() -> None:
         "These prompts do not tell"
     )
     worse = answers(comparisons={"eap": {**tests, "kl": sure}})[question]
-    assert worse.startswith("No, EAP is closer") and "p = 0.030" in worse
+    assert worse.startswith("No, EAP is closer")
+    assert "p = 0.030" in worse
     alone = answers(comparisons={"eap": {**tests, "kl": {"n": 1, "mean": 0.1}}})[question]
     assert "one prompt has no interval" in alone
     faultless = answers(
