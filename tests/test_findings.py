@@ -49,29 +49,27 @@ STABILITY = {"version": 1, "seeds": [0, 1], "edges": [1.0] * 60, "always": 60, "
 def answers(**changes: Any) -> dict[str, str]:
     run = fake_run(statistics=statistics(**changes), stability=STABILITY)
     run = loads(dumps(run))  # the shapes are those that a run file may have
-    return {finding.question: finding.answer for finding in findings(run)}
+    return {one.question: f"{one.answer} {one.detail}" for one in findings(run)}
 
 
 def test_every_question_is_answered_with_its_numbers() -> None:
     said = answers()
     better = said["Is HAP closer to the model than EAP, beyond chance?"]
-    assert better.startswith("Yes: prompt by prompt, HAP's KL minus EAP's is -0.50 nats")
-    assert "95 % interval -0.70 to -0.30, sign-flip p < 0.001, 20 prompts" in better
-    assert "on 3 prompts where EAP does not; the reverse happens on 1 (McNemar p = 0.60)" in better
+    assert better.startswith("Yes: its KL is 0.50 nats lower (95 % interval 0.30 to 0.70).")
+    assert "on 20 prompts, sign-flip p < 0.001" in better
+    assert "on 3 prompts where EAP does not, the reverse on 1 (McNemar p = 0.60)" in better
     assert "HAP alone keeps 2 and EAP alone 0" in better
-    assert "right answers better" in said["Does it make the model's mistakes too?"]
-    assert "cannot do it" in said["Does the task go through these edges?"]
+    assert said["Does it make the model's mistakes too?"].startswith("Less than its right answers")
+    assert "without them 4% of it is left" in said["Does the task go through these edges?"]
+    assert "so it has a back-up" in said["Is it all of the mechanism?"]
     assert "S-inhibition: a1.h1" in said["Is it all of the mechanism?"]
-    assert "has a back-up that the circuit lacks" in said["Is it all of the mechanism?"]
     assert "Not needed on these prompts: m1." in said["Is all of it needed?"]
-    assert "HAP's order of edges stays closest" in said["Does it depend on the size?"]
-    assert said["Does the kind of ablation matter?"].startswith(
-        "Yes, the lowest KL has under resample HAP"
-    )
+    assert "HAP's order of the edges stays closest" in said["And at other sizes?"]
+    assert "HAP under resample, EAP under zero" in said["Does the kind of ablation matter?"]
     assert "100 of" in said["What did the first filter throw away?"]
     assert "14% of such draws" in said["What did the first filter throw away?"]
     assert (
-        "Heads that every seed keeps: a1.h1. Only by some: a2.h2."
+        "Heads that every seed keeps: a1.h1. Only some keep: a2.h2."
         in said["Would another seed find the same?"]
     )
 
@@ -87,16 +85,16 @@ def test_the_other_answers_are_told_as_plainly() -> None:
         "These prompts do not tell"
     )
     worse = answers(comparisons={"eap": {**tests, "kl": sure}})[question]
-    assert worse.startswith("No, EAP is closer")
+    assert worse.startswith("No, EAP is: its KL is 0.10 nats higher")
     assert "p = 0.030" in worse
     alone = answers(comparisons={"eap": {**tests, "kl": {"n": 1, "mean": 0.1}}})[question]
-    assert "one prompt has no interval" in alone
+    assert "has no interval" in alone
     faultless = answers(
         agreement={"hap": {key: {"right": right, "wrong": none} for key in ("top1", "accuracy")}}
     )
     assert "wrong on none" in faultless["Does it make the model's mistakes too?"]
     other = answers(complement={"hap": {"kl": 1.0, "logit_diff": 3.0, "faithfulness": 0.7}})
-    assert "most of it can take other ways" in other["Does the task go through these edges?"]
+    assert "most can take other ways" in other["Does the task go through these edges?"]
 
 
 @pytest.mark.parametrize("key", ["agreement", "complement", "comparisons", "curves"])

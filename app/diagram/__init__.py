@@ -1,4 +1,4 @@
 """The picture of two circuits: palette → layout → scene → wire (JSON) → ``web/``, which draws it.
 
-Everything up to the wire is pure; only `component` imports Streamlit, for its one call.
+Everything up to the wire is pure; only `component` and `marks` import Streamlit, for their one call each.
 """

@@ -33,6 +33,7 @@ SCRIPTS = (  # one module, in this order
     "geometry.js",
     "choice.js",
     "figure.js",
+    "marked.js",
     "layer.js",
     "folded.js",
     "matrix.js",

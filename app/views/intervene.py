@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import live
+from app import live, state
+from app.diagram import marks
 from app.views import chosen, own
 from hap_engine.circuit import Circuit, full_circuit
 from hap_engine.edits import Change, apply, edges_of, parse_all
@@ -35,6 +36,8 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     base = _base(run)
     changes = current(run)
     circuit = apply(circuit_of(run, base), changes)
+    fold = state.link().fold
+    marks.show(state.picture(run.fingerprint, left, right, fold, None, run), changes, base)
     _controls(run, circuit, pins, disabled=bool(why))
     if why:
         ask_for_weights(run, why)

@@ -29,6 +29,7 @@ def show(run: Run) -> None:
         with words:
             for finding in found:
                 st.markdown(f"**{plain(finding.question)}** {plain(finding.answer)}")
+                st.caption(plain(finding.detail))
         with charts:
             _curves(run)
             _ablations(run)

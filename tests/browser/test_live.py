@@ -37,6 +37,8 @@ def test_a_head_is_switched_off_and_back_on(
     page.get_by_role("button", name="Remove every S-inhibition head").click(timeout=120_000)
     page.get_by_text("the preference for the right answer falls").wait_for(timeout=120_000)
     assert "do=-a" in page.url
+    page.locator(".hap-panel[data-side=right] .hap-marked rect").first.wait_for(state="attached")
+    page.get_by_text("✕ switched off below").first.wait_for()
     started = time.perf_counter()
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("the preference for the right answer").wait_for(state="detached")
@@ -47,6 +49,23 @@ def test_a_head_is_switched_off_and_back_on(
     assert took < AT_ONCE * 3  # shared test machines; printed above, seen on an idle one below 0.5
     page.get_by_role("button", name="Start over").click()
     page.wait_for_function("!location.search.includes('do=')")
+    page.locator(".hap-marked rect").first.wait_for(state="detached")
+
+
+def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_panel(
+    address: str, visit: Any, mini: str
+) -> None:
+    page = visit(f"{address}/{mini}&base=full&do=-input-%3Em1&do=%2Ba1.h1").page
+    for side in ("left", "right"):  # the full model is in neither panel
+        page.locator(f".hap-panel[data-side={side}] .hap-marked rect").wait_for(
+            state="attached", timeout=120_000
+        )
+    assert page.locator(".hap-marked path[stroke-dasharray='2 4']").count() == 2
+    twin = page.locator('.hap-panel[data-side=left] .hap-nodes [data-id="a1.h1"]')
+    if twin.count():  # where a circuit keeps it, a screen reader hears it too
+        assert "restored below" in twin.get_attribute("aria-label")
+    page.get_by_role("radio", name="How good is it?").click()
+    page.locator(".hap-marked rect").first.wait_for(state="detached", timeout=60_000)
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 420)])

@@ -90,7 +90,8 @@ class Folded {
     const names = group.members.map((id) => scene.nodes[index.get(id)].short);
     const fit = Math.floor((width - 12) / 6.2);
     const listed = kept.map((id) => scene.nodes[index.get(id)].short).join(" ");
-    const second = single ? "" : listed.length && listed.length <= fit ? listed : `${kept.length} of ${names.length} kept`;
+    const { marks } = this.panel.layer.marked, off = group.members.filter((id) => marks?.nodes[id] === false).length;
+    const second = (single ? "" : listed.length && listed.length <= fit ? listed : `${kept.length} of ${names.length} kept`) + (off ? ` · ✕ ${off} off` : "");
     const colour = single ? colours.both : colours[group.colour];
     const element = make("g", {
       class: "hap-group", "data-group": group.id, tabindex: 0, role: "button",

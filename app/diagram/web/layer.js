@@ -17,6 +17,7 @@ class Layer {
     this.still = this.under.appendChild(make("g", { class: "hap-still" }));
     this.litEdges = this.over.appendChild(make("g", { class: "hap-lit-edges" }));
     this.lit = this.over.appendChild(make("g", { class: "hap-lit" }));
+    this.marked = new Marked(panel, this.over);
     this.twins = this.over.appendChild(make("g", { class: "hap-nodes", role: "group" }));
     element.querySelector(".hap-plot").before(this.under);
     element.querySelector(".hap-plot").after(this.over);
@@ -79,6 +80,7 @@ class Layer {
     }
     this.litEdges.replaceChildren(...[...byStatus].map(([status, d]) =>
       make("path", { d, stroke: colours[status], "stroke-width": edges.length === 1 ? 3.5 : 2, "stroke-dasharray": DASH[status] ?? "none" })));
+    this.marked.draw();
     lit.replaceChildren();
     for (const i of glow) this.glyph(lit, scene.nodes[i], i);
     for (const i of named) this.write(lit, scene.nodes[i], this.caption(scene.nodes[i], ids));

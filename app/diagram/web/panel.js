@@ -47,7 +47,8 @@ class Panel {
   spoken(node, i) {
     const { panels } = this.view.scene;
     const where = { both: "in both circuits", left: `only in ${panels.left.short}`, right: `only in ${panels.right.short}` };
-    return `${node.name}, ${where[this.view.choice.status[i]] ?? "in neither circuit"}`;
+    const marked = this.layer.marked.said(node.id);
+    return `${node.name}, ${where[this.view.choice.status[i]] ?? "in neither circuit"}${marked && `, ${marked}`}`;
   }
 
   visible() {
@@ -238,7 +239,7 @@ class Panel {
     this.pointed = node;
     this.plot.classList.toggle("hap-points", node !== null || edge !== null);
     this.view.hover({ node, edge });
-    this.showTip(node ? this.view.node(node).lines : edge === null ? null : this.view.words.edge(edge), event);
+    this.showTip(node ? this.layer.marked.lines(node) : edge === null ? null : this.view.words.edge(edge), event);
   }
 
   /** The first line in bold, beside the pointer; null hides it. */
@@ -263,7 +264,7 @@ class Panel {
     this.current = id;
     this.layer.twin(id).setAttribute("tabindex", 0);
     this.view.hover({ node: id });
-    this.view.words.say(this.view.node(id).lines.join(" · "));
+    this.view.words.say(this.layer.marked.lines(id).join(" · "));
   }
 
   focus(id) {

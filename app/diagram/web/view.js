@@ -23,6 +23,7 @@ class View {
     const on = (target, type, action) => target.addEventListener(type, action, { signal: this.abort.signal });
     on(this.root, "click", ({ target }) => this.press(target.closest("button")));
     on(document, "keydown", (event) => this.key(event));
+    on(document, "hap-marks", () => this.scene && this.repaint());
     this.sizes = new ResizeObserver(() => this.scene && this.resize());
     for (const { plot } of this.panels) this.sizes.observe(plot.parentElement);
   }
@@ -228,6 +229,9 @@ class View {
     for (const panel of this.active()) panel.light();
     this.matrix.draw();
   }
+
+  /** A panel below says what it switched off or restored. */
+  get marks() { return window.hapMarks ?? null; }
 
   toggle(id) {
     this.pin(this.pinned.includes(id) ? this.pinned.filter((other) => other !== id) : [...this.pinned, id]);

@@ -66,6 +66,9 @@ class Words {
       : html("button", { type: "button", "data-do": "status", "data-status": status, "aria-pressed": !choice.off.has(status), title: "Show or hide these edges" },
         html("i", { class: `hap-key hap-${status}` }), `${name} · ${count(status)}`));
     if (mode !== "matrix" && !whole && scene.nodes.some(({ ring }) => ring)) entries.push(html("span", {}, html("i", { class: "hap-key hap-ring" }), "S-inhibition head"));
+    const { off, on } = panel.layer.marked.counts();
+    if (off) entries.push(html("span", { class: "hap-changed" }, `✕ switched off below: ${off}`));
+    if (on) entries.push(html("span", { class: "hap-changed" }, `+ restored below: ${on}`));
     const share = joint || choice.step !== null ? null : choice.share(panel.side);
     const parts = share !== null && Number.isFinite(choice.limit) && !whole ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];
     const curve = whole || joint ? null : this.faithfulness(panel.side);

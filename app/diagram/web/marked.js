@@ -1,0 +1,73 @@
+/* Marks of a live intervention (marks.py): what it switched off is crossed out, what it restored gets a
+   plus. Drawn in pixels over everything else, so that a dimmed picture keeps them. */
+
+const SIGN = 4.5; // half the size of a sign on an edge, in pixels
+
+class Marked {
+  constructor(panel, over) {
+    this.panel = panel;
+    this.group = over.appendChild(make("g", { class: "hap-marked", "aria-hidden": "true" }));
+  }
+
+  /** The marks that belong to this panel, or null. */
+  get marks() {
+    const { marks } = this.panel.view;
+    return marks && (this.panel.overlay || marks.sides.includes(this.panel.side)) ? marks : null;
+  }
+
+  /** What happened to a node, in words; empty for nothing. */
+  said(id) {
+    const on = this.marks?.nodes[id];
+    return on === undefined ? "" : on ? "restored below" : "switched off below";
+  }
+
+  /** A node's tooltip, with what happened to it. */
+  lines(id) {
+    const [first, ...rest] = this.panel.view.node(id).lines, said = this.said(id);
+    return [first, ...(said ? [`${said[0].toUpperCase()}${said.slice(1)}, in “What happens if …?”`] : []), ...rest];
+  }
+
+  /** How many things are off and on. */
+  counts() {
+    const all = this.marks ? [...Object.values(this.marks.nodes), ...this.marks.edges.map(({ on }) => on)] : [];
+    return { off: all.filter((on) => !on).length, on: all.filter((on) => on).length };
+  }
+
+  draw() {
+    this.group.replaceChildren();
+    if (!this.marks) return;
+    for (const edge of this.marks.edges) this.edge(edge);
+    const { view } = this.panel;
+    for (const [id, on] of Object.entries(this.marks.nodes)) {
+      const node = view.node(id);
+      if (node && !node.hidden) this.node(this.panel.frame.box(node.box), on);
+    }
+  }
+
+  node(box, on) {
+    const { colours } = this.panel.view, around = grown(box, 2);
+    this.group.append(make("rect", { ...around, rx: 3, fill: on ? "none" : colours.background, "fill-opacity": 0.75, stroke: colours.text, "stroke-width": 2 }));
+    const size = Math.max(SIGN, Math.min(box.width, box.height) / 2);
+    this.sign(box.x + box.width / 2, box.y + box.height / 2, size, on);
+  }
+
+  edge({ on, ends: [x0, y0, x1, y1, bow] }) {
+    const { frame, view: { colours, scene: { lift } } } = this.panel;
+    const points = controls({ x0: [x0], y0: [y0], x1: [x1], y1: [y1], bow: [bow] }, 0, lift)
+      .map((value, i) => (i % 2 ? frame.y(value) : frame.x(value)));
+    const [a, b, c, d, e, f, g, h] = points;
+    const line = { d: `M${a},${b}C${c},${d},${e},${f},${g},${h}`, fill: "none" };
+    this.group.append(
+      make("path", { ...line, stroke: colours.background, "stroke-width": 5 }),
+      make("path", { ...line, stroke: colours.text, "stroke-width": 2, "stroke-dasharray": on ? "none" : "2 4" }));
+    this.sign((a + 3 * c + 3 * e + g) / 8, (b + 3 * d + 3 * f + h) / 8, SIGN, on);
+  }
+
+  /** A cross or a plus with a rim that shows on any ground. */
+  sign(x, y, r, on) {
+    const { colours } = this.panel.view;
+    const d = on ? `M${x - r},${y}h${2 * r}M${x},${y - r}v${2 * r}` : `M${x - r},${y - r}l${2 * r},${2 * r}M${x - r},${y + r}l${2 * r},${-2 * r}`;
+    for (const [stroke, width] of [[colours.background, 6], [colours.text, 2.5]])
+      this.group.append(make("path", { d, stroke, "stroke-width": width, "stroke-linecap": "round" }));
+  }
+}
