@@ -5,19 +5,19 @@ An answer comes from every run (which asks first) and from `trying`, which asks 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from app import kept
 from hap_engine.catalog import Source
 from hap_engine.errors import TaskError
 from hap_engine.hashing import short_hash
 from hap_engine.progress import Progress
-from hap_engine.runs import home
 from hap_engine.tasks import TASKS, SplitSizes
 
+FILE = "tasks.json"
 KEPT = 50  # models; older answers are forgotten
 
 Answers = dict[str, dict[str, Any]]  # by task: `task_check.TaskCheck.to_dict`, or what went wrong
@@ -36,14 +36,8 @@ def remember(source: Source, answers: Mapping[str, Any]) -> None:
         return
     everything = _read()
     latest = {identity: {**everything.pop(identity, {}), **answers}}
-    kept = dict(list({**latest, **everything}.items())[:KEPT])
-    part = _file().with_suffix(f".{os.getpid()}.part")
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(kept, ensure_ascii=False, indent=0), encoding="utf-8")
-        part.replace(_file())
-    except OSError:
-        part.unlink(missing_ok=True)
+    with suppress(OSError):
+        kept.write(dict(list({**latest, **everything}.items())[:KEPT]), FILE)
 
 
 def usable(answer: Mapping[str, Any]) -> bool:
@@ -90,12 +84,5 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _read() -> dict[str, Any]:
-    try:
-        data = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    data = kept.read(FILE)
     return data if isinstance(data, dict) else {}
-
-
-def _file() -> Path:
-    return home() / "tasks.json"

@@ -9,35 +9,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from hap_engine.runs import home
+from app import kept
 from hap_engine.tasks import PromptPair
 from hap_engine.tasks.prompts_file import KEYS, with_spaces
 
 Row = dict[str, str]
+FILE = ("prompts", "draft.json")
 BETWEEN = "|"  # of several answers in one cell
 
 
 def load() -> list[Row]:
     """The draft as it was left; nothing if there is none or it cannot be read."""
-    try:
-        data = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
+    data = kept.read(*FILE)
     return rows_of(data) if isinstance(data, list) else []
 
 
 def save(rows: Sequence[Row]) -> None:
     """Keep the draft. Raises OSError if the disk cannot be written to."""
-    path = _file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(list(rows), ensure_ascii=False, indent=0), encoding="utf-8")
-    part.replace(path)
+    kept.write(list(rows), *FILE)
 
 
 def rows_of(data: Iterable[Any]) -> list[Row]:
@@ -104,7 +96,3 @@ def _cell(text: str) -> list[str]:
     """The answers in a cell. A space before a word belongs to it, one after it does not."""
     parts = [part.rstrip() for part in text.split(BETWEEN) if part.strip()]
     return parts if len(parts) > 1 else [text]
-
-
-def _file() -> Path:
-    return home() / "prompts" / "draft.json"

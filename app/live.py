@@ -117,7 +117,7 @@ def result(key: str, registry: Background | None = None, where: str = "") -> Any
     return None
 
 
-@st.fragment(run_every="0.5s")
+@st.fragment(run_every=0.5)
 def _watch(key: str, registry: Background) -> None:
     work = registry.get(key)
     if work is None or work.state != "running":

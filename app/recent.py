@@ -5,14 +5,13 @@ Kept under ``HAP_HOME`` by name. The name alone goes into a URL: a path may tell
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+from contextlib import suppress
 
+from app import kept
 from hap_engine.catalog import Source, resolve
 from hap_engine.errors import HapError
-from hap_engine.runs import home
 
+FILE = "models.json"
 KEPT = 12  # more than that is a list nobody reads
 
 
@@ -33,23 +32,11 @@ def remember(source: Source) -> None:
     """Put a file or folder first on the list. A disk that cannot be written to is no obstacle."""
     if source.kind not in ("gguf", "folder") or source.path is None:
         return
-    kept = [str(source.path), *(one for one in _read() if one != str(source.path))][:KEPT]
-    part = _file().with_suffix(f".{os.getpid()}.part")
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
-        part.replace(_file())
-    except OSError:
-        part.unlink(missing_ok=True)
+    others = [one for one in _read() if one != str(source.path)]
+    with suppress(OSError):
+        kept.write([str(source.path), *others][:KEPT], FILE)
 
 
 def _read() -> list[str]:
-    try:
-        data = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
+    data = kept.read(FILE)
     return [one for one in data if isinstance(one, str)] if isinstance(data, list) else []
-
-
-def _file() -> Path:
-    return home() / "models.json"

@@ -94,8 +94,8 @@ def example() -> str | None:
 
     A first visit waits for this, so no more files are read than needed.
     """
-    found = []
-    for path in sorted(SHIPPED.glob("*.json"), reverse=True):
+    found = []  # the largest file first: a real model's
+    for path in sorted(SHIPPED.glob("*.json"), key=lambda path: -path.stat().st_size):
         with suppress(HapError):
             found.append(_load(path, path.stat().st_mtime_ns))
             if found[-1].model["name"] != "hap-mini":

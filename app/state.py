@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ __all__ = [
     "open_run",
     "picture",
     "put",
+    "select",
     "show_problems",
     "to_url",
     "tokenizer",
@@ -116,6 +117,22 @@ def from_url(key: str, options: Sequence[T], default: T) -> T:
     """The option that the URL names, else `default`. (Streamlit's own binding puts labels there.)"""
     named = st.query_params.get(key)
     return next((option for option in options if str(option) == named), default)
+
+
+def select(
+    label: str,
+    options: Sequence[str],
+    key: str,
+    *,
+    format_func: Callable[[str], str],
+    explained: str,
+) -> str:
+    """A select box whose choice stands in the URL under `key`; the first option is the default."""
+    if st.session_state.get(key) not in options:  # a first visit, or the choice is gone
+        st.session_state[key] = from_url(key, options, options[0])
+    return st.selectbox(
+        label, options, format_func=format_func, key=key, on_change=to_url, args=(key, options[0]), help=explained,
+    )  # fmt: skip
 
 
 def to_url(key: str, default: object) -> None:

@@ -11,13 +11,16 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from jaxtyping import Bool, Float
 
 from hap_engine.errors import SettingsError
 from hap_engine.graph import Edge, Graph
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +119,8 @@ class Circuit:
         Only nodes that an edge touches appear. An edge into a KV head points at every query head of
         its group; its attribute ``reader`` names the KV reader.
         """
+        import networkx as nx  # a first visit of the explorer need not wait for it
+
         out = nx.MultiDiGraph()
         for edge in self.edges():
             _add_node(out, edge.writer.name, edge.writer.kind, edge.writer.layer, edge.writer.head)

@@ -91,9 +91,9 @@ def conform(value: Any, shape: Any, where: str) -> None:
     elif isinstance(shape, list):
         conform(value, list, where)
         inner = shape[0]
-        if isinstance(
-            inner, type
-        ):  # attention patterns hold most of a file's numbers: no recursion
+        if inner is float:  # attention patterns hold most of a file's numbers: no call for each
+            value = [x for x in value if not (type(x) is float and -LARGEST <= x <= LARGEST)]
+        if isinstance(inner, type):
             value = [item for item in value if not _is(item, inner)][:1]
         for item in value:
             conform(item, inner, f"{where} entry")

@@ -34,12 +34,12 @@ def texts(app: AppTest) -> str:
     return " ".join(str(element.value) for group in parts for element in group)
 
 
-def test_the_first_page_shows_a_shipped_run_and_loads_no_torch() -> None:
+def test_the_first_page_shows_a_shipped_run_and_loads_nothing_heavy() -> None:
     code = (
         "import sys; from streamlit.testing.v1 import AppTest;"
         f"app = AppTest.from_file({MAIN!r}, default_timeout=60).run();"
         "assert not app.exception, app.exception;"
-        "heavy = ('torch', 'transformers');"
+        "heavy = ('torch', 'transformers', 'pandas', 'networkx');"
         "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run(

@@ -58,14 +58,14 @@ def button(app: AppTest, label: str) -> object:
 # -- the draft -----------------------------------------------------------------------------------
 
 
-def test_a_draft_is_kept_as_it_is_typed() -> None:
+def test_a_draft_is_kept_as_it_is_typed(tmp_path: Path) -> None:
     rows = [
         {"clean": "half", "corrupt": "", "answer": "", "distractor": ""},
         {"clean": "سافر إلى", "corrupt": "🙂 <b>", "answer": " été|=1", "distractor": " x"},
     ]
     drafts.save(rows)
     assert drafts.load() == rows
-    drafts._file().write_text("{broken")
+    (tmp_path / Path(*drafts.FILE)).write_text("{broken")
     assert drafts.load() == []
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from app.diagram import component, figures, palette, scene, wire
-from app.diagram.layout import POINTS, arrange, empty_layers, place
+from app.diagram.layout import POINTS, arrange, empty_layers
 from hap_engine import runs
 from hap_engine.circuit import Circuit
 from hap_engine.graph import Graph
@@ -105,12 +105,18 @@ class TestLayout:
         run = fake_run(Graph(6, 4, 2))
         drawn = scene.build(run)
         places = {n.id: (n.x, n.y) for n in drawn.nodes}
-        for name in ("eap", "hap"):
-            graph = place(run.circuits[name].circuit.to_networkx(), drawn.layout)
-            for node, attributes in graph.nodes(data=True):
-                assert (attributes["x"], attributes["y"]) == places[node]
+        assert places == {name: (box.x, box.y) for name, box in drawn.layout.boxes.items()}
         swapped = scene.build(run, "hap", "eap")
         assert {n.id: (n.x, n.y) for n in swapped.nodes} == places
+
+    def test_edges_are_counted_as_networkx_does(self) -> None:
+        circuit = fake_run(Graph(6, 4, 2)).circuits["hap"].circuit
+        graph, counted = circuit.to_networkx(), scene._degrees(circuit)
+        for name, (into, out) in counted.items():
+            there = name in graph
+            assert into == (graph.in_degree(name) if there else 0)
+            readers = {r for _, _, r in graph.out_edges(name, data="reader")} if there else set()
+            assert out == len(readers)
 
     def test_folding_only_hides_empty_layers(self) -> None:
         graph = Graph(6, 2, 2)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
-import networkx as nx
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -223,13 +222,6 @@ def _boxes(
             boxes[f"a{layer}.h{head}"] = Box(head, y, half_width, size)
         boxes[f"m{layer}"] = Box(mlp_x, y + rise, mlp_width / 2, 0.85 * size)
     return boxes
-
-
-def place(circuit_graph: nx.MultiDiGraph, layout: Layout) -> nx.MultiDiGraph:
-    """Store each node's place as its attributes ``x`` and ``y``; returns the same graph."""
-    for name, attributes in circuit_graph.nodes(data=True):
-        attributes["x"], attributes["y"] = layout.boxes[name].x, layout.boxes[name].y
-    return circuit_graph
 
 
 def empty_layers(graph: Graph, nodes: Sequence[str] | set[str]) -> frozenset[int]:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import networkx as nx
 import numpy as np
 
 from app.diagram import palette
-from app.diagram.layout import Layout, arrange, empty_layers, place
+from app.diagram.layout import Layout, arrange, empty_layers
 from app.diagram.places import first, measure, values
+from hap_engine.circuit import Circuit
 from hap_engine.graph import Graph, Reader
 from hap_engine.runs import EDGE_VALUES as VALUES
 from hap_engine.runs import CircuitRecord, Run
@@ -148,10 +148,9 @@ def compare(
         heads: per head ``eap_rank`` and ``eap_edge``, as in a run.
         curves: per circuit ``shares`` and ``faithfulness``, as in a run's statistics.
     """
-    drawn = [record.circuit.to_networkx() for _, record in (left, right)]
-    used = set(drawn[0]) | set(drawn[1])
+    degrees = [_degrees(record.circuit) for _, record in (left, right)]
+    used = {name for side in degrees for name, ends in side.items() if any(ends)}
     layout = arrange(graph, empty_layers(graph, used) if fold else ())
-    left_graph, right_graph = (place(g, layout) for g in drawn)
     panels = [
         _panel(name, record, strongest, _curve(graph, (curves or {}).get(name, {})))
         for name, record in (left, right)
@@ -161,7 +160,7 @@ def compare(
             name,
             layout,
             panels,
-            (left_graph, right_graph),
+            [side[name] for side in degrees],
             (roles or {}).get(name, {}),
             (heads or {}).get(name, {}),
         )
@@ -239,14 +238,13 @@ def _node(
     name: str,
     layout: Layout,
     panels: list[Panel],
-    graphs: tuple[nx.MultiDiGraph, nx.MultiDiGraph],
+    degrees: Sequence[tuple[int, int]],
     role_record: Mapping[str, Any],
     head_record: Mapping[str, Any],
 ) -> SceneNode:
     graph = layout.graph
     writer = graph.writers[graph.writer_index[name]] if name != "logits" else None
     role = palette.role(role_record.get("role"))
-    degrees = [_degrees(g, name) for g in graphs]
     kept = [
         (into > 0 or name == "input") and (out > 0 or name == "logits") for into, out in degrees
     ]
@@ -280,8 +278,12 @@ def _edge_name(edge: Any) -> str:
     return " → ".join(map(str, edge)) if isinstance(edge, list | tuple) else str(edge)
 
 
-def _degrees(graph: nx.MultiDiGraph, name: str) -> tuple[int, int]:
-    """Edges in and out; an edge into a KV head that several heads share counts once."""
-    if name not in graph:
-        return 0, 0
-    return graph.in_degree(name), len({r for _, _, r in graph.out_edges(name, data="reader")})
+def _degrees(circuit: Circuit) -> dict[str, tuple[int, int]]:
+    """Edges into and out of every node. An edge into a KV head counts for each head that shares it."""
+    graph, kept = circuit.graph, circuit.kept
+    into = kept.sum(axis=0)
+    reached, sent = into @ graph.feeds, kept.sum(axis=1)
+    ends = {
+        writer.name: (int(reached[row]), int(sent[row])) for row, writer in enumerate(graph.writers)
+    }
+    return ends | {"logits": (int(into[graph.reader_index["logits"]]), 0)}

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import classroom, state
+from app.glossary import define
 from app.views import cost, picker
 from app.views.text import plain
 from hap_engine.catalog import Source, graph_of
@@ -37,9 +38,8 @@ def show() -> None:
         key="kept",
         on_change=state.to_url,
         args=("kept", 2.0),
-        help="A circuit is the small part of the model's edges that still does the task. Fewer "
-        "edges are easier to read and harder to find: this is where EAP alone starts to lose "
-        "heads that work together.",
+        help=f"Circuit: {define('circuit')} Fewer edges are easier to read and harder to find: this is "
+        "where EAP alone starts to lose heads that work together.",
     )
     sparsity = round(1 - kept / 100, 6)
     _explain_size(source, sparsity)
@@ -100,21 +100,20 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
                 "eap": "EAP alone",
                 "ep": "Edge Pruning on all edges",
             }.__getitem__,
-            help="HAP scores all edges at once, keeps a loose set and learns only there.",
+            help="\n\n".join(f"{name}: {define(name)}" for name in ("EAP", "EP", "HAP")),
         )
         corruptions = get_task(task).corruptions
         corruption = st.selectbox(
             "Corrupted prompt",
             list(corruptions),
             format_func=lambda name: f"{name}: {corruptions[name]}",
-            help="What replaces the clean prompt on the edges that are cut.",
+            help=f"What the edges that are cut carry. {define('corrupted prompt')}",
         )
         scorer = st.selectbox(
             "Scorer of the candidates",
             SCORERS,
             index=SCORERS.index(DiscoveryConfig().scorer),
-            help="Picks the loose set. EAP-IG averages gradients on the way from the corrupted to "
-            "the clean prompt; it costs more and ranks better. The EAP side always uses plain EAP.",
+            help=f"Picks the loose set. {define('EAP-IG')} The EAP side always uses plain EAP.",
         )
         automatic = st.toggle(
             "Choose the loose set's size",

@@ -57,11 +57,13 @@ def _tokens(path: Path | None, modified: int, told: str, _config: DiscoveryConfi
     return tokens_of(_config, path)
 
 
-@st.fragment(run_every="2s")
+@st.fragment(run_every=2)  # a number: for "2s" Streamlit imports pandas
 def _wait() -> None:
     """Measure this machine in a process of its own: it needs torch, which this one may not load."""
     st.caption("Measuring this machine once, for an estimate of time and memory …")
-    _measuring(str(machine.home()))
+    if "machine-waits" in st.session_state:  # not in the first script run: the picture comes first
+        _measuring(str(machine.home()))
+    st.session_state["machine-waits"] = True
     if machine.known() is not None:
         st.rerun()
 

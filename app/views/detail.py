@@ -7,6 +7,7 @@ import math
 import streamlit as st
 
 from app import state
+from app.glossary import TERMS, define
 from app.link import MAX_PINS
 from app.views import attention, promoted
 from app.views.text import plain
@@ -45,7 +46,8 @@ def _role(run: Run, name: str) -> None:
     if role:
         title = ROLE_TITLES.get(role["role"], role["role"])
         sentence = plain(role.get("sentence", ""))
-        st.markdown(f"**{title[0].upper() + title[1:]} head.** {sentence}")
+        known = title if title in TERMS else "role"
+        st.markdown(f"**{title[0].upper() + title[1:]} head.** {sentence}", help=define(known))
     elif name in run.graph.heads and thresholds:
         st.markdown("No role passed its threshold here.")
     if name in run.graph.heads and thresholds:
@@ -134,13 +136,13 @@ def _list(run: Run, name: str, sign: str, into: bool, facts: list[EdgeFacts]) ->
         frame, hide_index=True, height=min(240, 38 + 35 * len(frame)), key=key, on_select=picked,
         selection_mode="single-row",
         column_config={
-            "At": st.column_config.TextColumn(width=30, help="Query, key or value input"),
-            "Score": st.column_config.NumberColumn(format="%.4f", help="EAP score"),
+            "At": st.column_config.TextColumn(width=30, help=define("query, key, value")),
+            "Score": st.column_config.NumberColumn(format="%.4f", help=f"EAP score. {define('EAP')}"),
             "Rank": st.column_config.NumberColumn(
                 format="localized", help="EAP rank: 1 = largest absolute score of all edges"
             ),
             "Gate": st.column_config.NumberColumn(
-                format="%.1f", help="log alpha after Edge Pruning: larger is more surely kept"
+                format="%.1f", help=f"Log alpha of the gate. {define('gate')}"
             ),
             "In": st.column_config.TextColumn(help="Circuits that keep the edge"),
         },

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.diagram.palette import Palette, palette
 from app.views import scrutiny
+from app.views.numbers import HELP
 from hap_engine.outcomes import closer, measured
 from hap_engine.readings import TITLES, interval, overlap, read
 from hap_engine.runs import Run
@@ -30,7 +31,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
             format_func=lambda key: METHOD_TITLES.get(key, key), key=f"read-{run.id}", required=True,
         ) or names[0]  # fmt: skip
         for key, sentence in read(run, name).items():
-            st.markdown(f"**{TITLES[key]} {_number(run, name, key)}.** {sentence}")
+            st.markdown(f"**{TITLES[key]} {_number(run, name, key)}.** {sentence}", help=HELP[key])
         st.markdown(_comparison(run, left, right))
     with chart:
         metric = st.selectbox(

@@ -12,6 +12,7 @@ import streamlit as st
 
 from app import live, state
 from app.diagram import marks
+from app.glossary import define
 from app.views import chosen, own
 from hap_engine.circuit import Circuit, full_circuit
 from hap_engine.edits import Change, apply, edges_of, parse_all
@@ -30,7 +31,8 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """The panel: where to start, what to change, what it does."""
     st.caption(
         "Switch a part off: it then writes what it wrote on the corrupted prompt. Restore one that was "
-        "pruned: it is joined to all that the circuit holds. Nothing in the stored run changes."
+        "pruned: it is joined to all that the circuit holds. Nothing in the stored run changes.",
+        help=define("ablation"),
     )
     why = live.remedy(run)
     base = _base(run)
@@ -239,10 +241,15 @@ def _numbers(title: str, before: Reading, after: Reading, changed: bool) -> None
     st.markdown(f"**{title}**")
     one, two = st.columns(2)
     old, new = (float(side.logit_diff.mean()) for side in (before, after))
-    one.metric("Logit difference", f"{new:.2f}", f"{new - old:+.2f}" if changed else None)
+    one.metric(
+        "Logit difference", f"{new:.2f}", f"{new - old:+.2f}" if changed else None,
+        help=define("logit difference"),
+    )  # fmt: skip
     old, new = (float(side.kl.mean()) for side in (before, after))
     delta = f"{new - old:+.2f}" if changed else None
-    two.metric("KL to the full model", f"{new:.2f}", delta, delta_color="inverse")
+    two.metric(
+        "KL to the full model", f"{new:.2f}", delta, delta_color="inverse", help=define("KL")
+    )
 
 
 def _tokens(bench: Bench, base: str, before: Reading, after: Reading, changed: bool) -> None:

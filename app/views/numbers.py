@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from app.glossary import define
 from app.views.tables import Column, table
 from hap_engine.runs import METRICS, Run
 from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, kept_by_role
@@ -17,20 +18,18 @@ TITLES = {
     "accuracy": "IO>S", "top1": "Top-1", "exact_match": "Exact",
 }  # fmt: skip
 HELP = {
-    "kl": "KL(full model ‖ circuit) at the answer, in nats. 0 means that the circuit predicts the "
-    "same next words as the whole model.",
-    "logit_diff": "Logit difference: how much the model prefers the right name over the wrong one.",
-    "faithfulness": "Share of the logit difference that the circuit recovers: 0 = everything "
-    "corrupted, 1 = full model. It can exceed 1.",
-    "accuracy": "How often the right name beats the wrong one.",
-    "top1": "How often the right name is the model's first choice of all words.",
-    "exact_match": "How often the circuit's first choice is the full model's.",
+    "kl": define("KL"),
+    "logit_diff": define("logit difference"),
+    "faithfulness": define("faithfulness"),
+    "accuracy": "How often the right answer beats the wrong one.",
+    "top1": "How often the right answer is the first choice of all words.",
+    "exact_match": define("exact match"),
 }
 
 
 def show(run: Run, left: str, right: str) -> None:
     """Draw both tables with what is needed to read them."""
-    st.subheader("How good are they?", anchor=False)
+    st.subheader("How good are they?", anchor=False, help=define("held-out prompts"))
     names = [name for name in ROWS if name in run.metrics]
     names += [name for name in run.metrics if name not in ROWS]
     if names:
@@ -40,7 +39,7 @@ def show(run: Run, left: str, right: str) -> None:
 
 def _metrics(run: Run, names: list[str]) -> None:
     table(
-        [Column("Circuit"), Column("Edges", "Live edges"),
+        [Column("Circuit"), Column("Edges", define("live edge")),
          *(Column(TITLES[key], HELP[key]) for key in METRICS)],
         [
             [ROWS.get(name, METHOD_TITLES.get(name, name)), _count(run.metrics[name].get("n_edges")),
@@ -75,7 +74,7 @@ def _roles(run: Run, left: str, right: str) -> None:
     ]  # fmt: skip
     if not rows:
         return
-    st.subheader("Which roles do they keep?", anchor=False)
+    st.subheader("Which roles do they keep?", anchor=False, help=define("role"))
     columns = [
         Column("Role"), Column("Heads"), Column(f"In {METHOD_TITLES.get(left, left)}"),
         Column(f"In {METHOD_TITLES.get(right, right)}"), Column("Which", words=True),

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import live
+from app.glossary import define
 from app.views import chosen, own
 from hap_engine.outcomes import RULES, STATUSES, PromptOutcome, by_prompt, closer, measured, summary
 from hap_engine.runs import Run
@@ -70,12 +71,12 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
         column_config={
             "Prompt": st.column_config.TextColumn(width="large"),
             "Full model": st.column_config.NumberColumn(
-                format="%.2f", help="Logit difference of the full model"
+                format="%.2f", help=f"Its logit difference. {define('logit difference')}"
             ),
             "Circuit": st.column_config.NumberColumn(
-                format="%.2f", help="Logit difference of the circuit"
+                format="%.2f", help="The circuit's logit difference"
             ),
-            "KL": st.column_config.NumberColumn(format="%.2f", help="Distance from the full model"),
+            "KL": st.column_config.NumberColumn(format="%.2f", help=define("KL")),
         },
     )  # fmt: skip
     st.caption(

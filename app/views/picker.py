@@ -34,16 +34,12 @@ def model() -> Source | None:
         size = f", {HUB_MODELS[name].gigabytes:g} GB" if name in HUB_MODELS else ""
         return f"{name} · to download{size}"
 
-    if st.session_state.get("model") not in options:  # a first visit, or its file is gone
-        st.session_state["model"] = state.from_url("model", options, options[0])
-    chosen = st.selectbox(
+    chosen = state.select(
         "Model",
         options,
+        "model",
         format_func=label,
-        key="model",
-        on_change=state.to_url,
-        args=("model", options[0]),
-        help="The network to look into. hap-mini is a toy that ships with the explorer and runs in "
+        explained="The network to look into. hap-mini is a toy that ships with the explorer and runs in "
         "seconds. Others are real language models: larger, slower, and more interesting. A model "
         "*to download* is fetched once, when you start a run; you can stop that and go on later.",
     )
@@ -115,16 +111,12 @@ def task(source: Source | None) -> str:
         failed = name in answers and not ability.usable(answers[name])
         return TASKS[name].title + (" · not this model" if failed else "")
 
-    if st.session_state.get("task") not in tasks:
-        st.session_state["task"] = state.from_url("task", tasks, tasks[0])
-    chosen = st.selectbox(
+    chosen = state.select(
         "Task",
         tasks,
+        "task",
         format_func=label,
-        key="task",
-        on_change=state.to_url,
-        args=("task", tasks[0]),
-        help="What the model is asked to do: a kind of sentence with one right next word. The "
+        explained="What the model is asked to do: a kind of sentence with one right next word. The "
         "circuit is the part of the model that finds that word. Tasks marked *not this model* were "
         "tried, and the model cannot do them: their circuits would say little.",
     )

@@ -55,7 +55,7 @@ def _dismiss() -> None:
         st.rerun()
 
 
-@st.fragment(run_every="1s")
+@st.fragment(run_every=1)
 def _panel(job_id: str) -> None:
     job = state.jobs().get(job_id)
     if job is None or not job.live:

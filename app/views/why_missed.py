@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import live
 from app.diagram.palette import Palette, palette
+from app.glossary import define
 from app.views.intervene import ask_for_weights
 from app.views.text import plain
 from hap_engine.missed import PROMPTS, Explanation, explain, missed_heads
@@ -79,7 +80,8 @@ def _explain(found: Explanation) -> None:
         f"Change of the logit difference when one edge is cut, mean of {found.n_prompts} test prompts. "
         f"The band is EAP's cut: an estimate inside it does not make the circuit. All of {found.head} "
         f"switched off: {found.head_exact:+.2f} in the full model, {found.head_in_circuit:+.2f} in "
-        f"{right}'s circuit. Negative: the part helps the right answer."
+        f"{right}'s circuit. Negative: the part helps the right answer.",
+        help=f"EAP's estimate is first-order. {define('first-order')}",
     )
 
 

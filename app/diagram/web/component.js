@@ -32,6 +32,16 @@ function loadPlotly(url) {
   return window.hapPlotly;
 }
 
+/** The page's HTML holds one panel; the other is its copy. */
+function bothPanels(root) {
+  const [left, right] = root.querySelectorAll(".hap-panel");
+  if (right) return [left, right];
+  const copy = left.cloneNode(true);
+  copy.dataset.side = "right";
+  left.after(copy);
+  return [left, copy];
+}
+
 function isDark(element) {
   const [red, green, blue] = getComputedStyle(element).backgroundColor.match(/[\d.]+/g).map(Number);
   return 0.299 * red + 0.587 * green + 0.114 * blue < 128;

@@ -15,7 +15,7 @@ class View {
     this.found = []; // by the search
     this.ports = false;
     this.words = new Words(this);
-    this.panels = [...this.root.querySelectorAll(".hap-panel")].map((element) => new Panel(this, element));
+    this.panels = bothPanels(this.root).map((element) => new Panel(this, element));
     this.matrix = new Matrix(this, this.root.querySelector(".hap-canvas"));
     this.threshold = new Threshold(this);
     this.replay = new Replay(this);
