@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+LOOKS = (("light", 1440), ("dark", 700))  # every interaction works in both: scheme and page width
 QUIET = (
     "--no-sandbox",
     "--disable-background-networking",
@@ -87,9 +88,9 @@ def _healthy(address: str) -> bool:
 class Visit:
     """A page that records what must not happen: console errors and requests that leave localhost."""
 
-    def __init__(self, browser: Any, scheme: str = "light") -> None:
+    def __init__(self, browser: Any, scheme: str = "light", width: int = 1440) -> None:
         self.context = browser.new_context(
-            viewport={"width": 1440, "height": 1000}, color_scheme=scheme
+            viewport={"width": width, "height": 1000}, color_scheme=scheme
         )
         self.page = self.context.new_page()
         self.errors: list[str] = []
@@ -124,8 +125,8 @@ def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
     """Open a fresh page: ``visit(address)``; at the end it must have been quiet and local."""
     visits: list[Visit] = []
 
-    def go(address: str, scheme: str = "light") -> Visit:
-        visits.append(Visit(chromium, scheme))
+    def go(address: str, scheme: str = "light", width: int = 1440) -> Visit:
+        visits.append(Visit(chromium, scheme, width))
         visits[-1].page.goto(address)
         return visits[-1]
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.conftest import LOOKS
+
 pytestmark = pytest.mark.browser
 LEFT, RIGHT = (f".hap-panel[data-side={side}]" for side in ("left", "right"))
 RANGES = """() => [...document.querySelectorAll('.hap-plot')].map(
@@ -18,9 +20,14 @@ def address(serve: Any) -> str:
     return serve(Path(__file__).with_name("diagram_page.py"))
 
 
+@pytest.fixture(scope="module", params=LOOKS, ids=lambda look: look[0])
+def look(request: pytest.FixtureRequest) -> tuple[str, int]:
+    return tuple(request.param)
+
+
 @pytest.fixture(scope="module")
-def loaded(visit: Any, address: str) -> Any:
-    visited = visit(address)
+def loaded(visit: Any, address: str, look: tuple[str, int]) -> Any:
+    visited = visit(address, *look)
     visited.page.wait_for_selector(f"{RIGHT} .hap-nodes rect", state="attached", timeout=30_000)
     return visited
 
@@ -170,15 +177,15 @@ def test_overlay_and_full_screen(opened: Any) -> None:
     page.evaluate("() => document.fullscreenElement && document.exitFullscreen()")
 
 
-def test_theme_changes_without_a_remount(opened: Any) -> None:
-    page = opened.page
+def test_theme_changes_without_a_remount(opened: Any, look: tuple[str, int]) -> None:
+    page, scheme = opened.page, look[0]
     paper = "() => document.querySelector('.hap-plot')._fullLayout.font.color"
     page.evaluate("() => (document.querySelector('.hap-plot').marked = true)")
-    light = page.evaluate(paper)
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function(f"(light) => ({paper})() !== light", arg=light)
+    before = page.evaluate(paper)
+    page.emulate_media(color_scheme="dark" if scheme == "light" else "light")
+    page.wait_for_function(f"(before) => ({paper})() !== before", arg=before)
     assert page.evaluate("() => document.querySelector('.hap-plot').marked")
-    page.emulate_media(color_scheme="light")
+    page.emulate_media(color_scheme=scheme)
 
 
 def test_plotly_arrived_once(opened: Any) -> None:

@@ -13,6 +13,7 @@ from app.export.standalone import standalone
 from app.shelf import SHIPPED
 from hap_engine.graph import Graph
 from hap_engine.runs import Run, dumps, load
+from tests.browser.conftest import LOOKS
 from tests.fakes import fake_run
 from tests.shipped import shipped_run
 
@@ -34,9 +35,10 @@ def mini() -> Run:
 
 
 @pytest.fixture
-def tab(chromium: Any, address: str) -> Iterator[Any]:
-    """A page of its own browser context, already on the explorer."""
-    context = chromium.new_context(viewport={"width": 1440, "height": 1000})
+def tab(request: pytest.FixtureRequest, chromium: Any, address: str) -> Iterator[Any]:
+    """A page of its own browser context, already on the explorer; `LOOKS` may choose how it looks."""
+    scheme, width = getattr(request, "param", LOOKS[0])
+    context = chromium.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector(PLOT, timeout=PATIENT)  # the first script run has ended
@@ -68,6 +70,44 @@ def test_import_rename_and_delete_a_run(tab: Any, tmp_path: Path) -> None:
     card.get_by_role("button", name="Delete it").click()
     tab.get_by_text("Deleted “Group <b>3</b>”").wait_for(timeout=PATIENT)
     assert card.count() == 0
+
+
+def test_a_deleted_run_of_another_model_leads_back_to_the_example(
+    tab: Any, address: str, tmp_path: Path
+) -> None:
+    bring(tab, fake_run(seed=5), tmp_path)
+    tab.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
+    tab.goto(f"{address}/?run=synthetic-5&pin=a1.h1&do=-a77.h7")
+    tab.wait_for_selector(PLOT, timeout=PATIENT)
+    tab.get_by_text("The changes in the address do not fit this run").wait_for(timeout=PATIENT)
+    tab.get_by_text("Path of the weights").wait_for(
+        timeout=PATIENT
+    )  # nothing live without its model
+    tab.get_by_role("link", name="Runs").click()
+    card = tab.locator(".st-key-run-synthetic-5")
+    card.get_by_role("button", name="Delete", exact=True).click(timeout=PATIENT)
+    card.get_by_role("button", name="Delete it").click()
+    card.wait_for(state="detached", timeout=PATIENT)
+    tab.goto(f"{address}/?run=synthetic-5&pin=a1.h1&left=nothing")  # the bookmark
+    tab.get_by_text("There is no run 'synthetic-5' on this machine").wait_for(timeout=PATIENT)
+    tab.get_by_role("button", name="Show the example").click()
+    tab.wait_for_selector(PLOT, timeout=PATIENT)
+
+
+def test_two_tabs_that_rename_one_run_are_told(tab: Any, tmp_path: Path) -> None:
+    bring(tab, fake_run(seed=6), tmp_path)
+    tab.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
+    other = tab.context.new_page()
+    other.goto(tab.url)
+    for page, name in ((tab, ""), (other, ""), (tab, "first"), (other, "second")):
+        card = page.locator(".st-key-run-synthetic-6")
+        if not name:  # both open the form before either saves
+            card.get_by_role("button", name="Rename").click(timeout=PATIENT)
+            continue
+        card.get_by_role("textbox", name="New name").fill(name)
+        card.get_by_role("button", name="Save the name").click()
+        page.get_by_text("first").first.wait_for(timeout=PATIENT)
+    other.get_by_text("in another tab meanwhile").wait_for(timeout=PATIENT)
 
 
 def test_a_damaged_file_is_refused_in_words(tab: Any, tmp_path: Path) -> None:
@@ -160,6 +200,7 @@ def test_the_handout_is_one_sheet(chromium: Any, tmp_path: Path) -> None:
         page.close()
 
 
+@pytest.mark.parametrize("tab", LOOKS, indirect=True, ids=lambda look: look[0])
 def test_the_lesson_asks_answers_cuts_and_remembers(tab: Any, address: str) -> None:
     tab.get_by_role("link", name="Lesson").click()
     tab.get_by_role("button", name="Start").click(timeout=PATIENT)

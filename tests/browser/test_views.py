@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.conftest import LOOKS
+
 pytestmark = pytest.mark.browser
 LEFT, RIGHT = (f".hap-panel[data-side={side}]" for side in ("left", "right"))
 DRAWN = """(panel) => [...document.querySelectorAll(`${panel} .hap-edges path[data-edges]`)]
@@ -21,9 +23,9 @@ def address(serve: Any) -> str:
     return serve(Path(__file__).with_name("diagram_page.py"))
 
 
-@pytest.fixture(scope="module")
-def page(visit: Any, address: str) -> Any:
-    page = visit(address).page
+@pytest.fixture(scope="module", params=LOOKS, ids=lambda look: look[0])
+def page(request: pytest.FixtureRequest, visit: Any, address: str) -> Any:
+    page = visit(address, *request.param).page
     page.wait_for_selector(f"{RIGHT} .js-plotly-plot .nsewdrag", timeout=30_000)
     return page
 
