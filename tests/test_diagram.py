@@ -109,6 +109,15 @@ class TestLayout:
         swapped = scene.build(run, "hap", "eap")
         assert {n.id: (n.x, n.y) for n in swapped.nodes} == places
 
+    def test_an_edge_says_how_many_seeds_keep_it(self) -> None:
+        run = fake_run(edges=20)
+        shares = [1.0, 0.5] * 10
+        drawn = scene.build(replace(run, stability={"edges": shares}))
+        found = {(e.writer, e.reader): e.seeds for e in drawn.edges}
+        assert [found[names] for names in run.circuits["hap"].circuit.names()] == shares
+        assert set(wire.wire(drawn)["edges"]["seeds"]) == {1.0, 0.5, None}
+        assert "seeds" not in wire.wire(scene.build(run))["edges"]
+
     def test_edges_are_counted_as_networkx_does(self) -> None:
         circuit = fake_run(Graph(6, 4, 2)).circuits["hap"].circuit
         graph, counted = circuit.to_networkx(), scene._degrees(circuit)

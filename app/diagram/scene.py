@@ -87,6 +87,7 @@ class SceneEdge:
     gate: float | None
     left_place: int | None
     right_place: int | None
+    seeds: float | None = None  # share of the seeds that were compared whose circuit keeps it
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +126,7 @@ def build(
         roles=run.roles.get("heads", {}),
         heads=run.heads,
         curves=run.statistics.get("curves", {}),
+        seeds=_seeds(run),
         fold=fold,
         strongest=strongest,
     )
@@ -138,6 +140,7 @@ def compare(
     roles: Mapping[str, Mapping[str, Any]] | None = None,
     heads: Mapping[str, Mapping[str, Any]] | None = None,
     curves: Mapping[str, Mapping[str, Any]] | None = None,
+    seeds: Mapping[tuple[str, str], float] | None = None,
     fold: bool = False,
     strongest: int | None = None,
 ) -> Scene:
@@ -147,6 +150,7 @@ def compare(
         roles: per head ``role`` and ``sentence`` (the evidence), as in a run.
         heads: per head ``eap_rank`` and ``eap_edge``, as in a run.
         curves: per circuit ``shares`` and ``faithfulness``, as in a run's statistics.
+        seeds: per edge the share of seeds that keep it, as in a run's stability.
     """
     degrees = [_degrees(record.circuit) for _, record in (left, right)]
     used = {name for side in degrees for name, ends in side.items() if any(ends)}
@@ -155,18 +159,12 @@ def compare(
         _panel(name, record, strongest, _curve(graph, (curves or {}).get(name, {})))
         for name, record in (left, right)
     ]
+    names = [*(writer.name for writer in graph.writers), "logits"]
     nodes = tuple(
-        _node(
-            name,
-            layout,
-            panels,
-            [side[name] for side in degrees],
-            (roles or {}).get(name, {}),
-            (heads or {}).get(name, {}),
-        )
-        for name in (*(w.name for w in graph.writers), "logits")
-    )
-    return Scene(graph, layout, panels[0], panels[1], nodes, _edges(left[1], right[1]))
+        _node(name, layout, panels, [side[name] for side in degrees], (roles or {}).get(name, {}), (heads or {}).get(name, {}))
+        for name in names
+    )  # fmt: skip
+    return Scene(graph, layout, panels[0], panels[1], nodes, _edges(left[1], right[1], seeds or {}))
 
 
 def targets(graph: Graph, reader: Reader) -> list[str]:
@@ -207,7 +205,14 @@ def _panel(
     return Panel(name, TITLES.get(name, name), edges, shown, measure(record)[0], curve)
 
 
-def _edges(left: CircuitRecord, right: CircuitRecord) -> tuple[SceneEdge, ...]:
+def _seeds(run: Run) -> dict[tuple[str, str], float]:
+    """Each edge of the main circuit with the share of seeds that keep it, where seeds were compared."""
+    return dict(zip(run.circuits[run.main].circuit.names(), run.stability.get("edges", ()), strict=False))  # fmt: skip
+
+
+def _edges(
+    left: CircuitRecord, right: CircuitRecord, seeds: Mapping[tuple[str, str], float]
+) -> tuple[SceneEdge, ...]:
     sides = [values(left), values(right)]
     out = []
     for writer, reader in (left.circuit | right.circuit).names():
@@ -223,6 +228,7 @@ def _edges(left: CircuitRecord, right: CircuitRecord) -> tuple[SceneEdge, ...]:
                 gate=known["gates"],
                 left_place=here[0].get("place"),
                 right_place=here[1].get("place"),
+                seeds=seeds.get((writer, reader)),
             )
         )
     return tuple(out)

@@ -157,7 +157,7 @@ def _edges(scene: Scene) -> dict[str, list[Any]]:
         "score": [_significant(e.score) for e in edges],
         "rank": [e.rank for e in edges],
         "gate": [_significant(e.gate) for e in edges],
-    }  # fmt: skip
+    } | ({"seeds": [e.seeds for e in edges]} if any(e.seeds for e in edges) else {})  # fmt: skip
 
 
 def _ticks(layout: Layout) -> dict[str, list[list[Any]]]:

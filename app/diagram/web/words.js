@@ -23,6 +23,7 @@ class Words {
       edges.score[i] !== null && `EAP score ${edges.score[i]} (${edges.score[i] < 0 ? "helps" : "hinders"} the answer)`,
       edges.rank[i] !== null && `EAP rank ${edges.rank[i].toLocaleString("en")}`,
       edges.gate[i] !== null && `gate (log α) ${edges.gate[i]}`,
+      edges.seeds && edges.seeds[i] !== null && `kept by ${Math.round(100 * edges.seeds[i])} % of the seeds compared`,
     ].filter(Boolean);
     const where = status === "both" ? "in both circuits" : `only in ${panels[status].short}`;
     return [`${nodes[edges.writer[i]].id} → ${readers[edges.reader[i]].name}, ${where}`, place("left"), place("right"), ...known];
