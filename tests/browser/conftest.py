@@ -44,9 +44,21 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], str]]:
-    """Start ``streamlit run script`` from the repository root; returns its address."""
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """``streamlit run script`` from the repository root; returns the address.
+
+    One server a script serves the whole session, since each costs imports and the opening of models;
+    a test that counts on an untouched one asks for it (`fresh`).
+    """
     servers: list[subprocess.Popen[bytes]] = []
+    known: dict[Path, str] = {}
+
+    def get(script: Path, fresh: bool = False) -> str:
+        if fresh:
+            return start(script)
+        if script not in known:
+            known[script] = start(script)
+        return known[script]
 
     def start(script: Path) -> str:
         with socket.socket() as probe:
@@ -71,7 +83,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path],
             time.sleep(0.2)
         pytest.fail(f"Streamlit did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
-    yield start
+    yield get
     for server in servers:
         server.terminate()
         server.wait(timeout=10)
