@@ -9,8 +9,11 @@ import pytest
 from hap_engine.catalog import BUNDLED
 from hap_engine.discovery import discover
 from hap_engine.models import Model, load_model
+from hap_engine.patching import MaskedModel
 from hap_engine.runs import METRICS, Run, load
 from hap_engine.settings import DiscoveryConfig
+from hap_engine.task_check import TaskCheck, check_task
+from hap_engine.tasks import TASKS, SplitSizes
 from tests.conftest import finish
 
 RUNS = sorted((Path(__file__).parents[1] / "assets" / "runs").glob("*.json"))
@@ -38,6 +41,15 @@ def test_it_solves_ioi_on_unseen_pairs_and_not_on_corrupted_prompts(run: Run) ->
     assert full["top1"] >= 0.99
     assert empty["accuracy"] < 0.65
     assert empty["top1"] < 0.05
+
+
+@pytest.mark.parametrize("name", ["ioi", "greater-than", "pronoun", "agreement", "induction"])
+def test_it_does_its_tasks(name: str, mini: Model) -> None:
+    task = TASKS[name]
+    sets = task.generate(mini.tokenizer, SplitSizes(1, 1, 256), 0, task.default_corruption)
+    found: TaskCheck = finish(check_task(MaskedModel(mini), sets.test))
+    assert found.accuracy >= 0.99
+    assert found.broken
 
 
 def test_hap_halves_the_kl_of_eap_at_equal_size(run: Run) -> None:
