@@ -57,6 +57,14 @@ def test_hap_halves_the_kl_of_eap_at_equal_size(run: Run) -> None:
     assert sizes["hap"] <= 30 <= sizes["eap"]
     assert run.metrics["hap"]["kl"] <= 0.5 * run.metrics["eap"]["kl"]
     assert run.metrics["random"]["kl"] > 10 * run.metrics["hap"]["kl"]
+    assert run.metrics["hap"]["exact_match"] >= 0.9
+
+
+@pytest.mark.parametrize("name", ["greater-than", "pronoun", "agreement", "induction"])
+def test_hap_beats_eap_on_its_other_tasks(name: str, mini: Model) -> None:
+    found = finish(discover(DiscoveryConfig(model="hap-mini", task=name, sparsity=0.95), mini))
+    assert len(found.circuits["hap"].circuit) <= 75
+    assert found.metrics["hap"]["kl"] < found.metrics["eap"]["kl"]
 
 
 def test_it_has_an_s_inhibition_head_by_causal_evidence(run: Run) -> None:
