@@ -26,9 +26,11 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "images"
 PORT = 8599
 PLOT = ".js-plotly-plot .nsewdrag"
-FRAMES = 36  # of the animation at most
-WIDTH = 900  # of the animation in pixels
-COLOURS = 48  # enough for two panels and their text; keeps the file below 1.5 MB
+FRAMES = 14  # of the animation
+WIDTH = 640  # of the animation in pixels
+COLOURS = (
+    48  # of all frames together: enough for the few of the picture, and keeps the file below 1.5 MB
+)
 
 
 def main(wanted: list[str]) -> None:
@@ -100,53 +102,42 @@ def _run(browser: Any) -> None:
 
 
 def _animation(browser: Any) -> None:
-    """A run of the bundled model from the button to the result, then the pruning replayed, as a GIF."""
-    page = _open(browser, "light", "?seed=1")
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.get_by_role("button", name="Find the circuit").click(timeout=90_000)
-    page.get_by_role("button", name="Cancel").wait_for(timeout=90_000)
-    frames: list[Image.Image] = []
-    result = page.get_by_text("Computed on this machine")
-    while not result.count():
-        frames.append(_frame(page))
-        time.sleep(1.5)
-    frames = frames[:: 1 + len(frames) // (FRAMES // 2)]  # evenly, however long it took
-    page.wait_for_selector(PLOT, timeout=90_000)
-    page.locator(".hap-bar").first.scroll_into_view_if_needed()
+    """The pruning of the example, replayed step by step on the first page, as a GIF."""
+    page = _open(browser, "light")
+    page.set_viewport_size({"width": 1440, "height": 1180})
+    page.wait_for_selector(f".hap-panel[data-side=right] {PLOT}", timeout=90_000)
     page.get_by_role("button", name="Replay pruning").click()
-    slider = page.locator(".hap-replay input")
-    if page.locator(".hap-replay [data-do=play]").text_content() == "Pause":
-        page.locator(".hap-replay [data-do=play]").click()
-    last = int(slider.get_attribute("max") or 0)
-    steps = FRAMES - len(frames)
-    for step in range(steps):
+    play, slider = (page.locator(f".hap-replay {part}") for part in ("[data-do=play]", "input"))
+    there = "() => Number(document.querySelector('.hap-replay input').max) > 1"  # the steps arrived
+    page.wait_for_function(there, timeout=60_000)
+    time.sleep(1)
+    if play.text_content() == "Pause":
+        play.click()
+    last = slider.evaluate("(input) => Number(input.max)")
+    frames = []
+    for index in range(FRAMES):
         slider.evaluate(
             "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }",
-            round(last * step / (steps - 1)),
+            round(last * index / (FRAMES - 1)),
         )
-        time.sleep(0.4)
+        time.sleep(0.5)
         frames.append(_frame(page))
-    times = [350] * (len(frames) - 1) + [3000]
+    palette = frames[-1].quantize(COLOURS)  # one for all: colours must not flicker
+    frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     frames[0].save(
-        OUT / "run.gif",
-        save_all=True,
-        append_images=frames[1:],
-        duration=times,
-        loop=0,
-        optimize=True,
-    )
+        OUT / "replay.gif", save_all=True, append_images=frames[1:], loop=0, optimize=True,
+        duration=[1200, *[350] * (FRAMES - 2), 3000],
+    )  # fmt: skip
 
 
 def _frame(page: Any) -> Image.Image:
-    """What is on screen, without the settings, in few colours."""
-    whole = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    sidebar = page.get_by_test_id("stSidebar").bounding_box()
-    left = int(sidebar["x"] + sidebar["width"]) if sidebar else 0
-    shown = whole.crop((left, 60, whole.width, whole.height))
-    small = shown.resize(
+    """The comparison as it is on screen."""
+    box = page.locator(".hap").bounding_box()
+    clip = {key: box[key] for key in ("x", "y", "width")} | {"height": 1180 - box["y"]}
+    shown = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+    return shown.resize(
         (WIDTH, round(shown.height * WIDTH / shown.width)), Image.Resampling.LANCZOS
     )
-    return small.quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 PARTS = {"first-paint": _first_paint, "run": _run, "animation": _animation}
