@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -34,8 +35,8 @@ def test_a_head_is_switched_off_and_back_on(
     address: str, visit: Any, mini: str, scheme: str
 ) -> None:
     page = visit(f"{address}/{mini}", scheme).page
-    page.get_by_role("button", name="Remove every S-inhibition head").click(timeout=120_000)
-    page.get_by_text("the preference for the right answer falls").wait_for(timeout=120_000)
+    page.get_by_role("button", name="Remove every S-inhibition head").click(timeout=240_000)
+    page.get_by_text("the preference for the right answer falls").wait_for(timeout=240_000)
     assert "do=-a" in page.url
     page.locator(".hap-panel[data-side=right] .hap-marked rect").first.wait_for(state="attached")
     page.get_by_text("✕ switched off below").first.wait_for()
@@ -46,7 +47,8 @@ def test_a_head_is_switched_off_and_back_on(
     page.get_by_text("On 8 test prompts").or_(page.get_by_text("On these 8 prompts")).wait_for()
     took = (time.perf_counter() - started) / 2
     print(f"\na change on hap-mini took {took:.2f} s from click to numbers ({scheme})")
-    assert took < AT_ONCE * 3  # shared test machines; printed above, seen on an idle one below 0.5
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # others take their share
+    assert took < AT_ONCE * 3 * busy  # printed above; on an idle machine seen below 0.5
     page.get_by_role("button", name="Start over").click()
     page.wait_for_function("!location.search.includes('do=')")
     page.locator(".hap-marked rect").first.wait_for(state="detached")
@@ -58,7 +60,7 @@ def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_panel(
     page = visit(f"{address}/{mini}&base=full&do=-input-%3Em1&do=%2Ba1.h1").page
     for side in ("left", "right"):  # the full model is in neither panel
         page.locator(f".hap-panel[data-side={side}] .hap-marked rect").wait_for(
-            state="attached", timeout=120_000
+            state="attached", timeout=240_000
         )
     assert page.locator(".hap-marked path[stroke-dasharray='2 4']").count() == 2
     twin = page.locator('.hap-panel[data-side=left] .hap-nodes [data-id="a1.h1"]')
@@ -102,10 +104,10 @@ def test_a_pinned_head_shows_its_edges_and_attention(address: str, visit: Any, m
     page.get_by_text("Where does it look?").first.wait_for()
     tokens = page.get_by_text("Percentage points of probability")
     opener = page.get_by_role("button", name="Open the model to see the tokens")
-    tokens.or_(opener).first.wait_for(timeout=120_000)  # an earlier test may have opened it
+    tokens.or_(opener).first.wait_for(timeout=240_000)  # an earlier test may have opened it
     if opener.count():
         opener.first.click()
-    tokens.first.wait_for(timeout=120_000)
+    tokens.first.wait_for(timeout=240_000)
 
 
 def test_a_missed_head_gets_its_reason(address: str, visit: Any, mini: str) -> None:
@@ -116,13 +118,13 @@ def test_a_missed_head_gets_its_reason(address: str, visit: Any, mini: str) -> N
     if none.count():
         return  # then that sentence is the whole answer
     measure.click()
-    page.get_by_text("For the full model EAP expects").wait_for(timeout=120_000)
+    page.get_by_text("For the full model EAP expects").wait_for(timeout=240_000)
     page.wait_for_selector(".stPlotlyChart .legend", timeout=60_000)
 
 
 def test_an_own_circuit_is_saved_compared_and_deleted(address: str, visit: Any, mini: str) -> None:
     page = visit(f"{address}/{mini}&do=-m2").page
-    page.get_by_role("button", name=re.compile("save it as my circuit")).click(timeout=120_000)
+    page.get_by_role("button", name=re.compile("save it as my circuit")).click(timeout=240_000)
     page.get_by_text("Your circuit:").wait_for(timeout=240_000)
     page.get_by_role("button", name=re.compile("Compare it with")).click()
     page.wait_for_function("location.search.includes('right=mine')")
