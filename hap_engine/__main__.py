@@ -59,7 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--keep", type=float, help="share of edges left to EP (max(10 %%, 4 x target))"
     )
-    found.add_argument("--preset", help="quick, standard or thorough")
+    found.add_argument(
+        "--keep-level",
+        type=float,
+        help="instead: the smallest kept set with this faithfulness on validation prompts",
+    )
+    found.add_argument("--preset", help="quick, standard, thorough or published")
     found.add_argument("--budget", help="projection (default) or lagrangian (published)")
     found.add_argument("--steps", type=int, help="steps of Edge Pruning")
     found.add_argument("--batch-size", type=int, help="prompts per step")
@@ -69,12 +74,18 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--descent", type=float, help="share of steps over which the budget falls")
     found.add_argument("--harden", type=float, help="share of steps before the noise fades")
     found.add_argument(
+        "--patience", type=int, help="looks at the validation prompts without a better circuit"
+    )
+    found.add_argument(
         "--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom"
     )
-    found.add_argument("--prompts", help="train,validation,test counts, e.g. 320,100,256")
+    found.add_argument("--prompts", help="train,validation,test counts, e.g. 600,100,256")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--device", default="cpu", help="cpu, cuda or mps")
-    found.add_argument("--dtype", default="float32", help="of training: float32 or bfloat16")
+    found.add_argument(
+        "--dtype", default="auto", help="of training: float32, bfloat16, or what is faster here"
+    )
+    found.add_argument("--memory", type=float, help="GB that the run may take")
     found.add_argument(
         "--out", type=Path, help="run file to write (default: the explorer's folder)"
     )
@@ -120,10 +131,11 @@ def _parser() -> argparse.ArgumentParser:
 def _config(options: argparse.Namespace) -> DiscoveryConfig:
     from dataclasses import replace
 
+    from hap_engine.estimate import AUTO, faster_dtype
     from hap_engine.settings import DiscoveryConfig, with_preset
 
-    names = ("model", "task", "corruption", "sparsity", "method", "scorer", "keep", "seed",
-             "device", "dtype")  # fmt: skip
+    names = ("model", "task", "corruption", "sparsity", "method", "scorer", "keep", "keep_level",
+             "seed", "device", "memory")  # fmt: skip
     config = DiscoveryConfig(
         **{name: getattr(options, name) for name in names},
         sizes=_sizes(options.prompts),
@@ -131,9 +143,20 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
     )
     if options.preset:
         config = with_preset(config, options.preset)
-    tuned = ("budget", "steps", "batch_size", "lr", "init", "warm_start", "descent", "harden")
+    tuned = (
+        "budget",
+        "steps",
+        "batch_size",
+        "lr",
+        "init",
+        "warm_start",
+        "descent",
+        "harden",
+        "patience",
+    )
     given = {name: getattr(options, name) for name in tuned if getattr(options, name) is not None}
-    return replace(config, pruning=replace(config.pruning, **given))
+    config = replace(config, pruning=replace(config.pruning, **given))
+    return replace(config, dtype=faster_dtype(config) if options.dtype == AUTO else options.dtype)
 
 
 def _sizes(text: str | None) -> Any:
@@ -144,7 +167,7 @@ def _sizes(text: str | None) -> Any:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         raise SettingsError(
-            f"Expected --prompts as train,validation,test (such as 320,100,256), got {text!r}."
+            f"Expected --prompts as train,validation,test (such as 600,100,256), got {text!r}."
         )
     return SplitSizes(*(int(part) for part in parts))
 

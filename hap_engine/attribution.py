@@ -130,8 +130,7 @@ def score(
         )
     masked = prepared.masked
     total = torch.zeros(masked.graph.edge_mask.shape, device=masked.device)
-    order = sorted(range(len(prepared)), key=lambda i: len(prepared.pairs[i].clean_ids))
-    chunks = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    chunks = prepared.parts(range(len(prepared)), batch_size)
     for done, indices in enumerate(chunks, 1):
         total -= _mask_gradient(prepared, indices, chosen, METRICS[metric])
         yield Progress("score", done, len(chunks), "Scoring every edge from gradients")

@@ -17,8 +17,8 @@ import os
 import platform
 import shlex
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Generator
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -26,34 +26,26 @@ import numpy as np
 import torch
 
 import hap_engine
-from hap_engine import roles
-from hap_engine.attribution import Scores, score
-from hap_engine.circuit import (
-    Circuit,
-    edge_budget,
-    full_circuit,
-    rank_matrix,
-    top_edges,
-    top_live,
-)
+from hap_engine.attribution import Scores
+from hap_engine.circuit import Circuit, edge_budget, rank_matrix, top_live
+from hap_engine.describe import describe_heads
 from hap_engine.errors import TaskError
+from hap_engine.estimate import limits_within
 from hap_engine.evaluation import Setting, evaluate
+from hap_engine.limits import Limits
 from hap_engine.models import Model, loading
 from hap_engine.patching import MaskedModel
-from hap_engine.prepared import Prepared
+from hap_engine.prepared import RUN_BATCH, Prepared
 from hap_engine.progress import Progress
-from hap_engine.pruning import PruningStep, cut, cut_live, prune
 from hap_engine.runs import CircuitRecord, Run
-from hap_engine.settings import DiscoveryConfig, kept_share, run_id
+from hap_engine.search import Found, find_circuit, score_edges
+from hap_engine.settings import DiscoveryConfig, run_id
+from hap_engine.shape import Shape
 from hap_engine.task_check import CHECKED, check_task
 from hap_engine.tasks import EncodedPair, PromptSets, Task
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
-IG_PROMPTS = 64  # EAP-IG costs several passes a prompt; 64 prompts rank as well as 200
-ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
-SHOWN_PROMPTS = 4  # test prompts whose attention patterns are stored
-SHOWN_HEADS = 40  # heads whose patterns are stored: those with a role, then the best-ranked
+VALIDATED = 64  # validation prompts on which a descent is judged while it runs
 
 
 def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[Progress, None, Run]:
@@ -80,14 +72,16 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     sets = make_prompts(config, task, model)
     able = yield from check_task(masked, [*sets.validation, *sets.train][:CHECKED])
     yield Progress("prompts", 1, 1, able.sentence, {"check": able.to_dict()})
-    training = Prepared(masked.with_dtype(DTYPES[config.dtype]), sets.train)
-    yield from training.run()
+    limits = _limits(config, model, sets)
+    fast = masked.with_dtype(DTYPES[config.dtype])
+    training = yield from Prepared(fast, sets.train, limits).run()
+    validation = yield from Prepared(fast, sets.validation[:VALIDATED], limits).run()
     clock.lap("prompts")
 
-    scores, by_scorer = yield from _score(config, training)
+    scores, by_scorer = yield from score_edges(config, training)
     clock.lap("score")
 
-    found = yield from _find(config, training, by_scorer, scores, budget)
+    found = yield from find_circuit(config, training, validation, scores, by_scorer, budget)
     clock.lap("prune")
 
     circuits = _equal_size(config, masked, found, scores, by_scorer, budget)
@@ -99,11 +93,12 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
         {name: circuit.live for name, circuit in circuits.items()},
         setting,
         control_size=size,
+        batch_size=min(RUN_BATCH, limits.batch),
     )
     clock.lap("evaluate")
 
     yield Progress("roles", 0, 1, "Measuring what each head does")
-    heads, found_roles, attention = _describe_heads(masked, sets, scores)
+    heads, found_roles, attention = describe_heads(masked, sets, scores)
     yield Progress("roles", 1, 1, "Measured the roles of the heads")
     clock.lap("roles")
 
@@ -135,7 +130,11 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
             "metric": task.metric,
         },
         seed=config.seed,
-        settings={**config.to_dict(), "kept_share": kept_share(config), "target_edges": budget},
+        settings={
+            **config.to_dict(),
+            "kept_share": found.share(config),
+            "target_edges": budget,
+        },
         graph=model.graph,
         circuits=records,
         metrics=metrics,
@@ -169,6 +168,15 @@ def make_prompts(config: DiscoveryConfig, task: Task, model: Model) -> PromptSet
     return sets
 
 
+def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:
+    """What the run may hold at once. Raises SettingsError if one prompt is already too much."""
+    shape = Shape.of(model.hf_model.config.to_dict())
+    if config.memory is None or shape is None:
+        return Limits()
+    longest = max(len(pair.clean_ids) for pair in (*sets.train, *sets.validation, *sets.test))
+    return limits_within(config, shape, longest)
+
+
 def command(config: DiscoveryConfig, model: Model) -> str:
     """The terminal command that makes the run again."""
     default = DiscoveryConfig()
@@ -179,10 +187,21 @@ def command(config: DiscoveryConfig, model: Model) -> str:
     parts += [f"--task {config.task}", f"--sparsity {config.sparsity}", f"--seed {config.seed}"]
     if config.prompts:  # the run's own file holds them
         parts.append(f"--prompts-file {run_id(config, model.sha256)}.json")
-    for name in ("method", "scorer", "keep", "corruption", "device", "dtype"):
+    for name in (
+        "method",
+        "scorer",
+        "keep",
+        "keep_level",
+        "corruption",
+        "device",
+        "dtype",
+        "memory",
+    ):
         value = getattr(config, name)
-        if value != getattr(default, name):
-            parts.append(f"--{name} {value}")
+        if name == "dtype" or value != getattr(
+            default, name
+        ):  # dtype: the default depends on the machine
+            parts.append(f"--{name.replace('_', '-')} {value}")
     for name, value in asdict(config.pruning).items():
         if value != getattr(default.pruning, name):
             parts.append(f"--{name.replace('_', '-')} {value}")
@@ -192,88 +211,10 @@ def command(config: DiscoveryConfig, model: Model) -> str:
     return " ".join(parts)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """The circuit a method found, with what pruning saw on the way."""
-
-    circuit: Circuit
-    candidates: Circuit | None = None
-    log_alpha: np.ndarray | None = None
-    history: Sequence[dict[str, Any]] = ()
-    last_open: np.ndarray | None = None
-
-    def replay(self) -> dict[str, Any]:
-        if self.candidates is None or self.last_open is None:
-            return {}
-        chosen = self.last_open > 0
-        edges = [names for names, keep in zip(self.candidates.names(), chosen, strict=True) if keep]
-        return {"edges": edges, "last_open": self.last_open[chosen]}
-
-
-def _score(
-    config: DiscoveryConfig, training: Prepared
-) -> Generator[Progress, None, tuple[Scores, Scores]]:
-    """Plain EAP scores, and those of the scorer that picks HAP's candidates."""
-    scores = yield from score(training, "eap")
-    if config.scorer == "eap" or config.method != "hap":
-        return scores, scores
-    fewer = Prepared(training.masked, training.pairs[:IG_PROMPTS])
-    for record in fewer.run():  # part of scoring: the prompts phase is over
-        yield replace(record, phase="score", message="Preparing prompts for EAP-IG")
-    return scores, (yield from score(fewer, config.scorer))
-
-
-def _find(
-    config: DiscoveryConfig, training: Prepared, by_scorer: Scores, scores: Scores, budget: int
-) -> Generator[Progress, None, _Found]:
-    graph = training.masked.graph
-    if config.method == "eap":
-        return _Found(top_edges(graph, scores, budget))
-    start: Scores | None = None
-    if config.method == "ep":  # knows no scores: every edge, all gates equal
-        candidates = full_circuit(graph)
-    else:
-        share, start = kept_share(config), by_scorer
-        candidates = top_edges(graph, by_scorer, int(graph.n_edges * share + 1e-9)).live
-    steps = prune(training, candidates, budget, config.pruning, seed=config.seed, scores=start)
-    history: list[dict[str, Any]] = []
-    last_open = np.zeros(len(candidates), dtype=int)
-    while True:
-        try:
-            state = next(steps)
-        except StopIteration as stop:
-            log_alpha = stop.value
-            break
-        preview = state.step % PREVIEW_STEPS == 0 or state.step in (1, config.pruning.steps)
-        record = _history_record(state)
-        history.append(record)
-        data: dict[str, Any] = dict(record)
-        if preview:
-            current = cut(candidates, state.log_alpha, round(state.budget))
-            last_open[current.kept[candidates.kept]] = state.step
-            data["circuit"] = current
-        yield Progress("prune", state.step, config.pruning.steps, "Pruning edges", data)
-    final = cut_live(candidates, log_alpha, budget)
-    last_open[final.kept[candidates.kept]] = config.pruning.steps
-    return _Found(final, candidates, log_alpha, history, last_open)
-
-
-def _history_record(state: PruningStep) -> dict[str, Any]:
-    return {
-        "step": state.step,
-        "kl": round(state.kl, 5),
-        "budget": round(state.budget, 1),
-        "expected": round(state.expected, 1),
-        "open": state.open,
-        "undecided": state.undecided,
-        "seconds": round(state.seconds, 2),
-    }
-
-
 def _equal_size(
     config: DiscoveryConfig,
     masked: MaskedModel,
-    found: _Found,
+    found: Found,
     scores: Scores,
     by_scorer: Scores,
     budget: int,
@@ -288,7 +229,7 @@ def _equal_size(
     return circuits
 
 
-def _record(circuit: Circuit, scores: Scores, found: _Found | None) -> CircuitRecord:
+def _record(circuit: Circuit, scores: Scores, found: Found | None) -> CircuitRecord:
     live = circuit.live
     ranks = rank_matrix(circuit.graph, scores)
     values = {"scores": scores[live.kept], "ranks": ranks[live.kept].astype(float)}
@@ -297,68 +238,6 @@ def _record(circuit: Circuit, scores: Scores, found: _Found | None) -> CircuitRe
         gates[found.candidates.kept] = found.log_alpha
         values["gates"] = gates[live.kept]
     return CircuitRecord(live, len(circuit), values)
-
-
-def _describe_heads(
-    masked: MaskedModel, sets: PromptSets, scores: Scores
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
-    """Evidence and EAP rank of every head, roles, and attention patterns of a few test prompts."""
-    pairs = sets.validation[:ROLE_PROMPTS]
-    evidence = roles.measure_heads(masked, pairs)
-    heads = roles.summarise_heads(evidence)
-    has_roles = all({"IO", "S1", "S1+1", "S2"} <= set(pair.roles) for pair in pairs)
-    found = roles.find_roles(masked, pairs, evidence) if has_roles else {}
-    for name, best in best_edges(masked, scores).items():
-        heads[name] |= best
-    shown = [*found.get("heads", {})]
-    by_rank = sorted(heads, key=lambda head: heads[head]["eap_rank"])
-    shown += [head for head in by_rank if head not in shown][: max(0, SHOWN_HEADS - len(shown))]
-    return heads, found, attention_patterns(masked, sets.test[:SHOWN_PROMPTS], shown)
-
-
-def best_edges(masked: MaskedModel, scores: Scores) -> dict[str, dict[str, Any]]:
-    """For every head the best EAP rank among the edges that touch it, with that edge and score."""
-    graph = masked.graph
-    ranks = rank_matrix(graph, scores)
-    ranks[ranks == 0] = graph.n_edges + 1
-    found = {}
-    for name in graph.heads:
-        row = graph.writer_index[name]
-        columns = np.flatnonzero(graph.feeds[:, row])
-        touching = np.full_like(ranks, graph.n_edges + 1)
-        touching[row], touching[:, columns] = ranks[row], ranks[:, columns]
-        w, r = np.unravel_index(touching.argmin(), touching.shape)
-        found[name] = {
-            "eap_rank": int(ranks[w, r]),
-            "eap_score": float(scores[w, r]),
-            "eap_edge": [graph.writers[w].name, graph.readers[r].name],
-        }
-    return found
-
-
-def attention_patterns(
-    masked: MaskedModel, pairs: Sequence[EncodedPair], heads: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Clean and corrupt attention of some heads on some prompts, with the token texts."""
-    graph, shown = masked.graph, []
-    for pair in pairs:
-        sides: dict[str, dict[str, Any]] = {"tokens": {}, "patterns": {}}
-        for side, ids in (("clean", pair.clean_ids), ("corrupt", pair.corrupt_ids)):
-            tokens = torch.tensor([ids], device=masked.device)
-            trace = masked.trace(tokens, torch.tensor([len(ids) - 1], device=masked.device))
-            sides["tokens"][side] = [masked.model.tokenizer.decode([token]) for token in ids]
-            layers = {graph.writers[graph.writer_index[head]].layer for head in heads}
-            patterns = {
-                layer: masked.patterns(trace, layer)[:, 0].cpu().numpy() for layer in layers
-            }
-            for head in heads:
-                writer = graph.writers[graph.writer_index[head]]
-                matrix = patterns[writer.layer][writer.head]
-                sides["patterns"].setdefault(head, {})[side] = np.round(matrix, 3).tolist()
-        shown.append(
-            {"tokens": sides["tokens"], "roles": dict(pair.roles), "heads": sides["patterns"]}
-        )
-    return shown
 
 
 def _prompt(pair: EncodedPair) -> dict[str, Any]:

@@ -24,18 +24,21 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from hap_engine.catalog import ASSETS, config_of, resolve, tokenizer_file
-from hap_engine.errors import HapError
+from hap_engine.errors import HapError, SettingsError
+from hap_engine.limits import Limits
 from hap_engine.machine import Machine, free_memory, measured
-from hap_engine.settings import DiscoveryConfig, kept_share
+from hap_engine.settings import DTYPES, DiscoveryConfig, kept_share
 from hap_engine.shape import Shape
 from hap_engine.tasks import SplitSizes
 
 # What the engine does whatever the settings; a test holds them equal to the engine's own.
 IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 64, 5, 48, 3
 SCORE_BATCH, TEST_BATCH = 16, 32
-CACHE_BYTES = 4 * 2**30
+VALIDATED = 64
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 SAMPLE = SplitSizes(train=16, validation=1, test=1)
+AUTO = "auto"  # the precision that `faster_dtype` chooses
+WORTH = 0.8  # bfloat16 rounds: it has to save at least a fifth of the time
 USUAL_TOKENS = 20.0  # of a prompt, while no tokenizer is at hand
 
 
@@ -83,6 +86,7 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
         few = min(IG_PROMPTS, train)
         found["score"] += _pass(shape, tokens, 2 * few, SCORE_BATCH / 3)
         found["score"] += _pass(shape, tokens, (3 * IG_STEPS + 1) * few, SCORE_BATCH / 3, 1.0)
+    found["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), TEST_BATCH / 2)
     found["prune"] = Work()
     if config.method != "eap":
         share = mean_share(kept_share(config), 1 - config.sparsity, pruning.descent)
@@ -105,13 +109,18 @@ def mean_share(kept: float, target: float, descent: float) -> float:
     return descent * falling + (1 - descent) * target
 
 
-def memory(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, float]:
+def memory(
+    config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None
+) -> dict[str, float]:
     """Bytes at the peak, by what holds them."""
+    limits = limits or Limits()
     size = 2 if config.dtype == "bfloat16" else 4
     batch = max(config.pruning.batch_size if config.method != "eap" else 1, SCORE_BATCH)
+    batch = min(batch, limits.batch)
     slots = shape.slots + shape.heads
     trace = 4 * tokens * shape.layers * (3 * shape.width + slots * shape.head_width)
-    prompts = split_sizes(config).train
+    sizes = split_sizes(config)
+    prompts = sizes.train + min(VALIDATED, sizes.validation)
     kept = prompts * trace
     rows = batch * tokens
     deltas = 2 * size * shape.writers * rows * shape.width
@@ -123,7 +132,7 @@ def memory(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, fl
     )  # fmt: skip
     return {
         "weights": 4 * (shape.parameters + shape.attention) + (size == 2) * 2 * shape.mlp,
-        "prompts": (kept if kept <= CACHE_BYTES else TEST_BATCH * trace)
+        "prompts": (kept if kept <= limits.cache else min(TEST_BATCH, limits.batch) * trace)
         + 2 * 4 * prompts * shape.vocabulary,
         "deltas": deltas,
         "activations": 4 * rows * shape.layers * layer + 4 * 4 * batch * shape.vocabulary,
@@ -175,9 +184,42 @@ def estimate(
     return found if found.fits else replace(found, advice=_advice(config, shape, tokens, free))
 
 
-def _bytes(config: DiscoveryConfig, shape: Shape, tokens: float) -> float:
+def _bytes(
+    config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None
+) -> float:
+    limits = limits or _limits_of(config, shape, tokens)
     base, factor = _constants()["memory"]
-    return base + factor * sum(memory(config, shape, tokens).values())
+    return base + factor * sum(memory(config, shape, tokens, limits).values())
+
+
+def limits_within(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limits:
+    """The largest parts of a batch, and then whether to keep corrupt runs, within ``config.memory`` GB.
+
+    Raises:
+        SettingsError: if not even one prompt at a time fits.
+    """
+    if config.memory is None:
+        return Limits()
+    budget, batch = config.memory * 1e9, max(config.pruning.batch_size, SCORE_BATCH)
+    while True:
+        for limits in (Limits(batch), Limits(batch, cache=0)):
+            if _bytes(config, shape, tokens, limits) <= budget:
+                return limits
+        if batch == 1:
+            break
+        batch //= 2
+    least = _bytes(config, shape, tokens, Limits(1, cache=0))
+    raise SettingsError(
+        f"Expected memory for one prompt at a time, about {least / 1e9:.1f} GB for this model, got "
+        f"{config.memory:g} GB. Allow more (--memory {math.ceil(least / 1e8) / 10:g}), or take a smaller model."
+    )
+
+
+def _limits_of(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limits:
+    try:
+        return limits_within(config, shape, tokens)
+    except SettingsError:
+        return Limits(1, cache=0)  # the run itself will say so
 
 
 def _advice(config: DiscoveryConfig, shape: Shape, tokens: float, free: int | None) -> str:
@@ -237,6 +279,19 @@ def describe(config: DiscoveryConfig) -> Estimate | None:
         return None
     tokens = tokens_of(config, tokenizer_file(source))
     return estimate(config, shape, measured(), tokens, free_memory())
+
+
+def faster_dtype(config: DiscoveryConfig) -> str:
+    """bfloat16 where this machine, measured once, would end the run much sooner with it."""
+    source = resolve(config.model)
+    shape = Shape.of(config_of(source) or {})
+    if shape is None or config.device != "cpu":
+        return "float32"
+    machine, seconds = measured(), {}
+    for dtype in DTYPES:
+        found = estimate(replace(config, dtype=dtype), shape, machine)
+        seconds[dtype] = found.seconds["score"] + found.seconds["prune"]
+    return "bfloat16" if seconds["bfloat16"] < WORTH * seconds["float32"] else "float32"
 
 
 def duration(seconds: float) -> str:

@@ -118,6 +118,7 @@ def evaluate(
     setting: Setting,
     *,
     control_size: int,
+    batch_size: int = 32,
 ) -> Generator[Progress, None, dict[str, dict[str, Any]]]:
     """The run file's ``metrics``: each circuit, ``full``, ``empty`` and ``random``.
 
@@ -130,7 +131,8 @@ def evaluate(
         for index in range(RANDOM_CIRCUITS)
     }
     kind = setting.ablation.split(" ")[0]
-    outcomes = yield from measure(masked, pairs, {**controls, **circuits}, ablation=kind)
+    every = {**controls, **circuits}
+    outcomes = yield from measure(masked, pairs, every, batch_size, kind)
     sizes = {
         name: len(circuit.live if kind == "resample" else circuit)  # else no edge is dead
         for name, circuit in {**controls, **circuits}.items()

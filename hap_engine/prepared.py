@@ -1,30 +1,35 @@
 """What a set of prompts needs once, whatever the mask: corrupt traces and full log-probabilities.
 
 Edge Pruning visits the same few hundred prompts again and again, so their corrupt runs are cached as
-long as they fit `CACHE_BYTES`; beyond that each batch is traced when it is needed.
+long as `Limits` allows; beyond that each batch is traced when it is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hap_engine.batches import Batch, in_batches, to_batch
+from hap_engine.circuit import Circuit
+from hap_engine.limits import Limits
+from hap_engine.metrics import kl_divergence, logit_difference
 from hap_engine.patching import LayerTrace, MaskedModel, Trace
 from hap_engine.progress import Progress
 from hap_engine.tasks.base import EncodedPair
 
-CACHE_BYTES = 4 * 2**30  # 200 SmolLM2 IOI prompts take 1.3 GB
+RUN_BATCH = 32  # prompts of a pass without gradients
 
 
 class Prepared:
     """Prompts with their full-model log-probabilities and, where they fit, cached corrupt traces."""
 
-    def __init__(self, masked: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
-        self.masked, self.pairs = masked, list(pairs)
+    def __init__(
+        self, masked: MaskedModel, pairs: Sequence[EncodedPair], limits: Limits | None = None
+    ) -> None:
+        self.masked, self.pairs, self.limits = masked, list(pairs), limits or Limits()
         self.full: Float[Tensor, "prompt vocab"]
         self._cache: Trace | None = None
         self._row: Tensor  # where each prompt's trace lies in the cache
@@ -32,14 +37,15 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def run(self, batch_size: int = 32) -> Generator[Progress, None, Prepared]:
+    def run(self) -> Generator[Progress, None, Prepared]:
         """Fill the caches, yielding after each batch."""
         masked = self.masked
         traces: list[Trace] = []
         full: dict[int, Tensor] = {}
         longest = max(len(pair.clean_ids) for pair in self.pairs)
-        keep = self._bytes(longest) <= CACHE_BYTES
-        batches = list(in_batches(self.pairs, batch_size, masked.device))
+        keep = self._bytes(longest) <= self.limits.cache
+        size = min(RUN_BATCH, self.limits.batch)
+        batches = list(in_batches(self.pairs, size, masked.device))
         order: list[int] = []
         for done, (indices, batch) in enumerate(batches, 1):
             logits = full_logits(masked, batch)
@@ -65,6 +71,14 @@ class Prepared:
         else:
             trace = self._cache.select(self._row[rows], batch.clean.shape[1])
         return batch, trace, self.masked.embed(batch.clean), self.full[rows]
+
+    def parts(self, indices: Iterable[int], size: int | None = None) -> list[list[int]]:
+        """`indices` in parts of at most `size` and the limit; prompts of one length go together."""
+        order, most = list(indices), min(size or self.limits.batch, self.limits.batch)
+        if len(order) <= most:
+            return [order]
+        order.sort(key=lambda index: len(self.pairs[index].clean_ids))
+        return [order[start : start + most] for start in range(0, len(order), most)]
 
     def _bytes(self, length: int) -> int:
         cfg, graph = self.masked.model.bridge.cfg, self.masked.graph
@@ -101,3 +115,29 @@ def _concatenate(traces: Sequence[Trace]) -> Trace:
         tuple(layers),
         torch.cat([trace.final for trace in traces]),
     )
+
+
+@torch.no_grad()
+def circuit_logits(prepared: Prepared, circuit: Circuit) -> Iterator[tuple[list[int], Tensor]]:
+    """Logits of a circuit (its edges at 1, all others at 0): indices of some prompts and their rows."""
+    mask = torch.from_numpy(circuit.live.kept).float().to(prepared.masked.device)
+    for part in prepared.parts(range(len(prepared)), RUN_BATCH):
+        batch, corrupt, clean, _ = prepared.batch(part)
+        yield part, prepared.masked.logits(mask, clean, corrupt, batch.last)
+
+
+def circuit_kl(prepared: Prepared, circuit: Circuit) -> float:
+    """Mean KL(full model ‖ circuit) over the prompts."""
+    found = [kl_divergence(x, prepared.full[i]) for i, x in circuit_logits(prepared, circuit)]
+    return torch.cat(found).mean().item()
+
+
+def mean_difference(prepared: Prepared, circuit: Circuit | None) -> float:
+    """Mean logit difference of a circuit, or of the full model (None)."""
+    every = list(range(len(prepared)))
+    found = [(every, prepared.full)] if circuit is None else circuit_logits(prepared, circuit)
+    differences = []
+    for part, logits in found:
+        batch = to_batch([prepared.pairs[i] for i in part], prepared.masked.device)
+        differences.append(logit_difference(logits, batch.answer, batch.distractor))
+    return torch.cat(differences).mean().item()

@@ -45,11 +45,16 @@ class PruningConfig:
     warm_start: float = 4.0
     descent: float = 0.7  # share of the steps over which the budget falls to the target
     harden: float = 0.5  # share of the steps after which the gates' noise begins to fade
+    patience: int = 4  # looks at the validation prompts, ten steps apart, without a better circuit
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
             raise UnknownNameError("budget method", self.budget, BUDGETS)
-        for name, low, high in (("steps", 1, 100_000), ("batch_size", 1, 1024)):
+        for name, low, high in (
+            ("steps", 1, 100_000),
+            ("batch_size", 1, 1024),
+            ("patience", 1, 10_000),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise SettingsError(
                     f"Expected {name} from {low} to {high:,}, got {getattr(self, name)}."
@@ -74,11 +79,14 @@ class DiscoveryConfig:
     # difference have KL 0.47 where those by EAP-IG of KL have 0.36 (as above).
     scorer: str = "eap-ig-kl"
     keep: float | None = None  # share of edges kept for EP; None: max(10 %, 4 x target)
+    # Instead: as few of the best edges as have this faithfulness by themselves on validation prompts.
+    keep_level: float | None = None
     pruning: PruningConfig = field(default_factory=PruningConfig)
     sizes: SplitSizes = field(default_factory=SplitSizes)
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"  # of training; evaluation is always float32
+    memory: float | None = None  # GB that the run may take; None: batches are not split
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
 
     def __post_init__(self) -> None:
@@ -111,6 +119,12 @@ class DiscoveryConfig:
             raise SettingsError(
                 f"Expected keep between 0 and 1 (0.1 keeps 10 %), got {self.keep:g}."
             )
+        if self.keep_level is not None and not 0 < self.keep_level <= 1:
+            raise SettingsError(
+                f"Expected keep_level between 0 and 1 (a faithfulness), got {self.keep_level:g}."
+            )
+        if self.memory is not None and not 0 < self.memory < 1e5:
+            raise SettingsError(f"Expected memory in GB above 0, got {self.memory:g}.")
         if not 0 <= self.seed < 2**31:
             raise SettingsError(f"Expected a seed from 0 to 2147483647, got {self.seed}.")
 
@@ -122,6 +136,9 @@ class DiscoveryConfig:
         """The run file's ``settings``. Model and own prompts are identified by their hashes."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         del plain["model"], plain["prompts"]
+        for name in ("keep_level", "memory"):  # newer than the runs that lack them
+            if plain[name] is None:
+                del plain[name]
         sizes = asdict(self.sizes)
         if self.prompts:
             plain["prompts"] = prompts_hash(self.prompts)
@@ -139,6 +156,8 @@ PRESETS = {
     "quick": PruningConfig(steps=60),  # a first look: a fifth of the standard time
     "standard": PruningConfig(),  # the figures in the README
     "thorough": PruningConfig(steps=600),  # lower KL for twice the time
+    # Bhaskar et al. 2024: 3,000 steps of AdamW on gates and multipliers, for comparison
+    "published": PruningConfig(budget="lagrangian", steps=3000, batch_size=32, lr=0.8),
 }
 
 

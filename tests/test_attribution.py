@@ -15,6 +15,7 @@ from hap_engine.attribution import IG_STEPS, SCORERS, mean_rank, score
 from hap_engine.circuit import rank_matrix
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.gradients import EdgeGradients, Rules
+from hap_engine.limits import Limits
 from hap_engine.metrics import logit_difference
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
@@ -26,7 +27,7 @@ LENGTHS = [9, 4, 7, 6]
 
 
 def prepare(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> Prepared:
-    return finish(Prepared(masked, pairs).run(batch_size=3))
+    return finish(Prepared(masked, pairs, Limits(batch=3)).run())
 
 
 def scores_of(masked: MaskedModel, pairs: Sequence[EncodedPair], *args: object) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from hap_engine import discovery
+from hap_engine import describe
 from hap_engine.__main__ import _config, _parser
 from hap_engine.circuit import Circuit, edge_budget
 from hap_engine.discovery import command, discover
@@ -299,7 +299,7 @@ def test_presets() -> None:
 
 def test_attention_is_stored_for_the_shown_heads(done: tuple[list[Progress], Run]) -> None:
     run = done[1]
-    assert len(run.attention) == discovery.SHOWN_PROMPTS
+    assert len(run.attention) == describe.SHOWN_PROMPTS
     for shown, prompt in zip(run.attention, run.prompts["test"], strict=False):
         tokens = shown["tokens"]["clean"]
         assert tokens[-1] == "to"

@@ -11,9 +11,11 @@ import torch
 from hap_engine.attribution import score
 from hap_engine.circuit import Circuit, full_circuit, top_edges
 from hap_engine.errors import SettingsError, UnknownNameError
+from hap_engine.gates import open_probability, sample
+from hap_engine.limits import Limits
 from hap_engine.patching import MaskedModel
-from hap_engine.prepared import Prepared
-from hap_engine.pruning import PruningStep, cut, prune
+from hap_engine.prepared import Prepared, circuit_kl
+from hap_engine.pruning import PruningStep, cut, cut_live, kl_gradient, prune, warm_start
 from hap_engine.settings import PruningConfig
 from tests.conftest import finish, make_model, random_pairs
 
@@ -46,7 +48,7 @@ def test_projection_meets_its_schedule_at_every_step(prepared: Prepared) -> None
         assert 0 <= s.undecided <= len(candidates)
         assert s.kl >= -1e-5
     budgets = [s.budget for s in steps]
-    start = 0.999 * len(candidates)
+    start = float(open_probability(torch.full((len(candidates),), config.init)).sum())
     for step, budget in enumerate(budgets, 1):  # geometric over 70 % of the steps, then flat
         assert budget == pytest.approx(start * (target / start) ** min(1, step / 14))
     assert np.array_equal(log_alpha, steps[-1].log_alpha)
@@ -138,12 +140,66 @@ def test_a_warm_start_follows_the_ranks(prepared: Prepared) -> None:
     candidates = full_circuit(graph)
     config = PruningConfig(steps=1, lr=1e-6, warm_start=4, descent=1)
     scores = np.random.default_rng(0).normal(size=graph.edge_mask.shape)
-    (first,), _ = learn(prepared, candidates, 20, config, scores=scores)
+    (first,), _ = learn(
+        prepared, candidates, 20, config, start=warm_start(candidates, config, scores)
+    )
     by_score = np.abs(scores[candidates.kept]).argsort()
     assert np.array_equal(first.log_alpha.argsort(), by_score)
     assert np.ptp(first.log_alpha) == pytest.approx(4, abs=1e-3)
     (equal,), _ = learn(prepared, candidates, 20, config)
     assert np.ptp(equal.log_alpha) < 1e-3, "without scores all gates start equal"
+
+
+def test_parts_of_a_batch_add_up(gpt2: MaskedModel) -> None:
+    """Gradients of parts are those of the whole batch, whatever the prompts' lengths."""
+    pairs = random_pairs([5, 6, 7, 5, 6])
+    candidates = full_circuit(gpt2.graph)
+    z = sample(torch.zeros(len(candidates)), torch.Generator().manual_seed(0))
+    found = []
+    for limits in (Limits(), Limits(batch=2), Limits(batch=1, cache=0)):
+        prepared = finish(Prepared(gpt2, pairs, limits).run())
+        assert max(map(len, prepared.parts(range(5)))) <= limits.batch
+        found.append(kl_gradient(prepared, candidates, z, list(range(5))))
+    (kl, whole), *others = found
+    for other, parts in others:
+        assert other == pytest.approx(kl, rel=1e-5)
+        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_the_best_state_on_validation_prompts_wins(prepared: Prepared) -> None:
+    candidates, target = full_circuit(prepared.masked.graph), 20
+    config = PruningConfig(steps=60, batch_size=3, descent=0.3, lr=3.0, patience=100)
+    steps, chosen = learn(prepared, candidates, target, config, validation=prepared)
+    looked = [s for s in steps if s.validation is not None]
+    assert [s.step for s in looked] == [20, 30, 40, 50, 60], "from the target on, every ten steps"
+    best = min(looked, key=lambda s: s.validation or 0.0)
+    assert np.array_equal(chosen, best.log_alpha)
+    circuit = cut_live(candidates, chosen, target)
+    assert circuit_kl(prepared, circuit) == pytest.approx(best.validation, rel=1e-5)
+
+
+def test_a_settled_descent_ends_early(prepared: Prepared) -> None:
+    config = PruningConfig(steps=200, batch_size=3, descent=0.1, lr=1e-9, patience=2)
+    steps, _ = learn(prepared, full_circuit(prepared.masked.graph), 20, config, validation=prepared)
+    assert steps[-1].step == 40, "looks at 20 (the best), 30 and 40 (no better)"
+
+
+def test_a_descent_goes_on_to_a_tighter_target(prepared: Prepared) -> None:
+    candidates = full_circuit(prepared.masked.graph)
+    config = PruningConfig(steps=10, batch_size=3)
+    _, first = learn(prepared, candidates, 40, config)
+    steps, second = learn(prepared, candidates, 10, config, start=first)
+    assert steps[0].budget < 50 < len(candidates) / 2, "from what is open, not from everything"
+    assert steps[-1].budget == pytest.approx(10)
+    kept = cut(candidates, second, 10).kept
+    assert (kept & cut(candidates, first, 40).kept).sum() >= 8, "and mostly keeps what was kept"
+
+
+def test_the_published_start_is_normal(prepared: Prepared) -> None:
+    config = PruningConfig(budget="lagrangian", steps=1, lr=1e-9)
+    (first,), _ = learn(prepared, full_circuit(prepared.masked.graph), 20, config)
+    assert first.log_alpha.mean() == pytest.approx(10, abs=0.01)
+    assert first.log_alpha.std() == pytest.approx(0.01, rel=0.3)
 
 
 def test_divergence_is_told(prepared: Prepared) -> None:

@@ -116,7 +116,7 @@ def test_each_task_on_the_real_tokenizer(task: Task, smollm2_tokenizer: Tokenize
 
 def test_the_default_sizes_can_be_made(task: Task, smollm2_tokenizer: Tokenizer) -> None:
     sets = task.generate(smollm2_tokenizer, SplitSizes(), 3, task.default_corruption)
-    assert [len(getattr(sets, split)) for split in SPLITS] == [320, 100, 256]
+    assert [len(getattr(sets, split)) for split in SPLITS] == [600, 100, 256]
 
 
 def test_more_training_prompts_leave_the_others_as_they_are(task: Task) -> None:
