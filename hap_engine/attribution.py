@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hap_engine import heap
 from hap_engine.circuit import rank_matrix
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.gradients import EdgeGradients, Rules
@@ -133,6 +134,8 @@ def score(
     chunks = prepared.parts(range(len(prepared)), batch_size)
     for done, indices in enumerate(chunks, 1):
         total -= _mask_gradient(prepared, indices, chosen, METRICS[metric])
+        if done % heap.TRIM_BATCHES == 0 or done == len(chunks):
+            heap.trim()
         yield Progress("score", done, len(chunks), "Scoring every edge from gradients")
     scores = (total / len(prepared)).cpu().numpy()
     _check(scores, scorer, metric)

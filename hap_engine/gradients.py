@@ -248,12 +248,14 @@ class _Softmax(torch.autograd.Function):
     def forward(ctx: Any, scores: Tensor, temperature: float, share: float) -> Tensor:
         ctx.share = share
         pattern = scores.softmax(-1)
-        ctx.soft = pattern if temperature == 1 else (scores / temperature).softmax(-1)
+        soft = pattern if temperature == 1 else (scores / temperature).softmax(-1)
+        # Not as an attribute: the output would then hold its own graph, and neither would ever be freed.
+        ctx.save_for_backward(soft)
         return pattern
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        soft = ctx.soft
+        (soft,) = ctx.saved_tensors
         return ctx.share * soft * (grad - (soft * grad).sum(-1, keepdim=True)), None, None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
+TRIM_BATCHES = 4  # of scoring, whose tensors of all edges are larger
 TRIM_STEPS = 25  # a trim costs about one step's page faults, and the heap grows by 0.1 GB a step
 
 

@@ -53,6 +53,9 @@ class LayerTrace:
     z: Float[Tensor, "head batch pos d_head"]
     mlp_out: Float[Tensor, "batch pos d_model"]
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.attn_in, self.mlp_in, self.slots, self.z, self.mlp_out
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
@@ -68,10 +71,7 @@ class Trace:
         def cut(x: Tensor) -> Tensor:  # batch and pos are the axes before the last
             return x.index_select(-3, indices)[..., :length, :]
 
-        layers = tuple(
-            LayerTrace(*(cut(getattr(layer, name)) for name in LayerTrace.__dataclass_fields__))
-            for layer in self.layers
-        )
+        layers = tuple(LayerTrace(*map(cut, layer.tensors())) for layer in self.layers)
         return Trace(cut(self.embed), layers, self.final[indices])
 
 

@@ -32,7 +32,6 @@ class Prepared:
         self.masked, self.pairs, self.limits = masked, list(pairs), limits or Limits()
         self.full: Float[Tensor, "prompt vocab"]
         self._cache: Trace | None = None
-        self._row: Tensor  # where each prompt's trace lies in the cache
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -40,24 +39,21 @@ class Prepared:
     def run(self) -> Generator[Progress, None, Prepared]:
         """Fill the caches, yielding after each batch."""
         masked = self.masked
-        traces: list[Trace] = []
         full: dict[int, Tensor] = {}
         longest = max(len(pair.clean_ids) for pair in self.pairs)
         keep = self._bytes(longest) <= self.limits.cache
         size = min(RUN_BATCH, self.limits.batch)
         batches = list(in_batches(self.pairs, size, masked.device))
-        order: list[int] = []
         for done, (indices, batch) in enumerate(batches, 1):
             logits = full_logits(masked, batch)
             full.update(zip(indices, logits.log_softmax(-1), strict=True))
-            order += indices
             if keep:
-                traces.append(_padded(masked.trace(batch.corrupt, batch.last), longest))
+                trace = masked.trace(batch.corrupt, batch.last)
+                if self._cache is None:
+                    self._cache = _room_for(trace, len(self.pairs), longest)
+                _store(self._cache, trace, indices)
             yield Progress("prompts", done, len(batches), "Running the full model on the prompts")
         self.full = torch.stack([full[index] for index in range(len(self.pairs))])
-        if keep:
-            self._row = torch.tensor(order, device=masked.device).argsort()
-            self._cache = _concatenate(traces)
         return self
 
     def batch(
@@ -69,7 +65,7 @@ class Prepared:
         if self._cache is None:
             trace = self.masked.trace(batch.corrupt, batch.last)
         else:
-            trace = self._cache.select(self._row[rows], batch.clean.shape[1])
+            trace = self._cache.select(rows, batch.clean.shape[1])
         return batch, trace, self.masked.embed(batch.clean), self.full[rows]
 
     def parts(self, indices: Iterable[int], size: int | None = None) -> list[list[int]]:
@@ -92,29 +88,24 @@ def full_logits(masked: MaskedModel, batch: Batch) -> Float[Tensor, "batch vocab
     return masked.unembed(masked.trace(batch.clean, batch.last).final)
 
 
-def _padded(trace: Trace, length: int) -> Trace:
-    def pad(x: Tensor) -> Tensor:
-        return torch.nn.functional.pad(x, (0, 0, 0, length - x.shape[-2]))
+def _room_for(trace: Trace, prompts: int, length: int) -> Trace:
+    """Zeros for the traces of all prompts: filled in place, they are never in memory twice."""
 
-    layers = tuple(
-        LayerTrace(*(pad(getattr(layer, name)) for name in LayerTrace.__dataclass_fields__))
-        for layer in trace.layers
-    )
-    return Trace(pad(trace.embed), layers, trace.final)
+    def room(x: Tensor) -> Tensor:  # batch and pos are the axes before the last
+        return x.new_zeros((*x.shape[:-3], prompts, length, x.shape[-1]))
+
+    layers = tuple(LayerTrace(*map(room, layer.tensors())) for layer in trace.layers)
+    return Trace(room(trace.embed), layers, trace.final.new_zeros(prompts, trace.final.shape[-1]))
 
 
-def _concatenate(traces: Sequence[Trace]) -> Trace:
-    layers = []
-    for same in zip(*(trace.layers for trace in traces), strict=True):
-        names = LayerTrace.__dataclass_fields__
-        layers.append(
-            LayerTrace(*(torch.cat([getattr(x, name) for x in same], dim=-3) for name in names))
-        )
-    return Trace(
-        torch.cat([trace.embed for trace in traces]),
-        tuple(layers),
-        torch.cat([trace.final for trace in traces]),
-    )
+def _store(cache: Trace, trace: Trace, indices: list[int]) -> None:
+    """Copy the traces of some prompts into their rows."""
+    pairs = [(cache.embed, trace.embed)]
+    for layers in zip(cache.layers, trace.layers, strict=True):
+        pairs += zip(*(layer.tensors() for layer in layers), strict=True)
+    for into, x in pairs:
+        into[..., indices, : x.shape[-2], :] = x
+    cache.final[indices] = trace.final
 
 
 @torch.no_grad()

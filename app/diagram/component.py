@@ -14,6 +14,7 @@ per page load, from localhost and no CDN. The first frame does not wait for it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 import streamlit as st
 from streamlit import runtime
+from streamlit.runtime.media_file_manager import MediaFileManager
 
 from app.diagram.scene import Scene
 from app.diagram.wire import MAX_PINS, payload, replay, replayable
@@ -144,15 +146,20 @@ def valid_pins(scene: Scene, pinned: Any) -> list[str]:
 def plotly_url() -> str:
     """Address of Plotly.js on this server."""
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    url = runtime.get_instance().media_file_mgr.add(
-        _plotly_source(), "text/javascript", coordinates="hap-plotly"
-    )
+    url = _keep_plotly(runtime.get_instance().media_file_mgr)
     return f"/{base}{url}" if base else url
 
 
 @lru_cache(maxsize=1)
-def _plotly_source() -> bytes:
-    return PLOTLY.read_bytes()
+def _keep_plotly(files: MediaFileManager) -> str:
+    """Put Plotly.js among the server's media files from a thread of its own.
+
+    A session's files go when it turns to another page, perhaps before the browser has asked for them. What
+    no session put there stays as long as the server does.
+    """
+    with ThreadPoolExecutor(1) as outside:
+        done = outside.submit(files.add, PLOTLY.read_bytes(), "text/javascript", "hap-plotly")
+        return str(done.result())
 
 
 def _reported(key: str, name: str) -> Any:
