@@ -26,10 +26,11 @@ import numpy as np
 import torch
 
 import hap_engine
+from hap_engine import heap
 from hap_engine.attribution import Scores
 from hap_engine.circuit import Circuit, edge_budget, rank_matrix, top_live
 from hap_engine.describe import describe_heads
-from hap_engine.errors import TaskError
+from hap_engine.errors import OutOfMemoryError, TaskError
 from hap_engine.estimate import limits_within
 from hap_engine.evaluation import Setting, evaluate
 from hap_engine.limits import Limits
@@ -60,6 +61,28 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     Raises:
         HapError: with a plain message for everything a user can cause.
     """
+    try:
+        return (yield from _discover(config, model))
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        failed = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    heap.trim()  # outside the handler: the error holds the frames, and they the tensors
+    torch.cuda.empty_cache()
+    raise OutOfMemoryError(
+        f"Expected room for a run on {config.device}, but its memory is full ({failed}). Give the run a "
+        "limit in GB (--memory, or Advanced on the page): batches are then visited in parts. bfloat16 or "
+        "fewer prompts help too. The next run starts afresh."
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or "out of memory" in text or "can't allocate memory" in text
+
+
+def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, Run]:
     clock = _Clock()
     task = config.find_task()
     if model is None:

@@ -6,6 +6,7 @@
     ├── ModelError           a model cannot be opened
     │   └── UnsupportedModelError   it opens, but the masked forward does not reproduce it
     ├── TaskError            prompts that cannot be used (lengths, answers, too few)
+    ├── OutOfMemoryError     the device cannot hold what the run needs
     └── RunFileError         a run file that is malformed, too large or too new
 
 The app and the terminal print ``str(error)`` and nothing else; a traceback is a bug of ours.
@@ -50,6 +51,10 @@ class UnsupportedModelError(ModelError):
 
 class TaskError(HapError):
     """Prompts that the engine cannot use."""
+
+
+class OutOfMemoryError(HapError):
+    """The device ran out of memory."""
 
 
 class RunFileError(HapError):
