@@ -23,6 +23,7 @@ from hap_engine.runs import Run, dumps, load, loads, runs_folder, save, write_te
 from hap_engine.verdict import METHOD_TITLES, verdict
 
 SHIPPED = ASSETS / "runs"
+FIRST_TASK = b'"task": {"name": "ioi"'  # as `runs.save` writes it
 LONGEST_NAME = 80
 _changing = threading.Lock()  # one change at a time: compare and write belong together
 
@@ -90,12 +91,16 @@ def listed() -> tuple[list[Listed], list[str]]:
 
 
 def example() -> str | None:
-    """Id of the shipped run to show first: of a real model, if there is one.
+    """Id of the shipped run to show first: indirect object identification of a real model, if there is one.
 
-    A first visit waits for this, so no more files are read than needed.
+    A first visit waits for this, so files are parsed no further than needed.
     """
-    found = []  # the largest file first: a real model's
-    for path in sorted(SHIPPED.glob("*.json"), key=lambda path: -path.stat().st_size):
+
+    def likely(path: Path) -> tuple[bool, int]:
+        return FIRST_TASK in path.read_bytes(), path.stat().st_size  # a real model's is larger
+
+    found = []
+    for path in sorted(SHIPPED.glob("*.json"), key=likely, reverse=True):
         with suppress(HapError):
             found.append(_load(path, path.stat().st_mtime_ns))
             if found[-1].model["name"] != "hap-mini":

@@ -7,9 +7,7 @@ measured afterwards and not counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import torch
 
@@ -18,11 +16,10 @@ from hap_engine.attribution import score
 from hap_engine.circuit import Circuit, edge_budget, full_circuit, top_edges
 from hap_engine.evaluation import measure
 from hap_engine.prepared import Prepared
+from hap_engine.progress import drain
 from hap_engine.pruning import cut_live, prune
 from hap_engine.settings import PruningConfig
 from hap_engine.tasks import SplitSizes, get_task
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,18 @@ def run(
     budget = edge_budget(masked.graph, sparsity)
     started = time.perf_counter()
     training = Prepared(masked, sets.train)
-    _finish(training.run())
+    drain(training.run())
     candidates: Circuit = full_circuit(masked.graph)
     if recipe.candidates < 1:
         fewer = Prepared(masked, sets.train[: recipe.scored])
-        _finish(fewer.run())
-        scores = _finish(score(fewer, "eap-ig"))
+        drain(fewer.run())
+        scores = drain(score(fewer, "eap-ig"))
         count = int(recipe.candidates * masked.graph.n_edges)
         candidates = top_edges(masked.graph, scores, count).live
-    log_alpha = _finish(prune(training, candidates, budget, recipe.pruning))
+    log_alpha = drain(prune(training, candidates, budget, recipe.pruning))
     found = cut_live(candidates, log_alpha, budget).live
     seconds = time.perf_counter() - started
-    measured = _finish(measure(subject.masked, sets.test, {"found": found, "empty": Circuit(
+    measured = drain(measure(subject.masked, sets.test, {"found": found, "empty": Circuit(
         masked.graph, found.kept & False)}))  # fmt: skip
     means = {name: float(values["logit_diff"].mean()) for name, values in measured.items()}
     share = (means["found"] - means["empty"]) / (means["full"] - means["empty"])
@@ -81,7 +78,7 @@ def published_steps(subject: Subject, steps: int = 10) -> float:
     sets = get_task("ioi").generate(subject.model.tokenizer, SplitSizes(200, 1, 1), 0, "abc")
     plain = _median_seconds(subject, torch.float32)
     training = Prepared(subject.masked, sets.train)
-    _finish(training.run())
+    drain(training.run())
     config = PruningConfig(budget="lagrangian", steps=3000, batch_size=32, lr=0.8)
     descent = prune(training, full_circuit(subject.masked.graph), 100, config)
     next(descent)
@@ -99,11 +96,3 @@ def _median_seconds(subject: Subject, dtype: torch.dtype) -> float:
         step()
         seconds.append(time.perf_counter() - started)
     return sorted(seconds)[2]
-
-
-def _finish(work: Generator[Any, None, Result]) -> Result:
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            return stop.value

@@ -11,9 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 
@@ -23,6 +21,7 @@ from hap_engine.evaluation import measure
 from hap_engine.models import load_model
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
+from hap_engine.progress import drain
 from hap_engine.tasks import SplitSizes, get_task
 
 OUT = Path(__file__).parent / "studies" / "scorers.md"
@@ -37,8 +36,6 @@ held-out KL (nats, lower is better) and faithfulness of each scorer's best edges
 live edges. One seed: differences of a few hundredths mean nothing.
 """
 
-Result = TypeVar("Result")
-
 
 def section(reference: str) -> tuple[str, str]:
     """The model's name and its table."""
@@ -46,20 +43,20 @@ def section(reference: str) -> tuple[str, str]:
     masked = MaskedModel(model)
     sets = get_task("ioi").generate(model.tokenizer, SIZES, 0, "abc")
     training = Prepared(masked, sets.train)
-    _finish(training.run())
+    drain(training.run())
     seconds, circuits = {}, {}
     sparsities = SPARSITIES.get(model.name, LARGE)
     for name in SCORERS:
         started = time.process_time()
-        scores = _finish(score(training, name))
+        scores = drain(score(training, name))
         seconds[name] = time.process_time() - started
         for sparsity in sparsities:
             live = edge_budget(masked.graph, sparsity)
             circuits[f"{name} {sparsity}"] = top_live(masked.graph, scores, live).live
         print(name, f"{seconds[name]:.1f} s", flush=True)
-    found = _finish(measure(masked, sets.test, circuits))
+    found = drain(measure(masked, sets.test, circuits))
     full = found["full"]["logit_diff"].mean()
-    empty = _finish(measure(masked, sets.test, {"empty": top_live(masked.graph, scores, 1)}))
+    empty = drain(measure(masked, sets.test, {"empty": top_live(masked.graph, scores, 1)}))
     none = empty["empty"]["logit_diff"].mean()
     titles = [f"{s:.0%}: KL | F" for s in sparsities]
     lines = [f"| scorer | cost | {' | '.join(titles)} |", "|---|---:|" + "---:|---:|" * len(titles)]
@@ -76,14 +73,6 @@ def section(reference: str) -> tuple[str, str]:
     }
     verdict = "Lowest KL: " + ", ".join(f"`{best[s]}` at {s:.0%}" for s in sparsities) + "."
     return model.name, "\n".join([*lines, "", verdict])
-
-
-def _finish(work: Generator[Any, None, Result]) -> Result:
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            return stop.value
 
 
 def main(references: list[str]) -> None:

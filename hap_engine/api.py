@@ -15,9 +15,9 @@ The app and the terminal use the generators below these functions (`discovery.di
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from hap_engine.examination import stored_prompts
 from hap_engine.models import load_model
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
-from hap_engine.progress import Progress
+from hap_engine.progress import Progress, drain
 from hap_engine.runs import Run
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks import (
@@ -92,7 +92,7 @@ def discover(
     if not isinstance(task, str):
         task, settings = CUSTOM, {**settings, "prompts": tuple(task)}
     config = DiscoveryConfig(model=opened.model.source.reference, task=task, **settings)
-    return _finish(discovery.discover(config, opened.model), progress)
+    return drain(discovery.discover(config, opened.model), progress)
 
 
 def prompts(
@@ -137,7 +137,7 @@ def evaluate(
     pairs = encoded(model, on)
     setting = evaluation.Setting("test", title(ablation, corruption), seed)
     size = len(next(iter(named.values())).live)
-    return _finish(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
+    return drain(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
 
 
 def attribute(
@@ -156,9 +156,9 @@ def attribute(
             ``[batch, tokens]`` (padded with -1). It must be differentiable in the logits.
     """
     prepared = Prepared(model, encoded(model, on))
-    _finish(prepared.run(), progress)
+    drain(prepared.run(), progress)
     with _named(metric) as name:
-        return _finish(attribution.score(prepared, scorer, name), progress)
+        return drain(attribution.score(prepared, scorer, name), progress)
 
 
 @torch.no_grad()
@@ -211,13 +211,3 @@ def _named(metric: str | Metric | None) -> Iterator[str | None]:
         yield name
     finally:
         del attribution.METRICS[name]
-
-
-def _finish(work: Generator[Progress, None, T], progress: Watch | None) -> T:
-    while True:
-        try:
-            record = next(work)
-        except StopIteration as stop:
-            return cast(T, stop.value)
-        if progress is not None:
-            progress(record)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+Result = TypeVar("Result")
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 
 
@@ -18,3 +19,16 @@ class Progress:
     total: int
     message: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def drain(
+    work: Generator[Any, None, Result], watch: Callable[[Any], object] | None = None
+) -> Result:
+    """Run long work to its end; `watch` sees each record."""
+    while True:
+        try:
+            record = next(work)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if watch is not None:
+            watch(record)

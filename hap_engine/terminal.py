@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hap_engine.progress import Progress
+from hap_engine.progress import Progress, drain
 
 if TYPE_CHECKING:
     from hap_engine.runs import Run
@@ -19,12 +19,9 @@ COLUMNS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match"
 def follow(work: Generator[Progress, None, T]) -> T:
     """Drive `work` to its end with one live line per phase on standard error."""
     bar = _Bar(sys.stderr.isatty())
-    while True:
-        try:
-            bar.show(next(work))
-        except StopIteration as stop:
-            bar.end()
-            return cast(T, stop.value)
+    found = drain(work, bar.show)
+    bar.end()
+    return found
 
 
 class _Bar:

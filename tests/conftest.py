@@ -24,6 +24,7 @@ from hap_engine import machine
 from hap_engine.catalog import Source, resolve, tokenizer_file
 from hap_engine.models import Model, from_hf, load_model
 from hap_engine.patching import MaskedModel
+from hap_engine.progress import drain
 from hap_engine.tasks import EncodedPair, PromptPair, SplitSizes, ioi
 from tests.test_task_ioi import word_tokenizer
 
@@ -32,6 +33,7 @@ WIDTH, LAYERS, HEADS, VOCABULARY = 32, 2, 4, 72
 MACHINE = machine.Machine(1e11, 2e11, 4e10, 3e-6, threads=1)  # of no machine in particular
 SIZES = SplitSizes(train=8, validation=6, test=8)
 FAMILIES = ("gpt2", "llama", "neox", "qwen2")
+finish = drain  # the tests' word for it
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 # The real model is converted from .gguf once; its copy is kept here between test runs.
@@ -159,15 +161,6 @@ def random_pairs(lengths: list[int], seed: int = 0) -> list[EncodedPair]:
             )
         )
     return made
-
-
-def finish(work: Any) -> Any:
-    """Drive a generator to its end and return its value."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as stop:
-            return stop.value
 
 
 @pytest.fixture(scope="session")

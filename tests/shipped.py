@@ -6,7 +6,8 @@ from app.shelf import SHIPPED
 from hap_engine.runs import Run, load
 
 
-def shipped_run(model: str) -> Run:
-    """The shipped run of a model whose name starts like this."""
+def shipped_run(model: str, task: str = "ioi") -> Run:
+    """The shipped run on a task of a model whose name starts like this."""
     runs = [load(path) for path in sorted(SHIPPED.glob("*.json"))]
-    return next(run for run in runs if run.model["name"].startswith(model))
+    wanted = (r for r in runs if r.model["name"].startswith(model) and r.task["name"] == task)
+    return next(wanted)

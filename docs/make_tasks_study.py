@@ -1,0 +1,108 @@
+"""HAP against EAP on every task that a model solves (docs/studies/tasks.md).
+
+    python -m docs.make_tasks_study hap-mini [path/to/SmolLM2.gguf]
+
+hap-mini at 95 %, other models at 99 % of edges removed. Each model is asked first which tasks it can do; those it
+cannot are in the table with the reason. A run is written as soon as it is made and not made twice: those of
+hap-mini under HAP_HOME, those of other models among the shipped examples (assets/runs).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from docs.make_results import _fill
+from hap_engine.catalog import resolve, weights_sha256
+from hap_engine.discovery import discover
+from hap_engine.errors import TaskError
+from hap_engine.models import load_model
+from hap_engine.patching import MaskedModel
+from hap_engine.progress import drain
+from hap_engine.runs import Run, load, runs_folder, save
+from hap_engine.settings import PRESETS, DiscoveryConfig, run_id
+from hap_engine.task_check import check_task
+from hap_engine.tasks import SplitSizes, get_task
+from hap_engine.terminal import follow
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "studies" / "tasks.md"
+SHIPPED = ROOT / "assets" / "runs"
+MINI = (
+    "ioi",
+    "greater-than",
+    "pronoun",
+    "agreement",
+    "induction",
+)  # what a word-level toy can learn
+REAL = ("ioi", "capital", "agreement", "pronoun", "greater-than")
+ASKED = 64  # prompts on which a model is asked whether it can do a task
+
+
+def configs(model: str) -> list[DiscoveryConfig]:
+    """One run a task. IOI with the standard settings, for it is the first example; the others quickly."""
+    if model == "hap-mini":
+        return [DiscoveryConfig(task=task, sparsity=0.95) for task in MINI]
+    made = [DiscoveryConfig(model=model, task=t, sparsity=0.99, dtype="bfloat16") for t in REAL]
+    quick = {"pruning": PRESETS["quick"], "sizes": SplitSizes(train=320)}
+    return [c if c.task == "ioi" else DiscoveryConfig(**{**vars(c), **quick}) for c in made]
+
+
+def unable(masked: MaskedModel, config: DiscoveryConfig) -> str:
+    """Why a run on this task would say little; empty if the model does the task."""
+    task = get_task(config.task)
+    try:
+        sets = task.generate(
+            masked.model.tokenizer, SplitSizes(ASKED, 1, 1), config.seed, task.default_corruption
+        )
+    except TaskError as error:
+        return str(error)
+    found = drain(check_task(masked, sets.train))
+    return "" if found.solved and found.broken else found.sentence
+
+
+def run_of(config: DiscoveryConfig) -> Run:
+    """The run with these settings: as it was made before, or made now."""
+    name = run_id(config, weights_sha256(resolve(config.model)) or "")
+    folder = runs_folder() if config.model == "hap-mini" else SHIPPED
+    path = folder / f"{name}.json"
+    if not path.exists():
+        save(follow(discover(config)), path)
+    return load(path)
+
+
+def row(run: Run) -> str:
+    full, eap, hap = (run.metrics[key] for key in ("full", "eap", "hap"))
+    better = "yes" if hap["kl"] < eap["kl"] else "**no**"
+    return (
+        f"| {run.task['title']} | {full['accuracy']:.0%} | {hap['n_edges']:,} / {eap['n_edges']:,} "
+        f"| {hap['kl']:.3f} | {eap['kl']:.3f} | {better} | {hap['faithfulness']:.2f} / {eap['faithfulness']:.2f} "
+        f"| {hap['exact_match']:.2f} / {eap['exact_match']:.2f} | {run.settings['pruning']['steps']} |"
+    )
+
+
+def section(model: str) -> tuple[str, str]:
+    masked = MaskedModel(load_model(model))
+    lines = [
+        "| task | full model right | live edges, HAP / EAP | KL, HAP | KL, EAP | HAP lower | faithfulness "
+        "| exact match | steps |",
+        "|---|---:|---:|---:|---:|---|---:|---:|---:|",
+    ]
+    for config in configs(model):
+        reason = unable(masked, config)
+        if reason:
+            lines.append(f"| {get_task(config.task).title} | {reason} | | | | | | | |")
+        else:
+            lines.append(row(run_of(config)))
+        print(lines[-1], flush=True)
+    return masked.model.name, "\n".join(lines)
+
+
+def main(models: list[str]) -> None:
+    for model in models:
+        name, table = section(model)
+        _fill(PAGE, "hap-mini" if name == "hap-mini" else "real", f"## {name}\n\n{table}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["hap-mini"])
