@@ -29,6 +29,6 @@ def drain(
         try:
             record = next(work)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            return end.value
         if watch is not None:
             watch(record)
