@@ -115,6 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     steady.add_argument("files", type=Path, nargs="+", help="runs that differ in their seed only")
     steady.set_defaults(run=_stability)
 
+    paper = commands.add_parser(
+        "reproduce-paper", help="the paper's table: EAP, EP and HAP on GPT-2 small at 94 %%"
+    )
+    paper.add_argument("--steps", type=int, help="fewer than the published 3,000, for a look")
+    paper.add_argument("--seed", type=int, default=0)
+    paper.add_argument("--device", default="cpu")
+    paper.set_defaults(run=_reproduce)
+
     commands.add_parser("models", help="models that can be opened by name").set_defaults(
         run=_models
     )
@@ -242,6 +250,23 @@ def _stability(options: argparse.Namespace) -> None:
     for path, run in zip(options.files, runs, strict=True):
         save(run, path)
     print_stability(runs[0])
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from hap_engine.reproduce import configs, reproduce, table
+    from hap_engine.runs import runs_folder
+
+    wanted = configs(options.steps, options.seed)
+    if options.device != "cpu":
+        wanted = {name: replace(config, device=options.device) for name, config in wanted.items()}
+    rows = follow(reproduce(runs_folder(), wanted))
+    print(f"GPT-2 small, IOI, 94 % of the edges removed, seed {options.seed}; held-out prompts.")
+    print(table(rows))
+    if options.steps:
+        print(f"EP and HAP with {options.steps:,} steps; the published recipe has 3,000.")
+    print(f"The runs are in {runs_folder()}")
 
 
 def _models(options: argparse.Namespace) -> None:
