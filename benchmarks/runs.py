@@ -17,8 +17,8 @@ from hap_engine.circuit import Circuit, edge_budget, full_circuit, top_edges
 from hap_engine.evaluation import measure
 from hap_engine.prepared import Prepared
 from hap_engine.progress import drain
-from hap_engine.pruning import cut_live, prune
-from hap_engine.settings import PruningConfig
+from hap_engine.pruning import cut_live, prune, warm_start
+from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig
 from hap_engine.tasks import SplitSizes, get_task
 
 
@@ -30,7 +30,7 @@ class Recipe:
     candidates: float
     pruning: PruningConfig
     train: int = 200  # as in the papers
-    scored: int = 64
+    scored: int = 32
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ def run(
     training = Prepared(masked, sets.train)
     drain(training.run())
     candidates: Circuit = full_circuit(masked.graph)
+    start = None
     if recipe.candidates < 1:
         fewer = Prepared(masked, sets.train[: recipe.scored])
         drain(fewer.run())
-        scores = drain(score(fewer, "eap-ig"))
+        scores = drain(score(fewer, DiscoveryConfig().scorer))
         count = int(recipe.candidates * masked.graph.n_edges)
         candidates = top_edges(masked.graph, scores, count).live
-    log_alpha = drain(prune(training, candidates, budget, recipe.pruning))
+        start = warm_start(candidates, recipe.pruning, scores)
+    log_alpha = drain(prune(training, candidates, budget, recipe.pruning, start=start))
     found = cut_live(candidates, log_alpha, budget).live
     seconds = time.perf_counter() - started
     measured = drain(measure(subject.masked, sets.test, {"found": found, "empty": Circuit(
@@ -79,13 +81,13 @@ def published_steps(subject: Subject, steps: int = 10) -> float:
     plain = _median_seconds(subject, torch.float32)
     training = Prepared(subject.masked, sets.train)
     drain(training.run())
-    config = PruningConfig(budget="lagrangian", steps=3000, batch_size=32, lr=0.8)
+    config = PRESETS["published"]
     descent = prune(training, full_circuit(subject.masked.graph), 100, config)
     next(descent)
     started = time.perf_counter()
     for _ in range(steps):
         next(descent)
-    return 3000 * (time.perf_counter() - started) / steps / plain
+    return config.steps * (time.perf_counter() - started) / steps / plain
 
 
 def _median_seconds(subject: Subject, dtype: torch.dtype) -> float:
