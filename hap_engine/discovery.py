@@ -101,7 +101,7 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
     validation = yield from Prepared(fast, sets.validation[:VALIDATED], limits).run()
     clock.lap("prompts")
 
-    scores, by_scorer = yield from score_edges(config, training)
+    scores, by_scorer = yield from score_edges(config, masked, sets.train, limits)
     clock.lap("score")
 
     found = yield from find_circuit(config, training, validation, scores, by_scorer, budget)

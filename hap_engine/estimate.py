@@ -32,7 +32,7 @@ from hap_engine.shape import Shape
 from hap_engine.tasks import SplitSizes
 
 # What the engine does whatever the settings; a test holds them equal to the engine's own.
-IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 64, 5, 48, 3
+EAP_PROMPTS, IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 200, 64, 5, 48, 3
 SCORE_BATCH, TEST_BATCH = 16, 32
 VALIDATED = 64
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
@@ -58,6 +58,10 @@ class Work:
     def __mul__(self, times: float) -> Work:
         return Work(self.float32 * times, self.mixed * times, self.started * times)
 
+    def exact(self) -> Work:
+        """The same work, all of it in float32."""
+        return Work(self.float32 + self.mixed, 0.0, self.started)
+
     def seconds(self, machine: Machine, dtype: str, a: float, b: float) -> float:
         flops = self.float32 / machine.float32 + self.mixed / machine.rate(dtype)
         return a * flops + b * self.started * machine.dispatch
@@ -81,11 +85,14 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
     train, batch = sizes.train, pruning.batch_size
     found = {"load": Work(float32=2 * 4 * 48 * (shape.attention + shape.mlp), started=shape.layers)}
     found["prompts"] = _pass(shape, tokens, 2 * train, TEST_BATCH / 2)
-    found["score"] = _pass(shape, tokens, 3 * train, SCORE_BATCH / 3, 1.0)
+    scored = min(EAP_PROMPTS, train)
+    found["score"] = _pass(shape, tokens, 2 * scored, SCORE_BATCH / 3)
+    found["score"] += _pass(shape, tokens, 3 * scored, SCORE_BATCH / 3, 1.0)
     if config.method == "hap" and config.scorer != "eap":
         few = min(IG_PROMPTS, train)
         found["score"] += _pass(shape, tokens, 2 * few, SCORE_BATCH / 3)
         found["score"] += _pass(shape, tokens, (3 * IG_STEPS + 1) * few, SCORE_BATCH / 3, 1.0)
+    found["score"] = found["score"].exact()
     found["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), TEST_BATCH / 2)
     found["prune"] = Work()
     if config.method != "eap":

@@ -74,6 +74,7 @@ def test_a_real_config_and_edges(folder: Path) -> None:
 
 
 def test_the_constants_of_the_engine_are_its_own() -> None:
+    assert estimate.EAP_PROMPTS == search.EAP_PROMPTS
     assert estimate.IG_PROMPTS == search.IG_PROMPTS
     assert estimate.ROLE_PROMPTS == describe.ROLE_PROMPTS
     assert estimate.IG_STEPS == attribution.IG_STEPS
