@@ -105,6 +105,5 @@ def test_the_shipped_real_run_is_faithful_where_eap_is_not(real: Run) -> None:
     assert eap["kl"] > 3 * hap["kl"]
 
 
-@pytest.mark.xfail(strict=True, reason="the shipped run matches on 192 of 256 prompts (0.75)")
 def test_the_shipped_real_run_matches_the_model_on_four_prompts_of_five(real: Run) -> None:
     assert real.metrics["hap"]["exact_match"] >= 0.80
