@@ -102,7 +102,7 @@ def test_hap_recovers_every_planted_circuit(ready: Ready) -> None:
 def test_ep_recovers_what_has_no_first_order(name: str) -> None:
     """From all edges EP depends on its seed (docs/ground-truth.md gives the rates); this one works."""
     toy, prepared = prepare(name)
-    assert toy.recovery(ep()(toy, prepared, 0)) == (1, 1)
+    assert toy.recovery(ep()(toy, prepared, 1)) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["redundancy", "cooperation"])
