@@ -13,6 +13,7 @@ per page load, from localhost and no CDN. The first frame does not wait for it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -157,9 +158,14 @@ def _keep_plotly(files: MediaFileManager) -> str:
     A session's files go when it turns to another page, perhaps before the browser has asked for them. What
     no session put there stays as long as the server does.
     """
-    with ThreadPoolExecutor(1) as outside:
-        done = outside.submit(files.add, PLOTLY.read_bytes(), "text/javascript", "hap-plotly")
-        return str(done.result())
+    warned = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
+    warned.disabled = True  # that the thread has no session is the point
+    try:
+        with ThreadPoolExecutor(1) as outside:
+            done = outside.submit(files.add, PLOTLY.read_bytes(), "text/javascript", "hap-plotly")
+            return str(done.result())
+    finally:
+        warned.disabled = False
 
 
 def _reported(key: str, name: str) -> Any:

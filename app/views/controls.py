@@ -24,7 +24,6 @@ EFFORTS = {
     "quick": "Quick: a fifth of the steps, a first look",
     "standard": "Standard: the quality quoted in the README",
     "thorough": "Thorough: twice the steps",
-    "published": "Published: Edge Pruning's own recipe of 3,000 steps, for comparison",
 }
 
 
@@ -47,7 +46,7 @@ def show() -> None:
     sparsity = round(1 - kept / 100, 6)
     _explain_size(source, sparsity)
     rules = classroom.rules()
-    efforts = list(rules.efforts if rules else PRESETS)
+    efforts = list(rules.efforts if rules else EFFORTS)
     effort = st.segmented_control(
         "Effort",
         efforts,
@@ -137,8 +136,6 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
         budget = st.selectbox(
             "Budget method",
             BUDGETS,
-            index=BUDGETS.index(preset.budget),
-            key=f"budget-{effort}",
             help="projection holds the number of edges exactly at every step; lagrangian is the "
             "published recipe, which needs thousands of steps.",
         )
