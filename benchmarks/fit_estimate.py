@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hap_engine import catalog, estimate
+from hap_engine import catalog, costs, estimate
 from hap_engine.machine import Machine
 from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.shape import Shape
@@ -154,11 +154,11 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
     """The content of ``assets/estimate.json``."""
     opening = min(seen["seconds"]["load"] for _, _, seen in runs)
     phases = {}
-    for phase in estimate.PHASES:
+    for phase in costs.PHASES:
         rows = []
         for config, shape, seen in runs:
             machine = Machine(**seen["machine"])
-            work = estimate.workload(config, shape, seen["tokens"])[phase]
+            work = costs.workload(config, shape, seen["tokens"])[phase]
             spent = seen["seconds"].get(phase, 0.0) - (opening if phase == "load" else 0)
             if spent > 0.01:
                 flops, started = (
@@ -166,7 +166,7 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
                 )
                 rows.append((flops, started, spent))
         phases[phase] = [float(f"{value:.4g}") for value in fit_phase(rows)]
-    peaks = [(sum(estimate.memory(c, s, r["tokens"]).values()), r["peak"]) for c, s, r in runs]
+    peaks = [(sum(costs.memory(c, s, r["tokens"]).values()), r["peak"]) for c, s, r in runs]
     base = min(peak - held for held, peak in peaks)
     factor = float(np.median([(peak - base) / held for held, peak in peaks if held > 200 * MB]))
     return {

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hap_engine.errors import HapError, SettingsError, TaskError
+from hap_engine.options import make_parser
 from hap_engine.terminal import follow, print_ablations, print_statistics, print_table
 
 if TYPE_CHECKING:
@@ -23,117 +24,20 @@ ASKED = 64  # prompts a task in the table of ``tasks --model``
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
-        options.run(options)
+        COMMANDS[options.command](options)
     except HapError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncancelled", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output (`| head`) has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    from hap_engine.settings import SCORERS, DiscoveryConfig
-
-    parser = argparse.ArgumentParser(prog="python -m hap_engine", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-
-    found = commands.add_parser("discover", help="find a circuit and write a run file")
-    found.add_argument(
-        "--model", default="hap-mini", help="bundled or Hub name, folder, .gguf file"
-    )
-    found.add_argument("--task", default="ioi")
-    found.add_argument("--corruption", help="abc (default), s2 or s2_io for ioi")
-    found.add_argument("--sparsity", type=float, default=0.98, help="share of edges removed")
-    found.add_argument("--method", default="hap", help="hap, eap or ep")
-    found.add_argument(
-        "--scorer",
-        default=DiscoveryConfig().scorer,
-        help=f"picks HAP's candidates: {', '.join(SCORERS)}",
-    )
-    found.add_argument(
-        "--keep", type=float, help="share of edges left to EP (max(10 %%, 4 x target))"
-    )
-    found.add_argument(
-        "--keep-level",
-        type=float,
-        help="instead: the smallest kept set with this faithfulness on validation prompts",
-    )
-    found.add_argument("--preset", help="quick, standard, thorough or published")
-    found.add_argument("--budget", help="projection (default) or lagrangian (published)")
-    found.add_argument("--steps", type=int, help="steps of Edge Pruning")
-    found.add_argument("--batch-size", type=int, help="prompts per step")
-    found.add_argument("--lr", type=float, help="step size of the gates")
-    found.add_argument("--init", type=float, help="log alpha at the start")
-    found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
-    found.add_argument("--descent", type=float, help="share of steps over which the budget falls")
-    found.add_argument("--harden", type=float, help="share of steps before the noise fades")
-    found.add_argument(
-        "--patience", type=int, help="looks at the validation prompts without a better circuit"
-    )
-    found.add_argument(
-        "--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom"
-    )
-    found.add_argument("--prompts", help="train,validation,test counts, e.g. 600,100,256")
-    found.add_argument("--seed", type=int, default=0)
-    found.add_argument("--device", default="cpu", help="cpu, cuda or mps")
-    found.add_argument(
-        "--dtype", default="auto", help="of training: float32, bfloat16, or what is faster here"
-    )
-    found.add_argument("--memory", type=float, help="GB that the run may take")
-    found.add_argument(
-        "--out", type=Path, help="run file to write (default: the explorer's folder)"
-    )
-    found.set_defaults(run=_discover)
-
-    tested = commands.add_parser("evaluate", help="test a run file's circuits again")
-    tested.add_argument("file", type=Path)
-    tested.add_argument("--model", help="where the model is, if not where the run found it")
-    tested.add_argument("--device", default="cpu")
-    tested.add_argument(
-        "--ablation", default="resample", help="what cut edges carry: resample, mean or zero"
-    )
-    tested.add_argument(
-        "--full", action="store_true",
-        help="also: complement, completeness, minimality, curves, paired tests, what EAP missed",
-    )  # fmt: skip
-    tested.add_argument(
-        "--prompts",
-        type=int,
-        default=64,
-        help="test prompts for the parts of --full that cost most",
-    )
-    tested.add_argument("--out", type=Path, help="where --full writes (default: the same file)")
-    tested.set_defaults(run=_evaluate)
-
-    steady = commands.add_parser("stability", help="which edges several seeds' runs share")
-    steady.add_argument("files", type=Path, nargs="+", help="runs that differ in their seed only")
-    steady.set_defaults(run=_stability)
-
-    paper = commands.add_parser(
-        "reproduce-paper", help="the paper's table: EAP, EP and HAP on GPT-2 small at 94 %%"
-    )
-    paper.add_argument("--steps", type=int, help="fewer than the published 3,000, for a look")
-    paper.add_argument("--seed", type=int, default=0)
-    paper.add_argument("--device", default="cpu")
-    paper.set_defaults(run=_reproduce)
-
-    commands.add_parser("models", help="models that can be opened by name").set_defaults(
-        run=_models
-    )
-    asked = commands.add_parser("tasks", help="the tasks, and how well a model does them")
-    asked.add_argument("--model", help="measure each task on this model")
-    asked.add_argument("--task", help="only this one")
-    asked.add_argument("--prompts-file", type=Path, help="with --task custom")
-    asked.add_argument("--seed", type=int, default=0)
-    asked.add_argument("--device", default="cpu")
-    asked.set_defaults(run=_tasks)
-    return parser
 
 
 def _config(options: argparse.Namespace) -> DiscoveryConfig:
@@ -330,6 +234,15 @@ def _check_tasks(tasks: Sequence[Task], options: argparse.Namespace) -> None:
         if not (found["solved"] and found["broken"]):
             print(f"{'':14}  {found['sentence']}")
 
+
+COMMANDS = {
+    "discover": _discover,
+    "evaluate": _evaluate,
+    "stability": _stability,
+    "reproduce-paper": _reproduce,
+    "models": _models,
+    "tasks": _tasks,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from hap_engine import attribution, describe, discovery, estimate, evaluation, machine, search
+from hap_engine import (
+    attribution,
+    costs,
+    describe,
+    discovery,
+    estimate,
+    evaluation,
+    machine,
+    search,
+)
 from hap_engine.catalog import HUB_MODELS, config_of, resolve
-from hap_engine.estimate import Work, duration, mean_share, memory, tokens_of, workload
+from hap_engine.costs import Work, mean_share, memory, workload
+from hap_engine.estimate import duration, tokens_of
 from hap_engine.machine import Machine
 from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.shape import Shape
@@ -24,7 +34,7 @@ TINY = Shape(
 CONFIG = DiscoveryConfig(sizes=SplitSizes(100, 10, 64), pruning=PruningConfig(steps=10))
 CONSTANTS = {
     "open": 1.0,
-    "seconds": {phase: [2.0, 3.0] for phase in estimate.PHASES},
+    "seconds": {phase: [2.0, 3.0] for phase in costs.PHASES},
     "memory": [1e9, 1.5],
 }
 
@@ -74,17 +84,17 @@ def test_a_real_config_and_edges(folder: Path) -> None:
 
 
 def test_the_constants_of_the_engine_are_its_own() -> None:
-    assert estimate.EAP_PROMPTS == search.EAP_PROMPTS
-    assert estimate.IG_PROMPTS == search.IG_PROMPTS
-    assert estimate.ROLE_PROMPTS == describe.ROLE_PROMPTS
-    assert estimate.IG_STEPS == attribution.IG_STEPS
-    assert estimate.RANDOM_CIRCUITS == evaluation.RANDOM_CIRCUITS
-    assert estimate.VALIDATED == discovery.VALIDATED
+    assert costs.EAP_PROMPTS == search.EAP_PROMPTS
+    assert costs.IG_PROMPTS == search.IG_PROMPTS
+    assert costs.ROLE_PROMPTS == describe.ROLE_PROMPTS
+    assert costs.IG_STEPS == attribution.IG_STEPS
+    assert costs.RANDOM_CIRCUITS == evaluation.RANDOM_CIRCUITS
+    assert costs.VALIDATED == discovery.VALIDATED
 
 
 def test_the_shipped_constants_are_whole() -> None:
     held = estimate._constants()
-    assert set(held["seconds"]) == set(estimate.PHASES)
+    assert set(held["seconds"]) == set(costs.PHASES)
     assert all(value >= 0 for pair in held["seconds"].values() for value in pair)
     assert len(held["memory"]) == 2
 
@@ -106,7 +116,7 @@ def test_the_share_of_edges_while_pruning() -> None:
 
 def test_every_phase_grows_with_what_it_does() -> None:
     base = workload(CONFIG, TINY, 20)
-    assert set(base) == set(estimate.PHASES)
+    assert set(base) == set(costs.PHASES)
 
     def more(**changes: object) -> set[str]:
         grown = workload(replace(CONFIG, **changes), TINY, 20)  # type: ignore[arg-type]
