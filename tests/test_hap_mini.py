@@ -15,6 +15,7 @@ from hap_engine.settings import DiscoveryConfig
 from hap_engine.task_check import TaskCheck, check_task
 from hap_engine.tasks import TASKS, SplitSizes
 from tests.conftest import finish
+from tests.shipped import shipped_run
 
 RUNS = sorted((Path(__file__).parents[1] / "assets" / "runs").glob("*.json"))
 
@@ -94,7 +95,7 @@ def test_a_run_of_each_kind_ships() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Run:
-    return next(run for run in map(load, RUNS) if run.model["source"] == "gguf")
+    return shipped_run("SmolLM2")
 
 
 def test_the_shipped_real_run_is_faithful_where_eap_is_not(real: Run) -> None:
@@ -107,3 +108,10 @@ def test_the_shipped_real_run_is_faithful_where_eap_is_not(real: Run) -> None:
 
 def test_the_shipped_real_run_matches_the_model_on_four_prompts_of_five(real: Run) -> None:
     assert real.metrics["hap"]["exact_match"] >= 0.80
+
+
+@pytest.mark.parametrize("path", RUNS, ids=[path.stem for path in RUNS])
+def test_every_shipped_circuit_is_closer_to_its_model_than_eap(path: Path) -> None:
+    shipped = load(path)
+    assert shipped.metrics["hap"]["n_edges"] <= shipped.metrics["eap"]["n_edges"]
+    assert shipped.metrics["hap"]["kl"] < shipped.metrics["eap"]["kl"]

@@ -82,7 +82,9 @@ def test_runs_without_eap_beside_another_circuit_do_not_suit() -> None:
     assert not lesson.suits(replace(run, metrics={}))
 
 
-@pytest.mark.parametrize("run", SHIPPED_RUNS, ids=lambda run: run.id)
+@pytest.mark.parametrize(
+    "run", [run for run in SHIPPED_RUNS if run.task["name"] == "ioi"], ids=lambda run: run.id
+)
 def test_the_exercise_is_marked_against_the_run(run: Run) -> None:
     asked = lesson.exercise(run)
     assert asked is not None
