@@ -129,9 +129,11 @@ def _prune(
     budget: int,
 ) -> Generator[Progress, None, Found]:
     total = config.pruning.steps
+    # The published recipe takes its last state, after all its steps.
+    published = config.pruning.budget == "lagrangian"
     steps = prune(
         training, candidates, budget, config.pruning,
-        seed=config.seed, start=start, validation=validation,
+        seed=config.seed, start=start, validation=None if published else validation,
     )  # fmt: skip
     history: list[dict[str, Any]] = []
     last_open = np.zeros(len(candidates), dtype=int)

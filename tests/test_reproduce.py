@@ -45,6 +45,9 @@ def test_the_table(gpt2_small: Model, tmp_path: Path) -> None:
     budget = round(0.06 * 32_491)
     for row in rows:
         assert len(row.run.circuits[row.circuit].circuit) <= budget + 1
+    looked = {row.name: any("validation" in step for step in row.run.history) for row in rows}
+    assert looked["HAP, our defaults"]
+    assert not looked["EP, published recipe"], "the published recipe chooses no state"
     text = reproduce.table(rows)
     assert "| EP, published recipe |" in text
     assert text.count("0.772 | 3.48 | 0.190 | 2,921") == 1
