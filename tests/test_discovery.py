@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from hap_engine import describe
-from hap_engine.__main__ import _config, _parser
+from hap_engine.__main__ import _config
 from hap_engine.circuit import Circuit, edge_budget
 from hap_engine.discovery import command, discover
 from hap_engine.errors import HapError, SettingsError, TaskError, UnknownNameError
 from hap_engine.models import Model
+from hap_engine.options import make_parser
 from hap_engine.patching import MaskedModel
 from hap_engine.progress import PHASES, Progress
 from hap_engine.runs import Run, dumps
@@ -286,7 +287,7 @@ def test_the_command_makes_the_same_run(changes: dict[str, Any], model: Model) -
     wanted = config(**changes)
     words = shlex.split(command(wanted, model))
     assert words[:4] == ["python", "-m", "hap_engine", "discover"]
-    read = _config(_parser().parse_args(words[3:]))
+    read = _config(make_parser().parse_args(words[3:]))
     assert read.model == model.name
     assert run_id(read, "x") == run_id(wanted, "x")
 
