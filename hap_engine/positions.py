@@ -15,6 +15,7 @@ import numpy as np
 
 from hap_engine.runs import Run
 
+UNNAMED = 12  # heads shown where none has a role: still readable over one sentence
 WEAKEST = 0.1  # mean attention below this is not drawn: at 15 tokens, chance is 0.07
 
 
@@ -70,9 +71,16 @@ def story(run: Run, heads: Sequence[str], circuit: str) -> Story:
 
 
 def default_heads(run: Run, circuit: str) -> list[str]:
-    """Heads with a measured role that the circuit keeps, in graph order."""
+    """Heads with a measured role that the circuit keeps, in graph order.
+
+    Where a task has no measured roles: the best-ranked of the kept heads whose attention is stored.
+    """
     kept = run.circuits[circuit].circuit.heads
-    return [head for head in run.roles.get("heads") or {} if head in kept]
+    if named := [head for head in run.roles.get("heads") or {} if head in kept]:
+        return named
+    stored = {head for prompt in run.attention for head in prompt["heads"]}
+    ranked = sorted(kept & stored, key=lambda head: (run.heads[head]["eap_rank"], head))
+    return sorted(ranked[:UNNAMED], key=run.graph.heads.index)
 
 
 def role_attention(run: Run, head: str) -> dict[str, float]:
