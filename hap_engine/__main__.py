@@ -85,32 +85,61 @@ def _sizes(text: str | None) -> Any:
 
 
 def _own_prompts(path: Path | None) -> Any:
-    """The rows of a prompts file; a bare name is looked up among the saved runs too."""
-    from hap_engine.runs import runs_folder
+    """The rows of a prompts file."""
     from hap_engine.tasks.prompts_file import read_prompts
 
-    if path is None:
-        return ()
+    return () if path is None else read_prompts(_found(path))
+
+
+def _found(path: Path) -> Path:
+    """A file; a bare name is looked up among the saved runs too."""
+    from hap_engine.runs import runs_folder
+
     saved = runs_folder() / path.name
-    return read_prompts(path if path.exists() or not saved.is_file() else saved)
+    return path if path.exists() or not saved.is_file() else saved
 
 
 def _discover(options: argparse.Namespace) -> None:
+    _check_out(options.out)
+    _run(_config(options), options.out)
+
+
+def _continue(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from hap_engine.rerun import further
+    from hap_engine.runs import load
+    from hap_engine.tasks import CUSTOM
+
+    _check_out(options.out)
+    path = _found(options.file)
+    run = load(path)
+    own = _own_prompts(path) if run.task["name"] == CUSTOM else ()
+    config = further(run, options.sparsity, own)
+    if options.steps:
+        config = replace(config, pruning=replace(config.pruning, steps=options.steps))
+    _run(replace(config, model=options.model or config.model), options.out)
+
+
+def _check_out(out: Path | None) -> None:
+    if out and (out.is_dir() or _nearest(out).is_file()):
+        raise SettingsError(
+            f"Expected --out as a file that can be written, got {out}. Name a .json file."
+        )
+
+
+def _run(config: DiscoveryConfig, out: Path | None) -> None:
+    """Estimate, discover, save and report."""
     from hap_engine.discovery import discover
     from hap_engine.estimate import describe
     from hap_engine.runs import runs_folder, save
     from hap_engine.verdict import verdict
 
-    if options.out and (options.out.is_dir() or _nearest(options.out).is_file()):
-        raise SettingsError(
-            f"Expected --out as a file that can be written, got {options.out}. Name a .json file."
-        )
-    config = _config(options)
     cost = describe(config)
     if cost is not None:
         print(f"{cost.sentence} (an estimate for this machine)", file=sys.stderr)
     run = follow(discover(config))
-    path = save(run, options.out or runs_folder() / f"{run.id}.json")
+    path = save(run, out or runs_folder() / f"{run.id}.json")
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
@@ -237,6 +266,7 @@ def _check_tasks(tasks: Sequence[Task], options: argparse.Namespace) -> None:
 
 COMMANDS = {
     "discover": _discover,
+    "continue": _continue,
     "evaluate": _evaluate,
     "stability": _stability,
     "reproduce-paper": _reproduce,

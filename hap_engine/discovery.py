@@ -30,7 +30,7 @@ from hap_engine import heap
 from hap_engine.attribution import Scores
 from hap_engine.circuit import Circuit, edge_budget, rank_matrix, top_live
 from hap_engine.describe import describe_heads
-from hap_engine.errors import OutOfMemoryError, TaskError
+from hap_engine.errors import OutOfMemoryError, SettingsError, TaskError
 from hap_engine.estimate import limits_within
 from hap_engine.evaluation import Setting, evaluate
 from hap_engine.limits import Limits
@@ -87,6 +87,11 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
     task = config.find_task()
     if model is None:
         model = yield from loading(config.model, config.device)
+    if config.start is not None and config.start.weights != model.sha256:
+        raise SettingsError(
+            f"Run {config.start.run} was made on other weights than those of {model.name}, so there is "
+            "nothing to go on from. Name the model that the run used."
+        )
     budget = edge_budget(model.graph, config.sparsity)
     masked = MaskedModel(model)
     yield Progress("load", 1, 1, f"Opened {model.name}: its masked pass reproduces it")
@@ -203,6 +208,11 @@ def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:
 def command(config: DiscoveryConfig, model: Model) -> str:
     """The terminal command that makes the run again."""
     default = DiscoveryConfig()
+    if config.start is not None:  # all else is in the file of the run that it goes on from
+        words = (
+            f"python -m hap_engine continue {config.start.run}.json --sparsity {config.sparsity}"
+        )
+        return f"{words} --steps {config.pruning.steps}"
     parts = [
         "python -m hap_engine discover",
         f"--model {shlex.quote(model.to_dict()['reference'])}",

@@ -62,6 +62,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="run file to write (default: the explorer's folder)"
     )
 
+    onward = commands.add_parser("continue", help="prune a run's circuit on to a tighter budget")
+    onward.add_argument("file", type=Path, help="a run of hap or ep, or its name in the explorer")
+    onward.add_argument("--sparsity", type=float, required=True, help="above that of the run")
+    onward.add_argument("--steps", type=int, help="of Edge Pruning (default: as the run)")
+    onward.add_argument("--model", help="where the model is, if not where the run found it")
+    onward.add_argument("--out", type=Path, help="run file to write (default: explorer's folder)")
+
     tested = commands.add_parser("evaluate", help="test a run file's circuits again")
     tested.add_argument("file", type=Path)
     tested.add_argument("--model", help="where the model is, if not where the run found it")

@@ -189,13 +189,14 @@ def loads(text: str | bytes) -> Run:
     return Run.from_dict(data)
 
 
-def save(run: Run, path: Path) -> Path:
+def save(run: Run, path: Path | str) -> Path:
     """Write `run` to `path` by atomic rename."""
     return write_text(path, dumps(run))
 
 
-def write_text(path: Path, text: str) -> Path:
+def write_text(path: Path | str, text: str) -> Path:
     """Write a file by atomic rename: a reader sees the old text or the new one, never a part."""
+    path = Path(path)  # a notebook may give text
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
@@ -208,8 +209,9 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
-def load(path: Path) -> Run:
+def load(path: Path | str) -> Run:
     """Read a run file. Raises RunFileError."""
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RunFileError(

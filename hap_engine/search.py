@@ -19,7 +19,7 @@ from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared, mean_difference
 from hap_engine.progress import Progress
 from hap_engine.pruning import PruningStep, cut, cut_live, prune, warm_start
-from hap_engine.settings import DiscoveryConfig, kept_share
+from hap_engine.settings import DiscoveryConfig, Start, kept_share
 from hap_engine.tasks import EncodedPair
 
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
@@ -87,12 +87,16 @@ def find_circuit(
     if config.method == "eap":
         return Found(top_edges(graph, scores, budget))
     start: np.ndarray | None = None
-    if config.method == "ep":  # knows no scores: every edge, all gates equal
+    if config.start is not None:
+        candidates = Circuit.from_names(graph, config.start.edges)
+        by_scorer = go_on(candidates, _in_order(candidates, config.start))
+    elif config.method == "ep":  # knows no scores: every edge, all gates equal
         candidates = full_circuit(graph)
     else:
         candidates = yield from choose_candidates(config, validation, by_scorer, budget)
-        if config.pruning.budget == "projection":  # the published recipe starts from equal gates
-            start = warm_start(candidates, config.pruning, by_scorer)
+    ranked = config.start is not None or config.method == "hap"
+    if ranked and config.pruning.budget == "projection":  # the published recipe starts equal
+        start = warm_start(candidates, config.pruning, by_scorer)
     return (yield from _prune(config, training, validation, candidates, start, budget))
 
 
@@ -118,6 +122,22 @@ def choose_candidates(
         yield Progress("score", 1, 1, message)
         low, high = (low, middle) if share >= config.keep_level else (middle, high)
     return top_edges(graph, by_scorer, high).live
+
+
+def _in_order(candidates: Circuit, start: Start) -> np.ndarray:
+    """The gates of an earlier run in the order of `candidates`."""
+    by_name = dict(zip(start.edges, start.gates, strict=True))
+    return np.array([by_name[names] for names in candidates.names()], np.float32)
+
+
+def go_on(candidates: Circuit, log_alpha: np.ndarray) -> Scores:
+    """What a descent learned, as scores: positive, in the order of its gates, 0 for all other edges.
+
+    With the found circuit as candidates, pruning goes on from here to a tighter budget.
+    """
+    scores = np.zeros(candidates.kept.shape, np.float32)
+    scores[candidates.kept] = log_alpha - log_alpha.min() + 1
+    return scores
 
 
 def _prune(

@@ -69,6 +69,17 @@ class PruningConfig:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The circuit of an earlier run, from which Edge Pruning goes on to a tighter budget (`rerun.further`)."""
+
+    run: str  # its id
+    weights: str  # their sha256: gates learned on one model say nothing of another
+    edges: tuple[tuple[str, str], ...]  # (writer, reader), the new candidates
+    gates: tuple[float, ...]  # their log alphas, whose order is that of the new start
+    share: float  # of all edges
+
+
+@dataclass(frozen=True)
 class DiscoveryConfig:
     """All that decides a run; equal configs on equal weights give equal runs."""
 
@@ -89,6 +100,7 @@ class DiscoveryConfig:
     device: str = "cpu"
     dtype: str = "float32"  # of training; evaluation is always float32
     memory: float | None = None  # GB that the run may take; None: batches are not split
+    start: Start | None = None  # instead of candidates by scores
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
 
     def __post_init__(self) -> None:
@@ -125,6 +137,8 @@ class DiscoveryConfig:
             raise SettingsError(
                 f"Expected keep_level between 0 and 1 (a faithfulness), got {self.keep_level:g}."
             )
+        if self.start is not None and self.method == "eap":
+            raise SettingsError("EAP learns nothing, so it cannot go on from a run. Use hap or ep.")
         if self.memory is not None and not 0 < self.memory < 1e5:
             raise SettingsError(f"Expected memory in GB above 0, got {self.memory:g}.")
         if not 0 <= self.seed < 2**31:
@@ -137,7 +151,9 @@ class DiscoveryConfig:
     def to_dict(self) -> dict[str, Any]:
         """The run file's ``settings``. Model and own prompts are identified by their hashes."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        del plain["model"], plain["prompts"]
+        del plain["model"], plain["prompts"], plain["start"]
+        if self.start is not None:
+            plain["continues"] = self.start.run
         for name in ("keep_level", "memory"):  # newer than the runs that lack them
             if plain[name] is None:
                 del plain[name]
@@ -164,7 +180,12 @@ PRESETS = {
 
 
 def kept_share(config: DiscoveryConfig) -> float:
-    """Share of all edges that EP may choose from: ``max(10 %, 4 x target)``, at most all."""
+    """Share of all edges that EP may choose from: ``max(10 %, 4 x target)``, at most all.
+
+    Of a run that goes on from another, the share of that run's circuit.
+    """
+    if config.start is not None:
+        return config.start.share
     if config.method == "ep":
         return 1.0
     return config.keep or min(1.0, max(LOOSE, 4 * (1 - config.sparsity)))
