@@ -1,0 +1,194 @@
+"""What the studies of Edge Pruning are made of: descents, computed once and kept (docs/studies/data).
+
+A descent finds circuits of one sparsity after another. The first budget is pruned from the candidates that
+stage one leaves; every later one goes on from the circuit before it, whose gates give the order of the new
+start (`search.go_on`). A descent without steps is a scorer alone. All circuits of a descent are measured on the
+same held-out prompts, under resample ablation, and written to one file when the descent ends.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hap_engine.attribution import Scores
+from hap_engine.circuit import (
+    Circuit,
+    edge_budget,
+    empty_circuit,
+    full_circuit,
+    top_edges,
+    top_live,
+)
+from hap_engine.discovery import DTYPES, VALIDATED
+from hap_engine.evaluation import measure
+from hap_engine.hashing import short_hash
+from hap_engine.limits import Limits
+from hap_engine.metrics import faithfulness
+from hap_engine.models import load_model
+from hap_engine.patching import MaskedModel
+from hap_engine.prepared import Prepared
+from hap_engine.progress import drain
+from hap_engine.pruning import cut_live, prune, warm_start
+from hap_engine.runs import load
+from hap_engine.search import go_on, score_edges
+from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig, kept_share
+from hap_engine.tasks import SplitSizes, get_task
+
+DATA = Path(__file__).parent / "studies" / "data"
+SHIPPED = Path(__file__).parents[1] / "assets" / "runs"
+FEW = 1_000  # circuits of at most so many edges are stored edge by edge, for their overlap
+STARTS = ("ranked", "equal", "random")
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How circuits are found; equal descents on equal weights are computed once."""
+
+    method: str  # hap, ep, or a scorer alone
+    sparsities: tuple[float, ...]
+    steps: tuple[int, ...] = ()  # of Edge Pruning, one number a sparsity; none: the scorer alone
+    seed: int = 0
+    keep: float | None = None  # None: as a run chooses (`kept_share`)
+    start: str = "ranked"  # first gates in the order of the scores; all equal; in random order
+    recipe: str = "standard"  # the preset whose settings hold, but for the number of steps
+
+    def share(self) -> float:
+        """Share of the edges left to Edge Pruning."""
+        config = DiscoveryConfig(method=self.method, sparsity=self.sparsities[0], keep=self.keep)
+        return kept_share(config)
+
+    def pruning(self, steps: int) -> PruningConfig:
+        return PruningConfig(**{**asdict(PRESETS[self.recipe]), "steps": steps})
+
+
+class Workbench:
+    """A model with the prompts of one seed; what several descents share is made once."""
+
+    def __init__(self, reference: str, seed: int, dtype: str) -> None:
+        self.seed, self.dtype = seed, dtype
+        model = load_model(reference)
+        self.name, self.sha256 = model.name, model.sha256
+        self.masked = MaskedModel(model)
+        self.graph = self.masked.graph
+        self.sets = get_task("ioi").generate(model.tokenizer, SplitSizes(), seed, "abc")
+        fast = self.masked.with_dtype(DTYPES[dtype])
+        self.training = drain(Prepared(fast, self.sets.train).run())
+        self.validation = drain(Prepared(fast, self.sets.validation[:VALIDATED]).run())
+
+    @cached_property
+    def scores(self) -> dict[str, Scores]:
+        """Plain EAP's, and those that pick HAP's candidates."""
+        config = DiscoveryConfig()
+        found = drain(score_edges(config, self.masked, self.sets.train, Limits()))
+        return dict(zip(("eap", config.scorer), found, strict=True))
+
+    @cached_property
+    def roles(self) -> dict[str, str]:
+        """Role of each head, as the shipped run of this model measured it."""
+        runs = [load(path) for path in SHIPPED.glob("*.json")]
+        (run,) = (r for r in runs if r.model["sha256"] == self.sha256 and r.task["name"] == "ioi")
+        return {head: str(shown["role"]) for head, shown in run.roles["heads"].items()}
+
+    def measured(self, circuits: dict[str, Circuit]) -> dict[str, dict[str, float]]:
+        every = {**circuits, "empty": empty_circuit(self.graph)}
+        found = drain(measure(self.masked, self.sets.test, every))
+        means = {name: {k: float(v.mean()) for k, v in out.items()} for name, out in found.items()}
+        full, empty = (means.pop(name)["logit_diff"] for name in ("full", "empty"))
+        for row in means.values():
+            row["faithfulness"] = faithfulness(row["logit_diff"], full, empty)
+        return means
+
+
+def made(bench: Workbench, descent: Descent) -> Path:
+    """The file of a descent, computed unless it is there."""
+    path = path_of(bench.name, bench.sha256, descent)
+    if path.exists():
+        return path
+    points = [_point(bench, *found) for found in circuits(bench, descent)]
+    rows = bench.measured({str(point["sparsity"]): point.pop("circuit") for point in points})
+    for point in points:
+        row = rows[str(point["sparsity"])]
+        point |= {key: round(value, 5) for key, value in row.items()}
+    record = {
+        "model": bench.name,
+        "n_edges": bench.graph.n_edges,
+        "dtype": bench.dtype,
+        "n_prompts": len(bench.sets.test),
+        "descent": asdict(descent),
+        "points": points,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    return path
+
+
+def path_of(name: str, sha256: str, descent: Descent) -> Path:
+    return DATA / name.split("-Instruct")[0] / f"{short_hash([asdict(descent), sha256])}.json"
+
+
+def circuits(bench: Workbench, descent: Descent) -> Iterator[tuple[float, Circuit, float]]:
+    """Sparsity, live circuit and processor seconds of its pruning, in the descent's order."""
+    graph = bench.graph
+    if not descent.steps:
+        for sparsity in descent.sparsities:
+            live = edge_budget(graph, sparsity)
+            yield sparsity, top_live(graph, bench.scores[descent.method], live).live, 0.0
+        return
+    share, order = descent.share(), bench.scores[DiscoveryConfig().scorer]
+    candidates = full_circuit(graph)
+    if share < 1:
+        candidates = top_edges(graph, order, int(share * graph.n_edges + 1e-9)).live
+    kind = descent.start
+    for sparsity, steps in zip(descent.sparsities, descent.steps, strict=True):
+        config, target = descent.pruning(steps), edge_budget(graph, sparsity)
+        started = time.process_time()
+        log_alpha = drain(
+            prune(
+                bench.training, candidates, target, config,
+                seed=descent.seed,
+                start=_start(kind, descent.seed, config, candidates, order),
+                validation=bench.validation if config.budget == "projection" else None,
+            )
+        )  # fmt: skip
+        seconds = time.process_time() - started
+        kind, order = "ranked", go_on(candidates, log_alpha)
+        candidates = cut_live(candidates, log_alpha, target).live
+        print(
+            f"{bench.name} seed {bench.seed} {descent.method} {sparsity} {steps} steps: {seconds:.0f} s",
+            flush=True,
+        )
+        yield sparsity, candidates, seconds
+
+
+def _start(
+    kind: str, seed: int, config: PruningConfig, candidates: Circuit, order: Scores
+) -> np.ndarray | None:
+    if kind == "equal":
+        return None
+    if kind == "random":  # the values of the ranked start, dealt at random
+        order = np.random.default_rng(seed).random(order.shape)
+    return warm_start(candidates, config, order)
+
+
+def _point(bench: Workbench, sparsity: float, circuit: Circuit, seconds: float) -> dict[str, Any]:
+    kept = {role: [0, 0] for role in bench.roles.values()}
+    for head, role in bench.roles.items():
+        kept[role][0] += head in circuit.heads
+        kept[role][1] += 1
+    edges = np.flatnonzero(circuit.kept).tolist() if len(circuit) <= FEW else None
+    return {
+        "sparsity": sparsity,
+        "live": len(circuit),
+        "seconds": round(seconds, 1),
+        "roles": kept,
+        "edges": edges,
+        "circuit": circuit,
+    }

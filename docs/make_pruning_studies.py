@@ -1,0 +1,83 @@
+"""The studies of Edge Pruning: sparsity, starts, steps, keep fraction (docs/studies/pruning.md).
+
+    python -m docs.make_pruning_studies hap-mini path/to/SmolLM2.gguf [--seeds 0 1 2] [--only sparsity keep]
+
+Descents that were computed before are read from docs/studies/data; the pages show all that is there, so the
+work can be done in pieces and by several processes (one a seed).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import torch
+
+from docs.descents import Descent, Workbench, made
+
+MINI = (0.8, 0.9, 0.94, 0.96, 0.98)
+REAL = (0.9, 0.94, 0.96, 0.98, 0.99, 0.995, 0.998)
+STEPS = (60, 150, 300, 600)
+KEEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+STARTS = {"hap": "ranked", "ep": "equal"}  # EP by itself knows no scores
+SCORERS = ("eap", "eap-ig-kl")  # alone, as controls
+
+
+def sparsity(mini: bool, seed: int) -> Iterator[Descent]:
+    """One descent through all budgets for each method."""
+    levels = MINI if mini else REAL
+    steps = (100, 60, 60, 60, 100) if mini else (100, 60, 60, 60, 100, 100, 100)
+    for scorer in SCORERS:
+        yield Descent(scorer, levels, seed=seed)
+    for method, start in STARTS.items():
+        yield Descent(method, levels, steps, seed, start=start)
+
+
+def steps(mini: bool, seed: int) -> Iterator[Descent]:
+    """The tightest common budget, by more and more steps."""
+    for count in STEPS:
+        for method, start in STARTS.items():
+            if mini or (method, count) != ("ep", 600):  # hours on a small machine
+                yield Descent(method, (_tight(mini),), (count,), seed, start=start)
+    if mini:
+        yield Descent("ep", (_tight(mini),), (3000,), seed, start="equal", recipe="published")
+
+
+def starts(mini: bool, seed: int) -> Iterator[Descent]:
+    """EP over all edges from gates in the order of the scores, all equal, in random order."""
+    for start in ("ranked", "equal", "random"):
+        yield Descent("ep", (_tight(mini),), (150,), seed, start=start)
+
+
+def keep(mini: bool, seed: int) -> Iterator[Descent]:
+    """HAP from candidates of other sizes."""
+    for share in KEEPS:
+        if share > 1 - _tight(mini):
+            yield Descent("hap", (_tight(mini),), (150,), seed, keep=share)
+
+
+def _tight(mini: bool) -> float:
+    return 0.98 if mini else 0.99
+
+
+STUDIES = {"sparsity": sparsity, "steps": steps, "starts": starts, "keep": keep}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=list(STUDIES), default=list(STUDIES))
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # so that processor time means something
+    for model in options.models:
+        mini = model == "hap-mini"
+        for seed in options.seeds:
+            bench = Workbench(model, seed, "float32" if mini else "bfloat16")
+            for study in options.only:
+                for descent in STUDIES[study](mini, seed):
+                    made(bench, descent)
+
+
+if __name__ == "__main__":
+    main()
