@@ -15,7 +15,7 @@ from assets.models.stories import held_out, story
 from hap_engine.tasks import greater_than as greater
 from hap_engine.tasks import induction, ioi, pronoun
 from hap_engine.tasks.base import encode
-from tests.test_tasks import word_tokenizer
+from tests.words import word_tokenizer
 
 TOKENIZER = word_tokenizer([*stories.ALL_WORDS, *(f"{n:02d}" for n in range(100))])
 

@@ -23,7 +23,7 @@ from hap_engine.settings import DiscoveryConfig, run_id
 from hap_engine.tasks import PromptPair, SplitSizes, get_task
 from hap_engine.tasks.custom import encode_rows, problems, prompts_hash, split_rows
 from hap_engine.tasks.prompts_file import MAX_ROWS, check_rows, parse_prompts, read_prompts
-from tests.test_tasks import WORDS
+from tests.words import WORDS
 
 OPPOSITES = """
     hot cold/big small/old new/good bad/high low/long short/fast slow/hard soft/rich poor/dark light/

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from hap_engine.tasks.base import encode
 from hap_engine.tasks.builtin import TASKS, word_pools
 from hap_engine.tasks.editing import align, propose
-from tests.test_tasks import WORDS
+from tests.words import WORDS
 
 LEFT = "Later, Mary and John left. John thanked"
 

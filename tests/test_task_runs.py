@@ -20,7 +20,7 @@ from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.task_check import TaskCheck, check_task
 from hap_engine.tasks import TASKS, EncodedPair, SplitSizes
 from tests.conftest import finish
-from tests.test_tasks import WORDS
+from tests.words import WORDS
 
 SIZES = SplitSizes(train=6, validation=4, test=6)
 
