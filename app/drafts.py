@@ -14,7 +14,7 @@ from typing import Any
 
 from app import kept
 from hap_engine.tasks import PromptPair
-from hap_engine.tasks.prompts_file import KEYS, with_spaces
+from hap_engine.tasks.rows import KEYS, with_spaces
 
 Row = dict[str, str]
 FILE = ("prompts", "draft.json")

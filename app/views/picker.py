@@ -12,7 +12,7 @@ from hap_engine.catalog import BUNDLED, HUB_MODELS, Source, resolve
 from hap_engine.errors import HapError
 from hap_engine.hub import cached, cached_models
 from hap_engine.tasks import CUSTOM, TASKS, PromptPair
-from hap_engine.tasks.prompts_file import check_rows
+from hap_engine.tasks.rows import check_rows
 
 OTHER = "other"
 

@@ -14,7 +14,7 @@ from app.drafts import Row
 from app.views import picker, writing_row, writing_table
 from app.views.text import plain
 from hap_engine.tasks.custom import problem
-from hap_engine.tasks.prompts_file import KEYS, MAX_ROWS, MIN_ROWS
+from hap_engine.tasks.rows import KEYS, MAX_ROWS, MIN_ROWS
 
 SHOWN_PROBLEMS = 8
 

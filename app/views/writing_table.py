@@ -14,7 +14,8 @@ from app.views.text import plain
 from hap_engine.catalog import Source, tokenizer_file
 from hap_engine.errors import HapError
 from hap_engine.tasks import TASKS, SplitSizes
-from hap_engine.tasks.prompts_file import KEYS, MAX_ROWS, parse_prompts
+from hap_engine.tasks.prompts_file import parse_prompts
+from hap_engine.tasks.rows import KEYS, MAX_ROWS
 
 COLUMNS: dict[str, tuple[str, str, Any]] = {
     "clean": ("Clean prompt", "Ends where the answer follows.", "large"),

@@ -1,12 +1,13 @@
 """Your own prompts as a task: what a tokenizer makes of them, how they are split, the task itself.
 
 The rows come from `hap_engine.tasks.prompts_file`. They are split by a hash of their clean prompts and the
-seed: rows that share a clean prompt stay together, and the order of the rows does not matter. So a run can
-be repeated from the prompts that its file holds.
+seed: rows that share a clean prompt stay together, and so do two rows that are each other's corruption; the
+order of the rows does not matter. So a run can be repeated from the prompts that its file holds.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -27,10 +28,11 @@ from hap_engine.tasks.base import (
 )
 from hap_engine.tasks.editing import align
 from hap_engine.tasks.making import check_corruption
-from hap_engine.tasks.prompts_file import complaint
+from hap_engine.tasks.rows import complaint, refuse
 
 NAME = "custom"
 MAX_TOKENS = 128  # memory grows with the length: 1,000 pairs of 128 tokens still fit a laptop
+SMALL = 5_000  # words of a vocabulary in which a misspelled one is looked for
 SHARES = (("train", 0.5), ("validation", 0.1), ("test", 0.4))
 CORRUPTIONS = {"given": "The corrupted prompts are those of the prompts file."}
 
@@ -39,13 +41,9 @@ def encode_rows(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> tuple[Enco
     """The pairs as tokens.
 
     Raises:
-        TaskError: naming the rows that this model's tokenizer cannot use, the first with its remedy.
+        TaskError: naming the rows that this model's tokenizer cannot use, each with its remedy.
     """
-    found = problems(tokenizer, pairs)
-    if found:
-        (row, message), *others = found
-        rows = ", ".join(str(other) for other, _ in others[:8]) + (", …" if len(others) > 8 else "")
-        raise TaskError(f"Row {row}: {message}" + (f" Look at rows {rows} too." if others else ""))
+    refuse(problems(tokenizer, pairs), len(pairs))
     return tuple(encode_pair(tokenizer, pair) for pair in pairs)
 
 
@@ -63,11 +61,10 @@ def problem(tokenizer: Tokenizer, pair: PromptPair) -> str:
     length = len(encode(tokenizer, pair.clean))
     if length > MAX_TOKENS:
         return f"the prompt has {length} tokens; at most {MAX_TOKENS} are possible. Shorten it."
-    unknown = _unknown_word(tokenizer, pair)
-    if unknown:
+    if unknown := _unknown_word(tokenizer, pair):
         return (
-            f"this model does not know {unknown!r}. Use words of its vocabulary, or choose a model "
-            "with a larger one."
+            f"this model does not know {unknown!r}.{_nearest(tokenizer, unknown)} Use words of its "
+            "vocabulary, or choose a model with a larger one."
         )
     found = align(tokenizer, pair.clean, pair.corrupt)
     if not found.aligned:
@@ -110,22 +107,29 @@ def _unknown_word(tokenizer: Tokenizer, pair: PromptPair) -> str:
     return ""
 
 
+def _nearest(tokenizer: Tokenizer, word: str) -> str:
+    """A word that is spelled like an unknown one, where the vocabulary is small enough to look through."""
+    if tokenizer.get_vocab_size() > SMALL:
+        return ""
+    near = difflib.get_close_matches(word, tokenizer.get_vocab(), n=1, cutoff=0.75)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
 # --- The task --------------------------------------------------------------------------------------
 
 
 def split_rows(pairs: Sequence[PromptPair], seed: int) -> dict[str, tuple[PromptPair, ...]]:
-    """The pairs by split, about in `SHARES`: those of one clean prompt together, in any order of rows.
+    """The pairs by split, about in `SHARES`; nothing that is learned from is tested on.
 
     Raises:
-        TaskError: with fewer than three different clean prompts.
+        TaskError: with fewer than three groups of rows that can be apart.
     """
-    groups: dict[str, list[PromptPair]] = {}
-    for pair in sorted(pairs, key=lambda pair: (pair.clean, pair.corrupt)):
-        groups.setdefault(pair.clean, []).append(pair)
+    groups = _groups(pairs)
     if len(groups) < len(SHARES):
         raise TaskError(
-            f"The rows share {len(groups)} clean prompt{'s' if len(groups) > 1 else ''}, and those of one "
-            "clean prompt must stay together. Add rows with other clean prompts, at least three in all."
+            f"The rows have {len(groups)} different clean prompt{'s' if len(groups) > 1 else ''}, and those of "
+            "one (or of two that are each other's corruption) must stay together. Add rows with other "
+            "prompts, at least three in all."
         )
     left = sorted(groups, key=lambda clean: hashlib.sha256(f"{seed} {clean}".encode()).hexdigest())
     dealt: dict[str, tuple[PromptPair, ...]] = {}
@@ -137,6 +141,26 @@ def split_rows(pairs: Sequence[PromptPair], seed: int) -> dict[str, tuple[Prompt
             mine += groups[left.pop(0)]
         dealt[split] = tuple(mine)
     return dealt
+
+
+def _groups(pairs: Sequence[PromptPair]) -> dict[str, list[PromptPair]]:
+    """Rows that must stay together: of one clean prompt, or of two that are each other's corruption."""
+    first = {pair.clean: pair.clean for pair in pairs}  # leads to the first prompt of the group
+
+    def group(clean: str) -> str:
+        while first[clean] != clean:
+            clean = first[clean]
+        return clean
+
+    there = {(pair.clean, pair.corrupt) for pair in pairs}
+    for clean, corrupt in there:
+        if (corrupt, clean) in there:
+            one, other = sorted((group(clean), group(corrupt)))
+            first[other] = one
+    groups: dict[str, list[PromptPair]] = {}
+    for pair in sorted(pairs, key=lambda pair: (pair.clean, pair.corrupt)):
+        groups.setdefault(group(pair.clean), []).append(pair)
+    return groups
 
 
 def prompts_hash(pairs: Sequence[PromptPair]) -> str:

@@ -89,7 +89,7 @@ def align(tokenizer: Tokenizer, clean: str, corrupt: str, pools: Pools | None = 
         return Alignment(texts, twins, changed, message=message)
     i1, i2, j1, j2 = _first_gap(ids, other)
     fix = _mend(tokenizer, clean, corrupt, (i1, i2), (j1, j2), pools)
-    has, twin_has = _span(texts[i1:i2]), _span(twins[j1:j2])
+    has, twin_has = _span(tokenizer, clean, i1, i2), _span(tokenizer, corrupt, j1, j2)
     advice = f"Try: {fix}" if fix else (
         f"Exchange it for words of {_count(i2 - i1)}." if j2 > j1 and i2 > i1
         else "Add words to the shorter prompt or take them out of the longer one."
@@ -177,8 +177,12 @@ def _words_at(tokenizer: Tokenizer, text: str, gap: tuple[int, int]) -> str:
     return next((m[0] for m in WORD.finditer(text) if m.start() < end and m.end() > start), "")
 
 
-def _span(texts: Sequence[str]) -> str:
-    return f"{_count(len(texts))} ({''.join(texts).strip()!r})" if texts else "nothing"
+def _span(tokenizer: Tokenizer, text: str, start: int, end: int) -> str:
+    """How many tokens, and their text in whole characters (one token may hold a part of one)."""
+    if start == end:
+        return "nothing"
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets[start:end]
+    return f"{_count(end - start)} ({text[offsets[0][0] : offsets[-1][1]].strip()!r})"
 
 
 def _count(tokens: int) -> str:

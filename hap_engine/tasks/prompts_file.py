@@ -5,10 +5,7 @@
 ``answer`` may be a list of right answers, and ``distractor`` one of wrong ones. CSV needs a header with the
 four names. A run file holds its prompts, so a run can be repeated from it.
 
-Two things are put right without asking, for they are never meant: a space at the end of both prompts is
-moved to the answers, and an answer that is a word gets the space that separates it from the prompt.
-Everything else that cannot be used is refused, with the row and the remedy. What depends on a tokenizer
-is checked in `hap_engine.tasks.custom`.
+What the rows must be like is checked in `hap_engine.tasks.rows`.
 """
 
 from __future__ import annotations
@@ -17,22 +14,17 @@ import csv
 import io
 import json
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import TaskError
 from hap_engine.tasks.base import PromptPair
+from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, check_rows
 
-KEYS = ("clean", "corrupt", "answer", "distractor")
-MIN_ROWS, MAX_ROWS = 10, 1_000
 MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
-# Invisible characters that reorder or hide text. (Right-to-left letters and the joiner of emoji are fine.)
-HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+NUMBER = r"[+-]\s*\d[\d.,]*\s*$"  # the only text with such a sign in front that a spreadsheet shows as it is
+FORMULA = re.compile(rf"[=@\t\r]|(?!{NUMBER})[+-]")
 
 
 def read_prompts(path: Path) -> tuple[PromptPair, ...]:
@@ -73,66 +65,25 @@ def parse_prompts(data: bytes, name: str = "prompts.jsonl") -> tuple[PromptPair,
     return check_rows([_pair(number, row) for number, row in enumerate(rows, 1)])
 
 
-def check_rows(pairs: Sequence[PromptPair]) -> tuple[PromptPair, ...]:
-    """Pairs with their spaces put right; what holds for any tokenizer is checked.
-
-    Raises:
-        TaskError: with the row and the remedy.
-    """
-    _check_count(len(pairs))
-    seen: dict[tuple[str, str], int] = {}
-    checked = []
-    for number, pair in enumerate(pairs, 1):
-        good = with_spaces(pair)
-        if wrong := complaint(good):
-            raise TaskError(f"Row {number}: {wrong}")
-        first = seen.setdefault((good.clean, good.corrupt), number)
-        if first != number:
-            raise TaskError(
-                f"Row {number} repeats row {first} ({good.clean!r}). Remove one of them: the same prompt "
-                "must not count twice, nor be learned from and tested on."
-            )
-        checked.append(good)
-    return tuple(checked)
-
-
-def with_spaces(pair: PromptPair) -> PromptPair:
-    """Move a space from the end of both prompts to the answers; put one before a word."""
-    clean, corrupt = pair.clean.rstrip(" "), pair.corrupt.rstrip(" ")
-    moved = clean != pair.clean and corrupt != pair.corrupt
-
-    def spaced(text: str) -> str:
-        if moved and text and not text.startswith(" "):
-            return f" {text}"
-        if re.match("[A-Za-z]", text) and re.search(r"[\w,;:!?]$", clean):
-            return f" {text}"
-        return text
-
-    return replace(
-        pair,
-        clean=clean if moved else pair.clean,
-        corrupt=corrupt if moved else pair.corrupt,
-        answer=spaced(pair.answer),
-        distractor=spaced(pair.distractor),
-        more_answers=tuple(map(spaced, pair.more_answers)),
-        more_distractors=tuple(map(spaced, pair.more_distractors)),
-    )
-
-
 def _decode(data: bytes) -> str:
+    utf16 = (
+        data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]
+    )  # its mark, or plain letters
+    start = 0
     try:
-        return data.decode("utf-8-sig")
+        if not utf16:
+            return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        guess = " (it looks like UTF-16)" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise TaskError(
-            f"Line {row} of the file is not UTF-8 text{guess}. Save the file again with the encoding UTF-8."
-        ) from None
+        start = error.start
+    line, guess = data[:start].count(b"\n") + 1, " (it looks like UTF-16)" if utf16 else ""
+    raise TaskError(
+        f"Line {line} of the file is not UTF-8 text{guess}. Save the file again with the encoding UTF-8."
+    )
 
 
 def _json_rows(text: str) -> Iterator[dict[str, Any]]:
     lines = re.split(r"\r?\n", text.rstrip())
-    _check_count(len(lines) if text.strip() else 0)
+    check_count(len(lines) if text.strip() else 0)
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise TaskError(f"Row {number} is empty. Delete the line.")
@@ -158,38 +109,41 @@ def _json_rows(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
-    header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), delimiter=delimiter)
     try:
-        names = [str(name).strip().lower() for name in reader.fieldnames or ()]
+        names = [name.strip().lower() for name in next(reader, [])]
         missing = [key for key in KEYS if key not in names]
         if missing:
             raise TaskError(
                 f"The first line of a CSV file must name the columns {', '.join(KEYS)}; "
                 f"{', '.join(missing)} is missing. Add the header."
             )
-        reader.fieldnames = names
-        for number, row in enumerate(reader, 1):
+        for number, cells in enumerate(reader, 1):
             if number > MAX_ROWS:
-                _check_count(number + sum(1 for _ in reader))
-            if None in row:
-                raise TaskError(
-                    f"Row {number} (below the header) has more cells than the header. Put quotation marks "
-                    "around texts that hold a comma."
-                )
-            for key in KEYS:
-                if re.match(r"[=@\t]|[+-](?!\s*[\d.])", row[key] or ""):
-                    raise TaskError(
-                        f"Row {number} (below the header): {key} begins with {row[key][0]!r}, which a "
-                        "spreadsheet runs as a formula. Begin with another character, or use JSONL, "
-                        "where a text is only text."
-                    )
-            yield dict(row)
+                check_count(number + sum(1 for _ in reader))
+            yield _csv_row(f"Row {number} (below the header)", names, cells)
     except csv.Error as error:
         raise TaskError(
             f"Line {reader.line_num} cannot be read as CSV ({error}). Save the file as CSV again, or use JSONL."
         ) from None
+
+
+def _csv_row(where: str, names: list[str], cells: list[str]) -> dict[str, Any]:
+    if not cells:
+        raise TaskError(f"{where} is empty. Delete the line.")
+    if len(cells) > len(names):
+        raise TaskError(
+            f"{where} has more cells than the header. Put quotation marks around texts that hold a comma."
+        )
+    row = dict(zip(names, cells, strict=False))
+    for key in KEYS:
+        if FORMULA.match(row.get(key, "")):
+            raise TaskError(
+                f"{where}: {key} begins with {row[key][0]!r}, which a spreadsheet runs as a formula. "
+                "Begin with another character, or use JSONL, where a text is only text."
+            )
+    return row
 
 
 def _run_prompts(text: str) -> list[dict[str, Any]] | None:
@@ -226,48 +180,8 @@ def _pair(number: int, row: Mapping[str, Any]) -> PromptPair:
     )  # fmt: skip
 
 
-def _check_count(rows: int) -> None:
-    if rows > MAX_ROWS:
-        raise TaskError(
-            f"Expected at most {MAX_ROWS:,} rows, got {rows:,}. Keep a random {MAX_ROWS:,} of them: more "
-            "prompts would cost time and change the circuit little."
-        )
-    if rows < MIN_ROWS:
-        raise TaskError(
-            f"Expected at least {MIN_ROWS} rows, got {rows}. Add pairs: a circuit that is learned from "
-            "fewer says nothing about other prompts."
-        )
-
-
 def _too_large(size: int) -> str:
     return (
         f"Expected a file of at most {MAX_BYTES / 2**20:.0f} MB, got {size / 2**20:.1f} MB. Keep at most "
         f"{MAX_ROWS:,} short pairs."
     )
-
-
-def complaint(pair: PromptPair) -> str:
-    """What is wrong with a pair for any tokenizer, or nothing."""
-    for key, texts in zip(
-        KEYS, ((pair.clean,), (pair.corrupt,), pair.answers, pair.distractors), strict=True
-    ):
-        for text in texts:
-            if not text.strip():
-                return f"{key} is empty. Write a text or delete the row."
-            hidden = HIDDEN.search(text) or re.search(
-                r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", text
-            )
-            if hidden:
-                name = unicodedata.name(hidden[0], "a control character").lower()
-                return (
-                    f"{key} holds an invisible character (U+{ord(hidden[0]):04X}, {name}). "
-                    "Delete it, or type the text anew."
-                )
-    if pair.clean == pair.corrupt:
-        return (
-            f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the "
-            "task asks for."
-        )
-    if both := set(pair.answers) & set(pair.distractors):
-        return f"{min(both)!r} is both answer and distractor. Choose a distractor that is wrong."
-    return ""

@@ -1,0 +1,130 @@
+"""Rows of one's own prompts, from a file or the editor: what holds for any tokenizer.
+
+Two things are put right without asking, for they are never meant: a space at the end of a prompt is taken
+away (from both prompts: moved to the answers), and an answer that is a word gets the space before it.
+Everything else that cannot be used is refused, each row with its remedy. What depends on a tokenizer
+is checked in `hap_engine.tasks.custom`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hap_engine.errors import TaskError
+from hap_engine.tasks.base import PromptPair
+
+KEYS = ("clean", "corrupt", "answer", "distractor")
+MIN_ROWS, MAX_ROWS = 10, 1_000
+SPELLED_OUT = 5  # problems that a message tells; of other rows the numbers will do
+LISTED = 8  # row numbers in a line
+# Invisible characters that reorder or hide text. (Right-to-left letters and the joiner of emoji are fine.)
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def check_rows(pairs: Sequence[PromptPair]) -> tuple[PromptPair, ...]:
+    """Pairs with their spaces put right.
+
+    Raises:
+        TaskError: with every row that cannot be used and the remedy.
+    """
+    check_count(len(pairs))
+    checked = tuple(map(with_spaces, pairs))
+    seen: dict[tuple[str, str], int] = {}
+    wrong = []
+    for number, pair in enumerate(checked, 1):
+        first = seen.setdefault((pair.clean, pair.corrupt), number)
+        if message := complaint(pair):
+            wrong.append((number, message))
+        elif first != number:
+            wrong.append(
+                (number, f"it repeats row {first} ({pair.clean!r}). Remove one of them: the same prompt "
+                         "must not count twice, nor be learned from and tested on.")
+            )  # fmt: skip
+    refuse(wrong, len(pairs))
+    return checked
+
+
+def refuse(wrong: Sequence[tuple[int, str]], total: int) -> None:
+    """Raise TaskError for rows (numbered from 1) that cannot be used, if there are any."""
+    if not wrong:
+        return
+    rows: dict[str, list[int]] = {}
+    for number, message in wrong:
+        rows.setdefault(message, []).append(number)
+    lines = [f"{_row(numbers)}: {message}" for message, numbers in rows.items()]
+    if others := [number for numbers in list(rows.values())[SPELLED_OUT:] for number in numbers]:
+        lines[SPELLED_OUT:] = [f"Look at {_row(sorted(others)).lower()} too."]
+    if len(wrong) > 1:
+        lines.insert(0, f"{len(wrong):,} of {total:,} rows cannot be used.")
+    raise TaskError("\n".join(lines))
+
+
+def _row(numbers: Sequence[int]) -> str:
+    listed = ", ".join(map(str, numbers[:LISTED])) + (", …" if len(numbers) > LISTED else "")
+    return f"Row{'s' if len(numbers) > 1 else ''} {listed}"
+
+
+def check_count(rows: int) -> None:
+    """Raises TaskError for too few or too many rows."""
+    if rows > MAX_ROWS:
+        raise TaskError(
+            f"Expected at most {MAX_ROWS:,} rows, got {rows:,}. Keep a random {MAX_ROWS:,} of them: more "
+            "prompts would cost time and change the circuit little."
+        )
+    if rows < MIN_ROWS:
+        raise TaskError(
+            f"Expected at least {MIN_ROWS} rows, got {rows}. Add pairs: a circuit that is learned from "
+            "fewer says nothing about other prompts."
+        )
+
+
+def with_spaces(pair: PromptPair) -> PromptPair:
+    """Take spaces from the ends of the prompts (from both: to the answers); put one before a word."""
+    clean, corrupt = pair.clean.rstrip(" "), pair.corrupt.rstrip(" ")
+    moved = clean != pair.clean and corrupt != pair.corrupt
+
+    def spaced(text: str) -> str:
+        if moved and text and not text.startswith(" "):
+            return f" {text}"
+        if re.match("[A-Za-z]", text) and re.search(r"[\w,;:!?]$", clean):
+            return f" {text}"
+        return text
+
+    return replace(
+        pair,
+        clean=clean,
+        corrupt=corrupt,
+        answer=spaced(pair.answer),
+        distractor=spaced(pair.distractor),
+        more_answers=tuple(map(spaced, pair.more_answers)),
+        more_distractors=tuple(map(spaced, pair.more_distractors)),
+    )
+
+
+def complaint(pair: PromptPair) -> str:
+    """What is wrong with a pair for any tokenizer, or nothing."""
+    for key, texts in zip(
+        KEYS, ((pair.clean,), (pair.corrupt,), pair.answers, pair.distractors), strict=True
+    ):
+        for text in texts:
+            if not text.strip():
+                return f"{key} is empty. Write a text or delete the row."
+            if hidden := HIDDEN.search(text):
+                name = unicodedata.name(hidden[0], "a control character").lower()
+                return (
+                    f"{key} holds an invisible character (U+{ord(hidden[0]):04X}, {name}). "
+                    "Delete it, or type the text anew."
+                )
+    if pair.clean == pair.corrupt:
+        return (
+            f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the "
+            "task asks for."
+        )
+    if both := set(pair.answers) & set(pair.distractors):
+        return f"{min(both)!r} is both answer and distractor. Choose a distractor that is wrong."
+    return ""
