@@ -30,7 +30,7 @@ from hap_engine import heap
 from hap_engine.attribution import Scores
 from hap_engine.circuit import Circuit, edge_budget, rank_matrix, top_live
 from hap_engine.describe import describe_heads
-from hap_engine.errors import OutOfMemoryError, SettingsError, TaskError
+from hap_engine.errors import OutOfMemoryError, SettingsError
 from hap_engine.estimate import limits_within
 from hap_engine.evaluation import Setting, evaluate
 from hap_engine.limits import Limits
@@ -38,12 +38,13 @@ from hap_engine.models import Model, loading
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import RUN_BATCH, Prepared
 from hap_engine.progress import Progress
+from hap_engine.prompts import make_prompts, try_prompts
 from hap_engine.runs import CircuitRecord, Run
 from hap_engine.search import Found, find_circuit, score_edges
 from hap_engine.settings import DiscoveryConfig, run_id
 from hap_engine.shape import Shape
 from hap_engine.task_check import CHECKED, check_task
-from hap_engine.tasks import EncodedPair, PromptSets, Task
+from hap_engine.tasks import EncodedPair, PromptSets
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 VALIDATED = 64  # validation prompts on which a descent is judged while it runs
@@ -86,6 +87,7 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
     clock = _Clock()
     task = config.find_task()
     if model is None:
+        try_prompts(config)
         model = yield from loading(config.model, config.device)
     if config.start is not None and config.start.weights != model.sha256:
         raise SettingsError(
@@ -97,7 +99,7 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
     yield Progress("load", 1, 1, f"Opened {model.name}: its masked pass reproduces it")
     clock.lap("load")
 
-    sets = make_prompts(config, task, model)
+    sets = make_prompts(config, model.tokenizer, model.name, model.max_tokens)
     able = yield from check_task(masked, [*sets.validation, *sets.train][:CHECKED])
     yield Progress("prompts", 1, 1, able.sentence, {"check": able.to_dict()})
     limits = _limits(config, model, sets)
@@ -178,22 +180,6 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
         replay=found.replay(),
         attention=attention,
     )
-
-
-def make_prompts(config: DiscoveryConfig, task: Task, model: Model) -> PromptSets:
-    """The splits of a run. Raises TaskError if the tokenizer leaves too few prompts."""
-    corruption = config.corruption or task.default_corruption
-    sets = task.generate(model.tokenizer, config.sizes, config.seed, corruption)
-    longest = max(
-        len(p.clean_ids) for part in (sets.train, sets.validation, sets.test) for p in part
-    )
-    limit = model.max_tokens or longest
-    if longest > limit:
-        raise TaskError(
-            f"The longest prompt has {longest} tokens, and {model.name} reads at most {limit} (its "
-            "positions, or the window of its attention). Choose shorter prompts."
-        )
-    return sets
 
 
 def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:

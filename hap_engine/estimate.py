@@ -28,11 +28,10 @@ from hap_engine.costs import SCORE_BATCH, memory, workload
 from hap_engine.errors import HapError, SettingsError
 from hap_engine.limits import Limits
 from hap_engine.machine import Machine, free_memory, measured
+from hap_engine.prompts import FEW
 from hap_engine.settings import DTYPES, DiscoveryConfig
 from hap_engine.shape import Shape
-from hap_engine.tasks import SplitSizes
 
-SAMPLE = SplitSizes(train=16, validation=1, test=1)
 AUTO = "auto"  # the precision that `faster_dtype` chooses
 WORTH = 0.8  # bfloat16 rounds: it has to save at least a fifth of the time
 USUAL_TOKENS = 20.0  # of a prompt, while no tokenizer is at hand
@@ -161,7 +160,7 @@ def tokens_of(config: DiscoveryConfig, words: Path | None) -> float:
     corruption = config.corruption or task.default_corruption
     try:
         tokenizer = Tokenizer.from_file(str(words))
-        pairs = task.generate(tokenizer, SAMPLE, config.seed, corruption).train
+        pairs = task.generate(tokenizer, FEW, config.seed, corruption).train
     except HapError:  # a task that this model's words do not allow: the run will say so
         return USUAL_TOKENS
     return sum(len(pair.clean_ids) for pair in pairs) / len(pairs)

@@ -10,13 +10,12 @@ import torch
 import transformers as tf
 
 from hap_engine.catalog import Source
-from hap_engine.discovery import make_prompts
 from hap_engine.errors import TaskError, UnsupportedModelError
 from hap_engine.families import CAUSES, check_config, is_parallel, likely_cause, max_tokens
 from hap_engine.models import Model, from_hf
 from hap_engine.patching import MaskedModel
+from hap_engine.prompts import make_prompts
 from hap_engine.settings import DiscoveryConfig
-from hap_engine.tasks import get_task
 from tests.conftest import SIZES, VOCABULARY, tokenizer
 
 COMMON: dict[str, Any] = {
@@ -152,7 +151,7 @@ def test_a_sliding_window_limits_the_prompts_not_the_model() -> None:
     MaskedModel(model)
     settings = DiscoveryConfig(model="hap-mini", sizes=SIZES)
     with pytest.raises(TaskError, match="tiny-mistral reads at most 6"):
-        make_prompts(settings, get_task("ioi"), model)
+        make_prompts(settings, model.tokenizer, model.name, model.max_tokens)
 
 
 def test_what_a_config_tells_without_torch() -> None:

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from hap_engine import discovery
 from hap_engine.errors import HapError, TaskError
+from hap_engine.progress import drain
+from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks import PromptPair
 from hap_engine.tasks.custom import encode_rows, problems
 from hap_engine.tasks.prompts_file import parse_prompts
@@ -194,3 +197,37 @@ def test_any_values_give_pairs_or_one_message(rows: list[Any]) -> None:
     data = "\n".join(json.dumps(row) for row in rows).encode()
     with suppress(HapError):
         assert parse_prompts(data)
+
+
+def test_prompts_are_refused_before_the_model_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capital on hap-mini, antonyms on hap-mini, a prompt longer than its 64 positions."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("the model was opened")
+
+    monkeypatch.setattr(discovery, "loading", never)
+    long = [
+        PromptPair(f"the {noun} " * 40 + "near", f"the {noun}s " * 40 + "near", " is", " are")
+        for noun in (
+            "dog",
+            "cat",
+            "boy",
+            "girl",
+            "teacher",
+            "friend",
+            "student",
+            "car",
+            "tree",
+            "bird",
+        )
+    ]
+    for chosen, words in (
+        ({"task": "capital"}, "Capital-country needs at least 10"),
+        ({"task": "custom", "prompts": parse_prompts(jsonl(ANTONYMS))}, "does not know 'opposite'"),
+        (
+            {"task": "custom", "prompts": tuple(long)},
+            r"81 tokens \('the .*hap-mini reads at most 64",
+        ),
+    ):
+        with pytest.raises(TaskError, match=words):
+            drain(discovery.discover(DiscoveryConfig(**chosen)))  # type: ignore[arg-type]

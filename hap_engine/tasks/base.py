@@ -160,11 +160,12 @@ def encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
 
 def single_token(tokenizer: Tokenizer, prefix: str, continuation: str) -> int | None:
     """The id that `continuation` adds after `prefix`, or None if it is not exactly one token."""
-    before = encode(tokenizer, prefix)
-    after = encode(tokenizer, prefix + continuation)
-    if len(after) != len(before) + 1 or after[: len(before)] != before:
-        return None
-    return after[-1]
+    return _added(encode(tokenizer, prefix), encode(tokenizer, prefix + continuation))
+
+
+def _added(before: tuple[int, ...], after: tuple[int, ...]) -> int | None:
+    """The last of `after` if that is all it has more than `before`."""
+    return after[-1] if after and after[:-1] == before else None
 
 
 def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
@@ -189,8 +190,8 @@ def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
             f"Clean and corrupt prompt are the same: {pair.clean!r}. "
             "Change the words that carry the information the task tests."
         )
-    answers = _one_token_each(tokenizer, pair.clean, "answer", pair.answers)
-    distractors = _one_token_each(tokenizer, pair.clean, "distractor", pair.distractors)
+    answers = _one_token_each(tokenizer, pair.clean, clean_ids, "answer", pair.answers)
+    distractors = _one_token_each(tokenizer, pair.clean, clean_ids, "distractor", pair.distractors)
     if both := set(answers) & set(distractors):
         raise TaskError(
             f"Answer and distractor are the same token {tokenizer.decode([min(both)])!r} after "
@@ -220,11 +221,15 @@ def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
 
 
 def _one_token_each(
-    tokenizer: Tokenizer, prompt: str, kind: str, texts: tuple[str, ...]
+    tokenizer: Tokenizer,
+    prompt: str,
+    prompt_ids: tuple[int, ...],
+    kind: str,
+    texts: tuple[str, ...],
 ) -> tuple[int, ...]:
     ids = []
     for text in texts:
-        token = single_token(tokenizer, prompt, text)
+        token = _added(prompt_ids, encode(tokenizer, prompt + text))
         if token is None:
             raise TaskError(
                 f"The {kind} {text!r} must be exactly one token after {prompt!r}, and is not "

@@ -43,8 +43,9 @@ def encode_rows(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> tuple[Enco
     Raises:
         TaskError: naming the rows that this model's tokenizer cannot use, each with its remedy.
     """
-    refuse(problems(tokenizer, pairs), len(pairs))
-    return tuple(encode_pair(tokenizer, pair) for pair in pairs)
+    looked = [_look(tokenizer, pair) for pair in pairs]
+    refuse([(row, one) for row, one in enumerate(looked, 1) if isinstance(one, str)], len(pairs))
+    return tuple(one for one in looked if not isinstance(one, str))
 
 
 def problems(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> list[tuple[int, str]]:
@@ -56,8 +57,28 @@ def problems(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> list[tuple[in
 
 def problem(tokenizer: Tokenizer, pair: PromptPair) -> str:
     """What keeps this tokenizer from using a pair, and the remedy; nothing if it can be used."""
+    looked = _look(tokenizer, pair)
+    return looked if isinstance(looked, str) else ""
+
+
+def _look(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair | str:
+    """The pair as tokens, or what is wrong with it (asked again and closely, for most pairs are fine)."""
     if wrong := complaint(pair):
         return wrong
+    try:
+        encoded = encode_pair(tokenizer, pair)
+    except TaskError as error:
+        return _explain(tokenizer, pair) or str(error)
+    return _explain(tokenizer, pair) if _unusual(tokenizer, encoded) else encoded
+
+
+def _unusual(tokenizer: Tokenizer, encoded: EncodedPair) -> bool:
+    """Whether it is too long, or has a word that the tokenizer does not know."""
+    ids = (*encoded.clean_ids, *encoded.corrupt_ids, *encoded.answer_ids, *encoded.distractor_ids)
+    return len(encoded.clean_ids) > MAX_TOKENS or _unknown_token(tokenizer) in ids
+
+
+def _explain(tokenizer: Tokenizer, pair: PromptPair) -> str:
     length = len(encode(tokenizer, pair.clean))
     if length > MAX_TOKENS:
         return f"the prompt has {length} tokens; at most {MAX_TOKENS} are possible. Shorten it."
@@ -73,10 +94,6 @@ def problem(tokenizer: Tokenizer, pair: PromptPair) -> str:
         for text in texts:
             if single_token(tokenizer, pair.clean, text) is None:
                 return _split_answer(tokenizer, pair.clean, kind, text)
-    try:
-        encode_pair(tokenizer, pair)
-    except TaskError as error:
-        return str(error)
     return ""
 
 
@@ -93,12 +110,15 @@ def _split_answer(tokenizer: Tokenizer, prompt: str, kind: str, text: str) -> st
     )
 
 
-def _unknown_word(tokenizer: Tokenizer, pair: PromptPair) -> str:
-    """The first text that becomes the unknown-word token, if the tokenizer has one."""
+def _unknown_token(tokenizer: Tokenizer) -> int | None:
+    """The id of the unknown-word token, if the tokenizer has one."""
     unknown = getattr(tokenizer.model, "unk_token", None)
-    token = tokenizer.token_to_id(unknown) if unknown else None
-    if token is None:
-        return ""
+    return tokenizer.token_to_id(unknown) if unknown else None
+
+
+def _unknown_word(tokenizer: Tokenizer, pair: PromptPair) -> str:
+    """The first text that the tokenizer does not know."""
+    token = _unknown_token(tokenizer)
     for text in (pair.clean, pair.corrupt, *pair.answers, *pair.distractors):
         encoded = tokenizer.encode(text, add_special_tokens=False)
         if token in encoded.ids:
@@ -174,10 +194,10 @@ def custom_task(pairs: Sequence[PromptPair]) -> Task:
     def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str) -> PromptSets:
         """All pairs, split by the seed (the sizes are those of the file)."""
         check_corruption(corruption, CORRUPTIONS)
-        encode_rows(tokenizer, pairs)
+        encoded = {(one.pair.clean, one.pair.corrupt): one for one in encode_rows(tokenizer, pairs)}
         return PromptSets(
             **{
-                split: tuple(encode_pair(tokenizer, pair) for pair in mine)
+                split: tuple(encoded[pair.clean, pair.corrupt] for pair in mine)
                 for split, mine in split_rows(pairs, seed).items()
             }
         )
