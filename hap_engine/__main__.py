@@ -8,19 +8,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hap_engine.errors import HapError, SettingsError, TaskError
+from hap_engine.errors import HapError, SettingsError
 from hap_engine.options import make_parser
 from hap_engine.terminal import follow, print_ablations, print_statistics, print_table
 
 if TYPE_CHECKING:
     from hap_engine.settings import DiscoveryConfig
-    from hap_engine.tasks import Task
-
-ASKED = 64  # prompts a task in the table of ``tasks --model``
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -130,10 +126,13 @@ def _check_out(out: Path | None) -> None:
 
 def _run(config: DiscoveryConfig, out: Path | None) -> None:
     """Estimate, discover, save and report."""
+    from hap_engine.prompts import try_prompts
+
+    try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.discovery import discover
     from hap_engine.estimate import describe
     from hap_engine.runs import runs_folder, save
-    from hap_engine.verdict import verdict
+    from hap_engine.verdict import few_prompts, verdict
 
     cost = describe(config)
     if cost is not None:
@@ -143,6 +142,8 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
+    if warning := few_prompts(run):
+        print("\n" + warning)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
     print(f"\n{seconds}\nWritten to {path}")
 
@@ -221,47 +222,9 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _tasks(options: argparse.Namespace) -> None:
-    from hap_engine.tasks import TASKS, get_task
+    from hap_engine.task_table import tasks
 
-    if options.task:
-        tasks = [get_task(options.task, _own_prompts(options.prompts_file))]
-    else:
-        tasks = list(TASKS.values())
-    if options.model:
-        _check_tasks(tasks, options)
-        return
-    for task in tasks:
-        print(f"{task.name}: {task.title}")
-        for name, text in task.corruptions.items():
-            print(f"  --corruption {name}: {text}")
-    print("custom: your own pairs, with --prompts-file. How well does a model do? Add --model.")
-
-
-def _check_tasks(tasks: Sequence[Task], options: argparse.Namespace) -> None:
-    """Each task's row: the full model on clean prompts and (in brackets) on corrupted ones."""
-    from hap_engine.models import loading
-    from hap_engine.patching import MaskedModel
-    from hap_engine.task_check import check_task
-    from hap_engine.tasks import SplitSizes
-
-    model = follow(loading(options.model, options.device))
-    masked = MaskedModel(model)
-    print(f"{model.name}, on clean prompts and (in brackets) on corrupted ones")
-    columns = ("accuracy", "top1", "logit_diff", "prob_diff")
-    print(f"{'task':14}" + "".join(f"{name:>16}" for name in columns))
-    for task in tasks:
-        try:
-            sets = task.generate(
-                model.tokenizer, SplitSizes(1, 1, ASKED), options.seed, task.default_corruption
-            )
-        except TaskError as error:
-            print(f"{task.name:14}  cannot be asked: {error}")
-            continue
-        found = follow(check_task(masked, sets.test)).to_dict()
-        cells = [f"{found[name]:.2f} ({found['corrupt_' + name]:.2f})" for name in columns]
-        print(f"{task.name:14}" + "".join(f"{cell:>16}" for cell in cells))
-        if not (found["solved"] and found["broken"]):
-            print(f"{'':14}  {found['sentence']}")
+    tasks(options, _own_prompts(options.prompts_file))
 
 
 COMMANDS = {

@@ -101,8 +101,10 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("models", help="models that can be opened by name")
     asked = commands.add_parser("tasks", help="the tasks, and how well a model does them")
     asked.add_argument("--model", help="measure each task on this model")
-    asked.add_argument("--task", help="only this one")
-    asked.add_argument("--prompts-file", type=Path, help="with --task custom")
+    asked.add_argument("--task", help="only this one; without --model, what it is about")
+    asked.add_argument(
+        "--prompts-file", type=Path, help="your own pairs instead: every row is asked"
+    )
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--device", default="cpu")
     return parser

@@ -22,6 +22,7 @@ from hap_engine.tasks.base import EncodedPair
 
 SOLVED = 0.8  # share of prompts that must be answered right; chance is one half
 BROKEN = 0.5  # share of the logit difference that the corruption must take away
+SELDOM = 0.2  # share of prompts on which the answer is the first choice; below, a user should know
 CHECKED = 32  # prompts: the share is then known to about 7 points, in seconds
 
 
@@ -64,7 +65,12 @@ class TaskCheck:
                 f"The model does this task ({right}), but the corruption hardly changes its answer "
                 f"({moved}), so a circuit could leave everything out. Choose another corruption."
             )
-        return f"The model does this task: {right} ({moved})."
+        seldom = (
+            "" if self.top1 >= SELDOM
+            else f" Yet it would say one of the right words on only {self.top1:.0%} of them, and something "
+            "else on the others."
+        )  # fmt: skip
+        return f"The model does this task: {right} ({moved}).{seldom}"
 
     def to_dict(self) -> dict[str, Any]:
         found = {"solved": self.solved, "broken": self.broken, "sentence": self.sentence}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Generator
@@ -40,7 +41,7 @@ class _Bar:
             self.end()
             print(record.data["check"]["sentence"], file=sys.stderr, flush=True)
         share = record.step / max(1, record.total)
-        extra = ""
+        extra = "" if "check" in record.data else record.message
         if "kl" in record.data:
             extra = f"KL {record.data['kl']:.3f}  edges {record.data['budget']:,.0f}"
         if not self.live:
@@ -56,7 +57,8 @@ class _Bar:
         took = time.monotonic() - self.started
         left = f"{took / share * (1 - share):4.0f} s left" if share > 0.02 else ""
         line = f"{record.phase:9}[{'█' * filled}{'·' * (24 - filled)}] {record.step}/{record.total} {left}  {extra}"
-        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+        width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be rewritten
+        print(f"\r\x1b[2K{line[:width]}", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         if self.phase and self.live:

@@ -18,6 +18,7 @@ ROLE_TITLES = {
     "duplicate_token": "duplicate-token",
     "previous_token": "previous-token",
 }
+FEW = 200  # training prompts; with as many as the papers use, the unseen ones are no worse by much
 OWN = "mine"  # key of the user's own circuit in a run
 METHOD_TITLES = {
     "eap": "EAP",
@@ -123,4 +124,19 @@ def verdict(run: Run, role: str = "s_inhibition", left: str = "eap", right: str 
             for head in heads
             if "eap_rank" in run.heads.get(head, {})
         },
+    )
+
+
+def few_prompts(run: Run) -> str:
+    """A warning when a circuit fits the prompts it was learned from much better than unseen ones, or nothing."""
+    learned = run.settings.get("sizes", {}).get("train", FEW)
+    before = float(run.history[-1].get("kl", 0.0)) if run.history else 0.0
+    row = run.metrics.get(run.main, {})
+    after = float(row.get("kl", 0.0))
+    if not run.history or learned >= FEW or after < 2 * before or after < before + 0.1:
+        return ""
+    return (
+        f"{METHOD_TITLES.get(run.main, run.main)}'s circuit fits the {learned} prompts that it was learned from "
+        f"(KL about {before:.2f}) much better than the {row['n_prompts']} unseen ones (KL {after:.2f}). "
+        "It has learned those prompts more than the task: add rows."
     )

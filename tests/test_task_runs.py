@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.task_check import TaskCheck, check_task
 from hap_engine.tasks import TASKS, EncodedPair, SplitSizes
 from tests.conftest import finish
+from tests.prompt_files import ANTONYMS, jsonl
 from tests.words import WORDS
 
 SIZES = SplitSizes(train=6, validation=4, test=6)
@@ -88,6 +90,10 @@ GOOD = TaskCheck(64, 0.95, 0.9, 4.0, 0.6, 0.5, 0.0, 0.1, 0.0)
             replace(GOOD, corrupt_logit_diff=3.9),
             "hardly changes its answer .*Choose another corruption",
         ),
+        (
+            replace(GOOD, top1=0.03),
+            "does this task: .*Yet it would say one of the right words on only 3% of them",
+        ),
     ],
 )
 def test_the_sentence_says_what_to_do(check: TaskCheck, words: str) -> None:
@@ -130,6 +136,55 @@ def test_the_terminal_lists_and_measures_tasks(
     assert "capital         cannot be asked: Capital-country needs at least 10" in shown
     assert main(["tasks", "--model", str(folder), "--task", "iio"]) == 1
     assert "Did you mean 'ioi'" in capsys.readouterr().err
+
+
+def test_the_terminal_says_what_a_task_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, task in TASKS.items():
+        assert main(["tasks", "--task", name]) == 0
+        shown = capsys.readouterr().out
+        assert " ".join(task.summary.split()) in " ".join(shown.split())
+        assert f"token roles: {', '.join(task.role_names)}; score beside KL: {task.metric}" in shown
+
+
+def test_every_own_pair_is_asked_and_the_weakest_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"clean": f"The {noun}s near the car", "corrupt": f"The {noun} near the car",
+         "answer": "are", "distractor": "is"}
+        for noun in ("dog", "cat", "boy", "girl", "teacher", "friend", "student", "doctor", "driver", "tree")
+    ]  # fmt: skip
+    rows[3] |= {"answer": "is", "distractor": "are"}  # the wrong way round
+    rows[6] |= {"corrupt": rows[6]["clean"].replace("car", "tree")}  # changes nothing that matters
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(map(json.dumps, rows)))
+    assert main(["tasks", "--model", "hap-mini", "--prompts-file", str(pairs)]) == 0
+    shown = capsys.readouterr().out
+    assert "prefers the answer to the distractor on 9 of 10 pairs" in shown
+    assert "Corruption changes 7 of 10 pairs" in shown
+    weakest = shown.split("The weakest pairs")[1].splitlines()
+    assert weakest[2].split()[0] == "4"
+    assert "(the model says 'were')" in weakest[2]
+    assert "cannot do this one" in weakest[3]
+    at = next(i for i, line in enumerate(weakest) if line.split()[:1] == ["7"])
+    assert "hardly changes the answer: corrupt what decides it" in weakest[at + 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--task", "custom"], "Add --prompts-file"),
+        (["--prompts-file", "{file}"], "Add --model"),
+        (["--model", "hap-mini", "--prompts-file", "{file}"], "does not know 'opposite'"),
+    ],
+)
+def test_own_pairs_that_cannot_be_asked(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.jsonl").write_bytes(jsonl(ANTONYMS))
+    file = str(tmp_path / "x.jsonl")
+    assert main(["tasks", *(each.format(file=file) for each in arguments)]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_a_run_is_warned_of_a_task_that_the_model_cannot_do(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from hap_engine.circuit import Circuit
 from hap_engine.graph import Graph
 from hap_engine.runs import CircuitRecord
-from hap_engine.verdict import verdict
+from hap_engine.verdict import few_prompts, verdict
 from tests.fakes import fake_run
 
 GRAPH = Graph(2, 2, 2)
@@ -91,3 +92,24 @@ def test_sides_can_be_chosen() -> None:
 
 def test_a_run_without_roles() -> None:
     assert verdict(fake_run(roles={})).heads == ()
+
+
+def test_too_few_prompts_are_told_by_what_came_of_them() -> None:
+    def run(learned: int, before: float, after: float) -> str:
+        made = fake_run()
+        row = {**made.metrics[made.main], "kl": after, "n_prompts": 9}
+        return few_prompts(
+            replace(
+                made,
+                settings={**made.settings, "sizes": {"train": learned}},
+                history=[{"step": 60, "kl": before}],
+                metrics={**made.metrics, made.main: row},
+            )
+        )
+
+    assert run(12, 0.11, 0.72) == (
+        "HAP's circuit fits the 12 prompts that it was learned from (KL about 0.11) much better than the 9 "
+        "unseen ones (KL 0.72). It has learned those prompts more than the task: add rows."
+    )
+    assert run(12, 0.4, 0.72) == run(12, 0.01, 0.05) == run(600, 0.11, 0.72) == ""
+    assert few_prompts(replace(fake_run(), history=[])) == ""
