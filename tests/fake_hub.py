@@ -19,6 +19,7 @@ class FakeHub:
         self.asked: list[tuple[str, str | None]] = []
         self.piece = 1 << 16  # bytes between two pauses
         self.pause = 0.0
+        self.hangs_up_after: int | None = None  # bytes of a file, once
         self.status = 200
         self.headers: dict[str, str] = {}
         hub = self
@@ -61,12 +62,16 @@ class FakeHub:
         for key, value in ({"Content-Length": str(len(data))} | (headers or {})).items():
             request.send_header(key, value)
         request.end_headers()
+        whole = data
+        if self.hangs_up_after is not None and len(data) > self.hangs_up_after:
+            data, self.hangs_up_after = data[: self.hangs_up_after], None
         try:
             for at in range(0, len(data), self.piece):
                 request.wfile.write(data[at : at + self.piece])
                 time.sleep(self.pause)
         except OSError:  # the client has hung up
             pass
+        request.close_connection = len(data) < len(whole)
 
     def downloads(self) -> list[str]:
         return [path.rsplit("/", 1)[-1] for path, _ in self.asked if "/resolve/" in path]

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers as tf
 
-from hap_engine.catalog import Source
+from hap_engine.catalog import HUB_MODELS, Source, graph_of, resolve
 from hap_engine.errors import TaskError, UnsupportedModelError
 from hap_engine.families import CAUSES, check_config, is_parallel, likely_cause, max_tokens
 from hap_engine.models import Model, from_hf
@@ -128,6 +128,34 @@ def test_working_families_pass_the_self_check_and_give_the_logits_of_long_prompt
     with torch.no_grad():
         want = model.hf_model(tokens).logits[torch.arange(2), last]
     torch.testing.assert_close(got, want, atol=1e-3, rtol=1e-4)
+
+
+EDGES = {
+    "gpt2": 32_491, "gpt2-medium": 231_877, "gpt2-large": 810_703, "gpt2-xl": 2_235_025,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 70_651, "HuggingFaceTB/SmolLM2-360M-Instruct": 208_161,
+    "EleutherAI/pythia-160m": 32_347, "EleutherAI/pythia-410m": 231_493,
+    "Qwen/Qwen2.5-0.5B": 79_813, "meta-llama/Llama-3.2-1B": 195_865,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HUB_MODELS)
+def test_every_offered_model_works_in_its_own_shape(name: str) -> None:
+    """Its layers, heads, KV groups and tied embeddings, with heads of width two: the self-check holds."""
+    shape = dict(HUB_MODELS[name].config)
+    kind, heads = shape.pop("model_type"), shape.get("n_head") or shape["num_attention_heads"]
+    width = (
+        {"n_embd": 2 * heads}
+        if kind == "gpt2"
+        else {"hidden_size": 2 * heads, "intermediate_size": 8}
+    )
+    ids = {"bos_token_id": None, "eos_token_id": None, "vocab_size": VOCABULARY}
+    if "Llama-3.2" in name:
+        ids |= {"rope_parameters": LLAMA3_ROPE}
+    config = tf.AutoConfig.for_model(kind, **shape | width | ids)
+    model = opened(lambda: tf.AutoModelForCausalLM.from_config(config, attn_implementation="eager"))
+    assert model.hf_model.config.tie_word_embeddings == (kind != "gpt_neox")
+    assert model.graph == graph_of(resolve(name))
+    assert MaskedModel(model).graph.n_edges == EDGES[name]
 
 
 @pytest.mark.parametrize("family", REFUSED)

@@ -150,6 +150,20 @@ def test_a_cancelled_run_stops_its_download_and_the_next_one_resumes(hub: FakeHu
     assert got.read_bytes() == hub.files["model.safetensors"]
 
 
+def test_a_connection_that_breaks_is_said_and_the_next_try_resumes(hub: FakeHub) -> None:
+    hub.files["model.safetensors"] += b"\0" * (8 << 20)
+    hub.hangs_up_after = 3 << 20
+    with pytest.raises(ModelError, match="Check the connection and try again: a download goes on"):
+        download("someone/tiny")
+    (part,) = cache_folder().glob("models--*/snapshots/*/*.part")
+    assert 1 << 20 <= (size := part.stat().st_size) <= 3 << 20
+    assert cached("someone/tiny") is None
+    hub.asked.clear()
+    folder = download("someone/tiny")
+    assert (f"/someone/tiny/resolve/{COMMIT}/model.safetensors", f"bytes={size}-") in hub.asked
+    assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+
+
 def test_cancelling_a_job_on_the_page_stops_its_download(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
