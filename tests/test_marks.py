@@ -21,7 +21,8 @@ def told(*changes: str, base: str = "hap") -> dict[str, object]:
 def test_the_last_change_of_each_target_counts() -> None:
     found = told("-a1.h1,a2.h2", "+a1.h1", "-input->a1.h0<q>")
     assert found["nodes"] == {"a1.h1": True, "a2.h2": False}
-    assert [(edge["on"], edge["name"]) for edge in found["edges"]] == [(False, "input → a1.h0<q>")]  # type: ignore[attr-defined]
+    (edge,) = found["edges"]  # type: ignore[misc]
+    assert (edge["on"], edge["writer"], edge["reader"]) == (False, "input", "a1.h0<q>")
 
 
 def test_an_edge_lies_where_the_picture_draws_it_whether_or_not_a_circuit_keeps_it() -> None:

@@ -42,15 +42,16 @@ def marks(scene: Scene, changes: Sequence[Change], base: str) -> dict[str, Any]:
         "sides": sides or ["left", "right"],
         "nodes": {target: on for target, on in last.items() if ARROW not in target},
         "edges": [
-            {"on": on, "name": target.replace(ARROW, " → "), "ends": _ends(scene.layout, target)}
+            {"on": on, "writer": writer, "reader": reader, "ends": _ends(scene.layout, writer, reader)}
             for target, on in last.items()
             if ARROW in target
+            for writer, reader in [target.split(ARROW, 1)]
         ],
-    }
+    }  # fmt: skip
 
 
-def _ends(layout: Layout, edge: str) -> list[float]:
+def _ends(layout: Layout, writer: str, reader: str) -> list[float]:
     """The numbers of the edge's curve, whether or not a circuit of the scene keeps it."""
-    row, column = layout.graph.edge(*edge.split(ARROW, 1))
+    row, column = layout.graph.edge(writer, reader)
     ends = layout.ends(np.array([row]), np.array([column]))[0]
     return [round(float(value), 3) for value in ends]

@@ -56,8 +56,9 @@ def show() -> None:
         on_change=state.to_url,
         args=("effort", "standard"),
         help="How long Edge Pruning learns. " + ". ".join(EFFORTS.values()) + ".",
+        required=True,
+        width="stretch",
     )
-    effort = effort or efforts[0]
     advanced = {"pruning": PRESETS[effort]} if rules else _advanced(task, effort)
     config = _config(source, task, sparsity, advanced)
     if st.button(
@@ -88,7 +89,7 @@ def _explain_size(source: Source | None, sparsity: float) -> None:
     except HapError as error:
         st.warning(str(error))
         return
-    st.caption(f"**{budget:,}** of the model's {graph.n_edges:,} edges · sparsity {sparsity:.1%}")
+    st.caption(f"**{budget:,}** of {graph.n_edges:,} edges · sparsity {sparsity:.1%}")
 
 
 def _advanced(task: str, effort: str) -> dict[str, Any]:

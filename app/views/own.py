@@ -29,7 +29,7 @@ def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> No
     size = len(circuit.live)
     if st.button(
         f"Test it on {count:,} unseen prompts and save it as my circuit",
-        icon=":material/save:", key="save-own", disabled=disabled or not changed or not size,
+        icon=":material/save:", key="save-own", disabled=disabled or not changed or not size or busy(run),
         help=f"{size:,} live edges. It then stands beside the others in the table, the picture and the "
         "run file, with the same measurements. An earlier one of yours in this run is replaced.",
     ):  # fmt: skip
@@ -82,6 +82,12 @@ def finish(run: Run) -> None:
         st.rerun()
 
 
+def busy(run: Run) -> bool:
+    """Is something being added to this run now? One thing at a time: the last to end would win."""
+    work = live.background().get(_key(run))
+    return work is not None and work.state == "running"
+
+
 def begin(run: Run, revise: Callable[[], Revision]) -> None:
     """Start work that adds to a run; what it returns is saved. In a class a line says why not."""
     try:
@@ -96,6 +102,7 @@ def begin(run: Run, revise: Callable[[], Revision]) -> None:
         return revised
 
     live.background().start(_key(run), work)
+    st.rerun()  # at once, so that the buttons above know
 
 
 def with_model(run: Run, add: Add) -> Callable[[], Revision]:

@@ -123,10 +123,11 @@ def _offer_tests(run: Run) -> None:
     st.caption(
         "Not tested yet: paired tests against the other circuits, agreement on the model's mistakes, completeness, "
         "minimality, the faithfulness at every size, other ablations, and what the first filter dropped. More than a "
-        "hundred circuits are measured: under a minute for hap-mini, much longer for a language model."
+        "hundred circuits are measured: a minute or two for hap-mini, much longer for a language model."
     )
     if st.button(
-        "Put it to the test now", icon=":material/rule:", disabled=bool(why), help=why or None, key="scrutinise",
+        "Put it to the test now", icon=":material/rule:", disabled=bool(why) or own.busy(run),
+        help=why or None, key="scrutinise",
     ):  # fmt: skip
 
         def add(masked: Any, run: Run) -> own.Revision:
@@ -144,7 +145,9 @@ def _offer_seeds(run: Run) -> None:
     if others:
         names = ", ".join(str(one.seed) for one in others)
         st.caption(f"This machine holds the same run with seed {names}: which edges do they share?")
-        if st.button("Compare the seeds", icon=":material/casino:", key="seeds"):
+        if st.button(
+            "Compare the seeds", icon=":material/casino:", key="seeds", disabled=own.busy(run)
+        ):
 
             def compare() -> own.Revision:
                 yield Progress("evaluate", 0, 1, "Comparing the seeds")

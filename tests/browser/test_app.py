@@ -26,6 +26,14 @@ def test_first_paint_is_an_interactive_labelled_example(address: str, visit: Any
     assert page.locator(".js-plotly-plot").count() >= 2
 
 
+def test_the_efforts_stand_in_one_row(address: str, visit: Any) -> None:
+    page = visit(address).page
+    buttons = page.locator(".st-key-effort button")
+    buttons.nth(2).wait_for(timeout=60_000)
+    boxes = [box for i in range(buttons.count()) if (box := buttons.nth(i).bounding_box())]
+    assert len({box["y"] for box in boxes[-3:]}) == 1
+
+
 def test_clicking_a_node_keeps_the_zoom_and_opens_its_details(address: str, visit: Any) -> None:
     page = visit(address).page
     page.wait_for_selector(PLOT, timeout=60_000)

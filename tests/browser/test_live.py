@@ -70,6 +70,25 @@ def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_panel(
     page.locator(".hap-marked rect").first.wait_for(state="detached", timeout=60_000)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_matrix_shows_what_was_changed(
+    address: str, visit: Any, mini: str, scheme: str
+) -> None:
+    page = visit(f"{address}/{mini}&view=matrix", scheme).page
+    canvas = page.locator(".hap-matrix")
+    canvas.and_(page.locator("[aria-label*='Matrix of']")).wait_for(timeout=60_000)
+    page.get_by_role("button", name="Remove every S-inhibition head").wait_for(timeout=60_000)
+    before = canvas.evaluate("(canvas) => canvas.toDataURL()")
+    page.get_by_role("button", name="Remove every S-inhibition head").click()
+    page.locator(".hap-matrix[aria-label*='switched off']").wait_for(timeout=60_000)
+    page.get_by_text("✕ switched off below").first.wait_for()
+    assert canvas.evaluate("(canvas) => canvas.toDataURL()") != before
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_function(
+        "() => !/switched off/.test(document.querySelector('.hap-matrix').ariaLabel)"
+    )
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 420)])
 def test_every_question_opens_and_says_something(
     address: str, visit: Any, mini: str, scheme: str, width: int

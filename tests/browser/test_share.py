@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -209,10 +210,15 @@ def test_the_lesson_asks_answers_cuts_and_remembers(tab: Any, address: str) -> N
     assert tab.locator(".hap-panel[data-side=left]").is_hidden()  # one picture at first
     tab.get_by_role("button", name="Next").click()
     tab.get_by_text("2. Clean and corrupted").wait_for(timeout=PATIENT)
-    tab.locator("[data-testid=stRadio] label").nth(1).click()
+    # By its words: under load the question of the step before is on the page a little longer.
+    asked = tab.get_by_role(
+        "radiogroup", name=re.compile("replace everything by the corrupted run")
+    )
+    asked.locator("label").nth(1).click(timeout=PATIENT)
     tab.get_by_text("Between these two ends lies every circuit").wait_for(timeout=PATIENT)
+    tab.locator(".stApp[data-test-script-state=notRunning]").wait_for(timeout=PATIENT)
     tab.locator("dfn").first.focus()
-    assert tab.locator("dfn [role=tooltip]").first.is_visible()
+    tab.locator("dfn [role=tooltip]").first.wait_for(timeout=PATIENT)
     tab.goto(f"{address}/lesson?step=7")
     tab.get_by_role("button", name="and measure").click(timeout=PATIENT)
     tab.locator("[data-testid=stMetric]").nth(1).wait_for(timeout=240_000)

@@ -86,6 +86,9 @@ def test_the_matrix_holds_every_edge_and_selects_one(page: Any) -> None:
     page.get_by_role("button", name="Matrix").click()
     canvas = page.locator(".hap-matrix")
     canvas.wait_for(state="visible")
+    counted = [int(key.split("·")[1]) for key in page.locator(f"{LEFT} .hap-legend button").all_inner_texts()]  # fmt: skip
+    assert f"Matrix of {sum(counted)} edges" in canvas.get_attribute("aria-label")
+    assert min(counted) > 0
     box = canvas.bounding_box()
     found = False
     for step in range(400):  # walk over the picture until an edge is under the pointer

@@ -3,16 +3,20 @@
 
 const SIGN = 4.5; // half the size of a sign on an edge, in pixels
 
+/** A plus for what is on again, a cross for what is off. */
+const signPath = (x, y, r, on) =>
+  on ? `M${x - r},${y}h${2 * r}M${x},${y - r}v${2 * r}` : `M${x - r},${y - r}l${2 * r},${2 * r}M${x - r},${y + r}l${2 * r},${-2 * r}`;
+
 class Marked {
   constructor(panel, over) {
     this.panel = panel;
     this.group = over.appendChild(make("g", { class: "hap-marked", "aria-hidden": "true" }));
   }
 
-  /** The marks that belong to this panel, or null. */
+  /** The marks that belong to this panel, or null; a panel that shows both circuits has them all. */
   get marks() {
     const { marks } = this.panel.view;
-    return marks && (this.panel.overlay || marks.sides.includes(this.panel.side)) ? marks : null;
+    return marks && (this.panel.joint || marks.sides.includes(this.panel.side)) ? marks : null;
   }
 
   /** What happened to a node, in words; empty for nothing. */
@@ -63,10 +67,9 @@ class Marked {
     this.sign((a + 3 * c + 3 * e + g) / 8, (b + 3 * d + 3 * f + h) / 8, SIGN, on);
   }
 
-  /** A cross or a plus with a rim that shows on any ground. */
+  /** A sign with a rim that shows on any ground. */
   sign(x, y, r, on) {
-    const { colours } = this.panel.view;
-    const d = on ? `M${x - r},${y}h${2 * r}M${x},${y - r}v${2 * r}` : `M${x - r},${y - r}l${2 * r},${2 * r}M${x - r},${y + r}l${2 * r},${-2 * r}`;
+    const { colours } = this.panel.view, d = signPath(x, y, r, on);
     for (const [stroke, width] of [[colours.background, 6], [colours.text, 2.5]])
       this.group.append(make("path", { d, stroke, "stroke-width": width, "stroke-linecap": "round" }));
   }

@@ -1,6 +1,7 @@
 /* Both circuits as one matrix: a row per writer (input at the bottom), a column per reader, a mark per
    edge. The only view that stays honest when there are thousands of edges: nothing covers anything.
-   Status is a shape as well as a colour: both = square, left = lower left half, right = upper right. */
+   Status is a shape as well as a colour: both = square, left = lower left half, right = upper right.
+   What a live intervention switched off or restored is a struck row and column, or a signed cell. */
 
 const EDGE = { l: 44, r: 10, t: 10, b: 34 };
 
@@ -64,6 +65,7 @@ class Matrix {
       context.fill();
     }
     context.globalAlpha = 1;
+    const changed = this.drawMarks();
     for (const i of view.edge === null ? [] : [view.edge]) {
       const [x, y] = this.place(i);
       context.strokeStyle = colours.text;
@@ -71,7 +73,58 @@ class Matrix {
       context.strokeRect(x - 2, y - 2, w + 4, h + 4);
     }
     this.canvas.setAttribute("aria-label",
-      `Matrix of ${this.edges.length.toLocaleString("en")} edges: rows are writers, columns are readers. The edge table below holds the same.`);
+      `Matrix of ${this.edges.length.toLocaleString("en")} edges: rows are writers, columns are readers. ${changed.map((said) => `${said}. `).join("")}The edge table below holds the same.`);
+  }
+
+  /** The marks of a live intervention over the cells; returns them in words. */
+  drawMarks() {
+    const { marks, index, scene: { nodes, readers } } = this.view;
+    if (!marks) return [];
+    const [width, height] = this.size, bottom = height - EDGE.b, said = [];
+    const across = (writer) => bottom - (this.row.get(writer) + 0.5) * this.cell[1];
+    const up = (reader) => EDGE.l + (this.column.get(reader) + 0.5) * this.cell[0];
+    const say = (name, on) => said.push(`${name} ${on ? "restored" : "switched off"}`);
+    for (const [id, on] of Object.entries(marks.nodes)) {
+      const writer = index.get(id);
+      if (this.row.has(writer)) {
+        this.strike(on, EDGE.l, across(writer), width - EDGE.r, across(writer));
+        this.sign(on, EDGE.l - 7, across(writer));
+      }
+      for (const reader of this.readers) {
+        const fed = readers[reader].nodes; // several heads may share a key: it is off when all of them are
+        if (!fed.includes(writer) || !fed.every((node) => marks.nodes[nodes[node].id] === on)) continue;
+        this.strike(on, up(reader), EDGE.t, up(reader), bottom);
+        this.sign(on, up(reader), EDGE.t / 2);
+      }
+      say(id, on);
+    }
+    for (const { on, writer, reader } of marks.edges) {
+      const row = index.get(writer), column = readers.findIndex(({ name }) => name === reader);
+      if (this.row.has(row) && this.column.has(column)) this.sign(on, up(column), across(row));
+      say(`${writer} → ${reader}`, on);
+    }
+    return said;
+  }
+
+  strike(on, ...[x0, y0, x1, y1]) {
+    const { context } = this;
+    context.strokeStyle = this.view.colours.text;
+    context.lineWidth = 1.5;
+    context.setLineDash(on ? [] : [2, 4]);
+    context.beginPath();
+    context.moveTo(x0, y0);
+    context.lineTo(x1, y1);
+    context.stroke();
+    context.setLineDash([]);
+  }
+
+  sign(on, x, y) {
+    const { context, view: { colours } } = this, path = new Path2D(signPath(x, y, SIGN, on));
+    for (const [stroke, width] of [[colours.background, 6], [colours.text, 2.5]]) {
+      context.strokeStyle = stroke;
+      context.lineWidth = width;
+      context.stroke(path);
+    }
   }
 
   /** Lines between layers, their numbers, and what rows and columns are. */
@@ -96,7 +149,7 @@ class Matrix {
         label(at, layer);
       });
     };
-    const name = (layer) => (layer < 0 ? "in" : `L${layer}`);
+    const top = nodes.at(-1).layer, name = (layer) => (layer < 0 ? "in" : layer === top ? "out" : `L${layer}`);
     mark(this.writers.map((w) => nodes[w].layer), this.cell[1],
       (at) => { const y = height - EDGE.b - at; context.moveTo(EDGE.l, y); context.lineTo(width - EDGE.r, y); },
       (at, layer) => context.fillText(name(layer), 12, height - EDGE.b - at - 2));

@@ -23,6 +23,7 @@ class Panel {
   }
 
   get overlay() { return this.view.mode === "overlay"; }
+  get joint() { return this.overlay || this.view.mode === "matrix"; } // one panel for both circuits
   get other() { return this.side === "left" ? "right" : "left"; }
 
   /** The colour name of a node here, or null where it is a ghost. */
@@ -53,7 +54,7 @@ class Panel {
 
   visible() {
     const { shown } = this.view.choice;
-    return this.overlay ? shown.union : shown[this.side];
+    return this.joint ? shown.union : shown[this.side];
   }
 
   /** The q, k and v inputs on which a visible edge lands. */

@@ -51,7 +51,7 @@ class Words {
   legend(panel) {
     const { scene, choice, mode } = this.view, { panels } = scene;
     const { label, measure, edges, short } = panels[panel.side], other = panels[panel.other].short;
-    const whole = mode === "roles", joint = mode === "overlay" || mode === "matrix";
+    const whole = mode === "roles", { joint } = panel;
     const shown = panel.visible();
     panel.element.querySelector(".hap-title").textContent = joint
       ? `${panels.left.short} and ${panels.right.short}, ${mode === "matrix" ? "as a matrix" : "overlaid"}`

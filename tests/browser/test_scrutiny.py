@@ -1,0 +1,75 @@
+"""Put to the test, in a real browser: press the button for the statistics, find the circuit again with
+another seed, and compare the two. The run is hap-mini's shipped one with few prompts and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hap_engine.runs import Run
+from tests.browser.test_share import bring
+from tests.shipped import shipped_run
+
+pytestmark = pytest.mark.browser
+MAIN = Path(__file__).parents[2] / "app" / "main.py"
+PATIENT = 240_000  # milliseconds; each piece of work takes seconds on an idle machine
+FEW = 8
+
+
+def small() -> Run:
+    """A real run that is quick to measure and quick to find again."""
+    run = shipped_run("hap-mini")
+    pruning = {**run.settings["pruning"], "steps": 8, "batch_size": 8}
+    sizes = {"train": 32, "validation": FEW, "test": FEW}
+    prompts = {**run.prompts, "test": run.prompts["test"][:FEW]}
+    settings = {**run.settings, "pruning": pruning, "sizes": sizes}
+    metrics = {  # what was measured on each of the prompts that are gone goes too
+        name: {key: value for key, value in row.items() if key != "per_prompt"}
+        for name, row in run.metrics.items()
+    }
+    return replace(run, id="small", prompts=prompts, settings=settings, metrics=metrics)
+
+
+@pytest.fixture(scope="module")
+def page(serve: Callable[[Path], str], visit: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The run on its question "How good is it?"."""
+    address = serve(MAIN)
+    page = visit(address).page
+    page.wait_for_selector(".hap-plot .nsewdrag", timeout=60_000)
+    bring(page, small(), tmp_path_factory.mktemp("run"))
+    page.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
+    page.goto(f"{address}/?run=small&ask=numbers")
+    return page
+
+
+def test_the_statistics_are_measured_and_read_aloud(page: Any) -> None:
+    offer = page.get_by_role("button", name="Put it to the test now")
+    offer.click(timeout=60_000)
+    page.get_by_role("button", name="Stop").wait_for(timeout=60_000)
+    assert offer.is_disabled()  # one thing at a time
+    page.get_by_text("Is HAP closer to the model than EAP, beyond chance?").wait_for(
+        timeout=PATIENT
+    )
+    for said in ("Does it make the model's mistakes too?", "KL of each circuit under each kind"):
+        page.get_by_text(said).first.wait_for()
+    sizes = page.locator(".stPlotlyChart", has=page.get_by_text("edges kept"))
+    sizes.locator(".scatterlayer .trace").nth(2).wait_for()
+    offer.wait_for(state="detached")
+    page.reload()  # the file holds them now
+    page.get_by_text("Is HAP closer to the model than EAP").wait_for(timeout=60_000)
+
+
+def test_another_seed_is_found_and_compared(page: Any) -> None:
+    first = page.url
+    page.get_by_role("button", name="Find it again with seed 1").click(timeout=60_000)
+    page.get_by_text("This machine holds the same run with seed 0").wait_for(timeout=PATIENT)
+    assert page.url != first
+    page.get_by_role("button", name="Compare the seeds").click()
+    page.get_by_text("Would another seed find the same?").wait_for(timeout=PATIENT)
+    page.get_by_text("Seeds 1, 0; ").or_(page.get_by_text("Seeds 0, 1; ")).wait_for()
+    page.goto(first)
+    page.get_by_text("This machine holds the same run with seed 1").wait_for(timeout=60_000)
