@@ -1,6 +1,6 @@
 """Make the README's pictures from the real app: ``python -m docs.make_screenshots [part ...]``.
 
-Parts: ``first-paint``, ``run`` (with the result) and ``animation``; all of them by default.
+Parts: ``first-paint``, ``run``, ``result`` and ``animation``; all of them by default.
 
 Needs Chromium on the path and Playwright (requirements-dev.txt). Starts its own server with an empty
 home folder, so that the pictures show what a first visitor sees.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,12 +84,24 @@ def _first_paint(browser: Any) -> None:
         page.screenshot(path=OUT / f"first-paint-{scheme}.png")
 
 
-def _run(browser: Any) -> None:
-    page = _open(browser, "light", "?effort=thorough")
+def _started(browser: Any, effort: str) -> Any:
+    page = _open(browser, "light", f"?effort={effort}")
     page.get_by_role("button", name="Find the circuit").click(timeout=90_000)
-    page.get_by_text("Pruning edges").wait_for(timeout=180_000)
-    time.sleep(6)  # some hundred steps: curves and a preview, and far from the end
+    page.mouse.move(720, 1170)  # away from the button, whose tooltip would be in the picture
+    return page
+
+
+def _run(browser: Any) -> None:
+    page = _started(browser, "thorough")
+    step = re.compile(r"Pruning edges · [1-4]\d\d of")  # curves and a preview, and far from the end
+    page.get_by_text(step).wait_for(timeout=600_000)
+    page.wait_for_selector(".stPlotlyChart .heatmaplayer image", timeout=90_000)
     page.screenshot(path=OUT / "run-in-progress.png")
+    page.get_by_role("button", name="Cancel").click()
+
+
+def _result(browser: Any) -> None:
+    page = _started(browser, "standard")
     page.get_by_text("Computed on this machine").wait_for(timeout=600_000)
     address = page.url
     for scheme in ("light", "dark"):
@@ -140,7 +153,7 @@ def _frame(page: Any) -> Image.Image:
     )
 
 
-PARTS = {"first-paint": _first_paint, "run": _run, "animation": _animation}
+PARTS = {"first-paint": _first_paint, "run": _run, "result": _result, "animation": _animation}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

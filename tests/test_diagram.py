@@ -208,8 +208,12 @@ class TestScene:
         run = fake_run(edges=40, statistics={"curves": {"eap": curve}})
         drawn = scene.build(run)
         edges = run.graph.n_edges
-        assert drawn.left.curve == ((int(0.01 * edges), 0.2), (edges, 1.0))
-        assert drawn.right.curve == ()
+        whole = [
+            (len(run.circuits[name].circuit), run.metrics[name]["faithfulness"])
+            for name in ("eap", "hap")
+        ]
+        assert drawn.left.curve == (whole[0], (int(0.01 * edges), 0.2), (edges, 1.0))
+        assert drawn.right.curve == (whole[1],)
 
     def test_each_panel_orders_by_its_own_measure(self, tiny: scene.Scene) -> None:
         edge = next(e for e in tiny.edges if e.writer == "input" and e.reader == "a0.h0<v>")

@@ -32,6 +32,8 @@ Side = Literal["left", "right"]
 SHORT = {"eap": "EAP", "hap": "HAP", "ep": "EP"}
 TITLES = {"eap": "EAP only", "hap": "HAP", "ep": "Edge Pruning only"}
 
+Curve = tuple[tuple[int, float], ...]  # (edges, faithfulness), wherever it was measured
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -42,7 +44,7 @@ class Panel:
     edges: int
     shown: int
     measure: str
-    curve: tuple[tuple[int, float], ...] = ()  # (edges, faithfulness) where it was measured
+    curve: Curve = ()
 
     @property
     def short(self) -> str:
@@ -125,7 +127,7 @@ def build(
         (right, run.circuits[right]),
         roles=run.roles.get("heads", {}),
         heads=run.heads,
-        curves=run.statistics.get("curves", {}),
+        curves={name: _curve(run, name) for name in (left, right)},
         seeds=_seeds(run),
         fold=fold,
         strongest=strongest,
@@ -139,7 +141,7 @@ def compare(
     *,
     roles: Mapping[str, Mapping[str, Any]] | None = None,
     heads: Mapping[str, Mapping[str, Any]] | None = None,
-    curves: Mapping[str, Mapping[str, Any]] | None = None,
+    curves: Mapping[str, Curve] | None = None,
     seeds: Mapping[tuple[str, str], float] | None = None,
     fold: bool = False,
     strongest: int | None = None,
@@ -149,14 +151,14 @@ def compare(
     Args:
         roles: per head ``role`` and ``sentence`` (the evidence), as in a run.
         heads: per head ``eap_rank`` and ``eap_edge``, as in a run.
-        curves: per circuit ``shares`` and ``faithfulness``, as in a run's statistics.
+        curves: per circuit its faithfulness where it was measured.
         seeds: per edge the share of seeds that keep it, as in a run's stability.
     """
     degrees = [_degrees(record.circuit) for _, record in (left, right)]
     used = {name for side in degrees for name, ends in side.items() if any(ends)}
     layout = arrange(graph, empty_layers(graph, used) if fold else ())
     panels = [
-        _panel(name, record, strongest, _curve(graph, (curves or {}).get(name, {})))
+        _panel(name, record, strongest, (curves or {}).get(name, ()))
         for name, record in (left, right)
     ]
     names = [*(writer.name for writer in graph.writers), "logits"]
@@ -191,15 +193,16 @@ def short_name(node: SceneNode) -> str:
     return {"head": f"{node.layer}.{node.head}", "mlp": f"mlp {node.layer}"}.get(node.kind, node.id)
 
 
-def _curve(graph: Graph, stored: Mapping[str, Any]) -> tuple[tuple[int, float], ...]:
+def _curve(run: Run, name: str) -> Curve:
+    """Faithfulness wherever it was measured: of the circuit itself, then along its order of edges."""
+    whole = len(run.circuits[name].circuit), run.metrics.get(name, {}).get("faithfulness")
+    stored = run.statistics.get("curves", {}).get(name, {})
     points = zip(stored.get("shares", ()), stored.get("faithfulness", ()), strict=False)
-    sizes = ((int(share * graph.n_edges + 1e-9), faith) for share, faith in points)
+    sizes = [whole, *((int(share * run.graph.n_edges + 1e-9), faith) for share, faith in points)]
     return tuple((n, float(f)) for n, f in sizes if n and f is not None and math.isfinite(f))
 
 
-def _panel(
-    name: str, record: CircuitRecord, strongest: int | None, curve: tuple[tuple[int, float], ...]
-) -> Panel:
+def _panel(name: str, record: CircuitRecord, strongest: int | None, curve: Curve) -> Panel:
     edges = len(record.circuit)
     shown = edges if strongest is None else min(edges, strongest)
     return Panel(name, TITLES.get(name, name), edges, shown, measure(record)[0], curve)

@@ -202,7 +202,7 @@ def test_the_handout_is_one_sheet(chromium: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tab", [LOOKS[0], ("dark", 1100)], indirect=True, ids=lambda look: look[0])
-def test_the_lesson_asks_answers_cuts_and_remembers(tab: Any, address: str) -> None:
+def test_the_lesson_asks_and_answers(tab: Any) -> None:
     tab.get_by_role("link", name="Lesson").click()
     tab.get_by_role("button", name="Start").click(timeout=PATIENT)
     tab.get_by_text("1. The task").wait_for(timeout=PATIENT)
@@ -219,6 +219,10 @@ def test_the_lesson_asks_answers_cuts_and_remembers(tab: Any, address: str) -> N
     tab.locator(".stApp[data-test-script-state=notRunning]").wait_for(timeout=PATIENT)
     tab.locator("dfn").first.focus()
     tab.locator("dfn [role=tooltip]").first.wait_for(timeout=PATIENT)
+
+
+@pytest.mark.parametrize("tab", [LOOKS[0], ("dark", 1100)], indirect=True, ids=lambda look: look[0])
+def test_the_lesson_cuts_heads_and_is_taken_up_again(tab: Any, address: str) -> None:
     tab.goto(f"{address}/lesson?step=7")
     tab.get_by_role("button", name="and measure").click(timeout=PATIENT)
     tab.locator("[data-testid=stMetric]").nth(1).wait_for(timeout=240_000)

@@ -50,11 +50,14 @@ def set_slider(page: Any, selector: str, value: int) -> None:
 def test_the_slider_draws_the_strongest_edges_and_moves_nothing(page: Any) -> None:
     before = page.evaluate(PLACES).split(",")
     assert page.evaluate(DRAWN, LEFT) == 90
+    measure = page.locator(f"{LEFT} .hap-measure")
+    assert re.search(r"faithfulness \d", measure.text_content())
     set_slider(page, ".hap-threshold input", 40)
     page.get_by_text("drawn: 20").wait_for(timeout=10_000)
     assert page.evaluate(DRAWN, LEFT) == page.evaluate(DRAWN, RIGHT) == 20
     assert "20 strongest edges" in page.locator(".hap-threshold output").text_content()
-    assert "% of the circuit's" in page.locator(f"{LEFT} .hap-measure").text_content()
+    assert "% of the circuit's" in measure.text_content()
+    assert "faithfulness at this cut not measured" in measure.text_content()
     assert set(page.evaluate(PLACES).split(",")) <= set(before)
     set_slider(page, ".hap-threshold input", 60)
     page.get_by_text("drawn: 0").wait_for(timeout=10_000)

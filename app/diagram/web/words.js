@@ -1,5 +1,7 @@
 /* What the comparison says in words: the status line, titles and legends, tooltips, and the search. */
 
+const NEARBY = 1.6; // ratio of sizes: a measurement further away says nothing about this cut
+
 class Words {
   constructor(view) {
     this.view = view;
@@ -79,12 +81,14 @@ class Words {
     panel.element.querySelector(".hap-legend").replaceChildren(...entries, html("span", { class: "hap-measure" }, parts.join(" · ")));
   }
 
-  /** Faithfulness at the slider's cut, read off the stored curve of this ranking; empty without one. */
+  /** Faithfulness at the slider's cut, where this ranking was measured near it; empty without any number. */
   faithfulness(side) {
     const { scene, choice } = this.view, curve = scene.panels[side].curve;
     if (!curve?.length || choice.step !== null) return "";
     const size = choice.allowed(side);
     const [n, value] = curve.reduce((best, point) => (Math.abs(Math.log(point[0] / size)) < Math.abs(Math.log(best[0] / size)) ? point : best));
+    if (n === size) return `faithfulness ${value.toFixed(2)}`;
+    if (Math.max(n / size, size / n) > NEARBY) return "faithfulness at this cut not measured: see “Put to the test”";
     return `faithfulness ${value.toFixed(2)} measured at ${n.toLocaleString("en")} edges`;
   }
 
