@@ -199,6 +199,18 @@ def test_the_model_is_asked_in_the_background() -> None:
     assert "prefers the answer to the distractor on 11 of 12 pairs" in texts(app)
 
 
+def test_more_rows_than_a_run_can_take_are_refused_not_cut() -> None:
+    drafts.save(draft())
+    app = open_page()
+    many = "\n".join(f"the dog {number}\tthe cat {number}\tis\tare" for number in range(1_000))
+    app.text_area[0].set_value(many).run()
+    assert not app.exception
+    assert "That makes 1,012 rows, and at most 1,000 are possible" in " ".join(
+        one.value for one in app.error
+    )
+    assert len(drafts.load()) == 12
+
+
 # -- beside the picture --------------------------------------------------------------------------
 
 

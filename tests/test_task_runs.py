@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -13,13 +14,15 @@ from hap_engine.__main__ import main
 from hap_engine.batches import to_batch
 from hap_engine.catalog import Source
 from hap_engine.discovery import discover
+from hap_engine.errors import TaskError
 from hap_engine.models import Model, from_hf
 from hap_engine.patching import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.runs import Run, load, save
 from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.task_check import TaskCheck, check_task
-from hap_engine.tasks import TASKS, EncodedPair, SplitSizes
+from hap_engine.tasks import TASKS, EncodedPair, PromptPair, SplitSizes, agreement, get_task
+from hap_engine.tasks.prompts_file import read_prompts
 from tests.conftest import finish
 from tests.prompt_files import ANTONYMS, jsonl
 from tests.words import WORDS
@@ -29,11 +32,15 @@ SIZES = SplitSizes(train=6, validation=4, test=6)
 
 @pytest.fixture(scope="module")
 def tiny() -> Model:
-    """A random GPT-2 of two layers that knows the words of all tasks."""
+    return random_gpt2()
+
+
+def random_gpt2(positions: int = 64) -> Model:
+    """A GPT-2 of two layers that knows the words of all tasks."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
-        vocab_size=WORDS.get_vocab_size(), n_embd=32, n_layer=2, n_head=4, n_positions=64,
+        vocab_size=WORDS.get_vocab_size(), n_embd=32, n_layer=2, n_head=4, n_positions=positions,
         bos_token_id=None, eos_token_id=None, attn_implementation="eager",
     )  # fmt: skip
     with torch.random.fork_rng():
@@ -57,6 +64,36 @@ def test_discover_on_every_task(name: str, tiny: Model, tmp_path: Path) -> None:
     assert abs(run.metrics["hap"]["prob_diff"]) <= 1
     assert set(run.prompts["test"][0]["roles"]) == set(TASKS[name].role_names)
     assert load(save(run, tmp_path / "run.json")).metrics["hap"] == run.metrics["hap"]
+
+
+def long_pairs(path: Path, count: int) -> tuple[PromptPair, ...]:
+    """Pairs of 128 tokens, written to a prompts file and read back."""
+    nouns, rng, rows = [entry.split("/") for entry in agreement.SUBJECTS], Random(0), []
+    for index in range(count):
+        other = " ".join(str(rng.randint(10, 99)) for _ in range(124))
+        one, many = nouns[index % len(nouns)]
+        clean, corrupt = (f"The {noun} near {other} the" for noun in (many, one))
+        rows.append({"clean": clean, "corrupt": corrupt, "answer": "are", "distractor": "is"})
+    (path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return read_prompts(path / "x.jsonl")
+
+
+def test_the_largest_prompts_file_is_read_and_split(tmp_path: Path) -> None:
+    sets = get_task("custom", long_pairs(tmp_path, 1_000)).generate(WORDS, SplitSizes(), 0, "given")
+    assert [len(sets.train), len(sets.validation), len(sets.test)] == [500, 100, 400]
+    assert {len(pair.clean_ids) for pair in sets.train} == {128}
+    with pytest.raises(TaskError, match="at most 1,000 rows, got 1,001"):
+        long_pairs(tmp_path, 1_001)
+
+
+def test_the_longest_prompts_run_to_the_end(tmp_path: Path) -> None:
+    config = DiscoveryConfig(
+        task="custom", prompts=long_pairs(tmp_path, 40), sparsity=0.5, keep=0.9,
+        pruning=PruningConfig(steps=2, batch_size=4),
+    )  # fmt: skip
+    run: Run = finish(discover(config, random_gpt2(positions=128)))
+    assert run.metrics["hap"]["n_prompts"] == len(run.prompts["test"]) == 16
+    assert load(save(run, tmp_path / "run.json")).prompts == run.prompts
 
 
 def test_the_check_by_hand(tiny: Model) -> None:

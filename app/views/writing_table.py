@@ -98,8 +98,15 @@ def fill(source: Source | None) -> None:
             "commas between them",
             key=f"draft-text-{version}",
         )
-        if st.button("Add these rows", disabled=not text.strip()):
-            replace_rows([*drafts.load(), *drafts.pasted(text)])
+        rows = [*drafts.load(), *drafts.pasted(text)]
+        if len(rows) > MAX_ROWS:
+            st.error(
+                f"That makes {len(rows):,} rows, and at most {MAX_ROWS:,} are possible. Paste fewer: more "
+                "prompts would cost time and change the circuit little.",
+                icon=":material/error:",
+            )
+        elif st.button("Add these rows", disabled=not text.strip()):
+            replace_rows(rows)
             st.rerun()
     with example.popover(
         "Start from a task", icon=":material/school:", width="stretch", key=f"draft-start-{version}"

@@ -74,3 +74,33 @@ def test_pasted_html_and_foreign_scripts_stay_text(address: str, visit: Any) -> 
     assert page.locator(".hap-text", has_text=hebrew).is_visible()
     assert page.title() != "hacked"
     assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_file_that_nobody_tuned_for_runs_to_the_end(
+    address: str, visit: Any, tmp_path: Path
+) -> None:
+    nouns = [
+        "dog",
+        "cat",
+        "boy",
+        "girl",
+        "teacher",
+        "bird",
+        "friend",
+        "brother",
+        "student",
+        "doctor",
+        "farmer",
+        "sister",
+    ]
+    lines = [f"The {noun}s near the door,The {noun} near the door,are,is" for noun in nouns]
+    file = tmp_path / "plural.csv"
+    file.write_text("\n".join(["clean,corrupt,answer,distractor", *lines]), encoding="utf-8")
+    page = open_page(address, visit)
+    page.get_by_role("button", name="Open a file").click()
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_text("12 of 12 rows can be used").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Use these prompts").click()
+    page.get_by_role("button", name="Find the circuit").click(timeout=60_000)
+    page.get_by_text("Computed on this machine").wait_for(timeout=240_000)
+    page.get_by_text("Your own prompts").first.wait_for(timeout=60_000)
