@@ -93,7 +93,9 @@ def _started(browser: Any, effort: str) -> Any:
 
 def _run(browser: Any) -> None:
     page = _started(browser, "thorough")
-    step = re.compile(r"Pruning edges · [1-4]\d\d of")  # curves and a preview, and far from the end
+    step = re.compile(
+        r"Pruning edges · ([4-9]\d|\d{3}) of"
+    )  # curves and a preview, far from the end
     page.get_by_text(step).wait_for(timeout=600_000)
     page.wait_for_selector(".stPlotlyChart .heatmaplayer image", timeout=90_000)
     page.screenshot(path=OUT / "run-in-progress.png")

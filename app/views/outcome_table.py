@@ -64,6 +64,7 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
         selected = st.session_state[key].selection.rows
         if selected and selected[0] < len(rows):
             chosen.choose(rows[selected[0]].index)
+            st.session_state["prompt-picked"] = True
 
     st.dataframe(
         frame, hide_index=True, height=min(420, 38 + 35 * max(1, len(frame))), key=key,
@@ -83,6 +84,8 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
         f"Select a row to load that prompt everywhere on this page (now: {chosen.prompt(run) + 1}). "
         "The prompts furthest from the full model come first; click a column's head to sort."
     )
+    if st.session_state.pop("prompt-picked", False):
+        st.rerun()  # the whole page: a click here reruns only the section around this table
 
 
 def _measure(run: Run) -> None:

@@ -136,6 +136,32 @@ def test_search_pins_and_escape_clears(opened: Any) -> None:
     assert page.locator(".hap-pins button").count() == 0
 
 
+@pytest.mark.parametrize(
+    ("typed", "found"), [("9.9", ""), ("a1.h1", "a1.h1"), ("1.1", "a1.h1"), ("mlp 0", "m0")]
+)
+def test_search_understands_every_way_to_name_a_node(opened: Any, typed: str, found: str) -> None:
+    page = opened.page
+    page.get_by_role("searchbox", name="Find a node").fill(typed)
+    if not found:  # this model has six layers
+        page.get_by_text(f"No node matches “{typed}”").wait_for()
+        return
+    page.keyboard.press("Enter")
+    _wait_pins(page, found)
+
+
+def test_a_ghost_marks_what_only_the_other_circuit_has(
+    visit: Any, address: str, look: tuple[str, int]
+) -> None:
+    page = visit(f"{address}/?edges=24", *look).page
+    page.wait_for_selector(f"{RIGHT} .hap-nodes rect", state="attached", timeout=30_000)
+    kept = "(panel) => [...document.querySelectorAll(`${panel} .hap-nodes rect`)].map((r) => [r.dataset.id, r.getAttribute('aria-label')])"
+    for panel, other in ((LEFT, "only in HAP"), (RIGHT, "only in EAP")):
+        ghosts = [node for node, label in page.evaluate(kept, panel) if other in label]
+        assert ghosts  # each can be reached by the keyboard where it is missing, too
+        page.locator(f'{panel} .hap-nodes rect[data-id="{ghosts[0]}"]').focus()
+        page.locator(f"{panel}.hap-dim .hap-lit rect").first.wait_for()
+
+
 def test_keyboard_walks_and_pins(opened: Any) -> None:
     page = opened.page
     page.locator(f'{LEFT} .hap-nodes rect[tabindex="0"]').focus()

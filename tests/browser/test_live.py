@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hap_engine.runs import load
+from tests.browser.conftest import LOOKS
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -106,6 +107,30 @@ def test_every_question_opens_and_says_something(
         page.get_by_role("radio", name=question).click(timeout=60_000)
         page.get_by_text(answer).first.wait_for(timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_a_click_in_the_table_loads_the_prompt_everywhere(
+    address: str, visit: Any, mini: str, scheme: str, width: int
+) -> None:
+    page = visit(f"{address}/{mini}&ask=prompts", scheme, width).page
+    picker = page.get_by_role("combobox", name="Test prompt")
+    picker.wait_for(timeout=60_000)
+    assert picker.input_value().startswith("1 · ")
+    table = page.get_by_test_id("stDataFrame").first
+    table.locator("canvas").first.wait_for()
+    table.scroll_into_view_if_needed()
+    still = page.locator(".stApp[data-test-script-state=notRunning]")
+    still.wait_for(timeout=60_000)
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 16, box["y"] + 35 * 2.5)  # the second row: drawn on a canvas
+    page.wait_for_function("() => location.search.includes('prompt=')")
+    number = int(page.evaluate("() => new URLSearchParams(location.search).get('prompt')")) + 1
+    page.get_by_text(f"(now: {number})").wait_for(timeout=60_000)
+    page.wait_for_function(
+        "(start) => [...document.querySelectorAll('input')].some((one) => one.value.startsWith(start))",
+        arg=f"{number} · ",
+    )
 
 
 def test_the_story_on_the_sentence_is_drawn(address: str, visit: Any, mini: str) -> None:
