@@ -214,6 +214,20 @@ def test_theme_changes_without_a_remount(opened: Any, look: tuple[str, int]) -> 
     page.emulate_media(color_scheme=scheme)
 
 
+def test_rings_keep_their_distance_when_the_window_grows(
+    opened: Any, look: tuple[str, int]
+) -> None:
+    page = opened.page
+    page.wait_for_selector(f"{LEFT} .nsewdrag", timeout=30_000)
+    ring = """() => document.querySelector('.hap-plot').data
+        .filter(({ name }) => `${name}`.startsWith('S-inhibition')).flatMap(({ x }) => x).join()"""
+    before = page.evaluate(ring)
+    page.set_viewport_size({"width": look[1] + 400, "height": 1000})
+    page.wait_for_function(f"(before) => ({ring})() !== before", arg=before)
+    page.set_viewport_size({"width": look[1], "height": 1000})
+    page.wait_for_function(f"(before) => ({ring})() === before", arg=before)
+
+
 def test_plotly_arrived_once(opened: Any) -> None:
     page = opened.page
     page.mouse.click(*_centre(page, _middle_node(page)))

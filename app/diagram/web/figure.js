@@ -51,7 +51,10 @@ function nodeTraces(panel) {
   const bars = open.filter((node) => node.kind === "input" || node.kind === "logits");
   const head = open.find((node) => node.kind === "head");
   const readable = head ? fits("labels", panel.frame.box(head.box)) : false;
-  const roomy = panel.frame.sx > ROLE_NAME; // else the mark alone: names would run into each other
+  const roomy = panel.frame.sx > ROLE_NAME;
+  const beside = (node) => ringed.some((other) =>
+    other !== node && other.layer === node.layer && Math.abs(other.box[0] - node.box[0]) < 2);
+  const written = (node) => roomy || (node.ring && !beside(node)); // else the mark alone: names would run into each other
   const role = (members, text) =>
     texts(members.map((node) => above(node, frame, node.ring ? 10 : 2)), members.map(text),
       { size: 12, weight: 700, color: members.map((node) => colours[node.colour]), shadow: halo },
@@ -69,8 +72,8 @@ function nodeTraces(panel) {
     ring(ringed.filter((node) => !node.status), "2px,3px", "S-inhibition, missed"),
     texts(inside.map((node) => node.box), inside.map((node) => node.short),
       { size: 11, color: colours.background }, { name: "labels", visible: readable }),
-    role(named.filter((node) => node.ring || roomy), (node) => `${node.mark} ${node.short}`),
-    role(named.filter((node) => !node.ring && !roomy), (node) => node.mark),
+    role(named.filter(written), (node) => `${node.mark} ${node.short}`),
+    role(named.filter((node) => !written(node)), (node) => node.mark),
     texts(panel.readers().map(({ port }) => port), panel.readers().map(({ slot }) => slot), { size: 11, color: colours.text, shadow: halo },
       { textposition: "bottom center", name: "ports", visible: panel.view.ports || (head ? fits("ports", panel.frame.box(head.box)) : false) }),
     texts(bars.map((node) => node.box), bars.map((node) => node.short), { size: 11, color: colours.background }, { name: "bars" }),

@@ -181,9 +181,7 @@ class Panel {
   }
 
   async resize() {
-    if (!this.measure()) return;
-    this.paint();
-    if (this.drawn) await this.view.plotly.Plots.resize(this.plot);
+    if (this.measure() && this.drawn) await this.view.plotly.Plots.resize(this.plot);
   }
 
   light() {

@@ -182,8 +182,8 @@ class View {
   }
 
   async resize() {
-    if (this.mode === "roles" || this.mode === "matrix") return this.repaint();
     for (const panel of this.active()) await panel.resize();
+    await this.redraw(); // outlines are sized in pixels
   }
 
   move(range, source, settle) {
