@@ -1,4 +1,4 @@
-"""The studies of Edge Pruning: sparsity, starts, steps, keep fraction (docs/studies/pruning.md).
+"""The studies of Edge Pruning: sparsity, steps, starts, keep fraction (docs/studies/pruning.md).
 
     python -m docs.make_pruning_studies hap-mini path/to/SmolLM2.gguf [--seeds 0 1 2] [--only sparsity keep]
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import torch
 
 from docs.descents import Descent, Workbench, made
+from docs.study_pages import PAGE, everything, page, plots
 
 MINI = (0.8, 0.9, 0.94, 0.96, 0.98)
 REAL = (0.9, 0.94, 0.96, 0.98, 0.99, 0.995, 0.998)
@@ -26,7 +27,7 @@ SCORERS = ("eap", "eap-ig-kl")  # alone, as controls
 def sparsity(mini: bool, seed: int) -> Iterator[Descent]:
     """One descent through all budgets for each method."""
     levels = MINI if mini else REAL
-    steps = (100, 60, 60, 60, 100) if mini else (100, 60, 60, 60, 100, 100, 100)
+    steps = (300, 150, 150, 150, 150) if mini else (100, 60, 60, 60, 100, 100, 100)
     for scorer in SCORERS:
         yield Descent(scorer, levels, seed=seed)
     for method, start in STARTS.items():
@@ -77,6 +78,10 @@ def main() -> None:
             for study in options.only:
                 for descent in STUDIES[study](mini, seed):
                     made(bench, descent)
+    found = everything()
+    plots(found)
+    PAGE.write_text(page(found), encoding="utf-8")
+    print(PAGE)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ How the number of open gates comes down to the target is the budget's affair (`b
 
 The final circuit is the candidates of largest log alpha, as many as make `target` live edges. Where
 validation prompts are given, that circuit is tested on them once the target is reached: the best state
-wins, and the descent ends early when nothing better came for a while.
+wins, and the descent ends early when nothing better came for a while. A start in the order of scores is a
+state too, so what is learned is never worse there than what the scores alone would choose.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ def prune(
     log_alpha.requires_grad_()
     budget = BUDGETS[config.budget](log_alpha, target, config)
     judge = _Judge(validation, candidates, target, config)
+    if start is not None:
+        judge.test(log_alpha.detach().cpu().numpy().copy())
     started = time.perf_counter()
     for step in range(1, config.steps + 1):
         indices = torch.randperm(len(prepared), generator=generator)[: config.batch_size].tolist()
@@ -161,17 +164,23 @@ class _Judge:
 
     def look(self, step: int, log_alpha: np.ndarray) -> float | None:
         last = step == self.config.steps
-        if self.validation is None or step < self.first or (step % CHECK_STEPS and not last):
+        if step < self.first or (step % CHECK_STEPS and not last):
+            return None
+        self._since += 1
+        return self.test(log_alpha)
+
+    def test(self, log_alpha: np.ndarray) -> float | None:
+        """Held-out KL of the state's circuit; None without validation prompts."""
+        if self.validation is None:
             return None
         kl = circuit_kl(self.validation, cut_live(self.candidates, log_alpha, self.target))
-        self._since += 1
         if kl < self._kl:
             self.best, self._kl, self._since = log_alpha, kl, 0
         return kl
 
     @property
     def settled(self) -> bool:
-        return self._since >= self.config.patience
+        return self.validation is not None and self._since >= self.config.patience
 
 
 def equal_start(

@@ -178,6 +178,20 @@ def test_the_best_state_on_validation_prompts_wins(prepared: Prepared) -> None:
     assert circuit_kl(prepared, circuit) == pytest.approx(best.validation, rel=1e-5)
 
 
+def test_a_ranked_start_is_never_made_worse(prepared: Prepared) -> None:
+    """Steps that only spoil the gates leave the circuit that the scores alone would choose."""
+    graph = prepared.masked.graph
+    candidates, config = full_circuit(graph), PruningConfig(steps=4, lr=10.0, warm_start=9.0)
+    order = finish(score(prepared, "eap-ig-kl"))
+    start = warm_start(candidates, config, order)
+    by_scores = circuit_kl(prepared, cut_live(candidates, start, 20))
+    for seed in range(3):
+        _, chosen = learn(
+            prepared, candidates, 20, config, seed=seed, start=start, validation=prepared
+        )
+        assert circuit_kl(prepared, cut_live(candidates, chosen, 20)) <= by_scores + 1e-6
+
+
 def test_a_settled_descent_ends_early(prepared: Prepared) -> None:
     config = PruningConfig(steps=200, batch_size=3, descent=0.1, lr=1e-9, patience=2)
     steps, _ = learn(prepared, full_circuit(prepared.masked.graph), 20, config, validation=prepared)

@@ -1,0 +1,304 @@
+"""From the descents that were kept to docs/studies/pruning.md and its plots: every sentence is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+from docs.descents import DATA, Descent
+
+PAGE = DATA.parent / "pruning.md"
+TITLES = {"eap": "EAP", "eap-ig-kl": "EAP-IG (KL)", "ep": "EP", "hap": "HAP"}
+LEVELS = (1.0, 0.5, 0.35, 0.2, 0.1)  # KL to be reached, in the study of steps
+HEAD = """# Edge Pruning, with and without EAP before it
+
+Made by `python -m docs.make_pruning_studies hap-mini path/to/SmolLM2.gguf` from the descents in
+[`data/`](data), each of which is computed once. IOI, prompts as in a standard run (600 to learn from, 256
+held-out ones to measure on), resample ablation, equal numbers of live edges. KL in nats, lower is better; where several
+seeds were run, the mean and in brackets the lowest and the highest. Seconds are processor time of pruning alone on one
+thread. S-inhibition: of the heads that the shipped run of the model measured, how many are kept.
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One circuit of one descent."""
+
+    model: str
+    descent: Descent
+    sparsity: float
+    values: dict[str, Any]
+
+    @property
+    def kl(self) -> float:
+        return float(self.values["kl"])
+
+    @property
+    def seconds(self) -> float:
+        """Processor seconds up to this circuit is the descent's affair; this is the circuit's own part."""
+        return float(self.values["seconds"])
+
+    def kept(self, role: str | None = None) -> float:
+        """Share of the heads with this role (None: any) that the circuit keeps."""
+        pairs = [pair for name, pair in self.values["roles"].items() if role in (None, name)]
+        return sum(kept for kept, _ in pairs) / max(1, sum(total for _, total in pairs))
+
+
+def everything() -> list[Found]:
+    """All circuits that were kept, in a fixed order."""
+    found = []
+    for path in sorted(DATA.glob("*/*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in record["descent"].items()}
+        descent = Descent(**plain)
+        found += [Found(record["model"], descent, p["sparsity"], p) for p in record["points"]]
+    return found
+
+
+def page(found: Sequence[Found]) -> str:
+    parts = [HEAD]
+    for model in sorted({one.model for one in found}, key=lambda name: name != "hap-mini"):
+        mine = [one for one in found if one.model == model]
+        parts.append(f"## {model}\n")
+        for part in (_sparsity, _steps, _starts, _keep):
+            parts += part(mine)
+    return "\n".join(parts)
+
+
+def chained(found: Iterable[Found]) -> list[Found]:
+    """The circuits of the study of sparsities: descents through many budgets, and scorers alone."""
+    return [one for one in found if len(one.descent.sparsities) > 1]
+
+
+def single(found: Iterable[Found], **wanted: Any) -> list[Found]:
+    """The circuits of descents to one budget with these settings."""
+    return [
+        one
+        for one in found
+        if len(one.descent.sparsities) == 1
+        and all(getattr(one.descent, key) == value for key, value in wanted.items())
+    ]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The mean, with the lowest and the highest where there are several."""
+    if not values:
+        return ""
+    mean = f"{fmean(values):.{digits}f}"
+    return (
+        mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _of(found: Sequence[Found], method: str, sparsity: float) -> list[Found]:
+    return [o for o in found if o.descent.method == method and o.sparsity == sparsity]
+
+
+def _sparsity(found: Sequence[Found]) -> Iterator[str]:
+    mine = chained(found)
+    levels = sorted({one.sparsity for one in mine})
+    methods = [m for m in TITLES if any(one.descent.method == m for one in mine)]
+    if not levels:
+        return
+    yield "### From loose to tight in one descent\n"
+    how = next((o.descent for o in mine if o.descent.steps), None)
+    if how:
+        plan = ", ".join(f"{s:.1%} ({n})" for s, n in zip(how.sparsities, how.steps, strict=True))
+        yield (
+            "HAP and EP go on from each circuit to the next tighter budget; sparsity and, in brackets, "
+            f"steps: {plan}. EP starts from all edges with equal gates, HAP from EAP-IG's candidates in "
+            "the order of their scores.\n"
+        )
+    slug = mine[0].model.split("-Instruct")[0]
+    yield f"![KL against kept edges, and heads with a role that are kept]({slug}-sparsity.svg)\n"
+    head = ["sparsity", "live edges"]
+    for method in methods:
+        head += [f"{TITLES[method]}: KL", "F", "S-inhibition"]
+    rows = []
+    for level in levels:
+        cells = [f"{level:.1%}", f"{_of(mine, methods[-1], level)[0].values['live']:,}"]
+        for method in methods:
+            here = _of(mine, method, level)
+            cells += [
+                spread([o.kl for o in here]),
+                spread([o.values["faithfulness"] for o in here], 2).split(" ")[0],
+                f"{fmean(o.kept('s_inhibition') for o in here):.0%}" if here else "",
+            ]
+        rows.append(cells)
+    yield _table(head, rows)
+    yield _verdict(mine, levels)
+
+
+def _verdict(found: Sequence[Found], levels: Sequence[float]) -> str:
+    """Where HAP's mean KL is below that of the others, seed by seed where both were run."""
+    said = []
+    for other in ("eap", "eap-ig-kl", "ep"):
+        both = [
+            (fmean(o.kl for o in hap), fmean(o.kl for o in them), level)
+            for level in levels
+            if (hap := _of(found, "hap", level)) and (them := _of(found, other, level))
+        ]
+        if both:
+            worse = [f"{level:.1%}" for ours, theirs, level in both if ours >= theirs]
+            where = f" (not at {', '.join(worse)})" if worse else ""
+            said.append(
+                f"{TITLES[other]}'s at {len(both) - len(worse)} of {len(both)} sizes{where}"
+            )
+    seeds = sorted({o.descent.seed for o in found if o.descent.method == "hap"})
+    word = "seed" if len(seeds) == 1 else "seeds"
+    return f"HAP's KL is below {'; below '.join(said)}. HAP: {len(seeds)} {word}.\n" if said else ""
+
+
+def _steps(found: Sequence[Found]) -> Iterator[str]:
+    mine = [o for o in single(found, recipe="standard", keep=None) if o.descent.start == _own(o)]
+    counts = sorted({o.descent.steps[0] for o in mine})
+    if len(counts) < 2:
+        return
+    level = mine[0].sparsity
+    yield f"### Steps to a circuit, {level:.0%} removed\n"
+    rows = []
+    for count in counts:
+        cells = [f"{count:,}"]
+        for method in ("hap", "ep"):
+            here = [o for o in mine if o.descent.method == method and o.descent.steps == (count,)]
+            cells += [spread([o.kl for o in here]), spread([o.seconds for o in here], 0)]
+        rows.append(cells)
+    for one in single(found, recipe="published"):
+        cells = ["3,000, EP as published", "", "", f"{one.kl:.3f}", f"{one.seconds:.0f}"]
+        rows.append([*cells[:-2], f"{one.kl:.3f} (seed {one.descent.seed})", cells[-1]])
+    yield _table(["steps", "HAP: KL", "seconds", "EP: KL", "seconds"], rows)
+    rows = []
+    for goal in LEVELS:
+        cells = [f"KL ≤ {goal:g}"]
+        for method in ("hap", "ep"):
+            cells.append(_reached([o for o in mine if o.descent.method == method], counts, goal))
+        rows.append(cells)
+    yield "Steps until the mean KL of the seeds is at a level (of those tried):\n"
+    yield _table(["level", "HAP", "EP"], rows)
+
+
+def _own(one: Found) -> str:
+    """The start that a method has of itself."""
+    return "equal" if one.descent.method == "ep" else "ranked"
+
+
+def _reached(found: Sequence[Found], counts: Sequence[int], goal: float) -> str:
+    tried = 0
+    for count in counts:
+        here = [o.kl for o in found if o.descent.steps == (count,)]
+        tried = count if here else tried
+        if here and fmean(here) <= goal:
+            seconds = fmean(o.seconds for o in found if o.descent.steps == (count,))
+            return f"{count:,} ({seconds:,.0f} s)"
+    return f"not by {tried:,}"
+
+
+def _starts(found: Sequence[Found]) -> Iterator[str]:
+    names = {"ranked": "EAP's order", "equal": "all equal", "random": "random order"}
+    by_start = {
+        start: {o.descent.seed: o for o in single(found, method="ep", steps=(150,), start=start)}
+        for start in names
+    }
+    if not all(by_start.values()):
+        return
+    level = next(iter(by_start["equal"].values())).sparsity
+    yield f"### Where EP's gates start, {level:.0%} removed, 150 steps\n"
+    rows = []
+    for start, ones in by_start.items():
+        kls = [o.kl for o in ones.values()]
+        rows.append([
+            names[start], spread(kls), f"{fmean(o.kept() for o in ones.values()):.0%}",
+            f"{fmean(o.seconds for o in ones.values()):.0f}",
+        ])  # fmt: skip
+    hap = single(found, method="hap", steps=(300,), recipe="standard", keep=None)
+    if hap:
+        rows.append([
+            "HAP, 300 steps", spread([o.kl for o in hap]), f"{fmean(o.kept() for o in hap):.0%}",
+            f"{fmean(o.seconds for o in hap):.0f}",
+        ])  # fmt: skip
+    yield _table(["start", "KL", "heads with a role kept", "seconds"], rows)
+    rows = []
+    for one, two in combinations(names, 2):
+        shared = [
+            _jaccard(by_start[one][seed], by_start[two][seed])
+            for seed in by_start[one].keys() & by_start[two].keys()
+        ]
+        rows.append([f"{names[one]} / {names[two]}", f"{fmean(shared):.0%}"])
+    yield "Edges that two starts' circuits share (of those that either has), same seed:\n"
+    yield _table(["starts", "shared edges"], rows)
+
+
+def _jaccard(one: Found, two: Found) -> float:
+    a, b = set(one.values["edges"]), set(two.values["edges"])
+    return len(a & b) / len(a | b)
+
+
+def _keep(found: Sequence[Found]) -> Iterator[str]:
+    mine = [o for o in single(found, method="hap", steps=(150,)) if o.descent.keep]
+    shares = sorted({float(o.descent.keep or 0) for o in mine})
+    if not shares:
+        return
+    level = mine[0].sparsity
+    yield f"### How loose a set EAP leaves, {level:.0%} removed, 150 steps\n"
+    rows = []
+    for share in shares:
+        here = [o for o in mine if o.descent.keep == share]
+        rows.append([
+            f"{share:.0%}", spread([o.kl for o in here]),
+            f"{fmean(o.kept('s_inhibition') for o in here):.0%}", spread([o.seconds for o in here], 0),
+        ])  # fmt: skip
+    yield _table(["kept for EP", "KL", "S-inhibition", "seconds"], rows)
+
+
+def plots(found: Sequence[Found]) -> None:
+    """One figure a model: KL and role recovery against the number of kept edges."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    matplotlib.rcParams["svg.hashsalt"] = "hap"  # equal data, equal file
+    colours = {"eap": "#c2410c", "eap-ig-kl": "#ca8a04", "ep": "#64748b", "hap": "#1d4ed8"}
+    marks = {"eap": "s", "eap-ig-kl": "^", "ep": "o", "hap": "D"}
+    for model in sorted({one.model for one in found}):
+        mine = chained([one for one in found if one.model == model])
+        if not mine:
+            continue
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+        for method, title in TITLES.items():
+            here = [o for o in mine if o.descent.method == method]
+            levels = sorted({o.sparsity for o in here})
+            xs = [_of(here, method, level)[0].values["live"] for level in levels]
+            style = {"color": colours[method], "marker": marks[method], "markersize": 4}
+            kls = [[o.kl for o in _of(here, method, level)] for level in levels]
+            left.plot(xs, [fmean(values) for values in kls], label=title, **style)
+            left.fill_between(
+                xs,
+                [min(v) for v in kls],
+                [max(v) for v in kls],
+                color=colours[method],
+                alpha=0.15,
+                lw=0,
+            )
+            kept = [fmean(o.kept() for o in _of(here, method, level)) for level in levels]
+            right.plot(xs, kept, label=title, **style)
+        left.set(xscale="log", yscale="log", xlabel="live edges", ylabel="held-out KL (nats)")
+        right.set(
+            xscale="log", ylim=(0, 1.03), xlabel="live edges", ylabel="share of heads with a role"
+        )
+        for axes in (left, right):
+            axes.invert_xaxis()
+            axes.grid(alpha=0.25)
+        left.legend(frameon=False, fontsize=8)
+        out = PAGE.parent / f"{model.split('-Instruct')[0]}-sparsity.svg"
+        figure.savefig(out, metadata={"Date": None})
+        plt.close(figure)
