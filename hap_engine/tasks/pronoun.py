@@ -33,7 +33,14 @@ TEMPLATES = (
     "The doctor said [NAME] is well again, isn't",
     "We all know [NAME] is a great teacher, isn't",
 )
-FEMALE = word_list("""
+FE# Single tokens of most large vocabularies, so that women's names are as many as men's. hap-mini never read them.
+MORE_FEMALE = word_list("""
+    Abigail Alexandra Alison Amanda Amelia Annie Bella Beth Betty Christina Clara Deborah Dorothy Edith
+    Eleanor Eliza Ella Esther Harriet Heather Helena Isabel Isabella Janet Jenny Jill Judith Julie Kathleen
+    Katie Katherine Lauren Lily Louise Martha Melissa Michelle Miranda Molly Monica Naomi Nina Olivia
+    Patricia Rosa Sally Samantha Sandra Sara Sharon Shirley Sofia Sophia Sophie Stephanie Teresa Wendy
+""")
+MALE = word_list("""
     Alice Amy Angela Anna Anne Barbara Carol Caroline Catherine Charlotte Christine Claire Diana
     Elizabeth Ellen Emily Emma Eva Hannah Helen Jane Jennifer Jessica Joan Julia Karen Kate Laura Linda
     Lisa Lucy Margaret Maria Mary Nancy Nicole Rachel Rebecca Ruth Sarah Susan Victoria
@@ -64,7 +71,7 @@ def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str
     check_corruption(corruption, CORRUPTIONS)
     pools = [
         one_token_words(tokenizer, pool, "Gendered pronoun", f"{kind} names", MIN_NAMES)
-        for kind, pool in (("female", FEMALE), ("male", MALE))
+        for kind, pool in (("female", (*FEMALE, *MORE_FEMALE)), ("male", MALE))
     ]
     rng = Random(f"pronoun couples {seed}")  # couples only deal both genders to every split
     couples = list(zip(*(rng.sample(pool, min(map(len, pools))) for pool in pools), strict=True))
