@@ -60,7 +60,10 @@ def test_pronoun_by_hand() -> None:
     assert pair.clean == "So Mary is a very good friend, isn't"
     assert pair.corrupt == "So Tom is a very good friend, isn't"
     assert (pair.answer, pair.distractor) == (" she", " he")
-    assert not set(pronoun.FEMALE) & set(pronoun.MALE)
+    women = {*pronoun.FEMALE, *pronoun.MORE_FEMALE}
+    assert len(women) == len(pronoun.FEMALE) + len(pronoun.MORE_FEMALE)
+    assert not women & set(pronoun.MALE)
+    assert len(women) >= len(pronoun.MALE)
     assert {*pronoun.FEMALE, *pronoun.MALE} <= set(ioi.NAMES)
 
 
@@ -69,7 +72,7 @@ def test_pronouns_are_balanced_and_names_change_gender() -> None:
     assert sum(pair.pair.answer == " she" for pair in train) == len(train) / 2
     for pair in train:
         corrupt = WORDS.id_to_token(pair.corrupt_ids[pair.roles["NAME"]])
-        assert (word_at(pair, "NAME") in pronoun.FEMALE) != (corrupt in pronoun.FEMALE)
+        assert (word_at(pair, "NAME") in pronoun.MALE) != (corrupt in pronoun.MALE)
 
 
 def test_agreement_by_hand() -> None:

@@ -33,17 +33,17 @@ TEMPLATES = (
     "The doctor said [NAME] is well again, isn't",
     "We all know [NAME] is a great teacher, isn't",
 )
-FE# Single tokens of most large vocabularies, so that women's names are as many as men's. hap-mini never read them.
+FEMALE = word_list("""
+    Alice Amy Angela Anna Anne Barbara Carol Caroline Catherine Charlotte Christine Claire Diana
+    Elizabeth Ellen Emily Emma Eva Hannah Helen Jane Jennifer Jessica Joan Julia Karen Kate Laura Linda
+    Lisa Lucy Margaret Maria Mary Nancy Nicole Rachel Rebecca Ruth Sarah Susan Victoria
+""")
+# Single tokens of most large vocabularies, so that women's names are as many as men's. hap-mini never read them.
 MORE_FEMALE = word_list("""
     Abigail Alexandra Alison Amanda Amelia Annie Bella Beth Betty Christina Clara Deborah Dorothy Edith
     Eleanor Eliza Ella Esther Harriet Heather Helena Isabel Isabella Janet Jenny Jill Judith Julie Kathleen
     Katie Katherine Lauren Lily Louise Martha Melissa Michelle Miranda Molly Monica Naomi Nina Olivia
     Patricia Rosa Sally Samantha Sandra Sara Sharon Shirley Sofia Sophia Sophie Stephanie Teresa Wendy
-""")
-MALE = word_list("""
-    Alice Amy Angela Anna Anne Barbara Carol Caroline Catherine Charlotte Christine Claire Diana
-    Elizabeth Ellen Emily Emma Eva Hannah Helen Jane Jennifer Jessica Joan Julia Karen Kate Laura Linda
-    Lisa Lucy Margaret Maria Mary Nancy Nicole Rachel Rebecca Ruth Sarah Susan Victoria
 """)
 MALE = word_list("""
     Aaron Adam Ahmed Alan Albert Andrew Anthony Arthur Benjamin Brian Bruce Carl Carlos Charles Daniel
@@ -99,5 +99,5 @@ PRONOUN = Task(
     role_names=("NAME", "END"),
     corruptions=CORRUPTIONS,
     generate=generate,
-    pools={"female names": FEMALE, "male names": MALE},
+    pools={"female names": (*FEMALE, *MORE_FEMALE), "male names": MALE},
 )
