@@ -110,13 +110,16 @@ def _sparsity(found: Sequence[Found]) -> Iterator[str]:
     if not levels:
         return
     yield "### From loose to tight in one descent\n"
-    how = next((o.descent for o in mine if o.descent.steps), None)
-    if how:
-        plan = ", ".join(f"{s:.1%} ({n})" for s, n in zip(how.sparsities, how.steps, strict=True))
+    plans = dict.fromkeys(
+        ", ".join(f"{s:.1%} ({n})" for s, n in zip(d.sparsities, d.steps, strict=True))
+        for d in (o.descent for o in mine)
+        if d.steps
+    )
+    if plans:
         yield (
             "HAP and EP go on from each circuit to the next tighter budget; sparsity and, in brackets, "
-            f"steps: {plan}. EP starts from all edges with equal gates, HAP from EAP-IG's candidates in "
-            "the order of their scores.\n"
+            f"steps: {'; '.join(plans)}. EP starts from all edges with equal gates, HAP from EAP-IG's "
+            "candidates in the order of their scores.\n"
         )
     slug = mine[0].model.split("-Instruct")[0]
     yield f"![KL against kept edges, and heads with a role that are kept]({slug}-sparsity.svg)\n"
