@@ -27,7 +27,6 @@ from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.shape import Shape
 from hap_engine.tasks import SplitSizes
 
-MB = 2**20
 CHILD = """
 import json, resource, sys, time
 t0 = time.process_time()
@@ -166,9 +165,9 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
                 )
                 rows.append((flops, started, spent))
         phases[phase] = [float(f"{value:.4g}") for value in fit_phase(rows)]
-    peaks = [(sum(costs.memory(c, s, r["tokens"]).values()), r["peak"]) for c, s, r in runs]
-    base = min(peak - held for held, peak in peaks)
-    factor = float(np.median([(peak - base) / held for held, peak in peaks if held > 200 * MB]))
+    factor, base = fit_phase(
+        [(sum(costs.memory(c, s, r["tokens"]).values()), 1.0, r["peak"]) for c, s, r in runs]
+    )
     return {
         "made by": "python -m benchmarks.fit_estimate",
         "open": round(opening, 2),

@@ -18,6 +18,7 @@ from hap_engine.tasks import SplitSizes
 EAP_PROMPTS, IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 200, 64, 5, 48, 3
 SCORE_BATCH, TEST_BATCH = 16, 32
 VALIDATED = 64
+BOTH = 1.8  # in bfloat16 much is held in both precisions: measured on GPT-2's and SmolLM2's shapes
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 
 
@@ -121,5 +122,6 @@ def memory(
         "prompts": (kept if kept <= limits.cache else min(TEST_BATCH, limits.batch) * trace)
         + 2 * 4 * prompts * shape.vocabulary,
         "deltas": deltas,
-        "activations": 4 * rows * shape.layers * layer + 4 * 4 * batch * shape.vocabulary,
+        "activations": 4 * rows * shape.layers * layer * (BOTH if size == 2 else 1)
+        + 4 * 4 * batch * shape.vocabulary,
     }
