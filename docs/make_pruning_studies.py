@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import torch
 
 from docs.descents import Descent, Workbench, made
-from docs.study_pages import PAGE, everything, page, plots
+from docs.study_pages import PAGE, everything, page
+from docs.study_plots import plots
 
 MINI_PLAN = {0.8: 300, 0.9: 150, 0.94: 150, 0.96: 150, 0.98: 150}  # sparsity: steps to it
 # A real model goes down in two parts: HAP's filter is tighter for the second, and an early mistake costs less.

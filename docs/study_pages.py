@@ -99,7 +99,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _of(found: Sequence[Found], method: str, sparsity: float) -> list[Found]:
+def at(found: Sequence[Found], method: str, sparsity: float) -> list[Found]:
+    """The circuits of one method and size, one a seed."""
     return [o for o in found if o.descent.method == method and o.sparsity == sparsity]
 
 
@@ -128,9 +129,9 @@ def _sparsity(found: Sequence[Found]) -> Iterator[str]:
         head += [f"{TITLES[method]}: KL", "F", "S-inhibition"]
     rows = []
     for level in levels:
-        cells = [f"{level:.1%}", f"{_of(mine, methods[-1], level)[0].values['live']:,}"]
+        cells = [f"{level:.1%}", f"{at(mine, methods[-1], level)[0].values['live']:,}"]
         for method in methods:
-            here = _of(mine, method, level)
+            here = at(mine, method, level)
             cells += [
                 spread([o.kl for o in here]),
                 spread([o.values["faithfulness"] for o in here], 2).split(" ")[0],
@@ -148,7 +149,7 @@ def _verdict(found: Sequence[Found], levels: Sequence[float]) -> str:
         both = [
             (fmean(o.kl for o in hap), fmean(o.kl for o in them), level)
             for level in levels
-            if (hap := _of(found, "hap", level)) and (them := _of(found, other, level))
+            if (hap := at(found, "hap", level)) and (them := at(found, other, level))
         ]
         if both:
             worse = [f"{level:.1%}" for ours, theirs, level in both if ours >= theirs]
@@ -260,48 +261,3 @@ def _keep(found: Sequence[Found]) -> Iterator[str]:
             f"{fmean(o.kept('s_inhibition') for o in here):.0%}", spread([o.seconds for o in here], 0),
         ])  # fmt: skip
     yield _table(["kept for EP", "KL", "S-inhibition", "seconds"], rows)
-
-
-def plots(found: Sequence[Found]) -> None:
-    """One figure a model: KL and role recovery against the number of kept edges."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    matplotlib.rcParams["svg.hashsalt"] = "hap"  # equal data, equal file
-    colours = {"eap": "#c2410c", "eap-ig-kl": "#ca8a04", "ep": "#64748b", "hap": "#1d4ed8"}
-    marks = {"eap": "s", "eap-ig-kl": "^", "ep": "o", "hap": "D"}
-    for model in sorted({one.model for one in found}):
-        mine = chained([one for one in found if one.model == model])
-        if not mine:
-            continue
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-        for method, title in TITLES.items():
-            here = [o for o in mine if o.descent.method == method]
-            levels = sorted({o.sparsity for o in here})
-            xs = [_of(here, method, level)[0].values["live"] for level in levels]
-            style = {"color": colours[method], "marker": marks[method], "markersize": 4}
-            kls = [[o.kl for o in _of(here, method, level)] for level in levels]
-            left.plot(xs, [fmean(values) for values in kls], label=title, **style)
-            left.fill_between(
-                xs,
-                [min(v) for v in kls],
-                [max(v) for v in kls],
-                color=colours[method],
-                alpha=0.15,
-                lw=0,
-            )
-            kept = [fmean(o.kept() for o in _of(here, method, level)) for level in levels]
-            right.plot(xs, kept, label=title, **style)
-        left.set(xscale="log", yscale="log", xlabel="live edges", ylabel="held-out KL (nats)")
-        right.set(
-            xscale="log", ylim=(0, 1.03), xlabel="live edges", ylabel="share of heads with a role"
-        )
-        for axes in (left, right):
-            axes.invert_xaxis()
-            axes.grid(alpha=0.25)
-        left.legend(frameon=False, fontsize=8)
-        out = PAGE.parent / f"{model.split('-Instruct')[0]}-sparsity.svg"
-        figure.savefig(out, metadata={"Date": None})
-        plt.close(figure)

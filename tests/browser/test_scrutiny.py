@@ -60,7 +60,7 @@ def test_the_statistics_are_measured_and_read_aloud(page: Any) -> None:
     sizes.locator(".scatterlayer .trace").nth(2).wait_for()
     offer.wait_for(state="detached")
     page.reload()  # the file holds them now
-    page.get_by_text("Is HAP closer to the model than EAP").wait_for(timeout=60_000)
+    page.get_by_text("Is HAP closer to the model than EAP, beyond chance?").wait_for(timeout=60_000)
 
 
 def test_another_seed_is_found_and_compared(page: Any) -> None:
