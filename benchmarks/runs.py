@@ -6,12 +6,12 @@ measured afterwards and not counted.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import torch
 
 from benchmarks.subjects import Subject, plain_step
+from benchmarks.timing import clock
 from hap_engine.attribution import score
 from hap_engine.circuit import Circuit, edge_budget, full_circuit, top_edges
 from hap_engine.evaluation import measure
@@ -49,10 +49,10 @@ def run(
     sets = get_task("ioi").generate(
         subject.model.tokenizer, SplitSizes(recipe.train, 1, test), 0, "abc"
     )
-    plain = _median_seconds(subject, dtype)
+    now, plain = clock(), _median_seconds(subject, dtype)
     masked = subject.masked.with_dtype(dtype)
     budget = edge_budget(masked.graph, sparsity)
-    started = time.perf_counter()
+    started = now()
     training = Prepared(masked, sets.train)
     drain(training.run())
     candidates: Circuit = full_circuit(masked.graph)
@@ -66,7 +66,7 @@ def run(
         start = warm_start(candidates, recipe.pruning, scores)
     log_alpha = drain(prune(training, candidates, budget, recipe.pruning, start=start))
     found = cut_live(candidates, log_alpha, budget).live
-    seconds = time.perf_counter() - started
+    seconds = now() - started
     measured = drain(measure(subject.masked, sets.test, {"found": found, "empty": Circuit(
         masked.graph, found.kept & False)}))  # fmt: skip
     means = {name: float(values["logit_diff"].mean()) for name, values in measured.items()}
@@ -78,23 +78,23 @@ def run(
 def published_steps(subject: Subject, steps: int = 10) -> float:
     """Plain steps that 3,000 steps of Edge Pruning as published would take, from `steps` of them."""
     sets = get_task("ioi").generate(subject.model.tokenizer, SplitSizes(200, 1, 1), 0, "abc")
-    plain = _median_seconds(subject, torch.float32)
+    now, plain = clock(), _median_seconds(subject, torch.float32)
     training = Prepared(subject.masked, sets.train)
     drain(training.run())
     config = PRESETS["published"]
     descent = prune(training, full_circuit(subject.masked.graph), 100, config)
     next(descent)
-    started = time.perf_counter()
+    started = now()
     for _ in range(steps):
         next(descent)
-    return config.steps * (time.perf_counter() - started) / steps / plain
+    return config.steps * (now() - started) / steps / plain
 
 
 def _median_seconds(subject: Subject, dtype: torch.dtype) -> float:
-    step, seconds = plain_step(subject, dtype), []
+    now, step, seconds = clock(), plain_step(subject, dtype), []
     step()
     for _ in range(5):
-        started = time.perf_counter()
+        started = now()
         step()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(now() - started)
     return sorted(seconds)[2]

@@ -31,15 +31,15 @@ def compare(
     """Run every case once as a warm-up and then `rounds` times, taking turns."""
     for case in cases.values():
         case()
-    clock = _clock()
+    now = clock()
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
             _wait()
-            started = clock()
+            started = now()
             case()
             _wait()
-            seconds[name].append(clock() - started)
+            seconds[name].append(now() - started)
     return {name: _timing(taken, seconds[reference]) for name, taken in seconds.items()}
 
 
@@ -49,7 +49,7 @@ def _timing(taken: list[float], reference: list[float]) -> Timing:
     return Timing(middle, low, high, statistics.median(taken))
 
 
-def _clock() -> Callable[[], float]:
+def clock() -> Callable[[], float]:
     alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
     return time.process_time if alone else time.perf_counter
 
