@@ -81,7 +81,7 @@ def memory(names: list[str], rounds: int) -> str:
         if plain is None:
             return "Not measured: this system does not report a process's peak memory."
         for case in ("plain", "EAP, all edges", "EP step, all edges", "HAP step, 10 %"):
-            used = peak(name, case) or 0
+            used = plain if case == "plain" else peak(name, case) or 0
             goal = "1.5" if case.startswith("EP") else ""
             lines.append(f"| {name} | {case} | {used / 2**20:,.0f} | {used / plain:.2f} | {goal} |")
     return "\n".join(lines)
@@ -98,11 +98,12 @@ def whole_runs(names: list[str], rounds: int) -> str:
         plans.append(("SmolLM2", 0.99, torch.bfloat16, {"HAP": (40, 60), "EP": (150,)}))
     for name, sparsity, dtype, wanted in plans:
         made = subject(name)
+        plain = runs.plain_seconds(made, dtype)
         for label, counts in wanted.items():
             for count in counts:
                 share = 1.0 if label == "EP" else LOOSE
                 recipe = runs.Recipe(f"{label}, {count} steps", share, PruningConfig(steps=count))
-                out = runs.run(made, recipe, sparsity, dtype)
+                out = runs.run(made, recipe, sparsity, dtype, plain)
                 lines.append(
                     f"| {name}, {sparsity:.0%} | {out.name} | {out.plain_steps:.0f} | "
                     f"{out.kl:.2f} | {out.faithfulness:.2f} | {out.edges} |"

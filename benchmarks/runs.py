@@ -43,14 +43,18 @@ class Outcome:
 
 
 def run(
-    subject: Subject, recipe: Recipe, sparsity: float, dtype: torch.dtype, test: int = 128
+    subject: Subject,
+    recipe: Recipe,
+    sparsity: float,
+    dtype: torch.dtype,
+    plain: float,
+    test: int = 128,
 ) -> Outcome:
-    """Find a circuit, count its cost in plain steps of the same dtype, and measure it."""
+    """Find a circuit, count its cost in plain steps (`plain` seconds each, same dtype), and measure it."""
     sets = get_task("ioi").generate(
         subject.model.tokenizer, SplitSizes(recipe.train, 1, test), 0, "abc"
     )
-    now, plain = clock(), _median_seconds(subject, dtype)
-    masked = subject.masked.with_dtype(dtype)
+    now, masked = clock(), subject.masked.with_dtype(dtype)
     budget = edge_budget(masked.graph, sparsity)
     started = now()
     training = Prepared(masked, sets.train)
@@ -78,7 +82,7 @@ def run(
 def published_steps(subject: Subject, steps: int = 10) -> float:
     """Plain steps that 3,000 steps of Edge Pruning as published would take, from `steps` of them."""
     sets = get_task("ioi").generate(subject.model.tokenizer, SplitSizes(200, 1, 1), 0, "abc")
-    now, plain = clock(), _median_seconds(subject, torch.float32)
+    now, plain = clock(), plain_seconds(subject, torch.float32)
     training = Prepared(subject.masked, sets.train)
     drain(training.run())
     config = PRESETS["published"]
@@ -90,7 +94,8 @@ def published_steps(subject: Subject, steps: int = 10) -> float:
     return config.steps * (now() - started) / steps / plain
 
 
-def _median_seconds(subject: Subject, dtype: torch.dtype) -> float:
+def plain_seconds(subject: Subject, dtype: torch.dtype) -> float:
+    """Median of five plain steps. In half precision before any other: it copies the model."""
     now, step, seconds = clock(), plain_step(subject, dtype), []
     step()
     for _ in range(5):

@@ -126,7 +126,7 @@ def _check_out(out: Path | None) -> None:
 
 def _run(config: DiscoveryConfig, out: Path | None) -> None:
     """Estimate, discover, save and report."""
-    from hap_engine.prompts import try_prompts
+    from hap_engine.prompt_sets import try_prompts
 
     try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.discovery import discover

@@ -38,7 +38,7 @@ from hap_engine.models import Model, loading
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import RUN_BATCH, Prepared
 from hap_engine.progress import Progress
-from hap_engine.prompts import make_prompts, try_prompts
+from hap_engine.prompt_sets import make_prompts, try_prompts
 from hap_engine.runs import CircuitRecord, Run
 from hap_engine.search import Found, find_circuit, score_edges
 from hap_engine.settings import DiscoveryConfig, run_id
@@ -72,8 +72,8 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     torch.cuda.empty_cache()
     raise OutOfMemoryError(
         f"Expected room for a run on {config.device}, but its memory is full ({failed}). Give the run a "
-        "limit in GB (--memory, or Advanced on the page): batches are then visited in parts. bfloat16 or "
-        "fewer prompts help too. The next run starts afresh."
+        "limit in GB (--memory, or Advanced on the page): batches are then visited in parts. Fewer "
+        "prompts help too. The next run starts afresh."
     )
 
 

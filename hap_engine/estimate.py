@@ -28,7 +28,7 @@ from hap_engine.costs import SCORE_BATCH, memory, workload
 from hap_engine.errors import HapError, SettingsError
 from hap_engine.limits import Limits
 from hap_engine.machine import Machine, free_memory, measured
-from hap_engine.prompts import FEW
+from hap_engine.prompt_sets import FEW
 from hap_engine.settings import DTYPES, DiscoveryConfig
 from hap_engine.shape import Shape
 
@@ -133,10 +133,6 @@ def _advice(config: DiscoveryConfig, shape: Shape, tokens: float, free: int | No
 def _savings(config: DiscoveryConfig) -> Iterator[tuple[str, DiscoveryConfig]]:
     """Cheaper settings, each on top of the ones before it."""
     said = []
-    if config.dtype != "bfloat16":
-        config = replace(config, dtype="bfloat16")
-        said.append("train in bfloat16")
-        yield _said(said), config
     if not config.prompts:
         smaller = max(1, config.sizes.train // 4)
         config = replace(config, sizes=replace(config.sizes, train=smaller))

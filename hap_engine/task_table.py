@@ -75,7 +75,7 @@ def _ask(options: argparse.Namespace, chosen: Sequence[Task]) -> None:
 
 def _ask_own(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
     """Every pair is asked; the weakest are listed, with what is wrong with them."""
-    from hap_engine.prompts import try_prompts
+    from hap_engine.prompt_sets import try_prompts
     from hap_engine.settings import DiscoveryConfig
 
     try_prompts(DiscoveryConfig(model=options.model, task=CUSTOM, prompts=tuple(own)))

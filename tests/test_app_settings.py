@@ -48,7 +48,7 @@ def test_a_typed_path_joins_the_list_and_only_its_name_the_url(folder: Path) -> 
     assert str(folder.parent) not in str(app.query_params)
     again = open_app(model="tiny")  # a reload, or tomorrow
     assert again.selectbox(key="model").value == "tiny"
-    assert "model's 110 edges" in texts(again)
+    assert "of 110 edges" in texts(again)
 
 
 def test_a_typed_hub_name_is_kept_in_the_url() -> None:

@@ -150,11 +150,14 @@ def test_a_run_that_does_not_fit_gets_the_first_remedy_that_does(constants: None
     roomy = estimate.estimate(CONFIG, shape, MACHINE, free=10**12)
     assert roomy.fits
     assert roomy.advice == ""
-    half = estimate._bytes(replace(CONFIG, dtype="bfloat16"), shape, 20)
-    tight = estimate.estimate(CONFIG, shape, MACHINE, free=int(half) + 1)
+    few = CONFIG.sizes.train // 4
+    smaller = replace(CONFIG, sizes=replace(CONFIG.sizes, train=few))
+    tight = estimate.estimate(
+        CONFIG, shape, MACHINE, free=int(estimate._bytes(smaller, shape, 20)) + 1
+    )
     assert not tight.fits
-    assert tight.advice.startswith("Train in bfloat16 (")
-    assert "are free. Train in bfloat16" in tight.sentence
+    assert tight.advice.startswith(f"Use {few} training prompts (")
+    assert f"are free. Use {few} training prompts" in tight.sentence
     hopeless = estimate.estimate(CONFIG, shape, MACHINE, free=10**6)
     assert "Choose a smaller model" in hopeless.sentence
 

@@ -14,7 +14,7 @@ from hap_engine.errors import TaskError, UnsupportedModelError
 from hap_engine.families import CAUSES, check_config, is_parallel, likely_cause, max_tokens
 from hap_engine.models import Model, from_hf
 from hap_engine.patching import MaskedModel
-from hap_engine.prompts import make_prompts
+from hap_engine.prompt_sets import make_prompts
 from hap_engine.settings import DiscoveryConfig
 from tests.conftest import SIZES, VOCABULARY, tokenizer
 

@@ -131,10 +131,10 @@ class Layer {
     nodes.forEach((node, i) => {
       if (node.hidden || !(this.panel.status(i) || this.panel.elsewhere(i))) return;
       const [x, y, a, b] = node.box;
-      const rect = old.get(node.id) ?? make("rect", { role: "button", "data-id": node.id, tabindex: -1 });
+      const rect = old.get(node.id) ?? make("rect", { role: "button", "data-id": node.id });
       old.delete(node.id);
       const shape = { x: x - a, y: y - b, width: 2 * a, height: 2 * b, "aria-label": this.panel.spoken(node, i) };
-      for (const [key, value] of Object.entries(shape)) rect.setAttribute(key, value);
+      for (const [key, value] of Object.entries({ ...shape, tabindex: -1 })) rect.setAttribute(key, value);
       rect.setAttribute("aria-pressed", this.panel.view.pinned.includes(node.id));
       if (!rect.parentNode) this.twins.append(rect);
     });
