@@ -18,8 +18,10 @@ import torch
 
 from benchmarks import runs
 from benchmarks.memory import peak
-from benchmarks.subjects import CASES, gpt2, smollm2_path, subject
+from benchmarks.subjects import CASES, smollm2_path, subject
 from benchmarks.timing import compare
+from hap_engine.discovery import DTYPES
+from hap_engine.machine import measured
 from hap_engine.settings import LOOSE, PruningConfig
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -40,8 +42,14 @@ take turns in one process; quartiles are in brackets.
 def steps(names: list[str], rounds: int) -> str:
     """Questions 1-3: one step of each kind."""
     lines = ["| model | dtype | step | / plain | quartiles | goal |", "|---|---|---|---|---|---|"]
+    skipped = ""
+    dtypes = [torch.float32]
+    if measured().faster == "bfloat16":
+        dtypes.append(torch.bfloat16)
+    else:
+        skipped = "bfloat16 is left out: this machine multiplies it more slowly than float32.\n\n"
     for name in names:
-        for dtype in (torch.float32, torch.bfloat16):
+        for dtype in dtypes:
             made = subject(name)
             cases = {case: make(made, dtype) for case, make in CASES.items()}
             for case, timing in compare(cases, "plain", rounds).items():
@@ -50,26 +58,36 @@ def steps(names: list[str], rounds: int) -> str:
                         f"| {name} | {str(dtype)[6:]} | {case} | {timing.ratio:.2f} | "
                         f"{timing.low:.2f}-{timing.high:.2f} | {GOALS.get(case, '')} |"
                     )
-    return "\n".join(lines)
+    return skipped + "\n".join(lines)
 
 
 def sizes(names: list[str], rounds: int) -> str:
-    """Question 6: cost against model size (random GPT-2s: batches of 8, for large ones are slow)."""
+    """Question 6: cost of an EP step over all edges against model size (batches of 8 prompts; random GPT-2s)."""
     lines = [
-        "| model | parameters | edges | EAP / plain | EP step / plain | us per edge (EAP) |",
-        "|---|---|---|---|---|---|",
+        "| model | parameters | edges | EAP / plain | EP / plain | us / edge | ns / parameter | "
+        "MiB | KiB / edge | bytes / parameter |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in ("hap-mini", "gpt2-small", "gpt2-medium", "gpt2-large"):
-        made = subject(name) if name == "hap-mini" else gpt2(name.removeprefix("gpt2-"), batch=8)
+    own = ["SmolLM2/8"] if "SmolLM2" in names else []
+    for name in ["hap-mini/8", "gpt2-small/8", *own, "gpt2-medium/8", "gpt2-large/8"]:
+        made = subject(name)
         wanted = ("plain", "EAP, all edges", "EP step, all edges")
         found = compare({case: CASES[case](made, torch.float32) for case in wanted}, "plain", 3)
         eap, ep = found["EAP, all edges"], found["EP step, all edges"]
         edges = made.masked.graph.n_edges
         count = sum(p.numel() for p in made.model.hf_model.parameters())
-        lines.append(
-            f"| {name} | {count / 1e6:.1f} M | {edges:,} | {eap.ratio:.2f} | {ep.ratio:.2f} | "
-            f"{1e6 * eap.seconds / edges:.1f} |"
-        )
+        del made, found
+        used = peak(name, "EP step, all edges")
+        cells = [
+            name.partition("/")[0], f"{count / 1e6:.1f} M", f"{edges:,}",
+            f"{eap.ratio:.2f}", f"{ep.ratio:.2f}",
+            f"{1e6 * ep.seconds / edges:.1f}", f"{1e9 * ep.seconds / count:.1f}",
+            *("" if used is None else each for each in (
+                f"{(used or 0) / 2**20:,.0f}", f"{(used or 0) / 2**10 / edges:.1f}", f"{(used or 0) / count:.1f}",
+            )),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
     return "\n".join(lines)
 
 
@@ -95,7 +113,7 @@ def whole_runs(names: list[str], rounds: int) -> str:
     ]
     plans = [("hap-mini", 0.98, torch.float32, {"HAP": (60, 300), "EP": (60, 300)})]
     if "SmolLM2" in names:
-        plans.append(("SmolLM2", 0.99, torch.bfloat16, {"HAP": (40, 60), "EP": (150,)}))
+        plans.append(("SmolLM2", 0.99, DTYPES[measured().faster], {"HAP": (40, 60), "EP": (100,)}))
     for name, sparsity, dtype, wanted in plans:
         made = subject(name)
         plain = runs.plain_seconds(made, dtype)

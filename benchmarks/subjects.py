@@ -70,14 +70,16 @@ def pretrained(reference: str, batch: int = 16) -> Subject:
 
 
 def subject(name: str) -> Subject:
-    """A subject by name: ``gpt2-small`` and its sizes, ``hap-mini`` or ``SmolLM2``."""
+    """A subject by name: ``gpt2-small`` and its sizes, ``hap-mini`` or ``SmolLM2``; ``/8`` sets the batch."""
+    name, _, batch = name.partition("/")
+    size = {"batch": int(batch)} if batch else {}
     if name.startswith("gpt2-"):
-        return gpt2(name.removeprefix("gpt2-"))
+        return gpt2(name.removeprefix("gpt2-"), **size)
     if name == "SmolLM2":
         path = smollm2_path()
         assert path is not None, "SmolLM2 is not here; see smollm2_path"
-        return pretrained(str(path))
-    return pretrained(name)
+        return pretrained(str(path), **size)
+    return pretrained(name, **size)
 
 
 def smollm2_path() -> Path | None:

@@ -16,6 +16,7 @@ import torch
 from docs.descents import Descent, Workbench, made
 from docs.study_pages import PAGE, everything, page
 from docs.study_plots import plots
+from hap_engine.machine import measured
 
 MINI_PLAN = {0.8: 300, 0.9: 150, 0.94: 150, 0.96: 150, 0.98: 150}  # sparsity: steps to it
 # A real model goes down in two parts: HAP's filter is tighter for the second, and an early mistake costs less.
@@ -76,8 +77,9 @@ def main() -> None:
     torch.set_num_threads(1)  # so that processor time means something
     for model in options.models:
         mini = model == "hap-mini"
+        dtype = "float32" if mini else measured().faster
         for seed in options.seeds:
-            bench = Workbench(model, seed, "float32" if mini else "bfloat16")
+            bench = Workbench(model, seed, dtype)
             for study in options.only:
                 for descent in STUDIES[study](mini, seed):
                     made(bench, descent)

@@ -61,6 +61,7 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
         "descent",
         "harden",
         "patience",
+        "clip",
     )
     given = {name: getattr(options, name) for name in tuned if getattr(options, name) is not None}
     config = replace(config, pruning=replace(config.pruning, **given))

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers.activations import NewGELUActivation
 
 DEFAULT_EPS = 1e-5  # of layer norms that name none (OLMo)
 Rotary = tuple[Tensor, Tensor] | None  # cos and sin, [pos, share of d_head]
@@ -81,10 +82,23 @@ class _Cast:
     """An MLP with its weights copied to another dtype; takes and gives float32."""
 
     def __init__(self, mlp: Any, dtype: torch.dtype) -> None:
-        self.mlp, self.dtype = copy.deepcopy(mlp.original_component).to(dtype), dtype
+        self.mlp, self.dtype = copy.deepcopy(mlp).to(dtype), dtype
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.mlp(x.to(self.dtype)).to(x.dtype)
+
+
+def fused(mlp: Any) -> Any:
+    """The model's own MLP, sharing its weights, with GPT-2's activation as one kernel.
+
+    Transformers writes that GELU out in eight operations, of which autograd keeps seven results: on GPT-2
+    small (32 prompts of 20 tokens) they are a tenth of a pruning step's memory.
+    """
+    if not isinstance(getattr(mlp, "act", None), NewGELUActivation):
+        return mlp
+    twin = copy.copy(mlp)
+    twin._modules = {**mlp._modules, "act": torch.nn.GELU(approximate="tanh")}
+    return twin
 
 
 def take_apart(block: Any, cfg: Any) -> Block:
@@ -108,7 +122,7 @@ def take_apart(block: Any, cfg: Any) -> Block:
         float(w_in.shape[-1] ** -0.5 if scale is None else scale),
         kind,
         block.ln2,
-        block.mlp,
+        fused(block.mlp.original_component),
     )
 
 

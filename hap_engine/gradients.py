@@ -272,7 +272,7 @@ def _secant(block: Block) -> Iterator[None]:
         UnsupportedModelError: where the MLP has no activation module to correct.
     """
     mlp: Any = block.mlp
-    mlp = getattr(mlp, "original_component", None) or mlp.mlp  # a bridge's MLP or its copy
+    mlp = getattr(mlp, "mlp", mlp)  # the model's own or its copy in another dtype
     act = getattr(mlp, "act_fn", None) or getattr(mlp, "act", None)
     if not isinstance(act, torch.nn.Module):
         raise UnsupportedModelError(

@@ -41,6 +41,9 @@ def make_parser() -> argparse.ArgumentParser:
     found.add_argument("--steps", type=int, help="steps of Edge Pruning")
     found.add_argument("--batch-size", type=int, help="prompts per step")
     found.add_argument("--lr", type=float, help="step size of the gates")
+    found.add_argument(
+        "--clip", type=float, help="most that one batch pulls at a gate, in RMS gradients; 0: no limit"
+    )
     found.add_argument("--init", type=float, help="log alpha at the start")
     found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
     found.add_argument("--descent", type=float, help="share of steps over which the budget falls")

@@ -40,6 +40,9 @@ class PruningConfig:
     batch_size: int = 16  # 32 (published) doubles the cost of a step and helped less than steps do
     lr: float = 1.0  # shared by all gates; 0.5 left middling edges undecided after 240 steps
     init: float = 3.0  # log alpha at the start: gates nearly open, still able to move
+    # Most that one batch can pull a gate down, in units of the gates' RMS gradient; 0: no limit, as in run files that
+    # do not name it. Without it a single odd batch threw gates 40 units down, from where none comes back.
+    clip: float = 1.0
     # c in init + c (rank - 1/2), where there are scores. With 4 and the ranking by EAP-IG of KL, sixty steps on
     # SmolLM2 reached the training KL (0.38) that three hundred from an equal start did not.
     warm_start: float = 4.0
@@ -61,6 +64,8 @@ class PruningConfig:
                 raise SettingsError(
                     f"Expected {name} from {low} to {high:,}, got {getattr(self, name)}."
                 )
+        if not 0 <= self.clip <= 1000:
+            raise SettingsError(f"Expected clip from 0 (no limit) to 1,000, got {self.clip:g}.")
         if not 0 < self.lr <= 10 or not 0 < self.descent <= 1 or not 0 <= self.harden < 1:
             raise SettingsError(
                 "Expected lr in (0, 10], descent in (0, 1] and harden in [0, 1), "
@@ -193,7 +198,10 @@ def kept_share(config: DiscoveryConfig) -> float:
 
 def run_id(config: DiscoveryConfig, sha256: str) -> str:
     """Hash of the settings and the weights: equal runs share an id, a file and a job."""
-    return short_hash([config.to_dict(), sha256])
+    plain = config.to_dict()
+    if not config.pruning.clip:  # newer than the runs that lack it
+        del plain["pruning"]["clip"]
+    return short_hash([plain, sha256])
 
 
 def with_preset(config: DiscoveryConfig, preset: str) -> DiscoveryConfig:

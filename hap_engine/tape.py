@@ -33,7 +33,7 @@ class Workspace:
     use, so no more memory is held than one pass needs.
     """
 
-    ROOM = 1.125  # batches differ a little in length; with this much room most fit
+    ROOM = 1.125  # batches differ a little in length: a tensor that had to grow gets this much room
 
     def __init__(self) -> None:
         self._free: dict[Hashable, Tensor] = {}
@@ -43,8 +43,11 @@ class Workspace:
     ) -> Tensor:
         """A tensor of arbitrary content."""
         count, kept = math.prod(shape), self._free.pop(use, None)
-        if kept is None or kept.numel() < count or kept.dtype != dtype:
-            kept = torch.empty(int(count * self.ROOM) + 1, dtype=dtype, device=device)
+        if kept is None or kept.dtype != dtype:
+            kept = torch.empty(count, dtype=dtype, device=device)
+        elif kept.numel() < count:
+            del kept  # before the larger one is made
+            kept = torch.empty(int(count * self.ROOM), dtype=dtype, device=device)
         return kept[:count].view(shape)
 
     def give(self, use: Hashable, tensor: Tensor) -> None:
