@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class Descent:
     keep: float | None = None  # None: as a run chooses (`kept_share`)
     start: str = "ranked"  # first gates in the order of the scores; all equal; in random order
     recipe: str = "standard"  # the preset whose settings hold, but for the number of steps
+    clip: float = PruningConfig.clip  # 0: one batch may pull a gate as far down as it likes
 
     def share(self) -> float:
         """Share of the edges left to Edge Pruning."""
@@ -66,7 +67,7 @@ class Descent:
         return kept_share(config)
 
     def pruning(self, steps: int) -> PruningConfig:
-        return PruningConfig(**{**asdict(PRESETS[self.recipe]), "steps": steps})
+        return replace(PRESETS[self.recipe], steps=steps, clip=self.clip)
 
 
 class Workbench:

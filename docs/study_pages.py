@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from docs.descents import DATA, Descent
+from hap_engine.settings import PruningConfig
 
 PAGE = DATA.parent / "pruning.md"
 TITLES = {"eap": "EAP", "eap-ig-kl": "EAP-IG (KL)", "ep": "EP", "hap": "HAP"}
@@ -65,8 +66,14 @@ def page(found: Sequence[Found]) -> str:
         mine = [one for one in found if one.model == model]
         parts.append(f"## {model}\n")
         for part in (_sparsity, _steps, _starts, _keep):
-            parts += part(mine)
+            parts += part(current(mine))
+        parts += _limit(mine)
     return "\n".join(parts)
+
+
+def current(found: Iterable[Found]) -> list[Found]:
+    """The circuits that today's settings give."""
+    return [one for one in found if one.descent.clip == PruningConfig.clip]
 
 
 def chained(found: Iterable[Found]) -> list[Found]:
@@ -261,3 +268,34 @@ def _keep(found: Sequence[Found]) -> Iterator[str]:
             f"{fmean(o.kept('s_inhibition') for o in here):.0%}", spread([o.seconds for o in here], 0),
         ])  # fmt: skip
     yield _table(["kept for EP", "KL", "S-inhibition", "seconds"], rows)
+
+
+def _limit(found: Sequence[Found]) -> Iterator[str]:
+    """The same descents with and without the limit on what one batch can pull at a gate."""
+    before = [o for o in found if not o.descent.clip]
+    if not before:
+        return
+    yield "### What limiting the pull of one batch does\n"
+    yield (
+        "Without the limit a gate moves as far as one batch says, up to a hundred times the usual, and one that is "
+        "thrown far down stays closed (`budgets.SharedAdam`). KL of the same descents with the limit and "
+        "without; by each the seeds that were run.\n"
+    )
+    kinds = sorted({(_kind(o), o.sparsity) for o in before})
+    rows = []
+    for kind, sparsity in kinds:
+        here = [o for o in found if _kind(o) == kind and o.sparsity == sparsity]
+        cells = []
+        for limited in (False, True):
+            ones = [o for o in here if bool(o.descent.clip) is limited]
+            seeds = f", {len(ones)} seed{'s' * (len(ones) > 1)}" if ones else ""
+            cells += [spread([o.kl for o in ones]) + seeds]
+        steps = ", ".join(f"{n}" for n in kind[2])
+        rows.append([f"{TITLES[kind[0]]}, {sparsity:.1%} ({steps} steps)", *cells])
+    yield _table(["descent", "without", "with"], rows)
+
+
+def _kind(one: Found) -> tuple[str, tuple[float, ...], tuple[int, ...], str, float, str]:
+    """All that makes a descent but its seed and the limit."""
+    d = one.descent
+    return d.method, d.sparsities, d.steps, d.start, d.keep or 0.0, d.recipe

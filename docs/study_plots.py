@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from docs.study_pages import PAGE, TITLES, Found, at, chained
+from docs.study_pages import PAGE, TITLES, Found, at, chained, current
 
 COLOURS = {"eap": "#c2410c", "eap-ig-kl": "#ca8a04", "ep": "#64748b", "hap": "#1d4ed8"}
 MARKS = {"eap": "s", "eap-ig-kl": "^", "ep": "o", "hap": "D"}
@@ -23,7 +23,7 @@ matplotlib.rcParams |= {
 def plots(found: Sequence[Found]) -> None:
     """KL and role recovery against the number of kept edges; the band spans the seeds."""
     for model in sorted({one.model for one in found}):
-        mine = chained([one for one in found if one.model == model])
+        mine = chained(current(one for one in found if one.model == model))
         if mine:
             _plot(model, mine)
 

@@ -57,7 +57,9 @@ class SharedAdam:
         one, two = self.betas
         self.square.lerp_(gradient.square().mean(), 1 - two)
         scale = (self.square / (1 - two**self.steps)).sqrt() + 1e-12
-        self.mean.lerp_((gradient / scale).clamp(-self.RISE * self.clip, self.clip) * scale, 1 - one)
+        self.mean.lerp_(
+            (gradient / scale).clamp(-self.RISE * self.clip, self.clip) * scale, 1 - one
+        )
         self.parameter -= self.lr * self.mean / (1 - one**self.steps) / scale
 
 

@@ -156,8 +156,19 @@ class Run:
             graph=graph,
             circuits=circuits,
         )
+        run = _with_clip(run)
         check(run)
         return replace(run, metrics={k: _nan_for_null(row) for k, row in run.metrics.items()})
+
+
+def _with_clip(run: Run) -> Run:
+    """Runs made before gates' pulls were limited (`PruningConfig.clip`) say so from now on."""
+    pruning = run.settings.get("pruning")
+    if not isinstance(pruning, dict) or "clip" in pruning:
+        return run
+    limit = " --clip 0" if " discover " in run.command else ""
+    settings = {**run.settings, "pruning": {**pruning, "clip": 0.0}}
+    return replace(run, settings=settings, command=run.command + limit)
 
 
 def runs_folder() -> Path:

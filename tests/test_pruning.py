@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from hap_engine.attribution import score
+from hap_engine.budgets import SharedAdam
 from hap_engine.circuit import Circuit, full_circuit, top_edges
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.gates import open_probability, sample
@@ -123,6 +124,8 @@ def test_fewer_candidates_than_the_target(prepared: Prepared) -> None:
         ({"lr": 0}, "lr in"),
         ({"lr": float("nan")}, "lr in"),
         ({"descent": 1.5}, "descent in"),
+        ({"clip": -1.0}, "clip from 0"),
+        ({"clip": float("nan")}, "clip from 0"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
@@ -190,6 +193,24 @@ def test_a_ranked_start_is_never_made_worse(prepared: Prepared) -> None:
             prepared, candidates, 20, config, seed=seed, start=start, validation=prepared
         )
         assert circuit_kl(prepared, cut_live(candidates, chosen, 20)) <= by_scores + 1e-6
+
+
+def test_one_odd_batch_closes_no_gate() -> None:
+    """A gradient of forty times the usual moves its gate a little down, or far up; the others keep their pace."""
+    ordinary = torch.tensor([0.0, 0.0, *[0.1] * 9_998])
+    odd = ordinary.clone()
+    odd[:2] = torch.tensor([40.0, -40.0])
+    moved = {}
+    for clip in (1.0, 0.0):
+        gates_at = torch.zeros(10_000)
+        optimiser = SharedAdam(gates_at, lr=1.0, clip=clip)
+        for gradient in (*[ordinary] * 30, odd, *[ordinary] * 30):
+            optimiser.step(gradient)
+        moved[clip] = gates_at
+    assert moved[0.0][0] < -20, "without a limit it is thrown out of reach"
+    assert -3 < moved[1.0][0] < -1
+    assert moved[1.0][1] > 5, "what nothing works without gets out of the noise's reach"
+    torch.testing.assert_close(moved[1.0][2:], moved[0.0][2:], rtol=1e-3, atol=0)
 
 
 def test_a_settled_descent_ends_early(prepared: Prepared) -> None:
