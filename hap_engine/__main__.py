@@ -47,7 +47,7 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
     config = DiscoveryConfig(
         **{name: getattr(options, name) for name in names},
         sizes=_sizes(options.prompts),
-        prompts=_own_prompts(options.prompts_file),
+        prompts=_given_prompts(options),
     )
     if options.preset:
         config = with_preset(config, options.preset)
@@ -81,11 +81,29 @@ def _sizes(text: str | None) -> Any:
     return SplitSizes(*(int(part) for part in parts))
 
 
-def _own_prompts(path: Path | None) -> Any:
-    """The rows of a prompts file."""
+def _given_prompts(options: argparse.Namespace) -> Any:
+    """The rows of the prompts file, if one is named; on demand only those that can be used."""
+    path = options.prompts_file
+    if path is None:
+        return ()
+    if not options.skip_bad_rows:
+        return _own_prompts(path)
+    from hap_engine.prompt_sets import usable_rows
+    from hap_engine.tasks.prompts_file import read_rows
+    from hap_engine.tasks.rows import check_rows, told
+
+    rows = read_rows(_found(path))
+    good, wrong = usable_rows(rows, options.model)
+    if wrong:
+        print(f"{told(wrong, len(rows))}\nGoing on with the other {len(good):,}.", file=sys.stderr)
+    return check_rows(good)
+
+
+def _own_prompts(path: Path) -> Any:
+    """All rows of a prompts file."""
     from hap_engine.tasks.prompts_file import read_prompts
 
-    return () if path is None else read_prompts(_found(path))
+    return read_prompts(_found(path))
 
 
 def _found(path: Path) -> Path:
@@ -225,7 +243,7 @@ def _models(options: argparse.Namespace) -> None:
 def _tasks(options: argparse.Namespace) -> None:
     from hap_engine.task_table import tasks
 
-    tasks(options, _own_prompts(options.prompts_file))
+    tasks(options, _given_prompts(options))
 
 
 COMMANDS = {

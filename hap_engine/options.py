@@ -42,7 +42,9 @@ def make_parser() -> argparse.ArgumentParser:
     found.add_argument("--batch-size", type=int, help="prompts per step")
     found.add_argument("--lr", type=float, help="step size of the gates")
     found.add_argument(
-        "--clip", type=float, help="most that one batch pulls at a gate, in RMS gradients; 0: no limit"
+        "--clip",
+        type=float,
+        help="most that one batch pulls at a gate, in RMS gradients; 0: no limit",
     )
     found.add_argument("--init", type=float, help="log alpha at the start")
     found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
@@ -54,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom"
     )
+    _skip(found)
     found.add_argument("--prompts", help="train,validation,test counts, e.g. 600,100,256")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--device", default="cpu", help="cpu, cuda or mps")
@@ -108,6 +111,15 @@ def make_parser() -> argparse.ArgumentParser:
     asked.add_argument(
         "--prompts-file", type=Path, help="your own pairs instead: every row is asked"
     )
+    _skip(asked)
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--device", default="cpu")
     return parser
+
+
+def _skip(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--skip-bad-rows",
+        action="store_true",
+        help="go on without the rows of the prompts file that cannot be used; each is told",
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from tokenizers import Tokenizer
 
@@ -10,7 +12,9 @@ from hap_engine.catalog import config_of, resolve, tokenizer_file
 from hap_engine.errors import TaskError
 from hap_engine.families import max_tokens
 from hap_engine.settings import DiscoveryConfig
-from hap_engine.tasks import PromptSets, SplitSizes
+from hap_engine.tasks import PromptPair, PromptSets, SplitSizes
+from hap_engine.tasks.custom import problem
+from hap_engine.tasks.rows import sift
 
 FEW = SplitSizes(
     train=16, validation=1, test=1
@@ -55,3 +59,17 @@ def try_prompts(config: DiscoveryConfig) -> None:
         few = config if config.prompts else replace(config, sizes=FEW)
         limit = max_tokens(config_of(source) or {})
         make_prompts(few, Tokenizer.from_file(str(words)), source.name, limit)
+
+
+def usable_rows(
+    rows: Sequence[PromptPair | str], reference: str | None
+) -> tuple[tuple[PromptPair, ...], list[tuple[int, str]]]:
+    """The rows of a prompts file that can be used, and what is wrong with each other one (from 1).
+
+    Args:
+        reference: the model whose tokenizer looks at them too, if it is on this machine.
+    """
+    words = tokenizer_file(resolve(reference)) if reference else None
+    if words is None:
+        return sift(rows)
+    return sift(rows, partial(problem, Tokenizer.from_file(str(words))))

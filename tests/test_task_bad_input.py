@@ -17,8 +17,8 @@ from hap_engine.progress import drain
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks import PromptPair
 from hap_engine.tasks.custom import encode_rows, problems
-from hap_engine.tasks.prompts_file import parse_prompts
-from hap_engine.tasks.rows import check_rows
+from hap_engine.tasks.prompts_file import parse_prompts, parse_rows
+from hap_engine.tasks.rows import check_rows, sift
 from tests.prompt_files import ANTONYMS, as_csv, changed, jsonl
 from tests.words import WORDS
 
@@ -28,7 +28,7 @@ from tests.words import WORDS
 @pytest.mark.parametrize(
     ("data", "name", "complaint"),
     [
-        (changed(3, answer=None), "x.jsonl", "Row 3 has no 'answer'. Every row needs"),
+        (changed(3, answer=None), "x.jsonl", "Row 3: it has no 'answer'. Every row needs"),
         (changed(4, clean=7), "x.jsonl", "Row 4: expected 'clean' as text in quotation marks, got 7"),
         (changed(4, answer=[]), "x.jsonl", "Row 4: expected 'answer' as text"),
         (changed(5, clean="  "), "x.jsonl", "Row 5: clean is empty. Write a text"),
@@ -46,23 +46,23 @@ from tests.words import WORDS
         (b"", "x.jsonl", "at least 10 rows, got 0"),
         (jsonl(ANTONYMS * 417), "x.jsonl", "at most 1,000 rows, got 10,008. Keep a random"),
         (as_csv(ANTONYMS * 417), "x.csv", "at most 1,000 rows, got 10,008"),
-        (as_csv(ANTONYMS).replace(b"\r\n", b"\r\n\r\n", 3), "x.csv", "Row 1 (below the header) is empty. Delete the line"),
-        (jsonl(ANTONYMS[:5]) + b"\n\n" + jsonl(ANTONYMS[5:]), "x.jsonl", "Row 6 is empty. Delete the line"),
-        (jsonl(ANTONYMS) + b"\n{'clean': 1}", "x.jsonl", "Row 25 is not JSON"),
-        (jsonl(ANTONYMS) + b"\n" + b"[" * 100_000, "x.jsonl", "Row 25 is not JSON"),
-        (json.dumps(ANTONYMS, indent=1).encode(), "x.jsonl", "is JSON, not JSONL"),
+        (as_csv(ANTONYMS).replace(b"\r\n", b"\r\n\r\n", 3), "x.csv", "Rows 1, 3, 5: it is empty. Delete the line"),
+        (jsonl(ANTONYMS[:5]) + b"\n\n" + jsonl(ANTONYMS[5:]), "x.jsonl", "Row 6: it is empty. Delete the line"),
+        (jsonl(ANTONYMS) + b"\n{'clean': 1}", "x.jsonl", "Row 25: it is not JSON"),
+        (jsonl(ANTONYMS) + b"\n" + b"[" * 100_000, "x.jsonl", "Row 25: it is not JSON"),
+        (json.dumps(ANTONYMS, indent=1).encode(), "x.jsonl", "The file is one list, which is JSON, not JSONL"),
         (jsonl([*ANTONYMS, 5]), "x.jsonl", "Row 25: expected an object with the keys clean"),
         (jsonl(ANTONYMS).decode().encode("utf-16"), "x.jsonl", "Line 1 of the file is not UTF-8 text (it looks like UTF-16)"),
         (jsonl(ANTONYMS).decode().encode("utf-16-le"), "x.jsonl", "Line 1 of the file is not UTF-8 text (it looks like UTF-16)"),
         (jsonl(ANTONYMS) + "\n{\"clean\": \"für\"}".encode("latin-1"), "x.jsonl", "Line 25 of the file is not UTF-8 text. Save"),
         (b"one,two\n1,2\n", "x.csv", "must name the columns clean, corrupt, answer, distractor; clean, corrupt"),
         (as_csv([*ANTONYMS, {**ANTONYMS[0], "clean": "=HYPERLINK(1)"}]), "x.csv",
-         "Row 25 (below the header): clean begins with '=', which a spreadsheet runs as a formula"),
-        (as_csv([{**ANTONYMS[0], "answer": "@SUM(A1)"}, *ANTONYMS]), "x.csv", "Row 1 (below the header): answer begins with '@'"),
+         "Row 25: clean begins with '=', which a spreadsheet runs as a formula"),
+        (as_csv([{**ANTONYMS[0], "answer": "@SUM(A1)"}, *ANTONYMS]), "x.csv", "Row 1: answer begins with '@'"),
         (as_csv([{**ANTONYMS[0], "answer": "-2+3+cmd|' /C calc'!A0"}, *ANTONYMS]), "x.csv", "answer begins with '-'"),
         (as_csv([{**ANTONYMS[0], "answer": "\tx"}, *ANTONYMS]), "x.csv", "or use JSONL, where a text is only text"),
-        (as_csv(ANTONYMS) + b"a,b,c,d,e\r\n", "x.csv", "Row 25 (below the header) has more cells"),
-        (as_csv(ANTONYMS) + b"a,b\r\n", "x.csv", "Row 25 has no 'answer'"),
+        (as_csv(ANTONYMS) + b"a,b,c,d,e\r\n", "x.csv", "Row 25: it has more cells"),
+        (as_csv(ANTONYMS) + b"a,b\r\n", "x.csv", "Row 25: it has no 'answer'"),
         (as_csv(ANTONYMS) + b",,,\r\n", "x.csv", "Row 25: clean is empty"),
         (as_csv(ANTONYMS) + b'"' + b"a" * 200_000, "x.csv", "cannot be read as CSV"),
         (b" " * (5 * 2**20) + jsonl(ANTONYMS), "x.jsonl", "at most 4 MB, got 5.0 MB"),
@@ -90,10 +90,25 @@ def test_every_bad_row_is_told_at_once() -> None:
         "Row 2: clean and corrupt are the same ('a'). Change the words that carry what the task asks for.",
         "Rows 4, 5: clean is empty. Write a text or delete the row.",
     ]
-    for number in range(10):
+    for number in range(15):
         rows[number] = PromptPair(f"{number}", f"{number}", " b", " c")
-    with pytest.raises(TaskError, match=r"Row 5: clean .*\nLook at rows 6, 7, 8, 9, 10 too\.$"):
+    with pytest.raises(
+        TaskError, match=r"Row 10: clean .*\nLook at rows 11, 12, 13, 14, 15 too\.$"
+    ):
         check_rows(rows)
+
+
+def test_rows_that_cannot_be_read_are_told_with_the_others() -> None:
+    rows = [*ANTONYMS[:20], 5, {"clean": "a"}, {**ANTONYMS[20], "clean": ""}]
+    data = jsonl(rows) + b"\n{\n"
+    with pytest.raises(TaskError) as caught:
+        parse_prompts(data)
+    told = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in told[1:]] == ["Row 21", "Row 22", "Row 23", "Row 24"]
+    assert told[0] == "4 of 24 rows cannot be used."
+    good, wrong = sift(parse_rows(data))
+    assert [number for number, _ in wrong] == [21, 22, 23, 24]
+    assert good == check_rows([PromptPair.from_dict(row) for row in ANTONYMS[:20]])
 
 
 @pytest.mark.parametrize(

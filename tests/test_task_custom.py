@@ -171,6 +171,25 @@ def test_a_run_from_a_file_and_again_from_the_run(
     assert "Your own prompts" in capsys.readouterr().out
 
 
+def test_bad_rows_are_skipped_where_asked(
+    folder: Path, file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of rows that cannot be read, that repeat, or that this model's tokenizer splits."""
+    good = toy_rows()
+    odd = {**good[0], "clean": "Aaron and Zebulon walked to"}
+    pairs = file(jsonl([good[0], 5, *good[1:], good[1], odd]))
+    start = ["discover", "--model", str(folder), "--task", "custom", *FAST]
+    assert main([*start, "--prompts-file", str(pairs)]) == 1
+    told = capsys.readouterr().err
+    assert f"2 of {len(good) + 3} rows cannot be used.\nRow 2: expected an object" in told
+    assert main([*start, "--prompts-file", str(pairs), "--skip-bad-rows"]) == 0
+    told = capsys.readouterr().err
+    assert f"3 of {len(good) + 3} rows cannot be used.\nRow 2: expected an object" in told
+    assert f"Going on with the other {len(good)}." in told
+    (path,) = runs_folder().glob("*.json")
+    assert sum(map(len, load(path).prompts.values())) == len(good)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -14,8 +14,8 @@ from app.views.text import plain
 from hap_engine.catalog import Source, tokenizer_file
 from hap_engine.errors import HapError
 from hap_engine.tasks import TASKS, SplitSizes
-from hap_engine.tasks.prompts_file import parse_prompts
-from hap_engine.tasks.rows import KEYS, MAX_ROWS
+from hap_engine.tasks.prompts_file import parse_rows
+from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, sift, told
 
 COLUMNS: dict[str, tuple[str, str, Any]] = {
     "clean": ("Clean prompt", "Ends where the answer follows.", "large"),
@@ -83,13 +83,7 @@ def fill(source: Source | None) -> None:
             key=f"draft-file-{version}",
         )
         if file is not None:
-            try:
-                pairs = parse_prompts(file.getvalue(), file.name)
-            except HapError as error:
-                st.error(plain(str(error)), icon=":material/error:")
-            else:
-                replace_rows([drafts.row_of(pair) for pair in pairs])
-                st.rerun()
+            _open(file.getvalue(), file.name)
     with paste.popover(
         "Paste rows", icon=":material/content_paste:", width="stretch", key=f"draft-paste-{version}"
     ):
@@ -123,6 +117,24 @@ def fill(source: Source | None) -> None:
         if st.button("Remove all rows", type="primary"):
             replace_rows([])
             st.rerun()
+
+
+def _open(data: bytes, name: str) -> None:
+    """Put a file's rows into the table; when some cannot be used, only those that can, and on demand."""
+    try:
+        rows = parse_rows(data, name)
+        pairs, wrong = sift(rows)
+        check_count(len(rows))
+    except HapError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    if wrong:
+        st.error(plain(told(wrong, len(rows))), icon=":material/error:")
+    if not wrong or st.button(
+        f"Open the other {len(pairs):,} rows", disabled=not pairs, key="draft-rest"
+    ):
+        replace_rows([drafts.row_of(pair) for pair in pairs])
+        st.rerun()
 
 
 def _add_examples(name: str, source: Source | None) -> None:

@@ -24,6 +24,8 @@ from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, check_rows
 
 MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
 NUMBER = r"[+-]\s*\d[\d.,]*\s*$"  # the only text with such a sign in front that a spreadsheet shows as it is
+EXAMPLE = '{"clean": "…", "corrupt": "…", "answer": " …", "distractor": " …"}'
+Row = dict[str, Any] | str  # as read, or why it cannot be
 FORMULA = re.compile(rf"[=@\t\r]|(?!{NUMBER})[+-]")
 
 
@@ -31,7 +33,16 @@ def read_prompts(path: Path) -> tuple[PromptPair, ...]:
     """The pairs of a ``.jsonl``, ``.csv`` or run file.
 
     Raises:
-        TaskError: with the row and the remedy.
+        TaskError: with every row that cannot be used and the remedy.
+    """
+    return check_rows(read_rows(path))
+
+
+def read_rows(path: Path) -> list[PromptPair | str]:
+    """The rows of a ``.jsonl``, ``.csv`` or run file, as `parse_rows` gives them.
+
+    Raises:
+        TaskError: for a file of which no row can be read.
     """
     try:
         if path.stat().st_size > 5 * MAX_BYTES:  # a run file is larger than its prompts
@@ -41,7 +52,7 @@ def read_prompts(path: Path) -> tuple[PromptPair, ...]:
         raise TaskError(
             f"The prompts file {path} cannot be read ({error.strerror}). Check its path."
         ) from None
-    return parse_prompts(data, path.name)
+    return parse_rows(data, path.name)
 
 
 def parse_prompts(data: bytes, name: str = "prompts.jsonl") -> tuple[PromptPair, ...]:
@@ -51,7 +62,16 @@ def parse_prompts(data: bytes, name: str = "prompts.jsonl") -> tuple[PromptPair,
         name: the file's name; ``.csv`` decides that it is CSV.
 
     Raises:
-        TaskError: with the row and the remedy.
+        TaskError: with every row that cannot be used and the remedy.
+    """
+    return check_rows(parse_rows(data, name))
+
+
+def parse_rows(data: bytes, name: str = "prompts.jsonl") -> list[PromptPair | str]:
+    """Each row in a file's content: a pair, or what keeps it from being one and the remedy.
+
+    Raises:
+        TaskError: for a file of which no row can be read.
     """
     text = _decode(data)
     if name.lower().endswith(".csv"):
@@ -62,7 +82,7 @@ def parse_prompts(data: bytes, name: str = "prompts.jsonl") -> tuple[PromptPair,
         raise TaskError(_too_large(len(data)))
     else:
         rows = list(_json_rows(text))
-    return check_rows([_pair(number, row) for number, row in enumerate(rows, 1)])
+    return [row if isinstance(row, str) else _pair(row) for row in rows]
 
 
 def _decode(data: bytes) -> str:
@@ -81,34 +101,33 @@ def _decode(data: bytes) -> str:
     )
 
 
-def _json_rows(text: str) -> Iterator[dict[str, Any]]:
+def _json_rows(text: str) -> Iterator[Row]:
     lines = re.split(r"\r?\n", text.rstrip())
     check_count(len(lines) if text.strip() else 0)
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            raise TaskError(f"Row {number} is empty. Delete the line.")
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", "nested too deeply")
-            hint = (
-                " (a file with one list of objects is JSON, not JSONL)"
-                if line.strip() == "["
-                else ""
-            )
-            raise TaskError(
-                f"Row {number} is not JSON: {reason}{hint}. Expected one object a line: "
-                '{"clean": "…", "corrupt": "…", "answer": " …", "distractor": " …"}.'
-            ) from None
-        if not isinstance(row, dict):
-            raise TaskError(
-                f"Row {number}: expected an object with the keys {', '.join(KEYS)}, got "
-                f"{type(row).__name__}. Write one object a line."
-            )
-        yield row
+    if lines[0].strip() == "[":
+        raise TaskError(
+            f"The file is one list, which is JSON, not JSONL. Write one object a line: {EXAMPLE}."
+        )
+    return map(_json_row, lines)
 
 
-def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
+def _json_row(line: str) -> Row:
+    if not line.strip():
+        return "it is empty. Delete the line."
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "nested too deeply")
+        return f"it is not JSON: {reason}. Expected one object a line: {EXAMPLE}."
+    if not isinstance(row, dict):
+        return (
+            f"expected an object with the keys {', '.join(KEYS)}, got {type(row).__name__}. Write one "
+            "object a line."
+        )
+    return row
+
+
+def _csv_rows(text: str) -> Iterator[Row]:
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
     reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), delimiter=delimiter)
     try:
@@ -122,31 +141,31 @@ def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
         for number, cells in enumerate(reader, 1):
             if number > MAX_ROWS:
                 check_count(number + sum(1 for _ in reader))
-            yield _csv_row(f"Row {number} (below the header)", names, cells)
+            yield _csv_row(names, cells)
     except csv.Error as error:
         raise TaskError(
             f"Line {reader.line_num} cannot be read as CSV ({error}). Save the file as CSV again, or use JSONL."
         ) from None
 
 
-def _csv_row(where: str, names: list[str], cells: list[str]) -> dict[str, Any]:
+def _csv_row(names: list[str], cells: list[str]) -> Row:
     if not cells:
-        raise TaskError(f"{where} is empty. Delete the line.")
+        return "it is empty. Delete the line."
     if len(cells) > len(names):
-        raise TaskError(
-            f"{where} has more cells than the header. Put quotation marks around texts that hold a comma."
+        return (
+            "it has more cells than the header. Put quotation marks around texts that hold a comma."
         )
     row = dict(zip(names, cells, strict=False))
     for key in KEYS:
         if FORMULA.match(row.get(key, "")):
-            raise TaskError(
-                f"{where}: {key} begins with {row[key][0]!r}, which a spreadsheet runs as a formula. "
-                "Begin with another character, or use JSONL, where a text is only text."
+            return (
+                f"{key} begins with {row[key][0]!r}, which a spreadsheet runs as a formula. Begin with "
+                "another character, or use JSONL, where a text is only text."
             )
     return row
 
 
-def _run_prompts(text: str) -> list[dict[str, Any]] | None:
+def _run_prompts(text: str) -> list[Row] | None:
     """The prompts of a run file; None for any other text."""
     if not re.match(r"\s*\{\s*\"", text) or '"hap-run"' not in text[:2000]:
         return None
@@ -157,19 +176,15 @@ def _run_prompts(text: str) -> list[dict[str, Any]] | None:
         return None
 
 
-def _pair(number: int, row: Mapping[str, Any]) -> PromptPair:
-    """A row as a pair. Raises TaskError for missing keys and wrong types."""
+def _pair(row: Mapping[str, Any]) -> PromptPair | str:
+    """A row as a pair, or what is wrong with its keys."""
     for key in KEYS:
         value = row.get(key)
         if key not in row or value is None:
-            raise TaskError(
-                f"Row {number} has no {key!r}. Every row needs the keys {', '.join(KEYS)}."
-            )
+            return f"it has no {key!r}. Every row needs the keys {', '.join(KEYS)}."
         several = key in ("answer", "distractor") and isinstance(value, list) and value
         if not all(isinstance(text, str) for text in (value if several else [value])):
-            raise TaskError(
-                f"Row {number}: expected {key!r} as text in quotation marks, got {str(value)[:40]}."
-            )
+            return f"expected {key!r} as text in quotation marks, got {str(value)[:40]}."
     texts = {key: row[key] if isinstance(row[key], list) else [row[key]] for key in KEYS}
     for key, more in (("answer", "more_answers"), ("distractor", "more_distractors")):
         if isinstance(row.get(more), list):  # as a run file keeps them

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hap_engine.errors import TaskError
@@ -18,7 +18,7 @@ from hap_engine.tasks.base import PromptPair
 
 KEYS = ("clean", "corrupt", "answer", "distractor")
 MIN_ROWS, MAX_ROWS = 10, 1_000
-SPELLED_OUT = 5  # problems that a message tells; of other rows the numbers will do
+SPELLED_OUT = 10  # problems that a message tells; of other rows the numbers will do
 LISTED = 8  # row numbers in a line
 # Invisible characters that reorder or hide text. (Right-to-left letters and the joiner of emoji are fine.)
 HIDDEN = re.compile(
@@ -26,33 +26,82 @@ HIDDEN = re.compile(
 )
 
 
-def check_rows(pairs: Sequence[PromptPair]) -> tuple[PromptPair, ...]:
+def complaint(pair: PromptPair) -> str:
+    """What is wrong with a pair for any tokenizer, or nothing."""
+    for key, texts in zip(
+        KEYS, ((pair.clean,), (pair.corrupt,), pair.answers, pair.distractors), strict=True
+    ):
+        for text in texts:
+            if not text.strip():
+                return f"{key} is empty. Write a text or delete the row."
+            if hidden := HIDDEN.search(text):
+                name = unicodedata.name(hidden[0], "a control character").lower()
+                return (
+                    f"{key} holds an invisible character (U+{ord(hidden[0]):04X}, {name}). "
+                    "Delete it, or type the text anew."
+                )
+    if pair.clean == pair.corrupt:
+        return (
+            f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the "
+            "task asks for."
+        )
+    if both := set(pair.answers) & set(pair.distractors):
+        return f"{min(both)!r} is both answer and distractor. Choose a distractor that is wrong."
+    return ""
+
+
+def check_rows(rows: Sequence[PromptPair | str]) -> tuple[PromptPair, ...]:
     """Pairs with their spaces put right.
+
+    Args:
+        rows: a text stands for a row that cannot be read, and says why.
 
     Raises:
         TaskError: with every row that cannot be used and the remedy.
     """
-    check_count(len(pairs))
-    checked = tuple(map(with_spaces, pairs))
-    seen: dict[tuple[str, str], int] = {}
-    wrong = []
-    for number, pair in enumerate(checked, 1):
-        first = seen.setdefault((pair.clean, pair.corrupt), number)
-        if message := complaint(pair):
-            wrong.append((number, message))
-        elif first != number:
-            wrong.append(
-                (number, f"it repeats row {first} ({pair.clean!r}). Remove one of them: the same prompt "
-                         "must not count twice, nor be learned from and tested on.")
-            )  # fmt: skip
-    refuse(wrong, len(pairs))
+    check_count(len(rows))
+    checked, wrong = sift(rows)
+    refuse(wrong, len(rows))
     return checked
+
+
+def sift(
+    rows: Sequence[PromptPair | str], look: Callable[[PromptPair], str] = complaint
+) -> tuple[tuple[PromptPair, ...], list[tuple[int, str]]]:
+    """The rows that can be used, their spaces put right, and what is wrong with each other one (from 1).
+
+    Args:
+        look: says what is wrong with a pair, or nothing.
+    """
+    seen: dict[tuple[str, str], int] = {}
+    good, wrong = [], []
+    for number, row in enumerate(rows, 1):
+        pair = row if isinstance(row, str) else with_spaces(row)
+        if message := pair if isinstance(pair, str) else look(pair) or _repeats(pair, number, seen):
+            wrong.append((number, message))
+        else:
+            good.append(pair)
+    return tuple(good), wrong
+
+
+def _repeats(pair: PromptPair, number: int, seen: dict[tuple[str, str], int]) -> str:
+    first = seen.setdefault((pair.clean, pair.corrupt), number)
+    if first == number:
+        return ""
+    return (
+        f"it repeats row {first} ({pair.clean!r}). Remove one of them: the same prompt must not count "
+        "twice, nor be learned from and tested on."
+    )
 
 
 def refuse(wrong: Sequence[tuple[int, str]], total: int) -> None:
     """Raise TaskError for rows (numbered from 1) that cannot be used, if there are any."""
-    if not wrong:
-        return
+    if wrong:
+        raise TaskError(told(wrong, total))
+
+
+def told(wrong: Sequence[tuple[int, str]], total: int) -> str:
+    """Rows (numbered from 1) that cannot be used: equal reasons once, the first of them in words."""
     rows: dict[str, list[int]] = {}
     for number, message in wrong:
         rows.setdefault(message, []).append(number)
@@ -61,7 +110,7 @@ def refuse(wrong: Sequence[tuple[int, str]], total: int) -> None:
         lines[SPELLED_OUT:] = [f"Look at {_row(sorted(others)).lower()} too."]
     if len(wrong) > 1:
         lines.insert(0, f"{len(wrong):,} of {total:,} rows cannot be used.")
-    raise TaskError("\n".join(lines))
+    return "\n".join(lines)
 
 
 def _row(numbers: Sequence[int]) -> str:
@@ -104,27 +153,3 @@ def with_spaces(pair: PromptPair) -> PromptPair:
         more_answers=tuple(map(spaced, pair.more_answers)),
         more_distractors=tuple(map(spaced, pair.more_distractors)),
     )
-
-
-def complaint(pair: PromptPair) -> str:
-    """What is wrong with a pair for any tokenizer, or nothing."""
-    for key, texts in zip(
-        KEYS, ((pair.clean,), (pair.corrupt,), pair.answers, pair.distractors), strict=True
-    ):
-        for text in texts:
-            if not text.strip():
-                return f"{key} is empty. Write a text or delete the row."
-            if hidden := HIDDEN.search(text):
-                name = unicodedata.name(hidden[0], "a control character").lower()
-                return (
-                    f"{key} holds an invisible character (U+{ord(hidden[0]):04X}, {name}). "
-                    "Delete it, or type the text anew."
-                )
-    if pair.clean == pair.corrupt:
-        return (
-            f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the "
-            "task asks for."
-        )
-    if both := set(pair.answers) & set(pair.distractors):
-        return f"{min(both)!r} is both answer and distractor. Choose a distractor that is wrong."
-    return ""

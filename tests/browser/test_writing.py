@@ -107,10 +107,13 @@ def test_a_file_that_nobody_tuned_for_runs_to_the_end(
     ]
     lines = [f"The {noun}s near the door,The {noun} near the door,are,is" for noun in nouns]
     file = tmp_path / "plural.csv"
-    file.write_text("\n".join(["clean,corrupt,answer,distractor", *lines]), encoding="utf-8")
+    odd = "The cow near the door,The cow near the door,are,is"
+    file.write_text("\n".join(["clean,corrupt,answer,distractor", *lines, odd]), encoding="utf-8")
     page = open_page(address, visit)
     page.get_by_role("button", name="Open a file").click()
     page.locator("input[type=file]").set_input_files(file)
+    page.get_by_text("Row 13: clean and corrupt are the same").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Open the other 12 rows").click()
     page.get_by_text("12 of 12 rows can be used").wait_for(timeout=60_000)
     page.get_by_role("button", name="Use these prompts").click()
     find(page)
