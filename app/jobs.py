@@ -13,10 +13,12 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from app import ability
+from app.background import Start
 from app.classroom import check_job
 from hap_engine.catalog import resolve, weights_sha256
 from hap_engine.errors import HapError
@@ -28,7 +30,15 @@ MAX_JOBS = 32  # remembered; older finished ones are forgotten (their runs stay 
 MAX_WAITING = 8  # more than that is somebody leaning on the button
 LIVE = ("queued", "running", "cancelling")
 
-Discover = Callable[[DiscoveryConfig], Generator[Progress, None, Run]]
+Discover = Callable[..., Generator[Progress, None, Run]]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How to open weights that are known, wherever they lie; their reference may name nothing here."""
+
+    sha256: str
+    begin: Start
 
 
 @dataclass(frozen=True)
@@ -69,15 +79,17 @@ class Jobs:
         self._jobs: OrderedDict[str, Snapshot] = OrderedDict()
         self._stop: dict[str, threading.Event] = {}
 
-    def submit(self, config: DiscoveryConfig) -> str:
+    def submit(self, config: DiscoveryConfig, opening: Opening | None = None) -> str:
         """Start a run, or join the live one with equal settings; returns the job's id.
+
+        Args:
+            opening: opens the model; None: ``config.model`` names it.
 
         Raises:
             HapError: if the model cannot be found or the queue is full.
         """
         check_job(config, 0)  # before the model's name is looked up on the disk
-        source = resolve(config.model)
-        job = run_id(config, weights_sha256(source) or source.reference)
+        job = run_id(config, opening.sha256 if opening else _weights(config))
         with self._lock:
             if job in self._jobs and self._jobs[job].live:
                 return job
@@ -91,7 +103,9 @@ class Jobs:
             self._jobs[job] = Snapshot(job, config, started=time.time())
             self._stop[job] = threading.Event()
             self._forget()
-        threading.Thread(target=self._work, args=(job,), name=f"run-{job}", daemon=True).start()
+        threading.Thread(
+            target=self._work, args=(job, opening), name=f"run-{job}", daemon=True
+        ).start()
         return job
 
     def get(self, job: str) -> Snapshot | None:
@@ -122,14 +136,14 @@ class Jobs:
         with self._lock:
             self._jobs[job] = replace(self._jobs[job], **changes)
 
-    def _work(self, job: str) -> None:
+    def _work(self, job: str, opening: Opening | None) -> None:
         stop = self._stop[job]
         with self._turn:
             if stop.is_set():
                 return
             self._update(job, state="running", message="Starting", phase_started=time.time())
             try:
-                run = self._follow(job, stop)
+                run = self._follow(job, stop, opening)
             except HapError as error:
                 self._update(job, state="error", error=str(error))
             except Exception as error:  # the page must say something, whatever went wrong
@@ -144,9 +158,10 @@ class Jobs:
                 done = {"state": "done", "run_id": run.id} if run else {"state": "cancelled"}
                 self._update(job, **done)
 
-    def _follow(self, job: str, stop: threading.Event) -> Run | None:
+    def _follow(self, job: str, stop: threading.Event, opening: Opening | None) -> Run | None:
         """Drive the run; None when it was cancelled."""
-        work = self._discover(self._jobs[job].config)
+        config = self._jobs[job].config
+        work = self._discover(config, opening) if opening else self._discover(config)
         try:
             while not stop.is_set():
                 self._record(job, next(work))
@@ -177,7 +192,8 @@ class Jobs:
             changes["circuit"] = record.data["circuit"]
         if "check" in record.data:
             changes["check"] = record.data["check"]
-            self._remember(known.config, record.data["check"])
+            with suppress(HapError):  # a model that is not found by its name is on no list of tasks
+                self._remember(known.config, record.data["check"])
         self._update(job, **changes)
 
     @staticmethod
@@ -188,9 +204,17 @@ class Jobs:
             ability.remember(resolve(config.model), {config.task: check})
 
 
-def _discover(config: DiscoveryConfig) -> Generator[Progress, None, Run]:
+def _weights(config: DiscoveryConfig) -> str:
+    source = resolve(config.model)
+    return weights_sha256(source) or source.reference
+
+
+def _discover(
+    config: DiscoveryConfig, opening: Opening | None = None
+) -> Generator[Progress, None, Run]:
     """The engine, imported when the first run starts: torch takes seconds to load."""
     yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
     from hap_engine.discovery import discover
 
-    return (yield from discover(config))
+    masked = (yield from opening.begin()) if opening else None
+    return (yield from discover(config, masked.model if masked else None))

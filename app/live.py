@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from app import state
 from app.background import Background, Start
 from app.classroom import check_change
+from app.jobs import Opening
 from hap_engine.errors import HapError
 from hap_engine.progress import Progress
 from hap_engine.runs import Run
+from hap_engine.settings import DiscoveryConfig
 from hap_engine.weights import locate
 
 if TYPE_CHECKING:
@@ -46,10 +49,15 @@ def _given() -> dict[str, str]:
 def remedy(run: Run) -> str:
     """Why nothing can be computed live for this run and what to do; empty if it can."""
     try:
-        locate(run.model, _given().get(str(run.model.get("sha256")), ""))
+        locate(run.model, given(run))
     except HapError as error:
         return str(error)
     return ""
+
+
+def given(run: Run) -> str:
+    """The path that a user gave for the run's weights; empty if none."""
+    return _given().get(str(run.model.get("sha256")), "")
 
 
 def give(run: Run, path: str) -> str:
@@ -81,16 +89,39 @@ def model_of(run: Run, where: str = "") -> MaskedModel | None:
 
 def steps_to_open(run: Run) -> Start:
     """The work of opening the run's model, for use inside other work; at once if it is open."""
-    given = _given().get(str(run.model.get("sha256")), "")
     masked = opened(run)
+    if masked is None:
+        return _anew(run)
 
     def begin() -> Generator[Progress, None, Any]:
-        if masked is not None:
-            return masked
+        yield Progress("load", 1, 1, "The model is open")
+        return masked
+
+    return begin
+
+
+def start_run(run: Run, config: DiscoveryConfig) -> str:
+    """Start another run on the weights of `run`; returns the job's id.
+
+    It opens the model for itself, for the page may ask its own copy something meanwhile.
+
+    Raises:
+        HapError: if the weights cannot be found or the queue is full.
+    """
+    if config.device != "cpu":  # the page's way opens models on the processor
+        return state.jobs().submit(config)
+    locate(run.model, given(run))
+    return state.jobs().submit(config, Opening(str(run.model["sha256"]), _anew(run)))
+
+
+def _anew(run: Run) -> Start:
+    path = given(run)
+
+    def begin() -> Generator[Progress, None, Any]:
         yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
         from hap_engine.intervention import check_same_graph, opening
 
-        found = yield from opening(locate(run.model, given), run.model)
+        found = yield from opening(locate(run.model, path), run.model)
         check_same_graph(found, run)
         return found
 

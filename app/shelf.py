@@ -51,6 +51,8 @@ class Listed:
     kl: float | None
     verdict: str
     has_eap: bool  # holds EAP's circuit beside the one it set out to find
+    eap_kl: float | None = None  # of EAP's circuit of that size
+    continues: str = ""  # id of the run from whose circuit it goes on
 
 
 def find(run_id: str) -> Path:
@@ -245,6 +247,7 @@ def _summary(path: Path, modified: int) -> Listed:
         run.id, path, path.parent == SHIPPED, run.title, False, run.created, str(run.model["name"]),
         str(run.task["title"]), len(run.circuits[run.main].circuit), run.sparsity, run.seed, run.main,
         kl, short_verdict(run), "eap" in run.circuits and run.main != "eap",
+        run.metrics.get("eap", {}).get("kl"), str(run.settings.get("continues") or ""),
     )  # fmt: skip
 
 

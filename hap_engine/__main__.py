@@ -86,24 +86,17 @@ def _given_prompts(options: argparse.Namespace) -> Any:
     path = options.prompts_file
     if path is None:
         return ()
-    if not options.skip_bad_rows:
-        return _own_prompts(path)
     from hap_engine.prompt_sets import usable_rows
-    from hap_engine.tasks.prompts_file import read_rows
+    from hap_engine.tasks.prompts_file import read_prompts, read_rows
     from hap_engine.tasks.rows import check_rows, told
 
+    if not options.skip_bad_rows:
+        return read_prompts(_found(path))
     rows = read_rows(_found(path))
     good, wrong = usable_rows(rows, options.model)
     if wrong:
         print(f"{told(wrong, len(rows))}\nGoing on with the other {len(good):,}.", file=sys.stderr)
     return check_rows(good)
-
-
-def _own_prompts(path: Path) -> Any:
-    """All rows of a prompts file."""
-    from hap_engine.tasks.prompts_file import read_prompts
-
-    return read_prompts(_found(path))
 
 
 def _found(path: Path) -> Path:
@@ -124,13 +117,9 @@ def _continue(options: argparse.Namespace) -> None:
 
     from hap_engine.rerun import further
     from hap_engine.runs import load
-    from hap_engine.tasks import CUSTOM
 
     _check_out(options.out)
-    path = _found(options.file)
-    run = load(path)
-    own = _own_prompts(path) if run.task["name"] == CUSTOM else ()
-    config = further(run, options.sparsity, own)
+    config = further(load(_found(options.file)), options.sparsity)
     if options.steps:
         config = replace(config, pruning=replace(config.pruning, steps=options.steps))
     _run(replace(config, model=options.model or config.model), options.out)

@@ -184,7 +184,7 @@ def opening(source: Source, model: Mapping[str, Any]) -> Generator[Progress, Non
     """Open the weights that `weights.locate` found for a run's ``model`` section."""
     opened = yield from loading(source.reference)
     if opened.source.name != model["name"]:  # the converted copy of a .gguf, a moved folder
-        named = replace(opened.source, name=str(model["name"]))
+        named = replace(opened.source, name=str(model["name"]), kind=str(model["source"]))
         opened = replace(opened, source=named, sha256=str(model["sha256"]))
     yield Progress("load", 1, 1, "Checking that the masked pass reproduces the model")
     return MaskedModel(opened)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,13 +12,11 @@ from hap_engine.errors import SettingsError
 from hap_engine.runs import Run
 from hap_engine.settings import DiscoveryConfig, PruningConfig, Start
 from hap_engine.tasks import PromptPair, SplitSizes
+from hap_engine.tasks.custom import prompts_hash
 
 
-def again(run: Run, prompts: Sequence[PromptPair] = (), **changes: Any) -> DiscoveryConfig:
+def again(run: Run, **changes: Any) -> DiscoveryConfig:
     """The settings of `run` with some of them changed.
-
-    Args:
-        prompts: the pairs of a run on own prompts, of which its settings hold the hash alone.
 
     Raises:
         SettingsError: if the file does not hold all that is needed.
@@ -30,19 +28,18 @@ def again(run: Run, prompts: Sequence[PromptPair] = (), **changes: Any) -> Disco
         raise SettingsError(
             f"This run goes on from run {run.settings['continues']}. Continue that one again instead."
         )
-    if run.settings.get("prompts") and not prompts:
-        raise SettingsError("The run was made on prompts of your own. Start it with their file.")
+    prompts = _own_prompts(run)
     given = {key: value for key, value in run.settings.items() if key != "prompts"}
     try:
         given["pruning"] = PruningConfig(**_known(PruningConfig, given.get("pruning")))
         given["sizes"] = SplitSizes(**_known(SplitSizes, {} if prompts else given.get("sizes")))
         known = {**_known(DiscoveryConfig, given), "model": reference, "seed": run.seed}
-        return DiscoveryConfig(**{**known, "prompts": tuple(prompts), **changes})
+        return DiscoveryConfig(**{**known, "prompts": prompts, **changes})
     except (TypeError, ValueError) as error:
         raise SettingsError(f"The settings of this run cannot be used again: {error}") from None
 
 
-def further(run: Run, sparsity: float, prompts: Sequence[PromptPair] = ()) -> DiscoveryConfig:
+def further(run: Run, sparsity: float) -> DiscoveryConfig:
     """The settings that go on from the circuit of `run` to a tighter budget.
 
     Its edges are the new candidates and start in the order of their gates. Everything else stays as it
@@ -63,7 +60,7 @@ def further(run: Run, sparsity: float, prompts: Sequence[PromptPair] = ()) -> Di
             f"Expected a sparsity above the run's {run.sparsity:g} and below 1, got {sparsity:g}."
         )
     names = tuple(record.circuit.names())
-    config = again(_unchained(run), prompts)
+    config = again(_unchained(run))
     share = len(names) / run.graph.n_edges
     start = Start(run.id, str(run.model["sha256"]), names, tuple(gates.tolist()), share)
     return replace(config, sparsity=sparsity, keep=None, keep_level=None, start=start)
@@ -72,6 +69,23 @@ def further(run: Run, sparsity: float, prompts: Sequence[PromptPair] = ()) -> Di
 def _unchained(run: Run) -> Run:
     """A continued run can itself be continued: its own circuit is all that counts."""
     return replace(run, settings={k: v for k, v in run.settings.items() if k != "continues"})
+
+
+def _own_prompts(run: Run) -> tuple[PromptPair, ...]:
+    """The pairs of a run on prompts of one's own, of which its settings hold the hash alone."""
+    wanted = run.settings.get("prompts")
+    if not wanted:
+        return ()
+    try:
+        pairs = [PromptPair.from_dict(row) for split in run.prompts.values() for row in split]
+    except (KeyError, TypeError):
+        pairs = []
+    if prompts_hash(pairs) != wanted:
+        raise SettingsError(
+            "The run was made on prompts of your own, and its file does not hold all of them. Start it "
+            "with their file."
+        )
+    return tuple(pairs)
 
 
 def _known(cls: Any, given: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -227,3 +228,41 @@ def test_the_settings_of_another_seed_are_the_runs_own(mini: Run) -> None:
         is None
     )
     assert seeds.again(replace(mini, model={"name": "m"}), 7) is None
+
+
+def test_a_run_is_pruned_on_to_a_smaller_circuit(mini: Run) -> None:
+    """From the page: choose a size, watch, and see both sizes of the descent on one curve."""
+    quick = replace(mini, id="on", settings=_quickly(mini.settings))
+    save(quick, runs_folder() / "on.json")
+    app = open_app(run="on", ask="smaller")
+    assert "One size so far" in texts(app)
+    button = app.button(key="prune-on")
+    assert button.label == "Prune on to 15 edges"
+    button.click().run()
+    until(app, "15 edges", 120)
+    while "job" in app.query_params:
+        time.sleep(0.5)
+        app.run()
+    (made,) = [run for path in runs_folder().glob("*.json") if (run := load(path)).id != "on"]
+    assert made.settings["continues"] == "on"
+    assert len(made.circuits["hap"].circuit) <= 15
+    before, after = (set(one.circuits["hap"].circuit.names()) for one in (mini, made))
+    assert after < before
+    assert made.model == mini.model
+    app = open_app(run=made.id, ask="smaller")
+    assert "30 edges, KL" in " ".join(buttons(app))
+    assert "this run" in texts(app)
+    assert not app.exception
+    app.button(key="size-on").click().run()
+    assert app.query_params["run"] == "on"
+
+
+def _quickly(settings: Any) -> dict[str, Any]:
+    sizes = {"train": 40, "validation": 20, "test": 20}
+    return {**settings, "pruning": {**settings["pruning"], "steps": 5}, "sizes": sizes}
+
+
+def test_what_cannot_be_made_smaller_says_why(mini: Run) -> None:
+    plain = replace(mini, id="eap-only", settings={**mini.settings, "method": "eap"})
+    save(plain, runs_folder() / "eap-only.json")
+    assert "There is nothing to go on from" in texts(open_app(run="eap-only", ask="smaller"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.jobs import MAX_WAITING, Jobs, Snapshot, TooManyJobsError
+from app.jobs import MAX_WAITING, Jobs, Opening, Snapshot, TooManyJobsError
 from hap_engine.errors import HapError, UnknownNameError
 from hap_engine.progress import PHASES, Progress
 from hap_engine.runs import Run, load, runs_folder
@@ -88,6 +88,23 @@ def test_equal_settings_share_one_live_job() -> None:
     assert len(jobs.live()) == 1
     work.go.release(9)
     wait_for(jobs, job, "done")
+
+
+def test_weights_that_no_name_here_leads_to_are_opened_as_the_job_is_told() -> None:
+    told: list[Opening] = []
+
+    def work(config: DiscoveryConfig, opening: Opening) -> Generator[Progress, None, Run]:
+        told.append(opening)
+        yield Progress("load", 0, 1, "", {"check": {"solved": True}})
+        return fake_run()
+
+    gone = DiscoveryConfig(model="nowhere.gguf")
+    opening = Opening("a" * 64, lambda: iter(()))  # type: ignore[arg-type,return-value]
+    jobs = Jobs(work)
+    with pytest.raises(HapError, match="no file or folder"):
+        jobs.submit(gone)
+    wait_for(jobs, jobs.submit(gone, opening), "done")
+    assert told == [opening]
 
 
 @pytest.mark.parametrize("step", range(len(PHASES)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,6 +14,7 @@ from tokenizers import Tokenizer
 
 from hap_engine.__main__ import main
 from hap_engine.errors import SettingsError, TaskError
+from hap_engine.rerun import further
 from hap_engine.runs import load, runs_folder, save
 from hap_engine.settings import DiscoveryConfig, run_id
 from hap_engine.tasks import PromptPair, SplitSizes, get_task
@@ -167,6 +169,13 @@ def test_a_run_from_a_file_and_again_from_the_run(
     again = load(path.parent / "again.json")
     assert again.id == run.id
     assert again.metrics["hap"] == run.metrics["hap"]
+    onward = path.parent / "onward.json"
+    words = ["--sparsity", "0.8", "--model", str(folder), "--out", str(onward)]
+    assert main(["continue", str(path), *words]) == 0
+    assert load(onward).prompts == run.prompts
+    short = replace(run, prompts={**run.prompts, "train": run.prompts["train"][1:]})
+    with pytest.raises(SettingsError, match="does not hold all of them"):
+        further(short, 0.8)
     assert main(["evaluate", str(path), "--model", str(folder)]) == 0
     assert "Your own prompts" in capsys.readouterr().out
 

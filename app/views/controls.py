@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import classroom, state
+from app.chain import KEPT, sparsity_of
 from app.glossary import define
 from app.views import cost, picker
 from app.views.text import plain
@@ -19,7 +20,6 @@ from hap_engine.estimate import AUTO, faster_dtype
 from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
 from hap_engine.tasks import get_task
 
-KEPT = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)  # per cent of edges kept
 EFFORTS = {
     "quick": "Quick: a fifth of the steps, a first look",
     "standard": "Standard: the quality quoted in the README",
@@ -43,7 +43,7 @@ def show() -> None:
         help=f"Circuit: {define('circuit')} Fewer edges are easier to read and harder to find: this is "
         "where EAP alone starts to lose heads that work together.",
     )
-    sparsity = round(1 - kept / 100, 6)
+    sparsity = sparsity_of(kept)
     _explain_size(source, sparsity)
     rules = classroom.rules()
     efforts = list(rules.efforts if rules else EFFORTS)

@@ -165,7 +165,7 @@ def _offer_seeds(run: Run) -> None:
         help="Starts the same run with another seed. When it has ended, come back here to compare the two.",
     ):  # fmt: skip
         try:
-            st.query_params["job"] = state.jobs().submit(config)
+            st.query_params["job"] = live.start_run(run, config)
         except HapError as error:
             st.error(plain(str(error)), icon=":material/error:")
             return

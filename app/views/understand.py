@@ -17,6 +17,7 @@ SECTIONS = {
     "numbers": ("How good is it?", "faithfulness"),
     "missed": ("Why was it missed?", "why_missed"),
     "prompts": ("Which prompts fail?", "outcome_table"),
+    "smaller": ("Can it be smaller?", "smaller"),
 }
 
 

@@ -74,10 +74,14 @@ def sift(
         look: says what is wrong with a pair, or nothing.
     """
     seen: dict[tuple[str, str], int] = {}
-    good, wrong = [], []
+    good: list[PromptPair] = []
+    wrong: list[tuple[int, str]] = []
     for number, row in enumerate(rows, 1):
-        pair = row if isinstance(row, str) else with_spaces(row)
-        if message := pair if isinstance(pair, str) else look(pair) or _repeats(pair, number, seen):
+        if isinstance(row, str):
+            wrong.append((number, row))
+            continue
+        pair = with_spaces(row)
+        if message := look(pair) or _repeats(pair, number, seen):
             wrong.append((number, message))
         else:
             good.append(pair)
