@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from hap_engine.discovery import discover
-from hap_engine.runs import save
+from hap_engine.runs import load, save
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.terminal import follow, print_table
 
@@ -22,12 +22,13 @@ FOLDER = Path(__file__).parent / "runs"
 
 def main(arguments: list[str]) -> None:
     configs = [DiscoveryConfig(model="hap-mini", sparsity=0.98)]
-    configs += [DiscoveryConfig(model=path, sparsity=0.99, dtype="bfloat16") for path in arguments]
+    configs += [DiscoveryConfig(model=path, sparsity=0.99) for path in arguments]
     for config in configs:
         run = follow(discover(config))
-        for old in FOLDER.glob("*.json"):
-            if f'"sha256": "{run.model["sha256"]}"' in old.read_text(encoding="utf-8"):
-                old.unlink()
+        for path in FOLDER.glob("*.json"):
+            old = load(path)
+            if (old.model["sha256"], old.task["name"]) == (run.model["sha256"], run.task["name"]):
+                path.unlink()
         print(save(run, FOLDER / f"{run.id}.json"))
         print_table(run.metrics, run)
 

@@ -44,7 +44,7 @@ def configs(model: str) -> list[DiscoveryConfig]:
     """One run a task: with the standard settings where a quick one lost or is the first example."""
     if model == "hap-mini":
         return [DiscoveryConfig(task=task, sparsity=0.95) for task in MINI]
-    made = [DiscoveryConfig(model=model, task=t, sparsity=0.99, dtype="bfloat16") for t in REAL]
+    made = [DiscoveryConfig(model=model, task=t, sparsity=0.99) for t in REAL]
     quick = {"pruning": PRESETS["quick"], "sizes": SplitSizes(train=320)}
     return [c if c.task in STANDARD else DiscoveryConfig(**{**vars(c), **quick}) for c in made]
 
@@ -68,7 +68,12 @@ def run_of(config: DiscoveryConfig) -> Run:
     folder = runs_folder() if config.model == "hap-mini" else SHIPPED
     path = folder / f"{name}.json"
     if not path.exists():
-        save(follow(discover(config)), path)
+        run = follow(discover(config))
+        for old in folder.glob("*.json"):  # made with other settings
+            known = load(old)
+            if (known.model["sha256"], known.task["name"]) == (run.model["sha256"], config.task):
+                old.unlink()
+        save(run, path)
     return load(path)
 
 

@@ -136,7 +136,8 @@ def _sparsity(found: Sequence[Found]) -> Iterator[str]:
         head += [f"{TITLES[method]}: KL", "F", "S-inhibition"]
     rows = []
     for level in levels:
-        cells = [f"{level:.1%}", f"{at(mine, methods[-1], level)[0].values['live']:,}"]
+        last = next(here[0] for m in reversed(methods) if (here := at(mine, m, level)))
+        cells = [f"{level:.1%}", f"{last.values['live']:,}"]
         for method in methods:
             here = at(mine, method, level)
             cells += [
@@ -147,6 +148,27 @@ def _sparsity(found: Sequence[Found]) -> Iterator[str]:
         rows.append(cells)
     yield _table(head, rows)
     yield _verdict(mine, levels)
+    yield _sparsest(mine, levels)
+
+
+def _sparsest(found: Sequence[Found], levels: Sequence[float]) -> str:
+    """The smallest circuit of each method whose mean KL is at most a level that any of them reaches."""
+    means = {
+        (method, level): fmean(o.kl for o in here)
+        for method in TITLES
+        for level in levels
+        if (here := at(found, method, level))
+    }
+    most = next((k for k in (0.05, 0.35) if min(means.values(), default=1.0) <= k), None)
+    if most is None:
+        return ""
+    said = []
+    for method, title in TITLES.items():
+        good = [level for (m, level), kl in means.items() if m == method and kl <= most]
+        if good:
+            live = at(found, method, max(good))[0].values["live"]
+            said.append(f"{title} {live:,.0f} edges ({max(good):.1%})")
+    return f"The sparsest with a mean KL of at most {most}: {'; '.join(said)}.\n"
 
 
 def _verdict(found: Sequence[Found], levels: Sequence[float]) -> str:

@@ -102,7 +102,9 @@ def _sizes_so_far(run: Run) -> None:
         told = f"{one.edges:,} edges, KL {one.kl:.3f}"
         if one.id == run.id:
             st.markdown(f"**{told}** · this run")
-        elif st.button(told, key=f"size-{one.id}", type="tertiary", icon=":material/arrow_forward:"):
+        elif st.button(
+            told, key=f"size-{one.id}", type="tertiary", icon=":material/arrow_forward:"
+        ):
             state.go_to_run(one.id)
             st.rerun()
 
@@ -118,7 +120,10 @@ def figure(found: Sequence[Listed], run: Run, colours: Palette) -> go.Figure:
             line={"color": colour, "dash": dash}, marker={"size": 9},
             hovertemplate="%{x:,} edges: KL %{y:.3f}<extra>" + name + "</extra>",
         ))  # fmt: skip
-    drawn.update_xaxes(title_text="edges kept", type="log", tickformat=",", dtick="D2")
+    sizes = [one.edges for one in found]
+    drawn.update_xaxes(
+        title_text="edges kept", type="log", tickvals=sizes, ticktext=[f"{n:,}" for n in sizes]
+    )
     drawn.update_yaxes(title_text="KL", rangemode="tozero")
     return drawn.update_layout(
         height=300, margin={"l": 8, "r": 8, "t": 8, "b": 8}, paper_bgcolor="rgba(0,0,0,0)",
