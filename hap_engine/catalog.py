@@ -17,6 +17,7 @@ from typing import Any
 from hap_engine import hub
 from hap_engine.errors import ModelError, UnknownNameError
 from hap_engine.families import is_parallel
+from hap_engine.gguf_header import header
 from hap_engine.graph import Graph
 from hap_engine.hashing import file_sha256, files_sha256
 from hap_engine.runs import home
@@ -162,10 +163,15 @@ def gguf_cache(sha256: str) -> Path:
 
 
 def config_of(source: Source) -> Mapping[str, Any] | None:
-    """A model's ``config.json``; for offered Hub models its sizes are known before the download."""
+    """A model's ``config.json``, or what stands for it before a download or a conversion.
+
+    For offered Hub models the sizes are known, and a ``.gguf`` file has them in its header.
+    """
     folder = source.path
     if source.kind == "gguf" and source.path is not None:
         folder = gguf_cache(file_sha256(source.path))
+        if not (folder / "config.json").is_file():
+            return header(source.path)
     try:
         config = json.loads((folder / "config.json").read_text()) if folder else None
     except (OSError, ValueError):

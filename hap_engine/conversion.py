@@ -11,6 +11,8 @@ import torch
 
 from hap_engine.catalog import Source, gguf_cache
 from hap_engine.errors import ModelError
+from hap_engine.families import check_config
+from hap_engine.gguf_header import header
 from hap_engine.hashing import file_sha256
 from hap_engine.hub import Report
 
@@ -28,6 +30,7 @@ def convert_gguf(source: Source, progress: Report) -> Path:
     folder = gguf_cache(file_sha256(path))
     if (folder / "model.safetensors").is_file():
         return folder
+    check_config(header(path) or {}, path.name)  # a model that cannot work is not converted first
     progress(f"Converting {path.name} (once)", 0.0)
     from safetensors.torch import save_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
