@@ -13,7 +13,17 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     **dict.fromkeys(
-        ("attribute", "discover", "encoded", "evaluate", "logits", "open_model", "prompts"), "api"
+        (
+            "attribute",
+            "discover",
+            "encoded",
+            "evaluate",
+            "logits",
+            "open_model",
+            "prompts",
+            "prune_on",
+        ),
+        "api",
     ),
     **dict.fromkeys(
         ("Circuit", "empty_circuit", "full_circuit", "random_circuit", "top_edges", "top_live"),
@@ -49,6 +59,7 @@ __all__ = [
     "logits",
     "open_model",
     "prompts",
+    "prune_on",
     "random_circuit",
     "read_eapig",
     "save",
@@ -67,6 +78,7 @@ if TYPE_CHECKING:
         logits,
         open_model,
         prompts,
+        prune_on,
     )
     from hap_engine.circuit import (
         Circuit,

@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +35,7 @@ from hap_engine.models import load_model
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from hap_engine.progress import Progress, drain
+from hap_engine.rerun import further
 from hap_engine.runs import Run
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks import (
@@ -92,6 +94,30 @@ def discover(
     if not isinstance(task, str):
         task, settings = CUSTOM, {**settings, "prompts": tuple(task)}
     config = DiscoveryConfig(model=opened.model.source.reference, task=task, **settings)
+    return drain(discovery.discover(config, opened.model), progress)
+
+
+def prune_on(
+    model: MaskedModel | str,
+    run: Run,
+    sparsity: float,
+    *,
+    steps: int | None = None,
+    progress: Watch | None = None,
+) -> Run:
+    """Go on from the circuit of `run` to a tighter budget: a whole curve of KL comes from one descent.
+
+    Args:
+        sparsity: above that of `run`.
+        steps: of Edge Pruning; None: as many as `run` had.
+
+    Raises:
+        SettingsError: if the run learned no gates, or was made on other weights.
+    """
+    opened = open_model(model) if isinstance(model, str) else model
+    config = further(run, sparsity)
+    if steps is not None:
+        config = replace(config, pruning=replace(config.pruning, steps=steps))
     return drain(discovery.discover(config, opened.model), progress)
 
 
