@@ -103,16 +103,8 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
     able = yield from check_task(masked, [*sets.validation, *sets.train][:CHECKED])
     yield Progress("prompts", 1, 1, able.sentence, {"check": able.to_dict()})
     limits = _limits(config, model, sets)
-    fast = masked.with_dtype(DTYPES[config.dtype])
-    training = yield from Prepared(fast, sets.train, limits).run()
-    validation = yield from Prepared(fast, sets.validation[:VALIDATED], limits).run()
-    clock.lap("prompts")
-
-    scores, by_scorer = yield from score_edges(config, masked, sets.train, limits)
-    clock.lap("score")
-
-    found = yield from find_circuit(config, training, validation, scores, by_scorer, budget)
-    clock.lap("prune")
+    scores, by_scorer, found = yield from _find(config, masked, sets, limits, clock, budget)
+    heap.trim()
 
     circuits = _equal_size(config, masked, found, scores, by_scorer, budget)
     setting = Setting("test", f"resample ({config.to_dict()['corruption']})", config.seed)
@@ -126,6 +118,7 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
         batch_size=min(RUN_BATCH, limits.batch),
     )
     clock.lap("evaluate")
+    heap.trim()
 
     yield Progress("roles", 0, 1, "Measuring what each head does")
     heads, found_roles, attention = describe_heads(masked, sets, scores)
@@ -180,6 +173,28 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
         replay=found.replay(),
         attention=attention,
     )
+
+
+def _find(
+    config: DiscoveryConfig,
+    masked: MaskedModel,
+    sets: PromptSets,
+    limits: Limits,
+    clock: _Clock,
+    budget: int,
+) -> Generator[Progress, None, tuple[Scores, Scores, Found]]:
+    """Score and prune. What is kept of the prompts, the most of a run's memory, is gone when this ends."""
+    fast = masked.with_dtype(DTYPES[config.dtype])
+    training = yield from Prepared(fast, sets.train, limits).run()
+    validation = yield from Prepared(fast, sets.validation[:VALIDATED], limits).run()
+    clock.lap("prompts")
+
+    scores, by_scorer = yield from score_edges(config, masked, sets.train, limits)
+    clock.lap("score")
+
+    found = yield from find_circuit(config, training, validation, scores, by_scorer, budget)
+    clock.lap("prune")
+    return scores, by_scorer, found
 
 
 def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:
