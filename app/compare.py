@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,14 +104,26 @@ def role_rows(one: Run, two: Run) -> list[dict[str, Any]]:
     return [
         {
             "Role": ROLE_TITLES.get(role, role),
-            "Heads, left": len(found[0].get(role, ())),
-            "Kept, left": _kept(one, found[0].get(role, ())),
-            "Heads, right": len(found[1].get(role, ())),
-            "Kept, right": _kept(two, found[1].get(role, ())),
+            **_counts("left", one, found[0].get(role, ())),
+            **_counts("right", two, found[1].get(role, ())),
         }
         for role in dict.fromkeys((*ROLE_TITLES, *found[0], *found[1]))
         if role in found[0] or role in found[1]
     ]
+
+
+def has_roles(run: Run) -> bool:
+    """Whether roles were looked for, found or not."""
+    return bool(run.roles.get("heads") or run.roles.get("thresholds"))
+
+
+def _counts(side: str, run: Run, heads: Sequence[str]) -> dict[str, int | None]:
+    """Heads of a role and how many are kept; blank where roles were not measured."""
+    known = has_roles(run)
+    return {
+        f"Heads, {side}": len(heads) if known else None,
+        f"Kept, {side}": _kept(run, heads) if known else None,
+    }
 
 
 def _settings(one: Run, two: Run) -> list[tuple[str, str, str]]:

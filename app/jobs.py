@@ -20,10 +20,11 @@ from typing import Any
 from app import ability
 from app.background import Start
 from app.classroom import check_job
+from app.shelf import keep_computed
 from hap_engine.catalog import resolve, weights_sha256
 from hap_engine.errors import HapError
 from hap_engine.progress import Progress
-from hap_engine.runs import Run, runs_folder, save
+from hap_engine.runs import Run
 from hap_engine.settings import DiscoveryConfig, run_id
 
 MAX_JOBS = 32  # remembered; older finished ones are forgotten (their runs stay on disk)
@@ -167,7 +168,7 @@ class Jobs:
                 self._record(job, next(work))
         except StopIteration as end:
             run: Run = end.value
-            save(run, runs_folder() / f"{run.id}.json")
+            keep_computed(run)
             return run
         finally:
             work.close()

@@ -20,7 +20,8 @@ st.set_page_config(
 STYLE = """<style>
 .stMainBlockContainer { padding-top: 4rem; } /* content above the fold */
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; } /* readable, still quiet */
-button[kind^="primary"] p { color: light-dark(#ffffff, #0b1118); } /* white on light blue cannot be read */
+button[kind^="primary"]:not(:disabled) p { color: light-dark(#ffffff, #0b1118); } /* white on light blue cannot be read */
+.st-key-ask button { padding-inline: .55rem; } /* six in one row at 1280 px */
 .st-key-effort button { padding-inline: 0; } /* three in one row of the sidebar */
 </style>"""
 st.html(STYLE)

@@ -20,7 +20,7 @@ from app.classroom import check_change
 from hap_engine.catalog import ASSETS
 from hap_engine.errors import HapError
 from hap_engine.runs import Run, dumps, load, loads, runs_folder, save, write_text
-from hap_engine.verdict import METHOD_TITLES, verdict
+from hap_engine.verdict import METHOD_TITLES, OWN, verdict
 
 SHIPPED = ASSETS / "runs"
 FIRST_TASK = b'"task": {"name": "ioi"'  # as `runs.save` writes it
@@ -110,6 +110,12 @@ def example() -> str | None:
     return found[0].id if found else None
 
 
+def shipped_at(run_id: str) -> str | None:
+    """When the shipped run of that id was computed; None if there is none."""
+    path = SHIPPED / f"{run_id}.json"
+    return _load(path, path.stat().st_mtime_ns).created if path.is_file() else None
+
+
 def given_name(run_id: str) -> str:
     """What the owner calls a run; empty if they gave it no name."""
     try:
@@ -188,6 +194,20 @@ def import_run(data: bytes) -> tuple[Run, str]:
             if _same(here, replace(run, id=candidate)):
                 return replace(run, id=candidate), f"“{run.title}” is here already."
     raise AssertionError("unreachable: ids never end")
+
+
+def keep_computed(run: Run) -> None:
+    """Write a run that was computed here; a circuit that its owner added to it before stays in it."""
+    path = runs_folder() / f"{run.id}.json"
+    with suppress(HapError, FileNotFoundError):
+        before = load(path)
+        if OWN in before.circuits and before.graph == run.graph:
+            circuits = {**run.circuits, OWN: before.circuits[OWN]}
+            metrics = (
+                {**run.metrics, OWN: before.metrics[OWN]} if OWN in before.metrics else run.metrics
+            )
+            run = replace(run, circuits=circuits, metrics=metrics)
+    save(run, path)
 
 
 def imported(run_id: str) -> bool:

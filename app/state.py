@@ -15,7 +15,7 @@ from app import shelf
 from app.diagram import scene
 from app.jobs import Jobs
 from app.link import KEYS, Link
-from app.shelf import SHIPPED, Listed, listed, open_run
+from app.shelf import Listed, listed, open_run
 from app.views.text import plain
 from hap_engine.runs import Run
 
@@ -60,7 +60,7 @@ def default_run() -> str | None:
 
 def is_shipped(run: Run) -> bool:
     """Computed elsewhere before; so is the user's copy of such a run, with a circuit of their own."""
-    return (SHIPPED / f"{run.id}.json").is_file()
+    return shelf.shipped_at(run.id) == run.created
 
 
 # --- the URL -------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def keep_saying(about: str, problems: Sequence[str]) -> None:
     if problems:
         kept[about] = list(problems)
     for problem in kept.get(about, ()):
-        st.warning(plain(problem), icon=":material/link_off:")
+        st.warning(plain(problem), icon=":material/info:")
     if kept.get(about) and st.button("Dismiss", key=f"dismiss-{about}", icon=":material/close:"):
         del kept[about]
         st.rerun()

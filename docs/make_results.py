@@ -52,7 +52,7 @@ def _section(run: Run) -> str:
     names = [*ROWS, *(name for name in run.metrics if name not in ROWS)]
     rows = [
         f"| {ROWS.get(name, METHOD_TITLES.get(name, name))} | {m['n_edges']:,} | {m['kl']:.2f} "
-        f"| {m['logit_diff']:.2f} | {m['faithfulness']:.2f} | {m['accuracy']:.0%} "
+        f"| {m['logit_diff']:.2f} | {m['faithfulness']:z.2f} | {m['accuracy']:.0%} "
         f"| {m['exact_match']:.2f} |"
         for name in names
         if (m := run.metrics.get(name))

@@ -60,6 +60,7 @@ class Explanation:
         cut: the absolute score that an edge needed to be among the left circuit's, on these prompts.
         passed_in: edges into the head (of all there are) that reach the cut; `passed_out` out of it.
         close: on these few prompts alone the left method would have kept the head.
+        rank: of the head's best edge on the run's training prompts, where the left method keeps `kept`.
     """
 
     head: str
@@ -73,6 +74,8 @@ class Explanation:
     passed_out: int
     close: bool
     n_prompts: int
+    rank: int | None = None
+    kept: int = 0
 
     @property
     def strongest(self) -> EdgeEffect:
@@ -84,10 +87,15 @@ class Explanation:
         left = METHOD_TITLES.get(self.left, self.left)
         cut = f"{left}'s cut (a score beyond {self.cut:.3g})"
         if self.close:
-            return (
-                f"It was close: on these {self.n_prompts} prompts {left} would keep {self.head}; on the "
-                "run's training prompts its edges fall just below the cut."
+            close = (
+                f"It was close: on these {self.n_prompts} prompts {left} would keep {self.head}; "
             )
+            if self.rank is not None and self.rank <= self.kept:
+                return (
+                    f"{close}on the run's training prompts its best edge is kept too (rank {self.rank:,} of "
+                    f"{self.kept:,}), but none that would complete a path through it, so it falls out as dead."
+                )
+            return f"{close}on the run's training prompts its edges fall below the cut."
         if not self.passed_in and not self.passed_out:
             return f"No single edge of {self.head} reaches {cut}."
         if self.passed_in and self.passed_out:
@@ -199,6 +207,7 @@ def explain(
     return Explanation(
         head, left, right, tuple(found), head_exact, head_inside,
         *_passed(run, head, left, scores), len(pairs),
+        run.heads.get(head, {}).get("eap_rank") if left == "eap" else None, run.circuits[left].n_raw,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hap_engine.runs import Run
+from hap_engine.settings import SCORERS
 
 ROLE_TITLES = {
     "name_mover": "name mover",
@@ -46,12 +47,22 @@ class Verdict:
     left: str
     right: str
     size: int
+    left_size: int
     eap_ranks: dict[str, int]
 
     @property
     def missed_left(self) -> tuple[str, ...]:
         """Heads that only the right circuit keeps."""
         return tuple(h for h in self.kept_right if h not in self.kept_left)
+
+    @property
+    def _other_size(self) -> str:
+        """The left circuit's size where it is another."""
+        if self.left_size == self.size:
+            return ""
+        # Live edges of a ranking's cuts jump: not every number of them can be had.
+        why = ", as near as its ranking comes" if self.left in SCORERS else ""
+        return f" ({METHOD_TITLES.get(self.left, self.left)}: {self.left_size:,}{why})"
 
     @property
     def sentence(self) -> str:
@@ -66,7 +77,7 @@ class Verdict:
             )
         heads = f"{n} {title} head" + ("s" if n > 1 else "")
         counts = (
-            f"At {self.size:,} edges, {left} keeps {len(self.kept_left)} and {right} keeps "
+            f"At {self.size:,} edges{self._other_size}, {left} keeps {len(self.kept_left)} and {right} keeps "
             f"{len(self.kept_right)} of the model's {heads}."
         )
         if self.missed_left:
@@ -119,6 +130,7 @@ def verdict(run: Run, role: str = "s_inhibition", left: str = "eap", right: str 
         left=left,
         right=right,
         size=len(run.circuits[right].circuit),
+        left_size=len(run.circuits[left].circuit),
         eap_ranks={
             head: int(run.heads[head]["eap_rank"])
             for head in heads

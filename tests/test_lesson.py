@@ -231,7 +231,7 @@ def test_wrong_links_lead_to_a_working_page(query: dict[str, Any]) -> None:
     assert not app.exception
     assert app.button
     if "run" in query:
-        assert "The run gone of this link" in texts(app)
+        assert "cannot use the run gone of this link" in texts(app)
 
 
 def test_how_it_works_lists_every_term() -> None:

@@ -102,3 +102,6 @@ def test_how_it_fell_out_is_read_from_the_counts() -> None:
     assert "1 edge into a1.h0 would pass" in how(1, 0)
     assert "lead nowhere" in how(1, 1)
     assert "It was close" in how(1, 1, close=True)
+    assert how(1, 1, close=True).endswith("its edges fall below the cut.")
+    dead = explanation(1, 1, 1, passed_in=1, passed_out=1, close=True, rank=8, kept=30).how
+    assert "its best edge is kept too (rank 8 of 30), but none that would complete a path" in dead

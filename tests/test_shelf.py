@@ -10,8 +10,10 @@ from dataclasses import replace
 import pytest
 
 from app import shelf
+from app.state import is_shipped
 from hap_engine.errors import HapError, RunFileError
 from hap_engine.runs import Run, dumps, runs_folder, save
+from hap_engine.verdict import OWN
 from tests.fakes import fake_run
 
 
@@ -146,3 +148,27 @@ def test_the_verdict_of_a_list_is_computed() -> None:
     assert f"EAP {count}, HAP" in shelf.short_verdict(run)
     assert shelf.short_verdict(replace(run, roles={})) == ""
     assert json.loads(dumps(run))["id"] == run.id
+
+
+def test_computing_a_run_again_keeps_the_circuit_that_its_owner_added(run: Run) -> None:
+    mine = {**run.circuits, OWN: run.circuits["eap"]}
+    keep(replace(run, circuits=mine, metrics={**run.metrics, OWN: run.metrics["eap"]}))
+    again = replace(run, created="2026-01-02T00:00:00+00:00")
+    shelf.keep_computed(again)
+    found = shelf.open_run(run.id)
+    assert found.created == again.created
+    assert found.circuits[OWN].circuit == run.circuits["eap"].circuit
+    assert found.metrics[OWN] == run.metrics["eap"]
+    (runs_folder() / f"{run.id}.json").write_text("damaged")
+    shelf.keep_computed(again)
+    assert OWN not in shelf.open_run(run.id).circuits
+
+
+def test_a_run_computed_here_is_no_example() -> None:
+    listed = next(run for run in shelf.listed()[0] if run.shipped)
+    example = shelf.open_run(listed.id)
+    assert is_shipped(example)
+    keep(example)
+    assert is_shipped(shelf.open_run(listed.id)), "a copy with something added"
+    keep(replace(example, created="2026-01-02T00:00:00+00:00"))
+    assert not is_shipped(shelf.open_run(listed.id))

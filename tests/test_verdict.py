@@ -43,7 +43,7 @@ def sentence(
 def test_missed_heads_are_named_with_their_rank() -> None:
     found = sentence(["a0.h1", "a1.h0"], eap=["a1.h0"], hap=["a0.h1", "a1.h0"])
     assert found == (
-        "At 4 edges, EAP keeps 1 and HAP keeps 2 of the model's 2 S-inhibition heads. "
+        "At 4 edges (EAP: 2, as near as its ranking comes), EAP keeps 1 and HAP keeps 2 of the model's 2 S-inhibition heads. "
         "EAP alone misses a0.h1 (EAP rank 1,234)."
     )
 

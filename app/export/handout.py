@@ -36,6 +36,9 @@ code { font-size: 9px; overflow-wrap: anywhere; }
 .ask li { margin-bottom: 4mm; } .ask ol { margin: 1mm 0 0; padding-left: 5mm; }
 footer { color: #4d5866; font-size: 9px; margin-top: 2mm; }
 @media screen { body { padding: 8mm; } }
+@media screen and (max-width: 560px) {
+  body { padding: 4mm; } .two { grid-template-columns: 1fr; } table { display: block; overflow-x: auto; }
+}
 """
 READ = (
     "Read each picture from bottom to top: the prompt enters below, the prediction leaves above. "

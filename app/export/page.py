@@ -87,7 +87,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def shown(value: Any) -> str:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
-    return f"{value:.2f}"
+    return f"{value:z.2f}"
 
 
 def _whole(value: Any) -> str:

@@ -155,7 +155,7 @@ the slope at one of them may say that neither matters.
         share_question(
             f"Guess first: how much of the model's preference do EAP's {size:,} edges carry?",
             share,
-            f"Faithfulness {share:.2f}, and a KL of {eap['kl']:.2f} from the full model "
+            f"Faithfulness {share:z.2f}, and a KL of {eap['kl']:.2f} from the full model "
             f"(random circuits of the same size: {run.metrics['random']['kl']:.2f}).",
         ),
         "EAP's circuit. Dashed edges are those that the other method does not keep.",
@@ -167,8 +167,14 @@ def _missed(run: Run) -> Step:
     main, method = run.circuits[run.main].circuit, METHOD_TITLES.get(run.main, run.main)
     missed = missed_heads(run)
     count = len(missed)
+    eap = run.circuits["eap"].circuit
+    same = (
+        "Both circuits have the same number of edges"
+        if len(eap) == len(main)
+        else f"EAP's circuit has {len(eap):,} live edges (as near as its ranking comes) and {method}'s {len(main):,}"
+    )
     text = f"""
-Both circuits have the same number of edges, so a difference is not a matter of room. {method}'s circuit (the next step
+{same}, so a difference is not a matter of room. {method}'s circuit (the next step
 says how it is found) runs through {len(main.heads)} heads. A head is in a circuit when an edge leads into it and another one out
 of it, on a path from the input to the logits.
 """
@@ -278,7 +284,7 @@ over, and your story about the head needs a second look.
         share_question(
             f"Guess first: random circuits with as many edges as {method}'s. How faithful are they?",
             share,
-            f"{share:.2f} on average, {method}'s circuit {ours['faithfulness']:.2f}. That gap is what the search found.",
+            f"{share:z.2f} on average, {method}'s circuit {ours['faithfulness']:.2f}. That gap is what the search found.",
         ),
         f"Pinned: {', '.join(heads)}.",
         "both",

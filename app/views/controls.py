@@ -187,8 +187,9 @@ def _start(config: DiscoveryConfig) -> None:
     except HapError as error:
         st.error(str(error), icon=":material/error:")
         return
-    st.query_params["job"] = job
-    st.query_params.pop("run", None)
+    st.query_params["job"] = (
+        job  # the run on the page stays in the address: a cancelled job leads back
+    )
     st.rerun()
 
 

@@ -75,7 +75,10 @@ def _facts(run: Run, name: str) -> None:
     if "eap_rank" in head:
         edge = " → ".join(head.get("eap_edge") or [])
         score = f", score {head['eap_score']:+.4f}" if "eap_score" in head else ""
-        facts.append(f"best EAP rank {head['eap_rank']:,} of {run.graph.n_edges:,} ({edge}{score})")
+        touches = any(end.split("<")[0] == name for end in head.get("eap_edge") or [name])
+        shared = "" if touches else "; a key or value input that it shares with that head"
+        rank = f"best EAP rank {head['eap_rank']:,} of {run.graph.n_edges:,}"
+        facts.append(f"{rank} ({edge}{score}{shared})")
     if "direct_effect" in head:
         facts.append(f"alone moves the logit difference by {head['direct_effect']:+.2f}")
     looks = [f"{pair.replace('->', '→')} {x:.2f}" for pair, x in head.get("attention", {}).items()]

@@ -21,7 +21,7 @@ def show(run: Run, left: str, right: str, edge: tuple[str, str]) -> None:
         key=f"cut-{edge}",
         on_click=_cut,
         args=(edge,),
-        help="Switches the edge off under “What happens if …?” below.",
+        help="Switches the edge off under “What if …?” below.",
     )
 
 

@@ -13,8 +13,11 @@ def page() -> None:
     with st.sidebar:
         controls.show()
     job_id = st.query_params.get("job")
-    if job_id and _watch(job_id):
-        return
+    if job_id:
+        if _watch(job_id):
+            return
+    else:
+        state.keep_saying("job", [])  # what became of an earlier one, until it is dismissed
     run_id = st.query_params.get("run") or state.default_run()
     if run_id is None:
         st.info("No run yet. Choose a sparsity on the left and press **Find the circuit**.")

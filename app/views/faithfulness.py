@@ -55,7 +55,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 
 
 def _number(run: Run, name: str, key: str) -> str:
-    return f"{run.metrics[name][key]:.2f}"
+    return f"{run.metrics[name][key]:z.2f}"
 
 
 def _comparison(run: Run, left: str, right: str) -> str:
@@ -76,7 +76,7 @@ def interval_figure(run: Run, names: Sequence[str], metric: str, colours: Palett
             x=values,
             y=titles,
             mode="markers+text",
-            text=[f"{value:.2f}" for value in values],
+            text=[f"{value:z.2f}" for value in values],
             textposition="top center",
             marker={
                 "size": 11,

@@ -40,7 +40,7 @@ def page(pages: Mapping[str, Any]) -> None:
         return
     number = min(asked, len(steps) + 1)
     _rail(steps, number)
-    words, picture = st.columns([5, 7], gap="large")
+    words, picture = st.columns([4, 8], gap="medium")
     guessed = True
     with words:
         if number <= len(steps):
@@ -54,13 +54,15 @@ def page(pages: Mapping[str, Any]) -> None:
 
 def _run() -> Run | None:
     """The run that the lesson is about: the link's, else the small shipped one."""
-    runs = [run for run in shelf.listed()[0] if run.has_eap]
+    # A run that goes on from another began with that one's circuit: the steps would tell half its story.
+    runs = [run for run in shelf.listed()[0] if run.has_eap and not run.continues]
     asked = state.link().run
     if asked and asked not in [run.id for run in runs]:
         state.keep_saying(
             "lesson",
             [
-                f"The run {asked} of this link is not here, or has no EAP circuit. Another one is used."
+                f"The lesson cannot use the run {asked} of this link: it is not here, has no EAP circuit, or goes "
+                "on from another run. Another one is used."
             ],
         )
         state.put(run="")
@@ -80,7 +82,7 @@ def _run() -> Run | None:
 def _welcome(run: Run, steps: tuple[Step, ...], saved: str | None) -> None:
     st.html(
         glossary.rich(
-            f"Seven short steps on a real run, about fifteen minutes. You will see how [[EAP]] and [[EP|edge pruning]] find "
+            f"Seven short steps and an exercise on a real run, about fifteen minutes. You will see how [[EAP]] and [[EP|edge pruning]] find "
             f"the [[circuit]] that does a task, where the first one fails, and how such a claim is tested. **Words with dots "
             f"underneath explain themselves.** Every number is from the run “{safe(run.title)}”."
         )

@@ -38,9 +38,10 @@ def show(run: Run, left: str, right: str) -> None:
 
 
 def _metrics(run: Run, names: list[str]) -> None:
+    titles = TITLES if run.task["name"] == "ioi" else TITLES | {"accuracy": "Right"}
     table(
         [Column("Circuit"), Column("Edges", define("live edge")),
-         *(Column(TITLES[key], HELP[key]) for key in METRICS)],
+         *(Column(titles[key], HELP[key]) for key in METRICS)],
         [
             [ROWS.get(name, METHOD_TITLES.get(name, name)), _count(run.metrics[name].get("n_edges")),
              *(_number(run.metrics[name][key]) for key in METRICS)]
@@ -87,7 +88,7 @@ def _roles(run: Run, left: str, right: str) -> None:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-0.00", "0.00") if math.isfinite(value) else "–"
+    return f"{value:z.2f}" if math.isfinite(value) else "–"
 
 
 def _count(value: Any) -> str:

@@ -33,12 +33,14 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         sentence += " " + closer(run, left, name)
     st.markdown(sentence)
     found = by_prompt(run, name, success)
+    order = list(STATUSES)
     counts = {key: sum(o.status == key for o in found) for key in STATUSES}
     wanted = st.pills(
         "Show", [key for key in STATUSES if counts[key]], selection_mode="multi",
         format_func=lambda key: f"{STATUSES[key]} ({counts[key]})", key=f"status-{run.id}-{name}",
     )  # fmt: skip
     rows = [outcome for outcome in found if not wanted or outcome.status in wanted]
+    rows.sort(key=lambda outcome: order.index(outcome.status))  # stable: by KL within each
     _table(run, name, rows)
 
 
@@ -82,7 +84,7 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
     )  # fmt: skip
     st.caption(
         f"Select a row to load that prompt everywhere on this page (now: {chosen.prompt(run) + 1}). "
-        "The prompts furthest from the full model come first; click a column's head to sort."
+        "Failures come first, the furthest from the full model before others; click a column's head to sort."
     )
     if st.session_state.pop("prompt-picked", False):
         st.rerun()  # the whole page: a click here reruns only the section around this table

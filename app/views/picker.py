@@ -34,6 +34,11 @@ def model() -> Source | None:
         size = f", {HUB_MODELS[name].gigabytes:g} GB" if name in HUB_MODELS else ""
         return f"{name} · to download{size}"
 
+    asked = st.query_params.get("model")
+    if asked and asked not in options:
+        st.warning(
+            plain(f"The model {asked[:80]!r} of this link is not here."), icon=":material/link_off:"
+        )
     chosen = state.select(
         "Model",
         options,

@@ -27,12 +27,10 @@ def show(job_id: str) -> bool:
     """Draw the job's panel; False if there is nothing to watch (unknown, or just finished)."""
     job = state.jobs().get(job_id)
     if job is None:
-        st.warning(
+        _instead(
             "That run is not known to this explorer any more (it was restarted). "
-            "Finished runs are on the Runs page.",
-            icon=":material/history:",
+            "Finished runs are on the Runs page."
         )
-        st.query_params.pop("job")
         return False
     if job.state == "done":
         state.go_to_run(job.run_id)
@@ -42,11 +40,16 @@ def show(job_id: str) -> bool:
         _dismiss()
         return False
     if job.state == "cancelled":
-        st.info("The run was cancelled. Nothing was saved.", icon=":material/cancel:")
-        _dismiss()
+        _instead("The run was cancelled. Nothing was saved.")
         return False
     _panel(job_id)
     return True
+
+
+def _instead(message: str) -> None:
+    """Say what became of the job; the page goes on with the run that was there before."""
+    st.query_params.pop("job", None)
+    state.keep_saying("job", [message])
 
 
 def _dismiss() -> None:

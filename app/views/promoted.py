@@ -44,7 +44,7 @@ def show(run: Run, name: str) -> None:
     table(
         [Column("Promotes"), Column("by"), Column("Holds back"), Column("by")],
         [
-            [_shown(a), f"{100 * x:+.2f}", _shown(b), f"{100 * y:+.2f}"]
+            [_shown(a), f"{100 * x:+z.2f}", _shown(b), f"{100 * y:+z.2f}"]
             for (a, x), (b, y) in zip(up, down, strict=True)
         ],
         caption=f"Tokens that {name} promotes and holds back",

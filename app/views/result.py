@@ -104,7 +104,10 @@ def _verdict(run: Run, left: str, right: str) -> None:
     if warning := few_prompts(run):
         st.warning(warning, icon=":material/playlist_add:")
     if not run.roles.get("heads") and not run.roles.get("thresholds"):
-        st.info("Roles were not measured for this task.")
+        st.info(
+            f"**{distance(run, left, right)}** Roles of heads were not measured for this task.",
+            icon=":material/balance:",
+        )
         return
     found = verdict(run, left=left, right=right)
     text = f"**{found.sentence}** {distance(run, left, right)}"

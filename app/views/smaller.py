@@ -79,7 +79,6 @@ def _start(run: Run, kept: float) -> None:
     except HapError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
-    st.query_params.pop("run", None)
     st.rerun()
 
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import streamlit as st
 
 STYLE = """<style>
-.hap-table { width: 100%; border-collapse: collapse; font-size: 14px; margin: 2px 0 6px; }
+.hap-table { width: 100%; border-collapse: collapse; font-size: 13.5px; margin: 2px 0 6px; }
 .hap-table caption { text-align: left; position: absolute; clip-path: inset(50%); }
-.hap-table th, .hap-table td { padding: 6px 8px; text-align: right; font-variant-numeric: tabular-nums;
+.hap-table th, .hap-table td { padding: 6px 5px; text-align: right; font-variant-numeric: tabular-nums;
   border-bottom: 1px solid color-mix(in srgb, currentColor 16%, transparent); }
 .hap-table thead th { font-weight: 600; white-space: nowrap; }
 .hap-table thead th[title] { cursor: help; text-decoration: underline dotted; text-underline-offset: 3px; }
 .hap-table .words { text-align: left; font-weight: 400; }
 .hap-table tr.strong > * { font-weight: 650; }
-.hap-scroll { overflow-x: auto; }
+.hap-scroll { overflow-x: auto; scrollbar-width: thin; }
 </style>"""
 
 

@@ -12,7 +12,7 @@ from hap_engine.runs import Run
 
 # Each section is a module with show(run, left, right, pins), imported when it is first opened.
 SECTIONS = {
-    "try": ("What happens if …?", "intervene"),
+    "try": ("What if …?", "intervene"),
     "tokens": ("Where in the sentence?", "positions"),
     "numbers": ("How good is it?", "faithfulness"),
     "missed": ("Why was it missed?", "why_missed"),

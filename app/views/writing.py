@@ -61,6 +61,10 @@ def _say(rows: list[Row], wrong: dict[int, str], pages: Any) -> None:
         disabled=bool(wrong) or good < MIN_ROWS,
         help="Goes to the Explore page with the task Your own prompts.",
     ):
+        st.toast(
+            f"{good} pairs of yours are loaded. Press Find the circuit.",
+            icon=":material/edit_note:",
+        )
         st.switch_page(pages["explore"], query_params=_query())
     take.download_button(
         "Download",

@@ -99,9 +99,11 @@ def fill(source: Source | None) -> None:
                 "prompts would cost time and change the circuit little.",
                 icon=":material/error:",
             )
-        elif st.button("Add these rows", disabled=not text.strip()):
-            replace_rows(rows)
-            st.rerun()
+        elif st.button("Add these rows"):  # never off: the text arrives with this very click
+            if text.strip():
+                replace_rows(rows)
+                st.rerun()
+            st.info("There is nothing to add yet.")
     with example.popover(
         "Start from a task", icon=":material/school:", width="stretch", key=f"draft-start-{version}"
     ):

@@ -101,7 +101,7 @@ def test_every_question_opens_and_says_something(
         "How good is it?": "nats from the full model's",
         "Why was it missed?": "EAP",
         "Which prompts fail?": re.compile("test prompt|before numbers per prompt"),
-        "What happens if …?": "Switch a part off",
+        "What if …?": "Switch a part off",
     }
     for question, answer in questions.items():
         page.get_by_role("radio", name=question).click(timeout=60_000)

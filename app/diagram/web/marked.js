@@ -28,7 +28,7 @@ class Marked {
   /** A node's tooltip, with what happened to it. */
   lines(id) {
     const [first, ...rest] = this.panel.view.node(id).lines, said = this.said(id);
-    return [first, ...(said ? [`${said[0].toUpperCase()}${said.slice(1)}, in “What happens if …?”`] : []), ...rest];
+    return [first, ...(said ? [`${said[0].toUpperCase()}${said.slice(1)}, in “What if …?”`] : []), ...rest];
   }
 
   /** How many things are off and on. */
