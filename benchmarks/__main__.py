@@ -144,8 +144,12 @@ SECTIONS: dict[str, Callable[[list[str], int], str]] = {
 
 
 def machine() -> str:
+    """What decides the ratios: on a processor that multiplies faster, memory weighs more."""
+    here = measured()
     return (
         f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} processor threads, "
+        f"float32 {here.float32 / 1e9:,.0f} and bfloat16 {here.bfloat16 / 1e9:,.0f} GFLOP/s a thread, "
+        f"memory {here.bandwidth / 1e9:.0f} GB/s, "
         f"torch {torch.__version__}, "
         f"{'CUDA: ' + torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}"
     )

@@ -104,6 +104,7 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
     yield Progress("prompts", 1, 1, able.sentence, {"check": able.to_dict()})
     limits = _limits(config, model, sets)
     scores, by_scorer, found = yield from _find(config, masked, sets, limits, clock, budget)
+    masked.workspace.clear()
     heap.trim()
 
     circuits = _equal_size(config, masked, found, scores, by_scorer, budget)

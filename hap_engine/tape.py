@@ -50,6 +50,10 @@ class Workspace:
             kept = torch.empty(int(count * self.ROOM), dtype=dtype, device=device)
         return kept[:count].view(shape)
 
+    def clear(self) -> None:
+        """Let go of all of them: what comes next has other sizes."""
+        self._free.clear()
+
     def give(self, use: Hashable, tensor: Tensor) -> None:
         """Hand back what `take` gave for that use."""
         if tensor._base is not None:

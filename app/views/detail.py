@@ -80,7 +80,7 @@ def _facts(run: Run, name: str) -> None:
         rank = f"best EAP rank {head['eap_rank']:,} of {run.graph.n_edges:,}"
         facts.append(f"{rank} ({edge}{score}{shared})")
     if "direct_effect" in head:
-        facts.append(f"alone moves the logit difference by {head['direct_effect']:+.2f}")
+        facts.append(f"alone moves the logit difference by {head['direct_effect']:+z.2f}")
     looks = [f"{pair.replace('->', '→')} {x:.2f}" for pair, x in head.get("attention", {}).items()]
     if looks:
         facts.append("mean attention " + ", ".join(looks))
