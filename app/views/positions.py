@@ -16,6 +16,7 @@ from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES
 
 GAP = 0.42  # between a head's box and the height at which it reads
 SPREAD = 0.3  # between heads that sit at one token in one layer
+STAIR = 0.45  # and so much lower each than the one before
 
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
@@ -67,11 +68,9 @@ def story_figure(
     found: Story, roles: dict[str, str], words: Mapping[str, str], colours: Palette
 ) -> go.Figure:
     """Columns are token roles, height is the order of layers that hold a drawn head."""
-    layers = sorted({look.layer for look in found.looks})
-    height = {layer: 1.0 + index for index, layer in enumerate(layers)}
-    top = len(layers) + 1.0
     x = {column: float(index) for index, column in enumerate(found.columns)}
-    at = _places(found, x, height)
+    at, highest = _places(found, x)
+    top = highest + 1.0
     figure = go.Figure()
     for column, place in x.items():
         _line(figure, [place, place], [0, top], colours.muted, 0.35, 1, "dot")
@@ -90,7 +89,7 @@ def story_figure(
     figure.update_xaxes(visible=False, range=[-0.6, len(x) - 0.4])
     figure.update_yaxes(visible=False, range=[-0.75, top + 0.4])
     return figure.update_layout(
-        height=150 + 54 * (len(layers) + 1),
+        height=round(150 + 54 * top),
         margin={"l": 4, "r": 4, "t": 4, "b": 4},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -99,18 +98,24 @@ def story_figure(
     )
 
 
-def _places(
-    found: Story, x: dict[str, float], height: dict[int, float]
-) -> dict[str, tuple[float, float]]:
-    """Boxes of one token and layer stand side by side."""
-    groups: dict[tuple[str, int], list[Look]] = {}
+def _places(found: Story, x: dict[str, float]) -> tuple[dict[str, tuple[float, float]], float]:
+    """Where the boxes stand, layer over layer, and the highest of them.
+
+    Boxes of one token and layer stand side by side like stairs, the last one lowest: what a head looks at lies to
+    its left, and the arrow from there passes below the boxes before it.
+    """
+    groups: dict[tuple[int, str], list[Look]] = {}
     for look in found.looks:
-        groups.setdefault((look.query, look.layer), []).append(look)
-    return {
-        look.head: (x[query] + SPREAD * (index - (len(group) - 1) / 2), height[layer])
-        for (query, layer), group in groups.items()
-        for index, look in enumerate(group)
-    }
+        groups.setdefault((look.layer, look.query), []).append(look)
+    at, floor = {}, 0.0
+    for layer in sorted({look.layer for look in found.looks}):
+        rows = {query: group for (of, query), group in groups.items() if of == layer}
+        floor += 1.0 + STAIR * (max(map(len, rows.values())) - 1)
+        for query, group in rows.items():
+            for index, look in enumerate(group):
+                side = SPREAD * (index - (len(group) - 1) / 2)
+                at[look.head] = (x[query] + side, floor - STAIR * index)
+    return at, floor
 
 
 def _look(figure: go.Figure, look: Look, box: tuple[float, float], key: float, colour: str) -> None:
