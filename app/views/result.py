@@ -92,7 +92,7 @@ def _heading(run: Run) -> None:
     if state.is_shipped(run):
         st.markdown(
             f":material/inventory_2: **Example, computed before**: {date}, seed {run.seed}, "
-            f"with `{run.command}`. Press **Find the circuit** to compute your own."
+            f"with `{run.command}`. **Find the circuit** computes your own, with the model chosen on the left."
         )
     else:
         seconds = run.seconds.get("total", 0)
