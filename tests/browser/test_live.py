@@ -101,12 +101,25 @@ def test_every_question_opens_and_says_something(
         "How good is it?": "nats from the full model's",
         "Why was it missed?": "EAP",
         "Which prompts fail?": re.compile("test prompt|before numbers per prompt"),
+        "Can it be smaller?": "Edge Pruning can go on among these",
         "What if …?": "Switch a part off",
     }
     for question, answer in questions.items():
         page.get_by_role("radio", name=question).click(timeout=60_000)
         page.get_by_text(answer).first.wait_for(timeout=60_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+def test_a_run_goes_on_to_a_smaller_circuit_and_back(
+    address: str, visit: Any, mini: str, scheme: str, width: int
+) -> None:
+    page = visit(f"{address}/{mini}&ask=smaller", scheme, width).page
+    page.get_by_role("button", name="Prune on to 15 edges").click(timeout=60_000)
+    page.get_by_text("At 15 edges").wait_for(timeout=240_000)
+    page.get_by_role("radio", name="Can it be smaller?").click(timeout=60_000)
+    page.get_by_role("button", name="30 edges, KL").click(timeout=60_000)
+    page.get_by_text("At 30 edges").wait_for(timeout=60_000)
 
 
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
