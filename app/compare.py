@@ -8,7 +8,7 @@ from typing import Any
 
 from hap_engine.circuit import Circuit
 from hap_engine.runs import METRICS, Run
-from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES
+from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, has_roles
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,6 @@ def role_rows(one: Run, two: Run) -> list[dict[str, Any]]:
         for role in dict.fromkeys((*ROLE_TITLES, *found[0], *found[1]))
         if role in found[0] or role in found[1]
     ]
-
-
-def has_roles(run: Run) -> bool:
-    """Whether roles were looked for, found or not."""
-    return bool(run.roles.get("heads") or run.roles.get("thresholds"))
 
 
 def _counts(side: str, run: Run, heads: Sequence[str]) -> dict[str, int | None]:

@@ -31,8 +31,6 @@ MAX_JOBS = 32  # remembered; older finished ones are forgotten (their runs stay 
 MAX_WAITING = 8  # more than that is somebody leaning on the button
 LIVE = ("queued", "running", "cancelling")
 
-Discover = Callable[..., Generator[Progress, None, Run]]
-
 
 @dataclass(frozen=True)
 class Opening:
@@ -40,6 +38,9 @@ class Opening:
 
     sha256: str
     begin: Start
+
+
+Discover = Callable[[DiscoveryConfig, Opening | None], Generator[Progress, None, Run]]
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,7 @@ class Jobs:
 
     def _follow(self, job: str, stop: threading.Event, opening: Opening | None) -> Run | None:
         """Drive the run; None when it was cancelled."""
-        config = self._jobs[job].config
-        work = self._discover(config, opening) if opening else self._discover(config)
+        work = self._discover(self._jobs[job].config, opening)
         try:
             while not stop.is_set():
                 self._record(job, next(work))
@@ -210,9 +210,7 @@ def _weights(config: DiscoveryConfig) -> str:
     return weights_sha256(source) or source.reference
 
 
-def _discover(
-    config: DiscoveryConfig, opening: Opening | None = None
-) -> Generator[Progress, None, Run]:
+def _discover(config: DiscoveryConfig, opening: Opening | None) -> Generator[Progress, None, Run]:
     """The engine, imported when the first run starts: torch takes seconds to load."""
     yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
     from hap_engine.discovery import discover

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from hap_engine.discovery import discover
-from hap_engine.runs import load, save
+from hap_engine.runs import Run, load, save
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.terminal import follow, print_table
 
@@ -25,12 +25,17 @@ def main(arguments: list[str]) -> None:
     configs += [DiscoveryConfig(model=path, sparsity=0.99) for path in arguments]
     for config in configs:
         run = follow(discover(config))
-        for path in FOLDER.glob("*.json"):
-            old = load(path)
-            if (old.model["sha256"], old.task["name"]) == (run.model["sha256"], run.task["name"]):
-                path.unlink()
-        print(save(run, FOLDER / f"{run.id}.json"))
+        print(ship(run))
         print_table(run.metrics, run)
+
+
+def ship(run: Run) -> Path:
+    """Put a run among the examples, in the place of the one of this model on this task."""
+    for path in FOLDER.glob("*.json"):
+        old = load(path)
+        if (old.model["sha256"], old.task["name"]) == (run.model["sha256"], run.task["name"]):
+            path.unlink()
+    return save(run, FOLDER / f"{run.id}.json")
 
 
 if __name__ == "__main__":

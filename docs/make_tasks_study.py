@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from assets.make_runs import FOLDER, ship
 from docs.make_results import _fill
 from hap_engine.catalog import resolve, weights_sha256
 from hap_engine.discovery import discover
@@ -27,7 +28,6 @@ from hap_engine.terminal import follow
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "studies" / "tasks.md"
-SHIPPED = ROOT / "assets" / "runs"
 MINI = (
     "ioi",
     "greater-than",
@@ -65,15 +65,11 @@ def unable(masked: MaskedModel, config: DiscoveryConfig) -> str:
 def run_of(config: DiscoveryConfig) -> Run:
     """The run with these settings: as it was made before, or made now."""
     name = run_id(config, weights_sha256(resolve(config.model)) or "")
-    folder = runs_folder() if config.model == "hap-mini" else SHIPPED
+    folder = runs_folder() if config.model == "hap-mini" else FOLDER
     path = folder / f"{name}.json"
     if not path.exists():
         run = follow(discover(config))
-        for old in folder.glob("*.json"):  # made with other settings
-            known = load(old)
-            if (known.model["sha256"], known.task["name"]) == (run.model["sha256"], config.task):
-                old.unlink()
-        save(run, path)
+        return load(ship(run) if folder == FOLDER else save(run, path))
     return load(path)
 
 

@@ -103,6 +103,11 @@ def distance(run: Run, left: str = "eap", right: str = "") -> str:
     return f"Distance from the full model on unseen prompts (KL, 0 is equal): {', '.join(parts)}."
 
 
+def has_roles(run: Run) -> bool:
+    """Whether roles were looked for, found or not."""
+    return bool(run.roles.get("heads") or run.roles.get("thresholds"))
+
+
 def kept_by_role(run: Run, left: str = "eap", right: str = "") -> dict[str, Verdict]:
     """A verdict for every role that was measured, most common first."""
     found = [head["role"] for head in run.roles.get("heads", {}).values()]

@@ -8,6 +8,10 @@ import json
 from random import Random
 from typing import Any
 
+from hap_engine.tasks import PromptPair
+from hap_engine.tasks.prompts_file import parse_rows
+from hap_engine.tasks.rows import check_rows
+
 OPPOSITES = """
     hot cold/big small/old new/good bad/high low/long short/fast slow/hard soft/rich poor/dark light/
     early late/happy sad/strong weak/clean dirty/full empty/open closed/right wrong/true false/up down/
@@ -58,6 +62,11 @@ def changed(row: int, **changes: Any) -> bytes:
     rows[row - 1].update(changes)
     rows[row - 1] = {key: value for key, value in rows[row - 1].items() if value is not None}
     return jsonl(rows)
+
+
+def parse_prompts(data: bytes, name: str = "prompts.jsonl") -> tuple[PromptPair, ...]:
+    """The pairs in a file's content, checked as `read_prompts` checks those of a file."""
+    return check_rows(parse_rows(data, name))
 
 
 def toy_rows(count: int = 12) -> list[dict[str, str]]:

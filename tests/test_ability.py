@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import ability
-from app.jobs import Jobs
+from app.jobs import Jobs, Opening
 from hap_engine.catalog import Source, resolve
 from hap_engine.progress import Progress
 from hap_engine.settings import DiscoveryConfig
@@ -76,7 +76,7 @@ def test_the_list_marks_what_the_model_cannot_do() -> None:
 
 
 def test_a_run_tells_and_remembers_what_it_found() -> None:
-    def work(config: DiscoveryConfig):  # type: ignore[no-untyped-def]
+    def work(config: DiscoveryConfig, _: Opening | None):  # type: ignore[no-untyped-def]
         yield Progress("prompts", 1, 1, "Asked", {"check": UNABLE})
         return fake_run()
 

@@ -14,7 +14,7 @@ from app.views import tokens
 from hap_engine.catalog import resolve, tokenizer_file
 from hap_engine.tasks import TASKS, PromptPair, SplitSizes
 from hap_engine.tasks.editing import align
-from hap_engine.tasks.prompts_file import parse_prompts
+from tests.prompt_files import parse_prompts
 from tests.test_app import open_app, texts
 
 

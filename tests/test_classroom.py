@@ -49,7 +49,7 @@ def test_only_presets_of_the_bundled_model(config: DiscoveryConfig, words: str) 
     with pytest.raises(ClassroomError, match=words):
         check_job(config, 0)
     with pytest.raises(ClassroomError, match=words):
-        Jobs(lambda _: iter(())).submit(config)  # type: ignore[arg-type,return-value]
+        Jobs(lambda *_: iter(())).submit(config)  # type: ignore[arg-type,return-value]
 
 
 @pytest.mark.usefixtures("in_class")

@@ -29,7 +29,9 @@ class Work:
         self.running = 0
         self.most = 0
 
-    def __call__(self, config: DiscoveryConfig) -> Generator[Progress, None, Run]:
+    def __call__(
+        self, config: DiscoveryConfig, _: Opening | None
+    ) -> Generator[Progress, None, Run]:
         self.running += 1
         self.most = max(self.most, self.running)
         self.begun.set()
@@ -91,9 +93,9 @@ def test_equal_settings_share_one_live_job() -> None:
 
 
 def test_weights_that_no_name_here_leads_to_are_opened_as_the_job_is_told() -> None:
-    told: list[Opening] = []
+    told: list[Opening | None] = []
 
-    def work(config: DiscoveryConfig, opening: Opening) -> Generator[Progress, None, Run]:
+    def work(config: DiscoveryConfig, opening: Opening | None) -> Generator[Progress, None, Run]:
         told.append(opening)
         yield Progress("load", 0, 1, "", {"check": {"solved": True}})
         return fake_run()

@@ -17,9 +17,9 @@ from hap_engine.progress import drain
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks import PromptPair
 from hap_engine.tasks.custom import encode_rows, problems
-from hap_engine.tasks.prompts_file import parse_prompts, parse_rows
+from hap_engine.tasks.prompts_file import parse_rows
 from hap_engine.tasks.rows import check_rows, sift
-from tests.prompt_files import ANTONYMS, as_csv, changed, jsonl
+from tests.prompt_files import ANTONYMS, as_csv, changed, jsonl, parse_prompts
 from tests.words import WORDS
 
 # --- Files that do not -----------------------------------------------------------------------------

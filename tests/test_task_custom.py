@@ -19,9 +19,9 @@ from hap_engine.runs import load, runs_folder, save
 from hap_engine.settings import DiscoveryConfig, run_id
 from hap_engine.tasks import PromptPair, SplitSizes, get_task
 from hap_engine.tasks.custom import problems, prompts_hash, split_rows
-from hap_engine.tasks.prompts_file import parse_prompts, read_prompts
+from hap_engine.tasks.prompts_file import read_prompts
 from hap_engine.tasks.rows import MAX_ROWS, check_rows
-from tests.prompt_files import ANTONYMS, PLURALS, as_csv, changed, jsonl, toy_rows
+from tests.prompt_files import ANTONYMS, PLURALS, as_csv, changed, jsonl, parse_prompts, toy_rows
 
 FAST = ["--sparsity", "0.6", "--keep", "0.8", "--steps", "2", "--batch-size", "4"]
 

@@ -16,7 +16,7 @@ from app.views.text import plain
 from hap_engine.errors import HapError
 from hap_engine.readings import TITLES
 from hap_engine.runs import Run
-from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES
+from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, has_roles
 
 DRAWN = 400  # edges of each circuit in the pictures of runs that cannot be overlaid
 
@@ -117,7 +117,7 @@ def _metrics(one: Run, two: Run, labels: tuple[str, str]) -> None:
         st.dataframe(
             pd.DataFrame(rows), hide_index=True, alt="Heads of each role and how many are kept"
         )
-        unknown = [run.title for run in (one, two) if not compare.has_roles(run)]
+        unknown = [run.title for run in (one, two) if not has_roles(run)]
         if unknown:
             st.caption(f"Roles were not measured for {plain(' and '.join(unknown))}.")
 

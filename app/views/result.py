@@ -10,7 +10,7 @@ from app import shelf, state
 from app.diagram.component import MAX_PINS, Shown, comparison, shown
 from app.views import numbers
 from hap_engine.runs import Run
-from hap_engine.verdict import METHOD_TITLES, distance, few_prompts, verdict
+from hap_engine.verdict import METHOD_TITLES, distance, few_prompts, has_roles, verdict
 
 READABLE = 2000  # edges drawn at first of a larger circuit; the slider under the picture shows all
 
@@ -103,7 +103,7 @@ def _heading(run: Run) -> None:
 def _verdict(run: Run, left: str, right: str) -> None:
     if warning := few_prompts(run):
         st.warning(warning, icon=":material/playlist_add:")
-    if not run.roles.get("heads") and not run.roles.get("thresholds"):
+    if not has_roles(run):
         st.info(
             f"**{distance(run, left, right)}** Roles of heads were not measured for this task.",
             icon=":material/balance:",

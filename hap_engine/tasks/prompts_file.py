@@ -55,20 +55,11 @@ def read_rows(path: Path) -> list[PromptPair | str]:
     return parse_rows(data, path.name)
 
 
-def parse_prompts(data: bytes, name: str = "prompts.jsonl") -> tuple[PromptPair, ...]:
-    """The pairs in a file's content, checked as far as that goes without a tokenizer.
+def parse_rows(data: bytes, name: str = "prompts.jsonl") -> list[PromptPair | str]:
+    """Each row in a file's content: a pair, or what keeps it from being one and the remedy.
 
     Args:
         name: the file's name; ``.csv`` decides that it is CSV.
-
-    Raises:
-        TaskError: with every row that cannot be used and the remedy.
-    """
-    return check_rows(parse_rows(data, name))
-
-
-def parse_rows(data: bytes, name: str = "prompts.jsonl") -> list[PromptPair | str]:
-    """Each row in a file's content: a pair, or what keeps it from being one and the remedy.
 
     Raises:
         TaskError: for a file of which no row can be read.
