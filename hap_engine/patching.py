@@ -247,11 +247,13 @@ class MaskedModel:
         every = self._positions(clean_embed[..., 0])
         scene = _Scene(corrupt, positions, last, every, self.rotary_tables(every.shape[1]))
         for index, layer in enumerate(plan.layers):
+            token = tape.open(token, index)
             token = self._attention_layer(plan, tape, token, index, layer, scene)
             token = self._mlp_layer(tape, token, index, layer, scene)
         column = len(self.graph.readers) - 1
         if plan.read[column]:
-            final = corrupt.final + Read.apply(token, tape, "narrow", column)
+            token = tape.mix(token, "narrow", [column], column)
+            final = corrupt.final + Read.apply(token, tape.rows("narrow", [column])[0])
         else:  # nothing is live: the logits still hang on the mask, with gradient 0
             final = corrupt.final + token
         if not final.requires_grad:
@@ -269,10 +271,9 @@ class MaskedModel:
         group = n_heads // n_kv
         kv = sorted({head // group for head in heads})
         wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
-        mlp = plan.column(index, n_heads + 2 * n_kv) if layer.mlp == "wide" else None
         slots = kept.slots.flatten(1, 2)[wanted]
         if layer.wide_slots:
-            live = self._slots(token, tape, "wide", index, layer.wide_slots, mlp, scene)
+            token, live = self._slots(token, tape, "wide", index, layer.wide_slots, scene)
             at = [wanted.index(column - first) for column in layer.wide_slots]
             slots = set_slots(slots, at, scene.positions.wide, live)
         slots = slots.unflatten(1, kept.slots.shape[1:3])
@@ -288,7 +289,7 @@ class MaskedModel:
             here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
             q = _at(kept.slots[chosen], scene.last)
             if layer.narrow_slots:
-                live = self._slots(token, tape, "narrow", index, layer.narrow_slots, None, scene)
+                token, live = self._slots(token, tape, "narrow", index, layer.narrow_slots, scene)
                 at = [chosen.index(column - first) for column in layer.narrow_slots]
                 q = set_slots(q, at, torch.arange(len(scene.last), device=self.device), live)
             q = rotate(q, table_rows(scene.rotary, scene.last))[:, :, None]
@@ -298,20 +299,20 @@ class MaskedModel:
         return token
 
     def _slots(
-        self, token: Tensor, tape: Tape, span: str, index: int, columns: list[int],
-        carry: int | None, scene: _Scene,
-    ) -> Float[Tensor, "slot token d_head"]:  # fmt: skip
-        """Live values of a layer's slots at the tokens of a span."""
+        self, token: Tensor, tape: Tape, span: str, index: int, columns: list[int], scene: _Scene
+    ) -> tuple[Tensor, Float[Tensor, "slot token d_head"]]:
+        """Live values of a layer's slots at the tokens of a span; the layer's MLP mixes along with them."""
+        token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
         block, kept = self.blocks[index], scene.corrupt.layers[index]
         tokens = getattr(scene.positions, span)
         slots = [column - tape.plan.column(index, 0) for column in columns]
         centred = block.norm.centre(kept.attn_in.flatten(0, 1)[tokens])
         product = kept.slots.flatten(1, 2)[slots][:, tokens] - block.b_in[slots]
         product = product * block.norm.sigma(centred)
-        return ReadSlots.apply(
-            token, tape, span, columns, carry, centred, product, block.w_read[slots],
-            block.b_in[slots], block.norm,
-        )  # fmt: skip
+        own, weight = tape.rows(span, columns), block.w_read[slots]
+        return token, ReadSlots.apply(
+            token, own, centred, product, weight, block.b_in[slots], block.norm
+        )
 
     def _write_heads(
         self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], change: Tensor
@@ -328,7 +329,8 @@ class MaskedModel:
         block, kept = self.blocks[index], scene.corrupt.layers[index]
         tokens = getattr(scene.positions, layer.mlp)
         column = tape.plan.column(index, self.graph.n_heads + 2 * self.graph.n_kv_heads)
-        read = Read.apply(token, tape, layer.mlp, column)
+        token = tape.mix(token, layer.mlp, [column], column)
+        read = Read.apply(token, tape.rows(layer.mlp, [column])[0])
         live = block.mlp_out((kept.mlp_in.flatten(0, 1)[tokens] + read)[None])[0]
         change = block.norm.centre(live - kept.mlp_out.flatten(0, 1)[tokens])
         writer = (index + 1) * (self.graph.n_heads + 1)

@@ -1,14 +1,18 @@
 """The delta buffers of the masked pass and how autograd sees them.
 
-``live_w - corrupt_w`` of every live writer is a row of a buffer ``[token, row, d_model]``, one buffer for the
-tokens of each span (`plan.Plan`: wide, narrow). `Write` fills rows; `ReadSlots` and `Read` mix a prefix of
-them, which is one small matrix product per token and cheap to cache. All are autograd functions
-that save next to nothing: their backward passes read the buffer again and gather the rows' gradients
-in a second one. A scalar *token* runs through all of them in order, so that autograd calls a row's
-`Write.backward` only after every reader that used the row, and `Start.backward` last of all.
+``live_w - corrupt_w`` of every live writer is a row of a buffer ``[row, token, d_model]``, one buffer for the
+tokens of each span (`plan.Plan`: wide, narrow). `Write` fills rows. What readers get is a matrix product:
+their columns of the mask with the rows before them, all tokens side by side.
 
-A layer's MLP sees the same writers as its slots and then the layer's own heads. The first part is mixed
-in the same product as the slots and *carried* to the MLP; its gradient is carried back.
+Done layer by layer, such a product has few columns and reads most of the buffer again. So a few layers
+are *opened* together (`plan.LOOK_AHEAD`): one product mixes for all their readers the rows written so far,
+and each layer then adds the few rows written since. `Mix` is that product, and a reader takes its
+row when it is complete: `ReadSlots`, `Read`. The backward pass goes the same way back: a reader leaves its
+gradient in its row, and the backward pass of `Mix` multiplies all of them at once.
+
+All are autograd functions that save next to nothing. A scalar *token* runs through all of them in
+order, so that autograd calls `Write.backward` of a row only after every `Mix` that used it, a `Mix.backward`
+only after every reader has left its gradient, and `Start.backward` last of all.
 """
 
 from __future__ import annotations
@@ -60,12 +64,32 @@ class Workspace:
             self._free[use] = tensor._base
 
 
+class Readers:
+    """What the readers of the open layers get, a row each; in the backward pass, its gradients.
+
+    Attributes:
+        columns: of the mask, ascending.
+        rows: ``[reader, token, d_model]``.
+        done: how many rows of the delta buffer each of them has mixed.
+    """
+
+    def __init__(self, columns: list[int], rows: Tensor, use: Hashable) -> None:
+        self.columns, self.rows, self.use = columns, rows, use
+        self.done: dict[int, int] = {}
+
+    def slice(self, columns: list[int]) -> slice:
+        """Where neighbouring columns are."""
+        first = self.columns.index(columns[0])
+        return slice(first, first + len(columns))
+
+
 class Span:
     """The delta buffer over the tokens of one span, with the gradients that the backward pass gathers.
 
     Attributes:
-        delta: ``[token, row, d_model]``, filled in writer order.
+        delta: ``[row, token, d_model]``, filled in writer order.
         mask: the mask's rows for these writers, all columns.
+        readers: those of the open layers.
     """
 
     def __init__(
@@ -81,43 +105,44 @@ class Span:
         self.writers = torch.from_numpy(writers).to(mask.device)
         self.mask = mask[self.writers]
         self.tokens, self.d_model = tokens, d_model
-        self.delta = self.scratch("delta", len(writers))
+        self.delta = self._take("delta", len(writers))
         self.mask_grad = torch.zeros_like(self.mask, dtype=torch.float32)
+        self.readers: Readers | None = None
         self._grad: Tensor | None = None
 
-    def scratch(self, use: Hashable, rows: int) -> Tensor:
-        shape = (self.tokens, rows, self.d_model)
+    def _take(self, use: Hashable, rows: int) -> Tensor:
+        shape = (rows, self.tokens, self.d_model)
         return self.workspace.take((self.name, use), shape, self.dtype, self.device)
 
-    def give(self, use: Hashable, tensor: Tensor) -> None:
-        self.workspace.give((self.name, use), tensor)
+    def open(self, columns: list[int], use: Hashable) -> Readers:
+        """Make room for what these readers will get."""
+        self.readers = Readers(columns, self._take(use, len(columns)), use)
+        return self.readers
+
+    def close(self, readers: Readers) -> None:
+        self.workspace.give((self.name, readers.use), readers.rows)
 
     @property
-    def grad(self) -> Float[Tensor, "token row d_model"]:
+    def grad(self) -> Float[Tensor, "row token d_model"]:
         if self._grad is None:
-            self._grad = self.scratch("grad", len(self.writers)).zero_()
+            self._grad = self._take("grad", len(self.writers)).zero_()
         return self._grad
 
-    def weights(self, rows: slice, columns: Tensor) -> Float[Tensor, "token reader row"]:
-        return self.mask[rows, columns].T.expand(self.tokens, -1, -1)
-
-    def mix(
-        self, use: Hashable, rows: slice, columns: Tensor
-    ) -> Float[Tensor, "token reader d_model"]:
-        """What readers get from some rows, in scratch memory to hand back."""
-        out = self.scratch(use, len(columns))
-        return torch.bmm(self.weights(rows, columns), self.delta[:, rows], out=out)
+    def mix(self, rows: slice, columns: Tensor, out: Tensor, *, add: bool) -> None:
+        """Multiply some rows with their mask, into `out` or onto it."""
+        weights = self.mask[rows, columns].T
+        out.flatten(1).addmm_(weights, self.delta[rows].flatten(1), beta=int(add))
 
     def unmix(self, rows: slice, columns: Tensor, grad: Tensor) -> None:
         """The backward pass of `mix`: gradients of the mask's entries and of the rows."""
-        products = torch.bmm(grad, self.delta[:, rows].mT).sum(0, dtype=torch.float32)
-        self.mask_grad[rows, columns] += products.T
-        self.grad[:, rows].baddbmm_(self.weights(rows, columns).mT, grad)
+        grad = grad.flatten(1)
+        self.mask_grad[rows, columns] += (grad @ self.delta[rows].flatten(1).T).T.float()
+        self.grad[rows].flatten(1).addmm_(self.mask[rows, columns], grad)
 
     def release(self) -> None:
-        self.give("delta", self.delta)
+        self.workspace.give((self.name, "delta"), self.delta)
         if self._grad is not None:
-            self.give("grad", self._grad)
+            self.workspace.give((self.name, "grad"), self._grad)
 
 
 class Tape:
@@ -133,6 +158,7 @@ class Tape:
         workspace: Workspace,
     ) -> None:
         self.plan, self.ends, self.dtype = plan, positions.ends, dtype
+        self.training = mask.requires_grad and torch.is_grad_enabled()
         values = mask.detach().to(dtype)
         self.spans = {
             name: Span(
@@ -140,11 +166,42 @@ class Tape:
             )
             for name in ("wide", "narrow")
         }
-        self.carried: dict[int, Tensor] = {}  # by MLP column: what the slots' product mixed for it
-        self.carried_grad: dict[int, Tensor] = {}
+
+    def open(self, token: Tensor, layer: int) -> Tensor:
+        """Mix what is written so far for the readers of this layer and the next few, if it is their turn."""
+        if layer % self.plan.look_ahead:
+            return token
+        for name, span in self.spans.items():
+            if span.readers is not None and not self.training:
+                span.close(span.readers)
+            span.readers, columns = None, self.plan.columns(name, layer)
+            if columns:
+                span.open(columns, layer if self.training else "readers")
+                token = self.mix(token, name, columns, self.plan.column(layer, 0))
+        return token
+
+    def mix(self, token: Tensor, span_name: str, columns: list[int], before: int) -> Tensor:
+        """Add what is written before reader `before` for neighbouring readers that lack the same of it."""
+        span = self.spans[span_name]
+        readers = span.readers
+        assert readers is not None
+        first = columns[0] not in readers.done
+        rows = slice(readers.done.get(columns[0], 0), self.plan.seen(span_name, before))
+        if rows.start == rows.stop and not first:
+            return token
+        readers.done.update(dict.fromkeys(columns, rows.stop))
+        return Mix.apply(token, span, readers, columns, rows, first)
+
+    def rows(self, span_name: str, columns: list[int]) -> Float[Tensor, "reader token d_model"]:
+        """What neighbouring readers get, once all of it is mixed."""
+        readers = self.spans[span_name].readers
+        assert readers is not None
+        return readers.rows[readers.slice(columns)]
 
     def release(self) -> None:
         for span in self.spans.values():
+            if span.readers is not None and not self.training:
+                span.close(span.readers)
             span.release()
 
 
@@ -165,6 +222,28 @@ class Start(torch.autograd.Function):
         return grad.to(ctx.like.dtype), None
 
 
+class Mix(torch.autograd.Function):
+    """Mix some rows for some readers; the backward pass of the first product hands their memory back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, token: Tensor, span: Span, readers: Readers, columns: list[int], rows: slice,
+        first: bool,
+    ) -> Tensor:  # fmt: skip
+        every = torch.tensor(columns, device=token.device)
+        ctx.kept = span, readers, readers.slice(columns), rows, every, first
+        span.mix(rows, every, readers.rows[readers.slice(columns)], add=not first)
+        return token.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        span, readers, at, rows, every, first = ctx.kept
+        span.unmix(rows, every, readers.rows[at])
+        if first:
+            span.close(readers)
+        return (grad, *[None] * 5)
+
+
 class ReadSlots(torch.autograd.Function):
     """Values of some slots of a layer, each reading its own mix.
 
@@ -177,54 +256,33 @@ class ReadSlots(torch.autograd.Function):
     def forward(
         ctx: Any,
         token: Tensor,
-        tape: Tape,
-        span_name: str,
-        columns: list[int],
-        carry: int | None,
+        own: Float[Tensor, "slot token d_model"],
         centred: Float[Tensor, "token d_model"],
         corrupt: Float[Tensor, "slot token d_head"],
         weight: Float[Tensor, "slot d_model d_head"],
         bias: Float[Tensor, "slot 1 d_head"],
         norm: Norm,
     ) -> Float[Tensor, "slot token d_head"]:
-        """`corrupt` is the product of `centred` with the weights, not divided by sigma; `carry` names
-        the MLP's column if its part is to be mixed as well."""
-        span = tape.spans[span_name]
-        rows = slice(0, tape.plan.seen(span_name, columns[0]))
-        every = torch.tensor(columns + ([] if carry is None else [carry]), device=token.device)
-        mixed = span.mix(columns[0], rows, every)
-        own = mixed[:, : len(columns)]
-        if carry is not None:
-            tape.carried[carry] = mixed[:, -1].float()
-        low = centred.to(mixed.dtype)
+        """`own` are the readers' rows; `corrupt` is the product of `centred` with the weights, not
+        divided by sigma."""
+        low = centred.to(own.dtype)
         square = centred.square().sum(-1)[:, None]
-        square = square + 2 * torch.bmm(own, low[..., None])[..., 0].float()
-        square = square + torch.linalg.vector_norm(own, dim=-1, dtype=torch.float32).square()
-        inverse = (square / centred.shape[-1] + norm.eps).rsqrt().T[..., None]
-        product = corrupt + torch.bmm(own.transpose(0, 1), weight).float()
-        if ctx.needs_input_grad[0]:
-            ctx.tape, ctx.span, ctx.rows, ctx.every, ctx.carry = tape, span, rows, every, carry
-            ctx.kept = mixed, low, product, inverse, weight, columns[0]
-        else:
-            span.give(columns[0], mixed)
+        square = square + 2 * torch.bmm(own.transpose(0, 1), low[..., None])[..., 0].float()
+        length = torch.linalg.vector_norm(own, dim=-1, dtype=torch.float32)
+        square = square.T + length.square()
+        inverse = (square / centred.shape[-1] + norm.eps).rsqrt()[..., None]
+        product = corrupt + torch.bmm(own, weight).float()
+        ctx.kept = own, low, product, inverse, weight
         return product * inverse + bias
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        mixed, low, product, inverse, weight, use = ctx.kept
-        count, d_model = len(weight), low.shape[-1]
-        scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / d_model
-        scaled = scaled.transpose(0, 1).to(mixed.dtype)
-        out = ctx.span.scratch("out", mixed.shape[1])
-        own = out[:, :count]
-        torch.bmm((grad * inverse).to(mixed.dtype), weight.mT, out=own.transpose(0, 1))
-        own.addcmul_(mixed[:, :count], scaled).addcmul_(low[:, None], scaled)
-        if ctx.carry is not None:
-            out[:, count] = ctx.tape.carried_grad.pop(ctx.carry)
-        ctx.span.unmix(ctx.rows, ctx.every, out)
-        ctx.span.give("out", out)
-        ctx.span.give(use, mixed)
-        return (grad.new_zeros(()), *[None] * 9)
+        own, low, product, inverse, weight = ctx.kept
+        scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / low.shape[-1]
+        scaled = scaled.to(own.dtype)
+        own.mul_(scaled).addcmul_(low[None], scaled)
+        own.baddbmm_((grad * inverse).to(own.dtype), weight.mT)
+        return (grad.new_zeros(()), *[None] * 6)
 
 
 class Read(torch.autograd.Function):
@@ -232,28 +290,15 @@ class Read(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, token: Tensor, tape: Tape, span_name: str, column: int
+        ctx: Any, token: Tensor, row: Float[Tensor, "token d_model"]
     ) -> Float[Tensor, "token d_model"]:
-        span, carried = tape.spans[span_name], tape.carried.pop(column, None)
-        done = 0 if carried is None else tape.plan.seen(span_name, column - 1)
-        ctx.tape, ctx.span, ctx.column, ctx.done = tape, span, column, done
-        ctx.rows = slice(done, tape.plan.seen(span_name, column))
-        ctx.columns = torch.tensor([column], device=token.device)
-        if carried is not None and ctx.rows.start == ctx.rows.stop:
-            return carried
-        mixed = span.mix("one", ctx.rows, ctx.columns)
-        out = mixed[:, 0].float() + (0 if carried is None else carried)
-        span.give("one", mixed)
-        return out
+        ctx.row = row
+        return row.to(torch.float32, copy=True)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        low = grad.to(ctx.span.dtype)
-        if ctx.rows.start != ctx.rows.stop:
-            ctx.span.unmix(ctx.rows, ctx.columns, low[:, None])
-        if ctx.done:
-            ctx.tape.carried_grad[ctx.column] = low
-        return grad.new_zeros(()), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        ctx.row.copy_(grad)
+        return grad.new_zeros(()), None
 
 
 class Write(torch.autograd.Function):
@@ -276,26 +321,24 @@ class Write(torch.autograd.Function):
         narrow = tape.spans["narrow"]
         ctx.narrow = torch.tensor(tape.plan.rows("narrow", writers), device=token.device)
         if span_name == "narrow":
-            made = value if weight is None else torch.bmm(value, weight)
-            narrow.delta[:, ctx.narrow] = made.transpose(0, 1)
+            narrow.delta[ctx.narrow] = value if weight is None else torch.bmm(value, weight)
             return token.clone()
         start = tape.plan.rows("wide", writers)[0]
         ctx.rows = slice(start, start + len(writers))
-        rows = tape.spans["wide"].delta[:, ctx.rows]
+        rows = tape.spans["wide"].delta[ctx.rows]
         if weight is None:
-            rows.copy_(value.transpose(0, 1))
+            rows.copy_(value)
         else:
-            torch.bmm(value, weight, out=rows.transpose(0, 1))
-        narrow.delta[:, ctx.narrow] = rows[tape.ends]
+            torch.bmm(value, weight, out=rows)
+        narrow.delta[ctx.narrow] = rows[:, tape.ends]
         return token.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows = ctx.tape.spans["narrow"].grad[:, ctx.narrow]
+        rows = ctx.tape.spans["narrow"].grad[ctx.narrow]
         if ctx.span_name == "wide":
-            late, rows = rows, ctx.tape.spans["wide"].grad[:, ctx.rows]
-            rows.index_add_(0, ctx.tape.ends, late)
-        rows = rows.transpose(0, 1)
+            late, rows = rows, ctx.tape.spans["wide"].grad[ctx.rows]
+            rows.index_add_(1, ctx.tape.ends, late)
         if ctx.weight is not None:
             rows = torch.bmm(rows, ctx.weight.mT)
         return rows, None, grad, None, None, None
