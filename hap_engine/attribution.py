@@ -32,7 +32,8 @@ from torch import Tensor
 from hap_engine import heap
 from hap_engine.circuit import rank_matrix
 from hap_engine.errors import SettingsError, UnknownNameError
-from hap_engine.gradients import EdgeGradients, Rules
+from hap_engine.gradient_rules import Rules
+from hap_engine.gradients import EdgeGradients
 from hap_engine.graph import Graph
 from hap_engine.metrics import kl_divergence, logit_difference, probability_difference
 from hap_engine.prepared import Prepared

@@ -37,7 +37,8 @@ from hap_engine.errors import UnsupportedModelError
 from hap_engine.families import WORKING, likely_cause
 from hap_engine.models import Model
 from hap_engine.plan import LayerPlan, Plan, Positions
-from hap_engine.tape import Read, ReadSlots, Start, Tape, Workspace, Write
+from hap_engine.tape import Read, ReadSlots, Start, Tape, Write
+from hap_engine.workspace import Workspace
 
 SELF_CHECK_TOKENS = 24  # longer than IOI prompts; a sliding window in the config shortens it
 SELF_CHECK_TOLERANCE = 1e-4  # relative to the largest logit; measured 1e-6 on supported families

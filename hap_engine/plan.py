@@ -29,6 +29,11 @@ LOOK_AHEAD = (
 )
 
 
+def look_ahead(graph: Graph) -> int:
+    """How many layers' readers are mixed together."""
+    return max(1, round(LOOK_AHEAD / (graph.n_heads + 2 * graph.n_kv_heads + 1)))
+
+
 @dataclass(frozen=True)
 class LayerPlan:
     """What one layer computes; reader columns are indices into ``graph.readers``."""
@@ -61,15 +66,10 @@ class Plan:
             "narrow": np.flatnonzero(written),  # a wide writer is read at the scored position too
         }
 
-    @property
-    def look_ahead(self) -> int:
-        """How many layers are opened together."""
-        return max(1, round(LOOK_AHEAD / self.column(1, 0)))
-
     def columns(self, span: str, first: int) -> list[int]:
         """The live readers of a span in the layers opened with `first`, the logits after the last."""
         found: list[int] = []
-        last = min(first + self.look_ahead, self.graph.n_layers)
+        last = min(first + look_ahead(self.graph), self.graph.n_layers)
         for layer in range(first, last):
             found += self.layer_columns(span, layer)
         if span == "narrow" and last == self.graph.n_layers and self.read[-1]:

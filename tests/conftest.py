@@ -54,7 +54,7 @@ def tokenizer() -> Tokenizer:
     return made
 
 
-def hf_model(family: str, seed: int = 0) -> Any:
+def hf_model(family: str, seed: int = 0, layers: int = LAYERS) -> Any:
     """A random Hugging Face model; weights are enlarged so that no effect is tiny."""
     import transformers as tf
 
@@ -68,7 +68,7 @@ def hf_model(family: str, seed: int = 0) -> Any:
     }
     sizes = {
         "hidden_size": WIDTH,
-        "num_hidden_layers": LAYERS,
+        "num_hidden_layers": layers,
         "num_attention_heads": HEADS,
         "intermediate_size": 48,
         "max_position_embeddings": 64,
@@ -77,7 +77,7 @@ def hf_model(family: str, seed: int = 0) -> Any:
         "gpt2": lambda: tf.GPT2LMHeadModel(
             tf.GPT2Config(
                 n_embd=WIDTH,
-                n_layer=LAYERS,
+                n_layer=layers,
                 n_head=HEADS,
                 n_positions=64,
                 resid_pdrop=0.1,
@@ -108,9 +108,9 @@ def hf_model(family: str, seed: int = 0) -> Any:
     return model.eval()
 
 
-def make_model(family: str, seed: int = 0) -> Model:
+def make_model(family: str, seed: int = 0, layers: int = LAYERS) -> Model:
     source = Source(f"tiny-{family}", "folder", f"tiny-{family}", None)
-    return from_hf(hf_model(family, seed), tokenizer(), source, sha256=f"{family}-{seed}")
+    return from_hf(hf_model(family, seed, layers), tokenizer(), source, sha256=f"{family}-{seed}")
 
 
 @pytest.fixture(scope="session")

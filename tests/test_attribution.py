@@ -14,7 +14,8 @@ from hap_engine import attribution, settings
 from hap_engine.attribution import IG_STEPS, SCORERS, mean_rank, score
 from hap_engine.circuit import rank_matrix
 from hap_engine.errors import SettingsError, UnknownNameError
-from hap_engine.gradients import EdgeGradients, Rules
+from hap_engine.gradient_rules import Rules
+from hap_engine.gradients import EdgeGradients
 from hap_engine.limits import Limits
 from hap_engine.metrics import logit_difference
 from hap_engine.patching import MaskedModel
