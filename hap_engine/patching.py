@@ -308,7 +308,8 @@ class MaskedModel:
         tokens = getattr(scene.positions, span)
         slots = [column - tape.plan.column(index, 0) for column in columns]
         centred = block.norm.centre(kept.attn_in.flatten(0, 1)[tokens])
-        product = kept.slots.flatten(1, 2)[slots][:, tokens] - block.b_in[slots]
+        rows = torch.tensor(slots, device=self.device)
+        product = kept.slots.flatten(1, 2)[rows[:, None], tokens] - block.b_in[slots]
         product = product * block.norm.sigma(centred)
         own, weight = tape.rows(span, columns), block.w_read[slots]
         return token, ReadSlots.apply(

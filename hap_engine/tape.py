@@ -214,8 +214,7 @@ class ReadSlots(torch.autograd.Function):
     """Values of some slots of a layer, each reading its own mix.
 
     A slot reads ``x = c + mix`` with c the corrupt residual stream, and its value is ``x @ w / sigma(x) + b``.
-    By linearity ``x @ w`` is the corrupt product plus ``mix @ w``, and ``|x|^2`` follows from ``|c|^2``,
-    ``c · mix`` and ``|mix|^2``: x itself is never formed, and low precision touches only the mix.
+    By linearity ``x @ w`` is the corrupt product plus ``mix @ w``: low precision touches only the mix.
     """
 
     @staticmethod
@@ -232,11 +231,8 @@ class ReadSlots(torch.autograd.Function):
         """`own` are the readers' rows; `corrupt` is the product of `centred` with the weights, not
         divided by sigma."""
         low = centred.to(own.dtype)
-        square = centred.square().sum(-1)[:, None]
-        square = square + 2 * torch.bmm(own.transpose(0, 1), low[..., None])[..., 0].float()
-        length = torch.linalg.vector_norm(own, dim=-1, dtype=torch.float32)
-        square = square.T + length.square()
-        inverse = (square / centred.shape[-1] + norm.eps).rsqrt()[..., None]
+        length = torch.linalg.vector_norm(own + centred, dim=-1, keepdim=True)
+        inverse = (length.square() / centred.shape[-1] + norm.eps).rsqrt()
         product = corrupt + torch.bmm(own, weight).float()
         ctx.kept = own, low, product, inverse, weight
         return product * inverse + bias
