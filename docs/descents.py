@@ -3,20 +3,24 @@
 A descent finds circuits of one sparsity after another. The first budget is pruned from the candidates that
 stage one leaves; every later one goes on from the circuit before it, whose gates give the order of the new
 start (`search.go_on`). A descent without steps is a scorer alone. All circuits of a descent are measured on the
-same held-out prompts, under resample ablation, and written to one file when the descent ends.
+same held-out prompts, under resample ablation, and written to one file when the descent ends. Until then its
+state is kept beside it every `SAVE_STEPS` steps: a descent that was stopped goes on from there, to the bit.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from hap_engine.attribution import Scores
 from hap_engine.circuit import (
@@ -36,7 +40,7 @@ from hap_engine.models import load_model
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
 from hap_engine.progress import drain
-from hap_engine.pruning import cut_live, prune, warm_start
+from hap_engine.pruning import PruningStep, cut_live, prune, warm_start
 from hap_engine.runs import load
 from hap_engine.search import go_on, score_edges
 from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig, kept_share
@@ -46,6 +50,8 @@ DATA = Path(__file__).parent / "studies" / "data"
 SHIPPED = Path(__file__).parents[1] / "assets" / "runs"
 FEW = 1_000  # circuits of at most so many edges are stored edge by edge, for their overlap
 STARTS = ("ranked", "equal", "random")
+SAVE_STEPS = 50
+PART = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ def made(bench: Workbench, descent: Descent) -> Path:
     path = path_of(bench.name, bench.sha256, descent)
     if path.exists():
         return path
-    points = [_point(bench, *found) for found in circuits(bench, descent)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    points = [_point(bench, *found) for found in circuits(bench, descent, path)]
     rows = bench.measured({str(point["sparsity"]): point.pop("circuit") for point in points})
     for point in points:
         row = rows[str(point["sparsity"])]
@@ -126,8 +133,9 @@ def made(bench: Workbench, descent: Descent) -> Path:
         "descent": asdict(descent),
         "points": points,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    for part in path.parent.glob(f"{path.stem}.*{PART}"):
+        part.unlink()
     return path
 
 
@@ -135,8 +143,13 @@ def path_of(name: str, sha256: str, descent: Descent) -> Path:
     return DATA / name.split("-Instruct")[0] / f"{short_hash([asdict(descent), sha256])}.json"
 
 
-def circuits(bench: Workbench, descent: Descent) -> Iterator[tuple[float, Circuit, float]]:
-    """Sparsity, live circuit and processor seconds of its pruning, in the descent's order."""
+def circuits(
+    bench: Workbench, descent: Descent, path: Path
+) -> Iterator[tuple[float, Circuit, float]]:
+    """Sparsity, live circuit and processor seconds of its pruning, in the descent's order.
+
+    States are kept beside `path`.
+    """
     graph = bench.graph
     if not descent.steps:
         for sparsity in descent.sparsities:
@@ -150,16 +163,19 @@ def circuits(bench: Workbench, descent: Descent) -> Iterator[tuple[float, Circui
     kind = descent.start
     for sparsity, steps in zip(descent.sparsities, descent.steps, strict=True):
         config, target = descent.pruning(steps), edge_budget(graph, sparsity)
-        started = time.process_time()
-        log_alpha = drain(
+        part = path.with_name(f"{path.stem}.{sparsity}{PART}")
+        state, before = _kept(part)
+        log_alpha, seconds = _saving(
+            part,
+            before,
             prune(
                 bench.training, candidates, target, config,
                 seed=descent.seed,
                 start=_start(kind, descent.seed, config, candidates, order),
                 validation=bench.validation if config.budget == "projection" else None,
-            )
+                resume=state,
+            ),
         )  # fmt: skip
-        seconds = time.process_time() - started
         kind, order = "ranked", go_on(candidates, log_alpha)
         candidates = cut_live(candidates, log_alpha, target).live
         print(
@@ -167,6 +183,32 @@ def circuits(bench: Workbench, descent: Descent) -> Iterator[tuple[float, Circui
             flush=True,
         )
         yield sparsity, candidates, seconds
+
+
+def _kept(part: Path) -> tuple[dict[str, Tensor] | None, float]:
+    """The state of a descent that was stopped, and the processor seconds it took."""
+    if not part.exists():
+        return None, 0.0
+    with safe_open(part, "pt") as file:
+        names, seconds = file.keys(), float(file.metadata()["seconds"])
+        return {name: file.get_tensor(name) for name in names}, seconds
+
+
+def _saving(
+    part: Path, before: float, work: Generator[PruningStep, None, np.ndarray]
+) -> tuple[np.ndarray, float]:
+    """Run a descent to its end, keeping its state now and then; its gates and processor seconds."""
+    started = time.process_time()
+    while True:
+        try:
+            step = next(work)
+        except StopIteration as stop:
+            return stop.value, before + time.process_time() - started
+        if step.step % SAVE_STEPS == 0:
+            seconds = before + time.process_time() - started
+            new = part.with_suffix(".new")
+            save_file(step.state(), new, {"seconds": str(seconds)})
+            new.replace(part)
 
 
 def _start(

@@ -15,6 +15,7 @@ in parts.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -62,6 +63,13 @@ class SharedAdam:
         )
         self.parameter -= self.lr * self.mean / (1 - one**self.steps) / scale
 
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.mean, self.square = state["mean"], state["square"]
+        self.steps = int(state["steps"])
+
 
 class Projection:
     """KL alone; the budget is met in expectation after every step."""
@@ -91,6 +99,14 @@ class Projection:
         """Geometric descent from what is open at the start to the target."""
         share = min(1.0, step / (self.config.descent * self.config.steps))
         return float(min(self.start, self.start * (self.target / self.start) ** share))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next steps depend on but the gates; tensors may be the live ones."""
+        return self.optimiser.state() | {"start": torch.tensor(self.start, dtype=torch.float64)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.optimiser.restore(state)
+        self.start = float(state["start"])
 
 
 class Lagrangian:
@@ -130,6 +146,31 @@ class Lagrangian:
         self.optimiser.step()
         self.schedule.step()
         return (1 - goal) * len(self.log_alpha)
+
+    def state(self) -> dict[str, Tensor]:
+        """As `Projection.state`."""
+        held = {"multipliers": self.multipliers.detach()}
+        for name, parameter in self._named():
+            moments = self.optimiser.state[parameter]
+            held |= {f"{name}.{kind}": value for kind, value in moments.items()}
+        return held
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            self.multipliers.copy_(state["multipliers"])
+        for name, parameter in self._named():
+            self.optimiser.state[parameter] = {
+                key.partition(".")[2]: value
+                for key, value in state.items()
+                if key.startswith(f"{name}.")
+            }
+        done = int(state["gates.step"])
+        self.schedule.last_epoch = done
+        for group, rate in zip(self.optimiser.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = rate * self.schedule.lr_lambdas[0](done)
+
+    def _named(self) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
+        return ("gates", self.log_alpha), ("pair", self.multipliers)
 
 
 BUDGETS: dict[str, type[Projection] | type[Lagrangian]] = {

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ class PruningStep:
 
     `open` counts the gates sampled above 0, `undecided` those strictly between 0 and 1 when no noise
     is added; `log_alpha` is the state after the step; `validation` is the held-out KL of the circuit
-    that this state gives, at the steps that look.
+    that this state gives, at the steps that look. `state` tells all that the rest of the descent depends on, for
+    `prune(resume=…)`; ask for it before the next step.
     """
 
     step: int
@@ -52,6 +54,7 @@ class PruningStep:
     undecided: int
     seconds: float
     log_alpha: Float[np.ndarray, " candidate"]
+    state: Callable[[], dict[str, Tensor]]
     validation: float | None = None
 
 
@@ -64,6 +67,7 @@ def prune(
     seed: int = 0,
     start: Float[np.ndarray, " candidate"] | None = None,
     validation: Prepared | None = None,
+    resume: Mapping[str, Tensor] | None = None,
 ) -> Generator[PruningStep, None, Float[np.ndarray, " candidate"]]:
     """Learn gates of the candidate edges; returns the chosen log alphas in ``np.nonzero`` order.
 
@@ -73,6 +77,8 @@ def prune(
         start: log alphas to start from (`warm_start`, or those of an earlier descent to a larger
             target); without them all gates start equal.
         validation: prompts on which the best state is chosen; without them it is the last one.
+        resume: what `PruningStep.state` told in a descent with the same arguments: it goes on from there
+            as if it had never stopped, to the bit.
 
     Raises:
         SettingsError: if there are fewer candidates than `target`, or KL is not finite.
@@ -92,10 +98,18 @@ def prune(
     log_alpha.requires_grad_()
     budget = BUDGETS[config.budget](log_alpha, target, config)
     judge = _Judge(validation, candidates, target, config)
-    if start is not None:
+    done = 0
+    if resume is not None:
+        done = int(resume["step"])
+        generator.set_state(resume["generator"])
+        with torch.no_grad():
+            log_alpha.copy_(resume["log_alpha"])
+        budget.restore(_under("budget.", resume))
+        judge.restore(_under("judge.", resume))
+    elif start is not None:
         judge.test(log_alpha.detach().cpu().numpy().copy())
     started = time.perf_counter()
-    for step in range(1, config.steps + 1):
+    for step in range(done + 1, config.steps + 1):
         indices = torch.randperm(len(prepared), generator=generator)[: config.batch_size].tolist()
         noise = budget.noise(step)
         z = gates.sample(log_alpha, generator, noise)
@@ -119,11 +133,34 @@ def prune(
             int(((still > 0) & (still < 1)).sum()),
             time.perf_counter() - started,
             copied,
+            lambda step=step: _state(step, log_alpha, generator, budget, judge),  # type: ignore[misc]
             judge.look(step, copied),
         )
         if judge.settled:
             break
     return judge.best if judge.best is not None else log_alpha.detach().cpu().numpy().copy()
+
+
+def _state(
+    step: int, log_alpha: Tensor, generator: torch.Generator, budget: Any, judge: _Judge
+) -> dict[str, Tensor]:
+    held = {
+        "step": torch.tensor(step),
+        "log_alpha": log_alpha.detach(),
+        "generator": generator.get_state(),
+    }
+    for name, part in (("budget", budget), ("judge", judge)):
+        held |= {f"{name}.{key}": value for key, value in part.state().items()}
+    return {name: value.cpu().clone() for name, value in held.items()}
+
+
+def _under(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries of one part."""
+    return {
+        key.removeprefix(name): value.clone()
+        for key, value in state.items()
+        if key.startswith(name)
+    }
 
 
 def kl_gradient(
@@ -177,6 +214,17 @@ class _Judge:
         if kl < self._kl:
             self.best, self._kl, self._since = log_alpha, kl, 0
         return kl
+
+    def state(self) -> dict[str, Tensor]:
+        held = {
+            "kl": torch.tensor(self._kl, dtype=torch.float64),
+            "since": torch.tensor(self._since),
+        }
+        return held if self.best is None else held | {"best": torch.from_numpy(self.best)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self._kl, self._since = float(state["kl"]), int(state["since"])
+        self.best = state["best"].numpy() if "best" in state else None
 
     @property
     def settled(self) -> bool:

@@ -287,3 +287,20 @@ def test_a_planted_circuit_is_found(planted: Prepared, method: str, seed: int) -
         candidates = top_edges(graph, finish(score(planted, "eap-ig")), 40).live
     _, log_alpha = learn(planted, candidates, 5, PruningConfig(steps=40), seed=seed)
     assert set(cut(candidates, log_alpha, 5).live.names()) == set(PLANTED)
+
+
+@pytest.mark.parametrize("budget", ["projection", "lagrangian"])
+def test_a_descent_that_stopped_goes_on_to_the_bit(prepared: Prepared, budget: str) -> None:
+    candidates, target = full_circuit(prepared.masked.graph), 20
+    config = PruningConfig(budget=budget, steps=60, batch_size=3, descent=0.3)
+    validation = prepared if budget == "projection" else None
+    whole, wanted = learn(prepared, candidates, target, config, validation=validation)
+    for stop in (1, 40):
+        work = prune(prepared, candidates, target, config, validation=validation)
+        state = [next(work) for _ in range(stop)][-1].state()
+        work.close()
+        rest, got = learn(prepared, candidates, target, config, validation=validation, resume=state)
+        assert [s.step for s in rest] == [s.step for s in whole[stop:]]
+        assert [s.kl for s in rest] == [s.kl for s in whole[stop:]]
+        assert [s.validation for s in rest] == [s.validation for s in whole[stop:]]
+        assert np.array_equal(got, wanted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,33 @@ def test_a_descent_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert made(bench, wanted) == path
     other = replace(wanted, seed=1)
     assert descents.path_of("hap-mini", "x", other) != descents.path_of("hap-mini", "x", wanted)
+
+
+def test_a_descent_that_was_stopped_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(descents, "SAVE_STEPS", 3)
+    bench = Workbench("hap-mini", 0, "float32")
+    wanted = Descent("ep", (0.9, 0.95), (4, 4), start="equal")
+    monkeypatch.setattr(descents, "DATA", tmp_path / "whole")
+    whole = json.loads(made(bench, wanted).read_text())["points"]
+    monkeypatch.setattr(descents, "DATA", tmp_path / "pieces")
+    keep = descents.save_file
+
+    def once(*args: Any) -> None:
+        keep(*args)
+        monkeypatch.setattr(descents, "save_file", keep)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(descents, "save_file", once)
+    with pytest.raises(KeyboardInterrupt):
+        made(bench, wanted)
+    (left,) = tmp_path.glob("pieces/*/*.new")
+    left.rename(left.with_suffix(".safetensors"))  # as the run would have, a moment later
+    path = made(bench, wanted)
+    pieces = json.loads(path.read_text())["points"]
+    assert [p["edges"] for p in pieces] == [p["edges"] for p in whole]
+    assert list(path.parent.iterdir()) == [path], "the states are gone"
 
 
 def test_seeds_are_averaged() -> None:
