@@ -2,13 +2,15 @@
 
 Runs short discoveries on hap-mini, on random GPT-2s of several sizes, and on every model named on the
 command line (the SmolLM2 ``.gguf``, say), each in a process of its own so that its peak memory is
-its own. Time is processor time of one thread, for the runs as for the machine's speeds, so that
+its own. Those in float32 run a second time with the processor held back to AVX2: another machine, on
+which multiplying weighs more and memory less. Time is processor time of one thread, for the runs as for the machine's speeds, so that
 other programs disturb it little. Writes ``assets/estimate.json`` and prints how far each run is
 from the fit.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -99,11 +101,16 @@ def settings(folder: Path, models: list[str]) -> Iterator[DiscoveryConfig]:
         yield replace(mini, model=model, pruning=short, sizes=few, dtype="bfloat16", sparsity=0.99)
 
 
-def measure(config: DiscoveryConfig) -> dict[str, Any]:
+HELD_BACK = {
+    "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2",
+}  # fmt: skip
+
+
+def measure(config: DiscoveryConfig, environment: dict[str, str]) -> dict[str, Any]:
     """One run in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(asdict(config))],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | environment | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -111,19 +118,19 @@ def measure(config: DiscoveryConfig) -> dict[str, Any]:
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def fit_phase(rows: list[tuple[float, float, float]]) -> tuple[float, float]:
-    """Non-negative a, b with ``a · flops + b · started`` near the seconds, in relative terms."""
+def fit_phase(rows: list[tuple[float, ...]]) -> list[float]:
+    """Non-negative factors of all columns but the last whose sum is near the last, in relative terms."""
     table = np.array(rows)
-    x, y = table[:, :2] / table[:, 2:], np.ones(len(table))
-    best = (np.inf, 0.0, 0.0)
-    for columns in ((0, 1), (0,), (1,)):
-        found = np.linalg.lstsq(x[:, columns], y, rcond=None)[0]
-        if (found >= 0).all():
-            error = float(np.square(x[:, columns] @ found - y).sum())
-            full = np.zeros(2)
-            full[list(columns)] = found
-            best = min(best, (error, float(full[0]), float(full[1])))
-    return best[1], best[2]
+    x, y, count = table[:, :-1] / table[:, -1:], np.ones(len(table)), table.shape[1] - 1
+    best, factors = np.inf, np.zeros(count)
+    for size in range(1, count + 1):
+        for chosen in map(list, itertools.combinations(range(count), size)):
+            found = np.linalg.lstsq(x[:, chosen], y, rcond=None)[0]
+            error = float(np.square(x[:, chosen] @ found - y).sum())
+            if (found >= 0).all() and error < best:
+                best, factors = error, np.zeros(count)
+                factors[chosen] = found
+    return [float(f"{value:.4g}") for value in factors]
 
 
 def main(models: list[str]) -> None:
@@ -132,8 +139,9 @@ def main(models: list[str]) -> None:
         for config in settings(Path(folder), models):
             shape = Shape.of(catalog.config_of(catalog.resolve(config.model)) or {})
             assert shape is not None
-            runs.append((config, shape, measure(config)))
-            print(Path(config.model).name, config.dtype, json.dumps(runs[-1][2]), flush=True)
+            for environment in ({}, HELD_BACK) if config.dtype == "float32" else ({},):
+                runs.append((config, shape, measure(config, environment)))
+                print(Path(config.model).name, config.dtype, json.dumps(runs[-1][2]), flush=True)
     constants = fit(runs)
     path = catalog.ASSETS / "estimate.json"
     path.write_text(json.dumps(constants, indent=1) + "\n")
@@ -154,17 +162,13 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
     opening = min(seen["seconds"]["load"] for _, _, seen in runs)
     phases = {}
     for phase in costs.PHASES:
-        rows = []
+        rows: list[tuple[float, ...]] = []
         for config, shape, seen in runs:
-            machine = Machine(**seen["machine"])
             work = costs.workload(config, shape, seen["tokens"])[phase]
             spent = seen["seconds"].get(phase, 0.0) - (opening if phase == "load" else 0)
             if spent > 0.01:
-                flops, started = (
-                    work.seconds(machine, config.dtype, *one) for one in ((1.0, 0.0), (0.0, 1.0))
-                )
-                rows.append((flops, started, spent))
-        phases[phase] = [float(f"{value:.4g}") for value in fit_phase(rows)]
+                rows.append((*work.seconds(Machine(**seen["machine"]), config.dtype), spent))
+        phases[phase] = fit_phase(rows)
     factor, base = fit_phase(
         [(sum(costs.memory(c, s, r["tokens"]).values()), 1.0, r["peak"]) for c, s, r in runs]
     )
@@ -172,7 +176,7 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
         "made by": "python -m benchmarks.fit_estimate",
         "open": round(opening, 2),
         "seconds": phases,
-        "memory": [round(base), round(factor, 3)],
+        "memory": [round(base), factor],
     }
 
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from hap_engine.limits import Limits
 from hap_engine.machine import Machine
@@ -17,53 +18,79 @@ from hap_engine.tasks import SplitSizes
 # What the engine does whatever the settings; a test holds them equal to the engine's own.
 EAP_PROMPTS, IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 200, 64, 5, 48, 3
 SCORE_BATCH, TEST_BATCH = 16, 32
+LOOK_AHEAD = 80
 VALIDATED = 64
 BOTH = 1.8  # in bfloat16 much is held in both precisions: measured on GPT-2's and SmolLM2's shapes
+MOMENTS = 100  # of a descent, for a mean over it
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a phase costs: operations in float32, in the training precision, and how many start."""
+    """What a phase costs: operations in float32, in the training precision, bytes, and how many start."""
 
     float32: float = 0.0
     mixed: float = 0.0
+    bytes: float = 0.0
     started: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         return Work(
-            self.float32 + other.float32, self.mixed + other.mixed, self.started + other.started
+            self.float32 + other.float32,
+            self.mixed + other.mixed,
+            self.bytes + other.bytes,
+            self.started + other.started,
         )
-
-    def __mul__(self, times: float) -> Work:
-        return Work(self.float32 * times, self.mixed * times, self.started * times)
 
     def exact(self) -> Work:
         """The same work, all of it in float32."""
-        return Work(self.float32 + self.mixed, 0.0, self.started)
+        return replace(self, float32=self.float32 + self.mixed, mixed=0.0)
 
-    def seconds(self, machine: Machine, dtype: str, a: float, b: float) -> float:
+    def seconds(self, machine: Machine, dtype: str) -> tuple[float, float, float]:
+        """Of multiplying, of moving memory and of starting, on an ideal machine of these speeds."""
         flops = self.float32 / machine.float32 + self.mixed / machine.rate(dtype)
-        return a * flops + b * self.started * machine.dispatch
+        return flops, self.bytes / machine.bandwidth, self.started * machine.dispatch
 
 
-def _pass(shape: Shape, tokens: float, prompts: float, batch: float, share: float = 0.0) -> Work:
-    """One forward pass over prompts; `share` of all edges are mixed from deltas."""
+def _pass(
+    shape: Shape, tokens: float, prompts: float, batch: float, live: float = 0.0, size: int = 4
+) -> Work:
+    """One forward pass over prompts; a share of the readers mix deltas of `size` bytes a number."""
+    passes, readers = prompts / batch, shape.layers * (shape.slots + 1)
     per_token = 2 * shape.attention + 4 * shape.layers * shape.heads * shape.head_width * tokens
     unembed = 2 * shape.vocabulary * shape.width  # at one position only
-    mixing = 2 * shape.edges * share * shape.width * tokens
+    weights = 4 * shape.attention + size * shape.mlp + 4 * shape.vocabulary * shape.width
+    layer = (
+        8 * shape.width + 3 * shape.slots * shape.head_width + 4 * shape.inner
+        + 3 * shape.heads * tokens
+    )  # fmt: skip
+    ahead = max(1, round(LOOK_AHEAD / (shape.slots + 1)))
+    mixed = 8 * readers + shape.writers * (shape.layers / ahead + ahead) / 2
+    moved = 4 * shape.layers * layer + live * size * mixed * shape.width
     return Work(
         prompts * (tokens * per_token + unembed),
-        prompts * (2 * shape.mlp * tokens + mixing),
-        math.ceil(prompts / batch) * shape.layers,
+        prompts * tokens * (2 * shape.mlp + live * 2 * shape.edges * shape.width),
+        passes * weights + prompts * tokens * moved,
+        math.ceil(passes) * shape.layers,
     )
+
+
+def live_readers(share: float) -> float:
+    """Share of the mixing that a share of all edges still takes: measured on SmolLM2 and GPT-2's shape."""
+    return float(min(1.0, (share / 0.15) ** 0.3))
+
+
+def _loading(shape: Shape) -> Work:
+    """Opening the weights, taking them apart and checking two prompts of 24 tokens on both ends."""
+    weights = shape.attention + shape.mlp
+    return Work(float32=2 * 4 * 48 * weights, bytes=20 * shape.parameters, started=shape.layers)
 
 
 def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, Work]:
     """The work of each phase of a run whose prompts have `tokens` tokens."""
     sizes, pruning = split_sizes(config), config.pruning
     train, batch = sizes.train, pruning.batch_size
-    found = {"load": Work(float32=2 * 4 * 48 * (shape.attention + shape.mlp), started=shape.layers)}
+    found = {"load": _loading(shape)}
     found["prompts"] = _pass(shape, tokens, 2 * train, TEST_BATCH / 2)
     scored = min(EAP_PROMPTS, train)
     found["score"] = _pass(shape, tokens, 2 * scored, SCORE_BATCH / 3)
@@ -76,8 +103,11 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
     found["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), TEST_BATCH / 2)
     found["prune"] = Work()
     if config.method != "eap":
-        share = mean_share(kept_share(config), 1 - config.sparsity, pruning.descent)
-        found["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, share)
+        live = mean_over(
+            live_readers, kept_share(config), 1 - config.sparsity, config.pruning.descent
+        )
+        size = 2 if config.dtype == "bfloat16" else 4
+        found["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, size)
     circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
     found["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, TEST_BATCH)
     found["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4)
@@ -89,11 +119,12 @@ def split_sizes(config: DiscoveryConfig) -> SplitSizes:
     return SplitSizes(**config.to_dict()["sizes"])
 
 
-def mean_share(kept: float, target: float, descent: float) -> float:
-    """Mean over the steps of the share of edges: it falls geometrically, then stays at the target."""
+def mean_over(cost: Callable[[float], float], kept: float, target: float, descent: float) -> float:
+    """Mean over the steps of what a share of edges costs: it falls geometrically, then stays at the target."""
     target = min(target, kept)
-    falling = kept if kept == target else (kept - target) / math.log(kept / target)
-    return descent * falling + (1 - descent) * target
+    parts = [(i + 0.5) / MOMENTS for i in range(MOMENTS)]
+    shares = [kept * (target / kept) ** min(1.0, part / descent) for part in parts]
+    return sum(map(cost, shares)) / MOMENTS
 
 
 def memory(

@@ -1,13 +1,13 @@
 """Memory and time of a run before it starts (no torch).
 
 Every phase is counted in the units that a processor works in: floating-point operations (those of
-float32 and those of the training precision apart) and small operations started. With the machine's
-measured speeds (`hap_engine.machine`) a phase takes
+float32 and those of the training precision apart), bytes moved and small operations started. With the
+machine's measured speeds (`hap_engine.machine`) a phase takes
 
-    seconds  =  a · (flops32 / rate32 + flops / rate)  +  b · started · dispatch
+    seconds  =  a · (flops32 / rate32 + flops / rate)  +  b · bytes / bandwidth  +  c · started · dispatch
 
-where a and b of each phase say how far the real work is from one ideal matrix product and one
-operation a layer. They, and the few constants of the memory, stand in ``assets/estimate.json``,
+where a, b and c of each phase say how far the real work is from one ideal matrix product, one pass over
+memory and one operation a layer. They, and the few constants of the memory, stand in ``assets/estimate.json``,
 fitted to real runs by ``python -m benchmarks.fit_estimate``; nothing else is tuned.
 """
 
@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ def estimate(
     constants = _constants()
     seconds = {}
     for phase, work in workload(config, shape, tokens).items():
-        a, b = constants["seconds"][phase]
-        seconds[phase] = work.seconds(machine, config.dtype, a, b)
+        ideal = work.seconds(machine, config.dtype)
+        seconds[phase] = sum(map(mul, constants["seconds"][phase], ideal))
     seconds["load"] += constants["open"]
     needed = _bytes(config, shape, tokens)
     found = Estimate(seconds, needed, free)

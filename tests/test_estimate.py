@@ -16,10 +16,11 @@ from hap_engine import (
     estimate,
     evaluation,
     machine,
+    plan,
     search,
 )
 from hap_engine.catalog import HUB_MODELS, config_of, resolve
-from hap_engine.costs import Work, mean_share, memory, workload
+from hap_engine.costs import Work, mean_over, memory, workload
 from hap_engine.estimate import duration, tokens_of
 from hap_engine.machine import Machine
 from hap_engine.settings import DiscoveryConfig, PruningConfig
@@ -34,7 +35,7 @@ TINY = Shape(
 CONFIG = DiscoveryConfig(sizes=SplitSizes(100, 10, 64), pruning=PruningConfig(steps=10))
 CONSTANTS = {
     "open": 1.0,
-    "seconds": {phase: [2.0, 3.0] for phase in costs.PHASES},
+    "seconds": {phase: [2.0, 1.0, 3.0] for phase in costs.PHASES},
     "memory": [1e9, 1.5],
 }
 
@@ -90,28 +91,32 @@ def test_the_constants_of_the_engine_are_its_own() -> None:
     assert costs.IG_STEPS == attribution.IG_STEPS
     assert costs.RANDOM_CIRCUITS == evaluation.RANDOM_CIRCUITS
     assert costs.VALIDATED == discovery.VALIDATED
+    assert costs.LOOK_AHEAD == plan.LOOK_AHEAD
 
 
 def test_the_shipped_constants_are_whole() -> None:
     held = estimate._constants()
     assert set(held["seconds"]) == set(costs.PHASES)
-    assert all(value >= 0 for pair in held["seconds"].values() for value in pair)
+    assert all(len(factors) == 3 for factors in held["seconds"].values())
+    assert all(value >= 0 for factors in held["seconds"].values() for value in factors)
     assert len(held["memory"]) == 2
 
 
-def test_work_by_hand(constants: None) -> None:
-    work = Work(float32=2e11, mixed=4e11, started=1e6)
-    # 2 s in float32, 2 s in bfloat16 at twice the rate, 3 s of starting, all with their factors
-    assert work.seconds(MACHINE, "bfloat16", 2.0, 3.0) == pytest.approx(2 * (2 + 2) + 3 * 3)
-    assert work.seconds(MACHINE, "float32", 1.0, 0.0) == pytest.approx(2 + 4)
-    assert Work(1, 2, 3) + Work(1, 1, 1) == Work(2, 3, 4)
+def test_work_by_hand() -> None:
+    work = Work(float32=2e11, mixed=4e11, bytes=8e10, started=1e6)
+    # 2 s in float32 and 2 s in bfloat16 at twice the rate, 2 s of memory, 3 s of starting
+    assert work.seconds(MACHINE, "bfloat16") == pytest.approx((2 + 2, 2, 3))
+    assert work.seconds(MACHINE, "float32") == pytest.approx((2 + 4, 2, 3))
+    assert Work(1, 2, 3, 4) + Work(1, 1, 1, 1) == Work(2, 3, 4, 5)
+    assert work.exact().seconds(MACHINE, "bfloat16") == work.seconds(MACHINE, "float32")
 
 
-def test_the_share_of_edges_while_pruning() -> None:
-    assert mean_share(0.1, 0.1, 0.7) == pytest.approx(0.1)
+def test_means_over_the_steps_of_a_descent() -> None:
+    assert mean_over(lambda share: share, 0.1, 0.1, 0.7) == pytest.approx(0.1)
     steps = [0.1 * (0.01 / 0.1) ** (step / 70_000) for step in range(70_000)]
     mean = (sum(steps) + 30_000 * 0.01) / 100_000
-    assert mean_share(0.1, 0.01, 0.7) == pytest.approx(mean, rel=1e-3)
+    assert mean_over(lambda share: share, 0.1, 0.01, 0.7) == pytest.approx(mean, rel=1e-3)
+    assert mean_over(lambda share: 2.0, 1.0, 0.01, 0.7) == pytest.approx(2.0)
 
 
 def test_every_phase_grows_with_what_it_does() -> None:
