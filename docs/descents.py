@@ -34,7 +34,6 @@ from hap_engine.circuit import (
 from hap_engine.discovery import DTYPES, VALIDATED
 from hap_engine.evaluation import measure
 from hap_engine.hashing import short_hash
-from hap_engine.limits import Limits
 from hap_engine.metrics import faithfulness
 from hap_engine.models import load_model
 from hap_engine.patching import MaskedModel
@@ -94,7 +93,7 @@ class Workbench:
     def scores(self) -> dict[str, Scores]:
         """Plain EAP's, and those that pick HAP's candidates."""
         config = DiscoveryConfig()
-        found = drain(score_edges(config, self.masked, self.sets.train, Limits()))
+        found = drain(score_edges(config, self.masked, self.training))
         return dict(zip(("eap", config.scorer), found, strict=True))
 
     @cached_property

@@ -190,7 +190,7 @@ def _find(
     validation = yield from Prepared(fast, sets.validation[:VALIDATED], limits).run()
     clock.lap("prompts")
 
-    scores, by_scorer = yield from score_edges(config, masked, sets.train, limits)
+    scores, by_scorer = yield from score_edges(config, masked, training)
     clock.lap("score")
 
     found = yield from find_circuit(config, training, validation, scores, by_scorer, budget)

@@ -66,15 +66,6 @@ class Trace:
     layers: tuple[LayerTrace, ...]
     final: Float[Tensor, "batch d_model"]
 
-    def select(self, indices: Tensor, length: int) -> Trace:
-        """The rows `indices`, cut to `length` positions."""
-
-        def cut(x: Tensor) -> Tensor:  # batch and pos are the axes before the last
-            return x.index_select(-3, indices)[..., :length, :]
-
-        layers = tuple(LayerTrace(*map(cut, layer.tensors())) for layer in self.layers)
-        return Trace(cut(self.embed), layers, self.final[indices])
-
 
 class MaskedModel:
     """The masked forward pass of one model.

@@ -6,10 +6,11 @@ long as `Limits` allows; beyond that each batch is traced when it is needed.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hap_engine.batches import Batch, in_batches, to_batch
@@ -31,7 +32,7 @@ class Prepared:
     ) -> None:
         self.masked, self.pairs, self.limits = masked, list(pairs), limits or Limits()
         self.full: Float[Tensor, "prompt vocab"]
-        self._cache: Trace | None = None
+        self._kept: Traces | None = None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -40,8 +41,8 @@ class Prepared:
         """Fill the caches, yielding after each batch."""
         masked = self.masked
         full: dict[int, Tensor] = {}
-        longest = max(len(pair.clean_ids) for pair in self.pairs)
-        keep = self._bytes(longest) <= self.limits.cache
+        lengths = [len(pair.clean_ids) for pair in self.pairs]
+        keep = self._bytes(sum(lengths)) <= self.limits.cache
         size = min(RUN_BATCH, self.limits.batch)
         batches = list(in_batches(self.pairs, size, masked.device))
         for done, (indices, batch) in enumerate(batches, 1):
@@ -49,12 +50,18 @@ class Prepared:
             full.update(zip(indices, logits.log_softmax(-1), strict=True))
             if keep:
                 trace = masked.trace(batch.corrupt, batch.last)
-                if self._cache is None:
-                    self._cache = _room_for(trace, len(self.pairs), longest)
-                _store(self._cache, trace, indices)
+                if self._kept is None:
+                    self._kept = Traces(trace, lengths)
+                self._kept.put(indices, trace)
             yield Progress("prompts", done, len(batches), "Running the full model on the prompts")
         self.full = torch.stack([full[index] for index in range(len(self.pairs))])
         return self
+
+    def first(self, count: int) -> Prepared:
+        """The first prompts alone, sharing what is kept of them."""
+        other = copy.copy(self)
+        other.pairs, other.full = self.pairs[:count], self.full[:count]
+        return other
 
     def batch(
         self, indices: Sequence[int]
@@ -62,10 +69,10 @@ class Prepared:
         """Tokens, corrupt trace, clean embedding and full log-probabilities of some prompts."""
         batch = to_batch([self.pairs[index] for index in indices], self.masked.device)
         rows = torch.tensor(list(indices), device=self.masked.device)
-        if self._cache is None:
+        if self._kept is None:
             trace = self.masked.trace(batch.corrupt, batch.last)
         else:
-            trace = self._cache.select(rows, batch.clean.shape[1])
+            trace = self._kept.get(rows, batch.clean.shape[1])
         return batch, trace, self.masked.embed(batch.clean), self.full[rows]
 
     def parts(self, indices: Iterable[int], size: int | None = None) -> list[list[int]]:
@@ -76,11 +83,11 @@ class Prepared:
         order.sort(key=lambda index: len(self.pairs[index].clean_ids))
         return [order[start : start + most] for start in range(0, len(order), most)]
 
-    def _bytes(self, length: int) -> int:
+    def _bytes(self, tokens: int) -> int:
         cfg, graph = self.masked.model.bridge.cfg, self.masked.graph
         slots = 2 * graph.n_heads + 2 * graph.n_kv_heads
         per_layer = 3 * int(cfg.d_model) + slots * int(cfg.d_head)
-        return 4 * len(self.pairs) * length * per_layer * graph.n_layers
+        return 4 * tokens * per_layer * graph.n_layers
 
 
 def full_logits(masked: MaskedModel, batch: Batch) -> Float[Tensor, "batch vocab"]:
@@ -88,24 +95,51 @@ def full_logits(masked: MaskedModel, batch: Batch) -> Float[Tensor, "batch vocab
     return masked.unembed(masked.trace(batch.clean, batch.last).final)
 
 
-def _room_for(trace: Trace, prompts: int, length: int) -> Trace:
-    """Zeros for the traces of all prompts: filled in place, they are never in memory twice."""
+class Traces:
+    """Traces of prompts, token after token: a prompt takes as much memory as it is long.
 
-    def room(x: Tensor) -> Tensor:  # batch and pos are the axes before the last
-        return x.new_zeros((*x.shape[:-3], prompts, length, x.shape[-1]))
+    Made once and filled in place, so that nothing is in memory twice.
+    """
 
-    layers = tuple(LayerTrace(*map(room, layer.tensors())) for layer in trace.layers)
-    return Trace(room(trace.embed), layers, trace.final.new_zeros(prompts, trace.final.shape[-1]))
+    def __init__(self, like: Trace, lengths: Sequence[int]) -> None:
+        device = like.embed.device
+        self._lengths = torch.tensor(lengths, device=device)
+        self._starts = self._lengths.cumsum(0) - self._lengths
+        tokens = sum(lengths)
 
+        def room(x: Tensor) -> Tensor:  # batch and pos are the axes before the last
+            return x.new_empty((*x.shape[:-3], tokens, x.shape[-1]))
 
-def _store(cache: Trace, trace: Trace, indices: list[int]) -> None:
-    """Copy the traces of some prompts into their rows."""
-    pairs = [(cache.embed, trace.embed)]
-    for layers in zip(cache.layers, trace.layers, strict=True):
-        pairs += zip(*(layer.tensors() for layer in layers), strict=True)
-    for into, x in pairs:
-        into[..., indices, : x.shape[-2], :] = x
-    cache.final[indices] = trace.final
+        self._layers = [[room(x) for x in layer.tensors()] for layer in like.layers]
+        self._embed = room(like.embed)
+        self._final = like.final.new_empty(len(lengths), like.final.shape[-1])
+
+    def put(self, indices: Sequence[int], trace: Trace) -> None:
+        """Copy the traces of some prompts to their places."""
+        length = trace.embed.shape[1]
+        chosen = torch.tensor(list(indices), device=trace.embed.device)
+        real = torch.arange(length, device=chosen.device) < self._lengths[chosen][:, None]
+        into, out = self._places(chosen, length)[real], real.flatten().nonzero()[:, 0]
+        pairs = [(self._embed, trace.embed)]
+        for room, layer in zip(self._layers, trace.layers, strict=True):
+            pairs += zip(room, layer.tensors(), strict=True)
+        for kept, x in pairs:
+            kept.index_copy_(-2, into, x.flatten(-3, -2).index_select(-2, out))
+        self._final[chosen] = trace.final
+
+    def get(self, indices: Int[Tensor, " batch"], length: int) -> Trace:
+        """The traces of some prompts, at `length` positions; after its end a prompt repeats its last."""
+        places = self._places(indices, length)
+
+        def cut(x: Tensor) -> Tensor:
+            return x.index_select(-2, places.flatten()).unflatten(-2, places.shape)
+
+        layers = tuple(LayerTrace(*map(cut, kept)) for kept in self._layers)
+        return Trace(cut(self._embed), layers, self._final[indices])
+
+    def _places(self, indices: Tensor, length: int) -> Int[Tensor, "batch pos"]:
+        at = torch.arange(length, device=indices.device)
+        return self._starts[indices][:, None] + at.minimum(self._lengths[indices][:, None] - 1)
 
 
 @torch.no_grad()

@@ -13,14 +13,12 @@ import numpy as np
 
 from hap_engine.attribution import Scores, score
 from hap_engine.circuit import Circuit, empty_circuit, full_circuit, top_edges
-from hap_engine.limits import Limits
 from hap_engine.metrics import faithfulness
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared, mean_difference
 from hap_engine.progress import Progress
 from hap_engine.pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.settings import DiscoveryConfig, Start, kept_share
-from hap_engine.tasks import EncodedPair
 
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
 EAP_PROMPTS = 200  # as many as the papers use
@@ -52,26 +50,22 @@ class Found:
 
 
 def score_edges(
-    config: DiscoveryConfig, masked: MaskedModel, pairs: Sequence[EncodedPair], limits: Limits
+    config: DiscoveryConfig, masked: MaskedModel, training: Prepared
 ) -> Generator[Progress, None, tuple[Scores, Scores]]:
     """Plain EAP scores, and those of the scorer that picks HAP's candidates.
 
     Always in float32, whatever trains: in bfloat16 one candidate of a hundred is another, and on SmolLM2 the kept
     edges alone then had KL 0.40 instead of 0.32, for the same seconds.
     """
-    scores = yield from _scores(masked, pairs[:EAP_PROMPTS], limits, "eap")
+    prepared = training.first(EAP_PROMPTS)
+    if training.masked is not masked:
+        prepared = Prepared(masked, prepared.pairs, training.limits)
+        for record in prepared.run():  # part of scoring: the prompts phase is over
+            yield replace(record, phase="score", message="Running the model in float32")
+    scores = yield from score(prepared, "eap")
     if config.scorer == "eap" or config.method != "hap":
         return scores, scores
-    return scores, (yield from _scores(masked, pairs[:IG_PROMPTS], limits, config.scorer))
-
-
-def _scores(
-    masked: MaskedModel, pairs: Sequence[EncodedPair], limits: Limits, scorer: str
-) -> Generator[Progress, None, Scores]:
-    prepared = Prepared(masked, pairs, limits)
-    for record in prepared.run():  # part of scoring: the prompts phase is over
-        yield replace(record, phase="score", message=f"Preparing prompts for {scorer.upper()}")
-    return (yield from score(prepared, scorer))
+    return scores, (yield from score(prepared.first(IG_PROMPTS), config.scorer))
 
 
 def find_circuit(

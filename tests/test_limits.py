@@ -99,7 +99,7 @@ def test_other_errors_are_not_taken_for_a_full_device(
 
 def test_the_precision_is_the_faster_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(bfloat16: float) -> str:
-        machine = Machine(1e11, bfloat16, 1e10, 1e-6, 2)
+        machine = Machine(1e11, bfloat16, 6e10, 1e-6, 2)
         monkeypatch.setattr(estimate, "measured", lambda: machine)
         monkeypatch.setattr(estimate.Shape, "of", lambda config: SHAPE)
         return estimate.faster_dtype(DiscoveryConfig(sparsity=0.99))
@@ -133,3 +133,24 @@ def test_a_level_keeps_as_few_edges_as_reach_it(gpt2: MaskedModel) -> None:
     assert sizes[0] < graph.n_edges
     with pytest.raises(SettingsError, match="keep_level between 0 and 1"):
         dataclasses.replace(CONFIG, keep_level=1.5)
+
+
+def test_kept_traces_are_those_of_the_prompts(gpt2: MaskedModel) -> None:
+    """Of any length, in any order, and of the first few alone."""
+    pairs = random_pairs([5, 8, 3, 8, 6])
+    kept = finish(Prepared(gpt2, pairs).run())
+    fresh = finish(Prepared(gpt2, pairs, Limits(cache=0)).run())
+    for indices in ([2], [4, 0, 2], [3, 1]):
+        batch, got, embed, full = kept.batch(indices)
+        _, want, *_ = fresh.batch(indices)
+        real = torch.arange(got.embed.shape[1]) <= batch.last[:, None]
+        for mine, theirs in zip((got, *got.layers), (want, *want.layers), strict=True):
+            one, other = ([x.embed] if x in (got, want) else x.tensors() for x in (mine, theirs))
+            for a, b in zip(one, other, strict=True):
+                assert torch.allclose(a[..., real, :], b[..., real, :], atol=1e-5)
+        assert torch.allclose(got.final, want.final, atol=1e-5)
+        few = kept.first(5 if 4 in indices else 4).batch(indices)
+        assert torch.equal(few[1].layers[1].slots, got.layers[1].slots)
+        assert torch.equal(few[3], full)
+        assert torch.equal(few[2], embed)
+    assert len(kept.first(2)) == 2
