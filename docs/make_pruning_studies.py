@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import torch
 
 from docs.descents import Descent, Workbench, made
-from docs.study_pages import PAGE, everything, page
+from docs.study_data import everything
+from docs.study_pages import PAGE, page
 from docs.study_plots import plots
 from hap_engine.machine import measured
 

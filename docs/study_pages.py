@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
-from typing import Any
 
-from docs.descents import DATA, Descent
-from hap_engine.settings import PruningConfig
+from docs.descents import DATA
+from docs.study_data import TITLES, Found, at, chained, current, single, spread
 
 PAGE = DATA.parent / "pruning.md"
-TITLES = {"eap": "EAP", "eap-ig-kl": "EAP-IG (KL)", "ep": "EP", "hap": "HAP"}
 LEVELS = (1.0, 0.5, 0.35, 0.2, 0.1)  # KL to be reached, in the study of steps
 HEAD = """# Edge Pruning, with and without EAP before it
 
@@ -23,41 +19,6 @@ held-out ones to measure on), resample ablation, equal numbers of live edges. KL
 seeds were run, the mean and in brackets the lowest and the highest. Seconds are processor time of pruning alone on one
 thread. S-inhibition: of the heads that the shipped run of the model measured, how many are kept.
 """
-
-
-@dataclass(frozen=True)
-class Found:
-    """One circuit of one descent."""
-
-    model: str
-    descent: Descent
-    sparsity: float
-    values: dict[str, Any]
-
-    @property
-    def kl(self) -> float:
-        return float(self.values["kl"])
-
-    @property
-    def seconds(self) -> float:
-        """Processor seconds up to this circuit is the descent's affair; this is the circuit's own part."""
-        return float(self.values["seconds"])
-
-    def kept(self, role: str | None = None) -> float:
-        """Share of the heads with this role (None: any) that the circuit keeps."""
-        pairs = [pair for name, pair in self.values["roles"].items() if role in (None, name)]
-        return sum(kept for kept, _ in pairs) / max(1, sum(total for _, total in pairs))
-
-
-def everything() -> list[Found]:
-    """All circuits that were kept, in a fixed order."""
-    found = []
-    for path in sorted(DATA.glob("*/*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in record["descent"].items()}
-        descent = Descent(**plain)
-        found += [Found(record["model"], descent, p["sparsity"], p) for p in record["points"]]
-    return found
 
 
 def page(found: Sequence[Found]) -> str:
@@ -71,44 +32,9 @@ def page(found: Sequence[Found]) -> str:
     return "\n".join(parts)
 
 
-def current(found: Iterable[Found]) -> list[Found]:
-    """The circuits that today's settings give."""
-    return [one for one in found if one.descent.clip == PruningConfig.clip]
-
-
-def chained(found: Iterable[Found]) -> list[Found]:
-    """The circuits of the study of sparsities: descents through many budgets, and scorers alone."""
-    return [one for one in found if len(one.descent.sparsities) > 1]
-
-
-def single(found: Iterable[Found], **wanted: Any) -> list[Found]:
-    """The circuits of descents to one budget with these settings."""
-    return [
-        one
-        for one in found
-        if len(one.descent.sparsities) == 1
-        and all(getattr(one.descent, key) == value for key, value in wanted.items())
-    ]
-
-
-def spread(values: Sequence[float], digits: int = 3) -> str:
-    """The mean, with the lowest and the highest where there are several."""
-    if not values:
-        return ""
-    mean = f"{fmean(values):.{digits}f}"
-    return (
-        mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
-    )
-
-
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def at(found: Sequence[Found], method: str, sparsity: float) -> list[Found]:
-    """The circuits of one method and size, one a seed."""
-    return [o for o in found if o.descent.method == method and o.sparsity == sparsity]
 
 
 def _sparsity(found: Sequence[Found]) -> Iterator[str]:
@@ -142,7 +68,7 @@ def _sparsity(found: Sequence[Found]) -> Iterator[str]:
             here = at(mine, method, level)
             cells += [
                 spread([o.kl for o in here]),
-                spread([o.values["faithfulness"] for o in here], 2).split(" ")[0],
+                _faithfulness(here),
                 f"{fmean(o.kept('s_inhibition') for o in here):.0%}" if here else "",
             ]
         rows.append(cells)
@@ -203,12 +129,15 @@ def _steps(found: Sequence[Found]) -> Iterator[str]:
         cells = [f"{count:,}"]
         for method in ("hap", "ep"):
             here = [o for o in mine if o.descent.method == method and o.descent.steps == (count,)]
-            cells += [spread([o.kl for o in here]), spread([o.seconds for o in here], 0)]
+            cells += [spread([o.kl for o in here]), _faithfulness(here)]
+            cells += [spread([o.seconds for o in here], 0)]
         rows.append(cells)
     for one in single(found, recipe="published"):
-        cells = ["3,000, EP as published", "", "", f"{one.kl:.3f}", f"{one.seconds:.0f}"]
-        rows.append([*cells[:-2], f"{one.kl:.3f} (seed {one.descent.seed})", cells[-1]])
-    yield _table(["steps", "HAP: KL", "seconds", "EP: KL", "seconds"], rows)
+        named = f"3,000, EP as published (seed {one.descent.seed})"
+        rows.append([
+            named, "", "", "", f"{one.kl:.3f}", _faithfulness([one]), f"{one.seconds:.0f}",
+        ])  # fmt: skip
+    yield _table(["steps", "HAP: KL", "F", "seconds", "EP: KL", "F", "seconds"], rows)
     rows = []
     for goal in LEVELS:
         cells = [f"KL ≤ {goal:g}"]
@@ -217,6 +146,10 @@ def _steps(found: Sequence[Found]) -> Iterator[str]:
         rows.append(cells)
     yield "Steps until the mean KL of the seeds is at a level (of those tried):\n"
     yield _table(["level", "HAP", "EP"], rows)
+
+
+def _faithfulness(found: Sequence[Found]) -> str:
+    return f"{fmean(o.values['faithfulness'] for o in found):.2f}" if found else ""
 
 
 def _own(one: Found) -> str:
@@ -276,15 +209,15 @@ def _jaccard(one: Found, two: Found) -> float:
 
 
 def _keep(found: Sequence[Found]) -> Iterator[str]:
-    mine = [o for o in single(found, method="hap", steps=(150,)) if o.descent.keep]
-    shares = sorted({float(o.descent.keep or 0) for o in mine})
-    if not shares:
+    mine = single(found, method="hap", steps=(150,), start="ranked", recipe="standard")
+    shares = sorted({o.descent.share() for o in mine})
+    if len(shares) < 2:
         return
     level = mine[0].sparsity
     yield f"### How loose a set EAP leaves, {level:.0%} removed, 150 steps\n"
     rows = []
     for share in shares:
-        here = [o for o in mine if o.descent.keep == share]
+        here = list({o.descent.seed: o for o in mine if o.descent.share() == share}.values())
         rows.append([
             f"{share:.0%}", spread([o.kl for o in here]),
             f"{fmean(o.kept('s_inhibition') for o in here):.0%}", spread([o.seconds for o in here], 0),

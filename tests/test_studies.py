@@ -11,7 +11,8 @@ import pytest
 
 from docs import descents
 from docs.descents import Descent, Workbench, made
-from docs.study_pages import PAGE, Found, chained, everything, page, spread
+from docs.study_data import Found, chained, everything, spread
+from docs.study_pages import PAGE, page
 
 
 def test_the_page_is_made_of_the_data() -> None:

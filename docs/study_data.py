@@ -1,0 +1,84 @@
+"""The circuits of the descents that were kept, and choices among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from docs.descents import DATA, Descent
+from hap_engine.settings import PruningConfig
+
+TITLES = {"eap": "EAP", "eap-ig-kl": "EAP-IG (KL)", "ep": "EP", "hap": "HAP"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One circuit of one descent."""
+
+    model: str
+    descent: Descent
+    sparsity: float
+    values: dict[str, Any]
+
+    @property
+    def kl(self) -> float:
+        return float(self.values["kl"])
+
+    @property
+    def seconds(self) -> float:
+        """Processor seconds up to this circuit is the descent's affair; this is the circuit's own part."""
+        return float(self.values["seconds"])
+
+    def kept(self, role: str | None = None) -> float:
+        """Share of the heads with this role (None: any) that the circuit keeps."""
+        pairs = [pair for name, pair in self.values["roles"].items() if role in (None, name)]
+        return sum(kept for kept, _ in pairs) / max(1, sum(total for _, total in pairs))
+
+
+def everything() -> list[Found]:
+    """All circuits that were kept, in a fixed order."""
+    found = []
+    for path in sorted(DATA.glob("*/*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in record["descent"].items()}
+        descent = Descent(**plain)
+        found += [Found(record["model"], descent, p["sparsity"], p) for p in record["points"]]
+    return found
+
+
+def current(found: Iterable[Found]) -> list[Found]:
+    """The circuits that today's settings give."""
+    return [one for one in found if one.descent.clip == PruningConfig.clip]
+
+
+def chained(found: Iterable[Found]) -> list[Found]:
+    """The circuits of the study of sparsities: descents through many budgets, and scorers alone."""
+    return [one for one in found if len(one.descent.sparsities) > 1]
+
+
+def single(found: Iterable[Found], **wanted: Any) -> list[Found]:
+    """The circuits of descents to one budget with these settings."""
+    return [
+        one
+        for one in found
+        if len(one.descent.sparsities) == 1
+        and all(getattr(one.descent, key) == value for key, value in wanted.items())
+    ]
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The mean, with the lowest and the highest where there are several."""
+    if not values:
+        return ""
+    mean = f"{fmean(values):.{digits}f}"
+    return (
+        mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+    )
+
+
+def at(found: Sequence[Found], method: str, sparsity: float) -> list[Found]:
+    """The circuits of one method and size, one a seed."""
+    return [o for o in found if o.descent.method == method and o.sparsity == sparsity]
