@@ -91,13 +91,13 @@ def settings(folder: Path, models: list[str]) -> Iterator[DiscoveryConfig]:
     yield mini
     yield replace(mini, pruning=PruningConfig(steps=60), sizes=SplitSizes(100, 50, 600))
     yield replace(mini, pruning=PruningConfig(steps=40, batch_size=64), dtype="bfloat16")
-    few = SplitSizes(32, 16, 32)
+    few, some = SplitSizes(32, 16, 32), SplitSizes(160, 16, 32)
     short = PruningConfig(steps=10)
     small = random_gpt2(folder, 6, 8, 256)
     yield replace(mini, model=small, pruning=short, sizes=SplitSizes(96, 48, 64))
     yield replace(mini, model=small, pruning=short, sizes=few, dtype="bfloat16", method="ep")
     for model in [random_gpt2(folder, 12, 12, 768), *models]:
-        yield replace(mini, model=model, pruning=short, sizes=few, sparsity=0.99)
+        yield replace(mini, model=model, pruning=short, sizes=some, sparsity=0.99)
         yield replace(mini, model=model, pruning=short, sizes=few, dtype="bfloat16", sparsity=0.99)
 
 
@@ -169,14 +169,15 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
             if spent > 0.01:
                 rows.append((*work.seconds(Machine(**seen["machine"]), config.dtype), spent))
         phases[phase] = fit_phase(rows)
-    factor, base = fit_phase(
-        [(sum(costs.memory(c, s, r["tokens"]).values()), 1.0, r["peak"]) for c, s, r in runs]
+    held = [costs.memory(config, shape, seen["tokens"]) for config, shape, seen in runs]
+    *factors, base = fit_phase(
+        [(*one.values(), 1.0, seen["peak"]) for one, (*_, seen) in zip(held, runs, strict=True)]
     )
     return {
         "made by": "python -m benchmarks.fit_estimate",
         "open": round(opening, 2),
         "seconds": phases,
-        "memory": [round(base), factor],
+        "memory": {"base": round(base), **dict(zip(held[0], factors, strict=True))},
     }
 
 

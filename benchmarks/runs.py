@@ -62,9 +62,10 @@ def run(
     candidates: Circuit = full_circuit(masked.graph)
     start = None
     if recipe.candidates < 1:
-        fewer = Prepared(masked, sets.train[: recipe.scored])
-        drain(fewer.run())
-        scores = drain(score(fewer, DiscoveryConfig().scorer))
+        few = training.first(recipe.scored)
+        if masked is not subject.masked:  # scores are always taken in float32
+            few = drain(Prepared(subject.masked, few.pairs).run())
+        scores = drain(score(few, DiscoveryConfig().scorer))
         count = int(recipe.candidates * masked.graph.n_edges)
         candidates = top_edges(masked.graph, scores, count).live
         start = warm_start(candidates, recipe.pruning, scores)

@@ -7,7 +7,7 @@ machine's measured speeds (`hap_engine.machine`) a phase takes
     seconds  =  a · (flops32 / rate32 + flops / rate)  +  b · bytes / bandwidth  +  c · started · dispatch
 
 where a, b and c of each phase say how far the real work is from one ideal matrix product, one pass over
-memory and one operation a layer. They, and the few constants of the memory, stand in ``assets/estimate.json``,
+memory and one operation a layer. They, and such factors of what memory holds, stand in ``assets/estimate.json``,
 fitted to real runs by ``python -m benchmarks.fit_estimate``; nothing else is tuned.
 """
 
@@ -87,8 +87,9 @@ def _bytes(
     config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None
 ) -> float:
     limits = limits or _limits_of(config, shape, tokens)
-    base, factor = _constants()["memory"]
-    return base + factor * sum(memory(config, shape, tokens, limits).values())
+    factors = _constants()["memory"]
+    held = memory(config, shape, tokens, limits)
+    return float(factors["base"] + sum(factors[name] * size for name, size in held.items()))
 
 
 def limits_within(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limits:

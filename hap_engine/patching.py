@@ -17,13 +17,14 @@ tests/test_patching.py):
   slot can have its own input without forking the model or its hooks.
 * Only live components are computed, only from the first token in which the prompts differ, and
   those that matter at the scored position alone only there (`plan.py`).
-* The deltas ``live_w - corrupt_w`` of a pass lie in one buffer per span of tokens. A reader is one small
-  matrix product over a prefix of its rows (`tape.py`).
+* The deltas ``live_w - corrupt_w`` of a pass lie in one buffer per span of tokens, and the readers of a few
+  layers are mixed from it in one matrix product (`tape.py`).
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,6 @@ class LayerTrace:
     slots: Float[Tensor, "slot batch pos d_head"]
     z: Float[Tensor, "head batch pos d_head"]
     mlp_out: Float[Tensor, "batch pos d_model"]
-
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.attn_in, self.mlp_in, self.slots, self.z, self.mlp_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +129,31 @@ class MaskedModel:
             q, k, v = self.split(slots)
             k, v = k[self.kv_of_head], v[self.kv_of_head]
             z = attend(rotate(q, rotary), rotate(k, rotary), block.scale, at) @ v
-            attn_out = torch.einsum("hbpe,hed->bpd", z, block.w_out) + block.b_out
-            mlp_in = attn_in if self.graph.parallel else attn_in + attn_out
+            mlp_in, after = self._after_attention(block, attn_in, z)
             mlp_out = block.mlp_out(mlp_in)
             layers.append(LayerTrace(attn_in, mlp_in, slots, z, mlp_out))
-            resid = attn_in + attn_out + mlp_out
+            resid = after + mlp_out
         return Trace(embed, tuple(layers), _at(resid, last))
+
+    @torch.no_grad()
+    def whole_trace(
+        self,
+        embed: Float[Tensor, "batch pos d_model"],
+        layers: Iterable[tuple[Tensor, Tensor, Tensor]],
+        final: Float[Tensor, "batch d_model"],
+    ) -> Trace:
+        """A trace from its embedding and each layer's slots, z and mlp_out: a third of it is their sums."""
+        resid, whole = embed, []
+        for block, (slots, z, mlp_out) in zip(self.blocks, layers, strict=True):
+            mlp_in, after = self._after_attention(block, resid, z)
+            whole.append(LayerTrace(resid, mlp_in, slots, z, mlp_out))
+            resid = after + mlp_out
+        return Trace(embed, tuple(whole), final)
+
+    def _after_attention(self, block: Block, resid: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What the layer's MLP reads, and the residual stream without the MLP."""
+        after = resid + (torch.einsum("hbpe,hed->bpd", z, block.w_out) + block.b_out)
+        return resid if self.graph.parallel else after, after
 
     @torch.no_grad()
     def embed(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:

@@ -17,7 +17,7 @@ from hap_engine.batches import Batch, in_batches, to_batch
 from hap_engine.circuit import Circuit
 from hap_engine.limits import Limits
 from hap_engine.metrics import kl_divergence, logit_difference
-from hap_engine.patching import LayerTrace, MaskedModel, Trace
+from hap_engine.patching import MaskedModel, Trace
 from hap_engine.progress import Progress
 from hap_engine.tasks.base import EncodedPair
 
@@ -51,7 +51,7 @@ class Prepared:
             if keep:
                 trace = masked.trace(batch.corrupt, batch.last)
                 if self._kept is None:
-                    self._kept = Traces(trace, lengths)
+                    self._kept = Traces(masked, trace, lengths)
                 self._kept.put(indices, trace)
             yield Progress("prompts", done, len(batches), "Running the full model on the prompts")
         self.full = torch.stack([full[index] for index in range(len(self.pairs))])
@@ -86,7 +86,7 @@ class Prepared:
     def _bytes(self, tokens: int) -> int:
         cfg, graph = self.masked.model.bridge.cfg, self.masked.graph
         slots = 2 * graph.n_heads + 2 * graph.n_kv_heads
-        per_layer = 3 * int(cfg.d_model) + slots * int(cfg.d_head)
+        per_layer = int(cfg.d_model) + slots * int(cfg.d_head)
         return 4 * tokens * per_layer * graph.n_layers
 
 
@@ -98,20 +98,20 @@ def full_logits(masked: MaskedModel, batch: Batch) -> Float[Tensor, "batch vocab
 class Traces:
     """Traces of prompts, token after token: a prompt takes as much memory as it is long.
 
-    Made once and filled in place, so that nothing is in memory twice.
+    Made once and filled in place, so that nothing is in memory twice. What is a sum of the rest is
+    added up again when it is wanted, for a fiftieth of a pruning step.
     """
 
-    def __init__(self, like: Trace, lengths: Sequence[int]) -> None:
+    def __init__(self, masked: MaskedModel, like: Trace, lengths: Sequence[int]) -> None:
         device = like.embed.device
-        self._lengths = torch.tensor(lengths, device=device)
+        self._masked, self._lengths = masked, torch.tensor(lengths, device=device)
         self._starts = self._lengths.cumsum(0) - self._lengths
         tokens = sum(lengths)
 
         def room(x: Tensor) -> Tensor:  # batch and pos are the axes before the last
             return x.new_empty((*x.shape[:-3], tokens, x.shape[-1]))
 
-        self._layers = [[room(x) for x in layer.tensors()] for layer in like.layers]
-        self._embed = room(like.embed)
+        self._kept = [room(x) for x in _apart(like)]
         self._final = like.final.new_empty(len(lengths), like.final.shape[-1])
 
     def put(self, indices: Sequence[int], trace: Trace) -> None:
@@ -120,26 +120,30 @@ class Traces:
         chosen = torch.tensor(list(indices), device=trace.embed.device)
         real = torch.arange(length, device=chosen.device) < self._lengths[chosen][:, None]
         into, out = self._places(chosen, length)[real], real.flatten().nonzero()[:, 0]
-        pairs = [(self._embed, trace.embed)]
-        for room, layer in zip(self._layers, trace.layers, strict=True):
-            pairs += zip(room, layer.tensors(), strict=True)
-        for kept, x in pairs:
+        for kept, x in zip(self._kept, _apart(trace), strict=True):
             kept.index_copy_(-2, into, x.flatten(-3, -2).index_select(-2, out))
         self._final[chosen] = trace.final
 
     def get(self, indices: Int[Tensor, " batch"], length: int) -> Trace:
         """The traces of some prompts, at `length` positions; after its end a prompt repeats its last."""
         places = self._places(indices, length)
-
-        def cut(x: Tensor) -> Tensor:
-            return x.index_select(-2, places.flatten()).unflatten(-2, places.shape)
-
-        layers = tuple(LayerTrace(*map(cut, kept)) for kept in self._layers)
-        return Trace(cut(self._embed), layers, self._final[indices])
+        embed, *rest = (
+            kept.index_select(-2, places.flatten()).unflatten(-2, places.shape)
+            for kept in self._kept
+        )
+        layers = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+        return self._masked.whole_trace(embed, layers, self._final[indices])
 
     def _places(self, indices: Tensor, length: int) -> Int[Tensor, "batch pos"]:
         at = torch.arange(length, device=indices.device)
         return self._starts[indices][:, None] + at.minimum(self._lengths[indices][:, None] - 1)
+
+
+def _apart(trace: Trace) -> Iterator[Tensor]:
+    """What `MaskedModel.whole_trace` makes a trace of."""
+    yield trace.embed
+    for layer in trace.layers:
+        yield from (layer.slots, layer.z, layer.mlp_out)
 
 
 @torch.no_grad()

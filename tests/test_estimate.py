@@ -36,7 +36,7 @@ CONFIG = DiscoveryConfig(sizes=SplitSizes(100, 10, 64), pruning=PruningConfig(st
 CONSTANTS = {
     "open": 1.0,
     "seconds": {phase: [2.0, 1.0, 3.0] for phase in costs.PHASES},
-    "memory": [1e9, 1.5],
+    "memory": {"base": 1e9, "weights": 1.5, "prompts": 1.5, "deltas": 1.5, "activations": 1.5},
 }
 
 
@@ -99,7 +99,7 @@ def test_the_shipped_constants_are_whole() -> None:
     assert set(held["seconds"]) == set(costs.PHASES)
     assert all(len(factors) == 3 for factors in held["seconds"].values())
     assert all(value >= 0 for factors in held["seconds"].values() for value in factors)
-    assert len(held["memory"]) == 2
+    assert set(held["memory"]) == {"base", *memory(CONFIG, TINY, 20)}
 
 
 def test_work_by_hand() -> None:
