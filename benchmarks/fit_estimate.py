@@ -161,23 +161,36 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
     """The content of ``assets/estimate.json``."""
     opening = min(seen["seconds"]["load"] for _, _, seen in runs)
     phases = {}
+    rows: list[tuple[float, ...]]
     for phase in costs.PHASES:
-        rows: list[tuple[float, ...]] = []
+        rows = []
         for config, shape, seen in runs:
             work = costs.workload(config, shape, seen["tokens"])[phase]
             spent = seen["seconds"].get(phase, 0.0) - (opening if phase == "load" else 0)
             if spent > 0.01:
                 rows.append((*work.seconds(Machine(**seen["machine"]), config.dtype), spent))
         phases[phase] = fit_phase(rows)
-    held = [costs.memory(config, shape, seen["tokens"]) for config, shape, seen in runs]
-    *factors, base = fit_phase(
-        [(*one.values(), 1.0, seen["peak"]) for one, (*_, seen) in zip(held, runs, strict=True)]
-    )
+    rows = []
+    for config, shape, seen in runs:
+        held = costs.memory(config, shape, seen["tokens"])
+        # Weights and kernels are there once, whatever the fit would say; deltas and activations grow together.
+        passes = held["deltas"] + held["activations"]
+        rows.append(
+            (held["prompts"], passes, 1.0, seen["peak"] - held["weights"] - held["kernels"])
+        )
+    prompts, passes, base = fit_phase(rows)
     return {
         "made by": "python -m benchmarks.fit_estimate",
         "open": round(opening, 2),
         "seconds": phases,
-        "memory": {"base": round(base), **dict(zip(held[0], factors, strict=True))},
+        "memory": {
+            "base": round(base),
+            "kernels": 1.0,
+            "weights": 1.0,
+            "prompts": prompts,
+            "deltas": passes,
+            "activations": passes,
+        },
     }
 
 

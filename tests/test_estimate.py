@@ -36,8 +36,10 @@ CONFIG = DiscoveryConfig(sizes=SplitSizes(100, 10, 64), pruning=PruningConfig(st
 CONSTANTS = {
     "open": 1.0,
     "seconds": {phase: [2.0, 1.0, 3.0] for phase in costs.PHASES},
-    "memory": {"base": 1e9, "weights": 1.5, "prompts": 1.5, "deltas": 1.5, "activations": 1.5},
-}
+    "memory": {
+        "base": 1e9, "kernels": 1.0, "weights": 1.5, "prompts": 1.5, "deltas": 1.5, "activations": 1.5,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture
