@@ -11,6 +11,7 @@ import torch
 from hap_engine import path_effects, roles
 from hap_engine.patching import MaskedModel
 from hap_engine.tasks import EncodedPair
+from tests.conftest import make_model
 from tests.slow import Pass, Slow
 
 MOVERS = [(1, 0), (1, 3)]
@@ -97,11 +98,7 @@ def test_mover_effects(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None
 
 def deeper(family: str) -> MaskedModel:
     """Three layers, so that sender -> inhibitor -> mover is a path."""
-    from tests import conftest
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conftest, "LAYERS", 3)
-        return MaskedModel(conftest.make_model(family, seed=2))
+    return MaskedModel(make_model(family, seed=2, layers=3))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
