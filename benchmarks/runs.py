@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from benchmarks.subjects import Subject, plain_step
 from benchmarks.timing import clock
 from hap_engine.attribution import score
@@ -42,19 +40,15 @@ class Outcome:
     edges: int
 
 
-def run(
-    subject: Subject,
-    recipe: Recipe,
-    sparsity: float,
-    dtype: torch.dtype,
-    plain: float,
-    test: int = 128,
-) -> Outcome:
-    """Find a circuit, count its cost in plain steps (`plain` seconds each, same dtype), and measure it."""
+def run(subject: Subject, recipe: Recipe, sparsity: float, test: int = 128) -> Outcome:
+    """Find a circuit in float32, count its cost in plain steps, and measure it.
+
+    Plain steps are timed before and after the run, so that a machine that slows down slows both.
+    """
     sets = get_task("ioi").generate(
         subject.model.tokenizer, SplitSizes(recipe.train, 1, test), 0, "abc"
     )
-    now, masked = clock(), subject.masked.with_dtype(dtype)
+    now, masked, before = clock(), subject.masked, plain_seconds(subject)
     budget = edge_budget(masked.graph, sparsity)
     started = now()
     training = Prepared(masked, sets.train)
@@ -62,16 +56,14 @@ def run(
     candidates: Circuit = full_circuit(masked.graph)
     start = None
     if recipe.candidates < 1:
-        few = training.first(recipe.scored)
-        if masked is not subject.masked:  # scores are always taken in float32
-            few = drain(Prepared(subject.masked, few.pairs).run())
-        scores = drain(score(few, DiscoveryConfig().scorer))
+        scores = drain(score(training.first(recipe.scored), DiscoveryConfig().scorer))
         count = int(recipe.candidates * masked.graph.n_edges)
         candidates = top_edges(masked.graph, scores, count).live
         start = warm_start(candidates, recipe.pruning, scores)
     log_alpha = drain(prune(training, candidates, budget, recipe.pruning, start=start))
     found = cut_live(candidates, log_alpha, budget).live
     seconds = now() - started
+    plain = (before + plain_seconds(subject)) / 2
     measured = drain(measure(subject.masked, sets.test, {"found": found, "empty": Circuit(
         masked.graph, found.kept & False)}))  # fmt: skip
     means = {name: float(values["logit_diff"].mean()) for name, values in measured.items()}
@@ -83,7 +75,7 @@ def run(
 def published_steps(subject: Subject, steps: int = 10) -> float:
     """Plain steps that 3,000 steps of Edge Pruning as published would take, from `steps` of them."""
     sets = get_task("ioi").generate(subject.model.tokenizer, SplitSizes(200, 1, 1), 0, "abc")
-    now, plain = clock(), plain_seconds(subject, torch.float32)
+    now, plain = clock(), plain_seconds(subject)
     training = Prepared(subject.masked, sets.train)
     drain(training.run())
     config = PRESETS["published"]
@@ -95,9 +87,9 @@ def published_steps(subject: Subject, steps: int = 10) -> float:
     return config.steps * (now() - started) / steps / plain
 
 
-def plain_seconds(subject: Subject, dtype: torch.dtype) -> float:
-    """Median of five plain steps. In half precision before any other: it copies the model."""
-    now, step, seconds = clock(), plain_step(subject, dtype), []
+def plain_seconds(subject: Subject) -> float:
+    """Median of five plain steps."""
+    now, step, seconds = clock(), plain_step(subject), []
     step()
     for _ in range(5):
         started = now()
