@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app import ability
+from app import ability, libraries
 from app.background import Start
 from app.classroom import check_job
 from app.shelf import keep_computed
@@ -213,6 +213,7 @@ def _weights(config: DiscoveryConfig) -> str:
 def _discover(config: DiscoveryConfig, opening: Opening | None) -> Generator[Progress, None, Run]:
     """The engine, imported when the first run starts: torch takes seconds to load."""
     yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
+    libraries.load()
     from hap_engine.discovery import discover
 
     masked = (yield from opening.begin()) if opening else None

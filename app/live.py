@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app import state
+from app import libraries, state
 from app.background import Background, Start
 from app.classroom import check_change
 from app.jobs import Opening
@@ -119,6 +119,7 @@ def _anew(run: Run) -> Start:
 
     def begin() -> Generator[Progress, None, Any]:
         yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
+        libraries.load()
         from hap_engine.intervention import check_same_graph, opening
 
         found = yield from opening(locate(run.model, path), run.model)
@@ -148,7 +149,7 @@ def result(key: str, registry: Background | None = None, where: str = "") -> Any
     return None
 
 
-@st.fragment(run_every=0.5)
+@st.fragment(run_every=1)
 def _watch(key: str, registry: Background) -> None:
     work = registry.get(key)
     if work is None or work.state != "running":
