@@ -11,7 +11,6 @@ import gc
 from functools import cache
 from importlib import import_module
 
-
 NEEDED = ("transformer_lens", "transformers", "hap_engine.discovery", "hap_engine.intervention")
 
 
