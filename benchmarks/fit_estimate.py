@@ -91,6 +91,7 @@ def settings(folder: Path, models: list[str]) -> Iterator[DiscoveryConfig]:
     yield mini
     yield replace(mini, pruning=PruningConfig(steps=60), sizes=SplitSizes(100, 50, 600))
     yield replace(mini, pruning=PruningConfig(steps=40, batch_size=64), dtype="bfloat16")
+    yield replace(mini, dtype="bfloat16")
     few, some = SplitSizes(32, 16, 32), SplitSizes(160, 16, 32)
     short = PruningConfig(steps=10)
     small = random_gpt2(folder, 6, 8, 256)

@@ -28,12 +28,14 @@ PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 
 @dataclass(frozen=True)
 class Work:
-    """What a phase costs: operations in float32, in the training precision, bytes, and how many start."""
+    """What a phase costs: operations in float32, in the training precision, bytes, and how many start
+    in float32 and in bfloat16, where numbers are converted and kernels made ready for each shape."""
 
     float32: float = 0.0
     mixed: float = 0.0
     bytes: float = 0.0
     started: float = 0.0
+    converted: float = 0.0
 
     def __add__(self, other: Work) -> Work:
         return Work(
@@ -41,16 +43,18 @@ class Work:
             self.mixed + other.mixed,
             self.bytes + other.bytes,
             self.started + other.started,
+            self.converted + other.converted,
         )
 
     def exact(self) -> Work:
         """The same work, all of it in float32."""
         return replace(self, float32=self.float32 + self.mixed, mixed=0.0)
 
-    def seconds(self, machine: Machine, dtype: str) -> tuple[float, float, float]:
+    def seconds(self, machine: Machine, dtype: str) -> tuple[float, float, float, float]:
         """Of multiplying, of moving memory and of starting, on an ideal machine of these speeds."""
         flops = self.float32 / machine.float32 + self.mixed / machine.rate(dtype)
-        return flops, self.bytes / machine.bandwidth, self.started * machine.dispatch
+        moved = self.bytes / machine.bandwidth
+        return flops, moved, self.started * machine.dispatch, self.converted * machine.dispatch
 
 
 def _pass(
@@ -68,11 +72,13 @@ def _pass(
     ahead = max(1, round(LOOK_AHEAD / (shape.slots + 1)))
     mixed = 8 * readers + shape.writers * (shape.layers / ahead + ahead) / 2
     moved = 4 * shape.layers * layer + live * size * mixed * shape.width
+    starts = math.ceil(passes) * shape.layers
     return Work(
         prompts * (tokens * per_token + unembed),
         prompts * tokens * (2 * shape.mlp + live * 2 * shape.edges * shape.width),
         passes * weights + prompts * tokens * moved,
-        math.ceil(passes) * shape.layers,
+        starts,
+        starts if size == 2 else 0.0,
     )
 
 

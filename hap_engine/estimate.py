@@ -4,9 +4,10 @@ Every phase is counted in the units that a processor works in: floating-point op
 float32 and those of the training precision apart), bytes moved and small operations started. With the
 machine's measured speeds (`hap_engine.machine`) a phase takes
 
-    seconds  =  a · (flops32 / rate32 + flops / rate)  +  b · bytes / bandwidth  +  c · started · dispatch
+    seconds  =  a · (flops32 / rate32 + flops / rate)  +  b · bytes / bandwidth
+              +  (c · started + d · started in bfloat16) · dispatch
 
-where a, b and c of each phase say how far the real work is from one ideal matrix product, one pass over
+where a to d of each phase say how far the real work is from one ideal matrix product, one pass over
 memory and one operation a layer. They, and such factors of what memory holds, stand in ``assets/estimate.json``,
 fitted to real runs by ``python -m benchmarks.fit_estimate``; nothing else is tuned.
 """

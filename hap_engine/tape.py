@@ -80,10 +80,9 @@ class Span:
         shape = (rows, self.tokens, self.d_model)
         return self.workspace.take((self.name, use), shape, self.dtype, self.device)
 
-    def open(self, columns: list[int], use: Hashable) -> Readers:
+    def open(self, columns: list[int], use: Hashable) -> None:
         """Make room for what these readers will get."""
         self.readers = Readers(columns, self._take(use, len(columns)), use)
-        return self.readers
 
     def close(self, readers: Readers) -> None:
         self.workspace.give((self.name, readers.use), readers.rows)
