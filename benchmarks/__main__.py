@@ -1,8 +1,9 @@
 """``python -m benchmarks``: measure and write benchmarks/RESULTS.md.
 
     python -m benchmarks [--rounds 3] [--only steps sizes memory runs] [--subjects gpt2-small SmolLM2]
+                         [--device cuda]
 
-Sections that are not measured again keep their text.
+Sections that are not measured again keep their text; each device has its own.
 """
 
 from __future__ import annotations
@@ -40,18 +41,18 @@ take turns in one process; quartiles are in brackets.
 """
 
 
-def steps(names: list[str], rounds: int) -> str:
+def steps(names: list[str], rounds: int, device: str) -> str:
     """Questions 1-3: one step of each kind."""
     lines = ["| model | dtype | step | / plain | quartiles | goal |", "|---|---|---|---|---|---|"]
     skipped = ""
     dtypes = [torch.float32]
-    if measured().faster == "bfloat16":
+    if device != "cpu" or measured().faster == "bfloat16":
         dtypes.append(torch.bfloat16)
     else:
         skipped = "bfloat16 is left out: this machine multiplies it more slowly than float32.\n\n"
     for name in names:
         for dtype in dtypes:
-            made = subject(name)
+            made = subject(name, device)
             cases = {case: make(made, dtype) for case, make in CASES.items()}
             for case, timing in compare(cases, "plain", rounds).items():
                 if case != "plain":
@@ -62,7 +63,7 @@ def steps(names: list[str], rounds: int) -> str:
     return skipped + "\n".join(lines)
 
 
-def sizes(names: list[str], rounds: int) -> str:
+def sizes(names: list[str], rounds: int, device: str) -> str:
     """Question 6: cost of an EP step over all edges against model size (batches of 8 prompts; random GPT-2s)."""
     lines = [
         "| model | parameters | edges | EAP / plain | EP / plain | us / edge | ns / parameter | "
@@ -71,10 +72,12 @@ def sizes(names: list[str], rounds: int) -> str:
     ]
     own = ["SmolLM2/8"] if "SmolLM2" in names else []
     for name in ["hap-mini/8", "gpt2-small/8", *own, "gpt2-medium/8", "gpt2-large/8"]:
-        used = peak(name, "EP step, all edges")  # first: the largest model fits only once
-        made = subject(name)
+        used = peak(name, "EP step, all edges", device)  # first: the largest fits only once
+        made = subject(name, device)
         wanted = ("plain", "EAP, all edges", "EP step, all edges")
-        found = compare({case: CASES[case](made, torch.float32) for case in wanted}, "plain", 3)
+        found = compare(
+            {case: CASES[case](made, torch.float32) for case in wanted}, "plain", rounds
+        )
         eap, ep = found["EAP, all edges"], found["EP step, all edges"]
         edges = made.masked.graph.n_edges
         count = sum(p.numel() for p in made.model.hf_model.parameters())
@@ -94,21 +97,21 @@ def sizes(names: list[str], rounds: int) -> str:
     return "\n".join(lines)
 
 
-def memory(names: list[str], rounds: int) -> str:
+def memory(names: list[str], rounds: int, device: str) -> str:
     """Question 7: peak memory, weights included, libraries not."""
     lines = ["| model | step | MiB | / plain | goal |", "|---|---|---|---|---|"]
     for name in names:
-        plain = peak(name, "plain")
+        plain = peak(name, "plain", device)
         if plain is None:
             return "Not measured: this system does not report a process's peak memory."
         for case in ("plain", "EAP, all edges", "EP step, all edges", "HAP step, 10 %"):
-            used = plain if case == "plain" else peak(name, case) or 0
+            used = plain if case == "plain" else peak(name, case, device) or 0
             goal = "1.5" if case.startswith("EP") else ""
             lines.append(f"| {name} | {case} | {used / 2**20:,.0f} | {used / plain:.2f} | {goal} |")
     return "\n".join(lines)
 
 
-def whole_runs(names: list[str], rounds: int) -> str:
+def whole_runs(names: list[str], rounds: int, device: str) -> str:
     """Questions 4 and 5: runs to a circuit in float32, in plain steps taken before and after each."""
     lines = [
         "| model, sparsity | run | plain steps | held-out KL | faithfulness | edges |",
@@ -120,7 +123,7 @@ def whole_runs(names: list[str], rounds: int) -> str:
     if "SmolLM2" in names:
         plans["SmolLM2"] = (0.99, {"HAP": (40, 60), "EP": (100,)})
     for name, (sparsity, wanted) in plans.items():
-        made = subject(name)
+        made = subject(name, device)
         for label, counts in wanted.items():
             for count in counts:
                 share = 1.0 if label == "EP" else LOOSE
@@ -140,7 +143,7 @@ def whole_runs(names: list[str], rounds: int) -> str:
     return "\n".join(lines)
 
 
-SECTIONS: dict[str, Callable[[list[str], int], str]] = {
+SECTIONS: dict[str, Callable[[list[str], int, str], str]] = {
     "steps": steps,
     "sizes": sizes,
     "memory": memory,
@@ -148,15 +151,16 @@ SECTIONS: dict[str, Callable[[list[str], int], str]] = {
 }
 
 
-def machine() -> str:
+def machine(device: str) -> str:
     """What decides the ratios: on a processor that multiplies faster, memory weighs more."""
+    if device != "cpu":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}, float32 without TF32"
     here = measured()
     return (
         f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} processor threads, "
         f"float32 {here.float32 / 1e9:,.0f} and bfloat16 {here.bfloat16 / 1e9:,.0f} GFLOP/s a thread, "
         f"memory {here.bandwidth / 1e9:.0f} GB/s, "
-        f"torch {torch.__version__}, "
-        f"{'CUDA: ' + torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}"
+        f"torch {torch.__version__}, no GPU"
     )
 
 
@@ -165,15 +169,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--subjects", nargs="+", default=None)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
     names = args.subjects or ["gpt2-small"] + (["SmolLM2"] if smollm2_path() else [])
     old = RESULTS.read_text() if RESULTS.exists() else ""
-    parts = dict(re.findall(r"## (\w+)\n\n(.*?)\n(?=## |\Z)", old, flags=re.S))
+    parts = dict(re.findall(r"## ([\w ]+)\n\n(.*?)\n(?=## |\Z)", old, flags=re.S))
+    where = {"cpu": "", "cuda": " on CUDA"}
     for section in args.only:
         print(f"measuring {section} …", flush=True)
-        body = SECTIONS[section](names, args.rounds)
-        parts[section] = f"{SECTIONS[section].__doc__}\nMachine: {machine()}.\n\n{body}\n"
-        text = "\n".join(f"## {name}\n\n{parts[name]}" for name in SECTIONS if name in parts)
+        body = SECTIONS[section](names, args.rounds, args.device)
+        head = f"{SECTIONS[section].__doc__}\nMachine: {machine(args.device)}.\n"
+        parts[section + where[args.device]] = f"{head}\n{body}\n"
+        every = [name + suffix for suffix in where.values() for name in SECTIONS]
+        text = "\n".join(f"## {name}\n\n{parts[name]}" for name in every if name in parts)
         RESULTS.write_text(f"{HEAD}\n{text}")
     print(RESULTS.read_text())
 

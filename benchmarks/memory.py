@@ -1,9 +1,9 @@
 """Peak memory of one step, measured in a process of its own.
 
-    python -m benchmarks.memory gpt2-small plain
+    python -m benchmarks.memory gpt2-small plain cpu
 
 prints the bytes that loading the model and two steps added to the process (Linux; the high-water mark of
-the resident set), so weights count in every case and the libraries in none.
+the resident set) or took of a GPU, so weights count in every case and the libraries in none.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from benchmarks.subjects import CASES, subject
 
 
-def peak(subject_name: str, case: str) -> int | None:
+def peak(subject_name: str, case: str, device: str) -> int | None:
     """Bytes of a case; None where the system does not tell."""
-    if not Path("/proc/self/status").exists():
+    if device == "cpu" and not Path("/proc/self/status").exists():
         return None
-    command = [sys.executable, "-m", "benchmarks.memory", subject_name, case]
+    command = [sys.executable, "-m", "benchmarks.memory", subject_name, case, device]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
@@ -34,12 +34,13 @@ def _status(field: str) -> int:
 
 
 def main() -> None:
-    name, case = sys.argv[1:]
-    before = _status("VmRSS")
-    step = CASES[case](subject(name), torch.float32)
+    name, case, device = sys.argv[1:]
+    before = 0 if device != "cpu" else _status("VmRSS")
+    step = CASES[case](subject(name, device), torch.float32)
     for _ in range(2):
         step()
-    print(_status("VmHWM") - before)
+    after = _status("VmHWM") if device == "cpu" else torch.cuda.max_memory_allocated()
+    print(after - before)
 
 
 if __name__ == "__main__":

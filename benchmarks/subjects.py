@@ -23,10 +23,11 @@ from hap_engine.catalog import Source
 from hap_engine.circuit import Circuit, full_circuit, top_edges
 from hap_engine.gates import sample
 from hap_engine.gradients import EdgeGradients
-from hap_engine.metrics import kl_divergence
 from hap_engine.models import Model, from_hf, load_model
 from hap_engine.patching import MaskedModel, Trace
-from hap_engine.prepared import full_logits
+from hap_engine.prepared import Prepared
+from hap_engine.progress import drain
+from hap_engine.pulls import puller
 from hap_engine.tasks import EncodedPair, PromptPair, SplitSizes, get_task
 
 OPEN = 3.0  # log alpha: P(open) = 0.99
@@ -44,7 +45,7 @@ class Subject:
     pairs: list[EncodedPair]
 
 
-def gpt2(size: str, batch: int = 32, length: int = 20) -> Subject:
+def gpt2(size: str, device: str, batch: int = 32, length: int = 20) -> Subject:
     """A random-weight GPT-2 on random prompts that differ from the first token on."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -54,7 +55,7 @@ def gpt2(size: str, batch: int = 32, length: int = 20) -> Subject:
         n_layer=layers, n_head=heads, n_embd=width, attn_implementation="eager", resid_pdrop=0.0,
         embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
-    model = _open(GPT2LMHeadModel(config).eval(), f"gpt2-{size} (random)")
+    model = _open(GPT2LMHeadModel(config).eval().to(device), f"gpt2-{size} (random)")
     rng = np.random.default_rng(0)
     ids = rng.integers(config.vocab_size, size=(batch, 2, length)).tolist()
     blank = PromptPair("", "", "", "")
@@ -62,24 +63,24 @@ def gpt2(size: str, batch: int = 32, length: int = 20) -> Subject:
     return Subject(f"gpt2-{size}", model, MaskedModel(model), pairs)
 
 
-def pretrained(reference: str, batch: int = 16) -> Subject:
+def pretrained(reference: str, device: str, batch: int = 16) -> Subject:
     """A real model on IOI prompts."""
-    model = load_model(reference)
+    model = load_model(reference, device=device)
     sets = get_task("ioi").generate(model.tokenizer, SplitSizes(batch, 1, 1), 0, "abc")
     return Subject(model.name, model, MaskedModel(model), list(sets.train))
 
 
-def subject(name: str) -> Subject:
+def subject(name: str, device: str = "cpu") -> Subject:
     """A subject by name: ``gpt2-small`` and its sizes, ``hap-mini`` or ``SmolLM2``; ``/8`` sets the batch."""
     name, _, batch = name.partition("/")
     size = {"batch": int(batch)} if batch else {}
     if name.startswith("gpt2-"):
-        return gpt2(name.removeprefix("gpt2-"), **size)
+        return gpt2(name.removeprefix("gpt2-"), device, **size)
     if name == "SmolLM2":
         path = smollm2_path()
         assert path is not None, "SmolLM2 is not here; see smollm2_path"
-        return pretrained(str(path), **size)
-    return pretrained(name, **size)
+        return pretrained(str(path), device, **size)
+    return pretrained(name, device, **size)
 
 
 def smollm2_path() -> Path | None:
@@ -127,20 +128,17 @@ def pruning_step(subject: Subject, share: float, dtype: torch.dtype = torch.floa
     already, as they are in a run.
     """
     candidates = _candidates(subject, share)
-    batch = to_batch(subject.pairs, subject.masked.device)
-    masked = subject.masked.with_dtype(dtype)
-    corrupt, clean = masked.trace(batch.corrupt, batch.last), masked.embed(batch.clean)
-    full = full_logits(masked, batch).log_softmax(-1)
-    rows, columns = (torch.from_numpy(axis) for axis in np.nonzero(candidates.kept))
-    log_alpha = torch.full((len(rows),), OPEN, requires_grad=True)
+    prepared = Prepared(subject.masked.with_dtype(dtype), subject.pairs)
+    drain(prepared.run())
+    every = list(range(len(prepared)))
+    pull_of = puller(prepared, candidates, len(every))
+    log_alpha = torch.full((len(candidates),), OPEN, device=prepared.masked.device)
+    log_alpha.requires_grad_()
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
         z = sample(log_alpha, generator)
-        mask = torch.zeros(candidates.kept.shape).index_put((rows, columns), z)
-        logits = masked.logits(mask.to(masked.device), clean, corrupt, batch.last)
-        kl_divergence(logits, full).mean().backward()
-        log_alpha.grad = None
+        torch.autograd.grad(z, log_alpha, pull_of(z, every, 0.0).gradient)
 
     return step
 

@@ -35,10 +35,8 @@ def compare(
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
-            _wait()
             started = now()
             case()
-            _wait()
             seconds[name].append(now() - started)
     return {name: _timing(taken, seconds[reference]) for name, taken in seconds.items()}
 
@@ -50,10 +48,12 @@ def _timing(taken: list[float], reference: list[float]) -> Timing:
 
 
 def clock() -> Callable[[], float]:
-    alone = torch.get_num_threads() == 1 and not torch.cuda.is_available()
-    return time.process_time if alone else time.perf_counter
-
-
-def _wait() -> None:
+    """Seconds; on a GPU, when all that was started is done."""
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
+
+        def finished() -> float:
+            torch.cuda.synchronize()
+            return time.perf_counter()
+
+        return finished
+    return time.process_time if torch.get_num_threads() == 1 else time.perf_counter

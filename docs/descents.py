@@ -65,6 +65,7 @@ class Descent:
     start: str = "ranked"  # first gates in the order of the scores; all equal; in random order
     recipe: str = "standard"  # the preset whose settings hold, but for the number of steps
     clip: float = PruningConfig.clip  # 0: one batch may pull a gate as far down as it likes
+    level: float = PruningConfig.level  # 0: nothing holds the logit difference
 
     def share(self) -> float:
         """Share of the edges left to Edge Pruning."""
@@ -72,15 +73,15 @@ class Descent:
         return kept_share(config)
 
     def pruning(self, steps: int) -> PruningConfig:
-        return replace(PRESETS[self.recipe], steps=steps, clip=self.clip)
+        return replace(PRESETS[self.recipe], steps=steps, clip=self.clip, level=self.level)
 
 
 class Workbench:
     """A model with the prompts of one seed; what several descents share is made once."""
 
-    def __init__(self, reference: str, seed: int, dtype: str) -> None:
-        self.seed, self.dtype = seed, dtype
-        model = load_model(reference)
+    def __init__(self, reference: str, seed: int, dtype: str, device: str = "cpu") -> None:
+        self.seed, self.dtype, self.device = seed, dtype, device
+        model = load_model(reference, device=device)
         self.name, self.sha256 = model.name, model.sha256
         self.masked = MaskedModel(model)
         self.graph = self.masked.graph
@@ -128,6 +129,7 @@ def made(bench: Workbench, descent: Descent) -> Path:
         "model": bench.name,
         "n_edges": bench.graph.n_edges,
         "dtype": bench.dtype,
+        "device": bench.device,
         "n_prompts": len(bench.sets.test),
         "descent": asdict(descent),
         "points": points,

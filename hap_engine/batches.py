@@ -32,6 +32,16 @@ class Batch:
     def __len__(self) -> int:
         return len(self.last)
 
+    def rows(self, rows: Int[Tensor, " some"], length: int) -> Batch:
+        """Some of the prompts, cut to a length that holds them."""
+        return Batch(
+            self.clean[rows, :length],
+            self.corrupt[rows, :length],
+            self.last[rows],
+            self.answer[rows],
+            self.distractor[rows],
+        )
+
 
 def to_batch(pairs: Sequence[EncodedPair], device: torch.device) -> Batch:
     """Pad `pairs` to their longest prompt."""

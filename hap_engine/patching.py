@@ -24,7 +24,7 @@ tests/test_patching.py):
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from hap_engine.blocks import Block, Rotary, attend, rotate, table_rows, take_ap
 from hap_engine.circuit import full_circuit
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.families import WORKING, likely_cause
+from hap_engine.indices import indices
 from hap_engine.models import Model
 from hap_engine.plan import LayerPlan, Plan, Positions
 from hap_engine.tape import Read, ReadSlots, Start, Tape, Write
@@ -243,8 +244,21 @@ class MaskedModel:
             corrupt: trace of the corrupt prompt, same shape.
             last: scored position of each prompt.
         """
-        plan = Plan(self.graph, mask)
         positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
+        return self.planned_logits(
+            Plan.of(self.graph, mask), positions, mask, clean_embed, corrupt, last
+        )
+
+    def planned_logits(
+        self,
+        plan: Plan,
+        positions: Positions,
+        mask: Float[Tensor, "writer reader"],
+        clean_embed: Float[Tensor, "batch pos d_model"],
+        corrupt: Trace,
+        last: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch vocab"]:
+        """`logits` by a plan that may compute more than the mask needs. Never waits for a GPU."""
         d_model = clean_embed.shape[-1]
         tape = Tape(plan, positions, mask, d_model, self.mix_dtype, self.workspace)
         token = Start.apply(mask, tape)
@@ -280,7 +294,7 @@ class MaskedModel:
         group = n_heads // n_kv
         kv = sorted({head // group for head in heads})
         wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
-        slots = kept.slots.flatten(1, 2)[wanted]
+        slots = kept.slots.flatten(1, 2)[self._indices(wanted)]
         if layer.wide_slots:
             token, live = self._slots(token, tape, "wide", index, layer.wide_slots, scene)
             at = [wanted.index(column - first) for column in layer.wide_slots]
@@ -288,22 +302,24 @@ class MaskedModel:
         slots = slots.unflatten(1, kept.slots.shape[1:3])
         q, k, v = slots.split([len(layer.wide_heads), len(kv), len(kv)])
         k = rotate(k, scene.rotary)
-        own = torch.tensor([kv.index(head // group) for head in heads], device=self.device)
+        own = self._indices([kv.index(head // group) for head in heads])
         if layer.wide_heads:
             here = own[: len(layer.wide_heads)]
             z = attend(rotate(q, scene.rotary), k[here], block.scale, scene.every) @ v[here]
-            change = (z - kept.z[layer.wide_heads]).flatten(1, 2)[:, scene.positions.wide]
+            change = z - kept.z[self._indices(layer.wide_heads)]
+            change = change.flatten(1, 2)[:, scene.positions.wide]
             token = self._write_heads(token, tape, "wide", index, layer.wide_heads, change)
         if layer.narrow_heads:
             here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
-            q = _at(kept.slots[chosen], scene.last)
+            which = self._indices(chosen)
+            q = _at(kept.slots[which], scene.last)
             if layer.narrow_slots:
                 token, live = self._slots(token, tape, "narrow", index, layer.narrow_slots, scene)
                 at = [chosen.index(column - first) for column in layer.narrow_slots]
                 q = set_slots(q, at, torch.arange(len(scene.last), device=self.device), live)
             q = rotate(q, table_rows(scene.rotary, scene.last))[:, :, None]
             z = (attend(q, k[here], block.scale, scene.last[:, None]) @ v[here])[:, :, 0]
-            change = z - _at(kept.z[chosen], scene.last)
+            change = z - _at(kept.z[which], scene.last)
             token = self._write_heads(token, tape, "narrow", index, chosen, change)
         return token
 
@@ -314,10 +330,9 @@ class MaskedModel:
         token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
         block, kept = self.blocks[index], scene.corrupt.layers[index]
         tokens = getattr(scene.positions, span)
-        slots = [column - tape.plan.column(index, 0) for column in columns]
+        slots = self._indices([column - tape.plan.column(index, 0) for column in columns])
         centred = block.norm.centre(kept.attn_in.flatten(0, 1)[tokens])
-        rows = torch.tensor(slots, device=self.device)
-        product = kept.slots.flatten(1, 2)[rows[:, None], tokens] - block.b_in[slots]
+        product = kept.slots.flatten(1, 2)[slots[:, None], tokens] - block.b_in[slots]
         product = product * block.norm.sigma(centred)
         own, weight = tape.rows(span, columns), block.w_read[slots]
         return token, ReadSlots.apply(
@@ -328,7 +343,7 @@ class MaskedModel:
         self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], change: Tensor
     ) -> Tensor:
         writers = [1 + index * (self.graph.n_heads + 1) + head for head in heads]
-        weight = self.blocks[index].w_write[heads]
+        weight = self.blocks[index].w_write[self._indices(heads)]
         return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
 
     def _mlp_layer(
@@ -359,6 +374,9 @@ class MaskedModel:
         positions = torch.arange(length, device=self.device)[None]
         cos, sin = self._rotary(torch.zeros((), device=self.device), positions)
         return cos[0], sin[0]
+
+    def _indices(self, numbers: Sequence[int]) -> Int[Tensor, " n"]:
+        return indices(numbers, self.device)
 
     def _positions(self, like: Tensor) -> Int[Tensor, "1 pos"]:
         return torch.arange(like.shape[-1], device=self.device)[None]
@@ -405,7 +423,7 @@ def set_slots(
     live: Float[Tensor, "live some d_head"],
 ) -> Float[Tensor, "slot token d_head"]:
     """`slots` with the rows `at` set to `live` at some tokens."""
-    rows = torch.tensor(at, device=slots.device)
+    rows = indices(at, slots.device)
     return slots.index_put((rows[:, None], tokens[None]), live)
 
 

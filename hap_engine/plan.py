@@ -46,12 +46,11 @@ class LayerPlan:
 
 
 class Plan:
-    """The live part of a mask, sorted into wide and narrow."""
+    """The live part of a circuit, sorted into wide and narrow."""
 
-    def __init__(self, graph: Graph, mask: Tensor) -> None:
-        nonzero: Bool[np.ndarray, "writer reader"] = (mask.detach() != 0).cpu().numpy()
-        self.graph = graph
-        self.live = Circuit(graph, nonzero & graph.edge_mask).live.kept
+    def __init__(self, circuit: Circuit) -> None:
+        self.graph = graph = circuit.graph
+        self.live = circuit.live.kept
         written: Bool[np.ndarray, " writer"] = np.asarray(self.live.any(axis=1))
         self.read: Bool[np.ndarray, " reader"] = np.asarray(self.live.any(axis=0))
         self.wide_writer = np.zeros_like(written)
@@ -65,6 +64,12 @@ class Plan:
             "wide": np.flatnonzero(written & self.wide_writer),
             "narrow": np.flatnonzero(written),  # a wide writer is read at the scored position too
         }
+
+    @classmethod
+    def of(cls, graph: Graph, mask: Tensor) -> Plan:
+        """The plan of a mask's edges that are not exactly 0."""
+        nonzero: Bool[np.ndarray, "writer reader"] = (mask.detach() != 0).cpu().numpy()
+        return cls(Circuit(graph, nonzero & graph.edge_mask))
 
     def columns(self, span: str, first: int) -> list[int]:
         """The live readers of a span in the layers opened with `first`, the logits after the last."""
@@ -147,3 +152,9 @@ class Positions:
         active = ((differs.cumsum(1) > 0) & (at <= last[:, None])) | end
         wide = active.flatten().nonzero()[:, 0]
         return cls(wide, end.flatten().nonzero()[:, 0], end.flatten()[wide].nonzero()[:, 0])
+
+    @classmethod
+    def all(cls, last: Int[Tensor, " batch"], length: int) -> Positions:
+        """All positions as wide ones, whatever the prompts: of a known number, but more than needed."""
+        narrow = torch.arange(len(last), device=last.device) * length + last
+        return cls(torch.arange(len(last) * length, device=last.device), narrow, narrow)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +25,15 @@ from hap_engine.tasks.base import EncodedPair
 RUN_BATCH = 32  # prompts of a pass without gradients
 
 
+class Scene(NamedTuple):
+    """Some prompts, as a masked pass sees them."""
+
+    batch: Batch
+    corrupt: Trace
+    clean: Float[Tensor, "batch pos d_model"]  # embeddings
+    full: Float[Tensor, "batch vocab"]  # log-probabilities
+
+
 class Prepared:
     """Prompts with their full-model log-probabilities and, where they fit, cached corrupt traces."""
 
@@ -31,6 +41,7 @@ class Prepared:
         self, masked: MaskedModel, pairs: Sequence[EncodedPair], limits: Limits | None = None
     ) -> None:
         self.masked, self.pairs, self.limits = masked, list(pairs), limits or Limits()
+        self.every = to_batch(self.pairs, masked.device)
         self.full: Float[Tensor, "prompt vocab"]
         self._kept: Traces | None = None
 
@@ -63,17 +74,19 @@ class Prepared:
         other.pairs, other.full = self.pairs[:count], self.full[:count]
         return other
 
-    def batch(
-        self, indices: Sequence[int]
-    ) -> tuple[Batch, Trace, Float[Tensor, "batch pos d_model"], Float[Tensor, "batch vocab"]]:
-        """Tokens, corrupt trace, clean embedding and full log-probabilities of some prompts."""
-        batch = to_batch([self.pairs[index] for index in indices], self.masked.device)
-        rows = torch.tensor(list(indices), device=self.masked.device)
+    def batch(self, indices: Sequence[int]) -> Scene:
+        """What a masked pass needs of some prompts, at the length of the longest of them."""
+        length = max(len(self.pairs[index].clean_ids) for index in indices)
+        return self.scene(torch.tensor(list(indices), device=self.masked.device), length)
+
+    def scene(self, rows: Int[Tensor, " batch"], length: int) -> Scene:
+        """What a masked pass needs of the prompts `rows`, none longer than `length`. Never waits for a GPU."""
+        batch = self.every.rows(rows, length)
         if self._kept is None:
             trace = self.masked.trace(batch.corrupt, batch.last)
         else:
-            trace = self._kept.get(rows, batch.clean.shape[1])
-        return batch, trace, self.masked.embed(batch.clean), self.full[rows]
+            trace = self._kept.get(rows, length)
+        return Scene(batch, trace, self.masked.embed(batch.clean), self.full[rows])
 
     def parts(self, indices: Iterable[int], size: int | None = None) -> list[list[int]]:
         """`indices` in parts of at most `size` and the limit; prompts of one length go together."""

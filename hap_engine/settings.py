@@ -43,6 +43,8 @@ class PruningConfig:
     # Most that one batch can pull a gate down, in units of the gates' RMS gradient; 0: no limit, as in run files that
     # do not name it. Without it a single odd batch threw gates 40 units down, from where none comes back.
     clip: float = 1.0
+    # Weight of (mean error of the logit difference)² beside KL; 0: KL alone, as in run files that do not name it.
+    level: float = 0.0
     # c in init + c (rank - 1/2), where there are scores. With 4 and the ranking by EAP-IG of KL, sixty steps on
     # SmolLM2 reached the training KL (0.38) that three hundred from an equal start did not.
     warm_start: float = 4.0
@@ -199,8 +201,9 @@ def kept_share(config: DiscoveryConfig) -> float:
 def run_id(config: DiscoveryConfig, sha256: str) -> str:
     """Hash of the settings and the weights: equal runs share an id, a file and a job."""
     plain = config.to_dict()
-    if not config.pruning.clip:  # newer than the runs that lack it
-        del plain["pruning"]["clip"]
+    for name in ("clip", "level"):  # newer than the runs that lack them
+        if not plain["pruning"][name]:
+            del plain["pruning"][name]
     return short_hash([plain, sha256])
 
 

@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hap_engine.blocks import Norm
+from hap_engine.indices import indices
 from hap_engine.plan import Plan, Positions, look_ahead
 from hap_engine.workspace import Workspace
 
@@ -68,7 +69,7 @@ class Span:
             mask.device,
             mask.dtype,
         )
-        self.writers = torch.from_numpy(writers).to(mask.device)
+        self.writers = indices(writers.tolist(), mask.device)
         self.mask = mask[self.writers]
         self.tokens, self.d_model = tokens, d_model
         self.delta = self._take("delta", len(writers))
@@ -195,7 +196,7 @@ class Mix(torch.autograd.Function):
         ctx: Any, token: Tensor, span: Span, readers: Readers, columns: list[int], rows: slice,
         first: bool,
     ) -> Tensor:  # fmt: skip
-        every = torch.tensor(columns, device=token.device)
+        every = indices(columns, token.device)
         ctx.kept = span, readers, readers.slice(columns), rows, every, first
         span.mix(rows, every, readers.rows[readers.slice(columns)], add=not first)
         return token.clone()
@@ -280,7 +281,7 @@ class Write(torch.autograd.Function):
     ) -> Tensor:
         ctx.tape, ctx.span_name, ctx.weight = tape, span_name, weight
         narrow = tape.spans["narrow"]
-        ctx.narrow = torch.tensor(tape.plan.rows("narrow", writers), device=token.device)
+        ctx.narrow = indices(tape.plan.rows("narrow", writers), token.device)
         if span_name == "narrow":
             narrow.delta[ctx.narrow] = value if weight is None else torch.bmm(value, weight)
             return token.clone()

@@ -16,7 +16,7 @@ from hap_engine.circuit import full_circuit
 from hap_engine.gates import sample
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared
-from hap_engine.pruning import kl_gradient
+from hap_engine.pulls import kl_gradient
 from tests.conftest import finish, random_pairs
 
 

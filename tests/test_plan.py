@@ -15,7 +15,7 @@ def plan(*edges: tuple[str, str]) -> Plan:
     mask = torch.zeros(GRAPH.edge_mask.shape)
     for writer, reader in edges:
         mask[GRAPH.edge(writer, reader)] = 1
-    return Plan(GRAPH, mask)
+    return Plan.of(GRAPH, mask)
 
 
 def names(made: Plan, span: str) -> list[str]:
@@ -23,7 +23,7 @@ def names(made: Plan, span: str) -> list[str]:
 
 
 def test_in_the_full_model_only_the_last_layer_is_narrow() -> None:
-    made = Plan(GRAPH, torch.from_numpy(full_circuit(GRAPH).kept).float())
+    made = Plan(full_circuit(GRAPH))
     assert names(made, "wide") == ["input", "a0.h0", "a0.h1", "m0"]
     assert names(made, "narrow") == [writer.name for writer in GRAPH.writers]
     assert made.layers[1].narrow_heads == [0, 1]

@@ -12,11 +12,10 @@ from hap_engine.attribution import score
 from hap_engine.budgets import SharedAdam
 from hap_engine.circuit import Circuit, full_circuit, top_edges
 from hap_engine.errors import SettingsError, UnknownNameError
-from hap_engine.gates import open_probability, sample
-from hap_engine.limits import Limits
+from hap_engine.gates import open_probability
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared, circuit_kl
-from hap_engine.pruning import PruningStep, cut, cut_live, kl_gradient, prune, warm_start
+from hap_engine.pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.settings import PruningConfig
 from tests.conftest import finish, make_model, random_pairs
 
@@ -151,22 +150,6 @@ def test_a_warm_start_follows_the_ranks(prepared: Prepared) -> None:
     assert np.ptp(first.log_alpha) == pytest.approx(4, abs=1e-3)
     (equal,), _ = learn(prepared, candidates, 20, config)
     assert np.ptp(equal.log_alpha) < 1e-3, "without scores all gates start equal"
-
-
-def test_parts_of_a_batch_add_up(gpt2: MaskedModel) -> None:
-    """Gradients of parts are those of the whole batch, whatever the prompts' lengths."""
-    pairs = random_pairs([5, 6, 7, 5, 6])
-    candidates = full_circuit(gpt2.graph)
-    z = sample(torch.zeros(len(candidates)), torch.Generator().manual_seed(0))
-    found = []
-    for limits in (Limits(), Limits(batch=2), Limits(batch=1, cache=0)):
-        prepared = finish(Prepared(gpt2, pairs, limits).run())
-        assert max(map(len, prepared.parts(range(5)))) <= limits.batch
-        found.append(kl_gradient(prepared, candidates, z, list(range(5))))
-    (kl, whole), *others = found
-    for other, parts in others:
-        assert other == pytest.approx(kl, rel=1e-5)
-        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_the_best_state_on_validation_prompts_wins(prepared: Prepared) -> None:
