@@ -141,7 +141,10 @@ def made(bench: Workbench, descent: Descent) -> Path:
 
 
 def path_of(name: str, sha256: str, descent: Descent) -> Path:
-    return DATA / name.split("-Instruct")[0] / f"{short_hash([asdict(descent), sha256])}.json"
+    plain = asdict(descent)
+    if not descent.level:  # newer than the descents that lack it
+        del plain["level"]
+    return DATA / name.split("-Instruct")[0] / f"{short_hash([plain, sha256])}.json"
 
 
 def circuits(

@@ -51,7 +51,8 @@ def everything() -> list[Found]:
 
 def current(found: Iterable[Found]) -> list[Found]:
     """The circuits that today's settings give."""
-    return [one for one in found if one.descent.clip == PruningConfig.clip]
+    today = PruningConfig()
+    return [o for o in found if (o.descent.clip, o.descent.level) == (today.clip, today.level)]
 
 
 def chained(found: Iterable[Found]) -> list[Found]:
