@@ -114,7 +114,7 @@ class EdgeGradients:
     ) -> Float[Tensor, "head token d_head"]:
         masked, kept, wide = self.masked, self.corrupt.layers[index], self.positions.wide
         live = _Slots.apply(resid, self, index, block)
-        every = list(range(len(block.w_in)))
+        every = torch.arange(len(block.w_in), device=wide.device)
         slots = set_slots(kept.slots.flatten(1, 2), every, wide, live)
         q, k, v = masked.split(slots.unflatten(1, kept.slots.shape[1:3]))
         rotary = masked.rotary_tables(q.shape[2])

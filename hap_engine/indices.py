@@ -1,28 +1,27 @@
-"""Lists of indices as tensors, made once.
-
-A pass picks the same heads and slots again and again. Indexing by a list makes a new tensor each time, and
-on a GPU copies it there, which waits for all that was started before.
-"""
+"""Lists of indices as tensors, made once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-KEPT = (
-    20_000  # the masks of a few hundred steps of a 30-layer model; a list takes some hundred bytes
-)
 
+class Indices:
+    """The lists of one plan, which its passes use again.
 
-def indices(numbers: Sequence[int], device: torch.device) -> Int[Tensor, " n"]:
-    """The numbers as a tensor that nobody may change."""
-    return _made(tuple(numbers), device)
+    Indexing by a list makes a tensor each time, and copies it to a GPU, which waits for all that was started
+    before. A recording (`pulls.Recorded`) needs them to stay where they are as long as its plan.
+    """
 
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, ...], Tensor] = {}
 
-@lru_cache(KEPT)
-def _made(numbers: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.long, device=device)
+    def __call__(self, numbers: Sequence[int], device: torch.device) -> Int[Tensor, " n"]:
+        """The numbers as a tensor that nobody may change."""
+        key = tuple(numbers)
+        if key not in self._made:
+            self._made[key] = torch.tensor(key, dtype=torch.long, device=device)
+        return self._made[key]

@@ -24,8 +24,9 @@ tests/test_patching.py):
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,7 +37,6 @@ from hap_engine.blocks import Block, Rotary, attend, rotate, table_rows, take_ap
 from hap_engine.circuit import full_circuit
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.families import WORKING, likely_cause
-from hap_engine.indices import indices
 from hap_engine.models import Model
 from hap_engine.plan import LayerPlan, Plan, Positions
 from hap_engine.tape import Read, ReadSlots, Start, Tape, Write
@@ -111,9 +111,14 @@ class MaskedModel:
         """
         if dtype == self.mix_dtype:
             return self
-        other = copy.copy(self)
+        other = self.apart()
         other.mix_dtype = dtype
         other.blocks = [block.with_dtype(dtype) for block in self.blocks]
+        return other
+
+    def apart(self) -> MaskedModel:
+        """The same model with scratch memory of its own."""
+        other = copy.copy(self)
         other.workspace = Workspace()
         return other
 
@@ -291,32 +296,33 @@ class MaskedModel:
             return token
         graph, block, kept = self.graph, self.blocks[index], scene.corrupt.layers[index]
         first, n_heads, n_kv = plan.column(index, 0), graph.n_heads, graph.n_kv_heads
+        pick = partial(plan.indices, device=self.device)
         group = n_heads // n_kv
         kv = sorted({head // group for head in heads})
         wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
-        slots = kept.slots.flatten(1, 2)[self._indices(wanted)]
+        slots = kept.slots.flatten(1, 2)[pick(wanted)]
         if layer.wide_slots:
             token, live = self._slots(token, tape, "wide", index, layer.wide_slots, scene)
             at = [wanted.index(column - first) for column in layer.wide_slots]
-            slots = set_slots(slots, at, scene.positions.wide, live)
+            slots = set_slots(slots, pick(at), scene.positions.wide, live)
         slots = slots.unflatten(1, kept.slots.shape[1:3])
         q, k, v = slots.split([len(layer.wide_heads), len(kv), len(kv)])
         k = rotate(k, scene.rotary)
-        own = self._indices([kv.index(head // group) for head in heads])
+        own = pick([kv.index(head // group) for head in heads])
         if layer.wide_heads:
             here = own[: len(layer.wide_heads)]
             z = attend(rotate(q, scene.rotary), k[here], block.scale, scene.every) @ v[here]
-            change = z - kept.z[self._indices(layer.wide_heads)]
+            change = z - kept.z[pick(layer.wide_heads)]
             change = change.flatten(1, 2)[:, scene.positions.wide]
             token = self._write_heads(token, tape, "wide", index, layer.wide_heads, change)
         if layer.narrow_heads:
             here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
-            which = self._indices(chosen)
+            which = pick(chosen)
             q = _at(kept.slots[which], scene.last)
             if layer.narrow_slots:
                 token, live = self._slots(token, tape, "narrow", index, layer.narrow_slots, scene)
                 at = [chosen.index(column - first) for column in layer.narrow_slots]
-                q = set_slots(q, at, torch.arange(len(scene.last), device=self.device), live)
+                q = set_slots(q, pick(at), torch.arange(len(scene.last), device=self.device), live)
             q = rotate(q, table_rows(scene.rotary, scene.last))[:, :, None]
             z = (attend(q, k[here], block.scale, scene.last[:, None]) @ v[here])[:, :, 0]
             change = z - _at(kept.z[which], scene.last)
@@ -330,7 +336,8 @@ class MaskedModel:
         token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
         block, kept = self.blocks[index], scene.corrupt.layers[index]
         tokens = getattr(scene.positions, span)
-        slots = self._indices([column - tape.plan.column(index, 0) for column in columns])
+        first = tape.plan.column(index, 0)
+        slots = tape.plan.indices([column - first for column in columns], self.device)
         centred = block.norm.centre(kept.attn_in.flatten(0, 1)[tokens])
         product = kept.slots.flatten(1, 2)[slots[:, None], tokens] - block.b_in[slots]
         product = product * block.norm.sigma(centred)
@@ -343,7 +350,7 @@ class MaskedModel:
         self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], change: Tensor
     ) -> Tensor:
         writers = [1 + index * (self.graph.n_heads + 1) + head for head in heads]
-        weight = self.blocks[index].w_write[self._indices(heads)]
+        weight = self.blocks[index].w_write[tape.plan.indices(heads, self.device)]
         return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
 
     def _mlp_layer(
@@ -374,9 +381,6 @@ class MaskedModel:
         positions = torch.arange(length, device=self.device)[None]
         cos, sin = self._rotary(torch.zeros((), device=self.device), positions)
         return cos[0], sin[0]
-
-    def _indices(self, numbers: Sequence[int]) -> Int[Tensor, " n"]:
-        return indices(numbers, self.device)
 
     def _positions(self, like: Tensor) -> Int[Tensor, "1 pos"]:
         return torch.arange(like.shape[-1], device=self.device)[None]
@@ -418,13 +422,12 @@ class _Scene:
 
 def set_slots(
     slots: Float[Tensor, "slot token d_head"],
-    at: list[int],
+    at: Int[Tensor, " live"],
     tokens: Int[Tensor, " some"],
     live: Float[Tensor, "live some d_head"],
 ) -> Float[Tensor, "slot token d_head"]:
     """`slots` with the rows `at` set to `live` at some tokens."""
-    rows = indices(at, slots.device)
-    return slots.index_put((rows[:, None], tokens[None]), live)
+    return slots.index_put((at[:, None], tokens[None]), live)
 
 
 def _at(x: Float[Tensor, "*axes batch pos d"], last: Int[Tensor, " batch"]) -> Tensor:

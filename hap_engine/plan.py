@@ -23,6 +23,7 @@ from torch import Tensor
 
 from hap_engine.circuit import Circuit
 from hap_engine.graph import Graph
+from hap_engine.indices import Indices
 
 LOOK_AHEAD = (
     80  # readers mixed in one product: measured best at 48-96 on SmolLM2's and GPT-2's shapes
@@ -50,6 +51,7 @@ class Plan:
 
     def __init__(self, circuit: Circuit) -> None:
         self.graph = graph = circuit.graph
+        self.indices = Indices()
         self.live = circuit.live.kept
         written: Bool[np.ndarray, " writer"] = np.asarray(self.live.any(axis=1))
         self.read: Bool[np.ndarray, " reader"] = np.asarray(self.live.any(axis=0))

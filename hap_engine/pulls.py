@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hap_engine.circuit import Circuit
 from hap_engine.metrics import kl_divergence, logit_difference
+from hap_engine.patching import MaskedModel
 from hap_engine.plan import Plan, Positions
 from hap_engine.prepared import Prepared, Scene
 
@@ -71,7 +72,8 @@ def kl_gradient(
 class Recorded:
     """The same of one batch of a fixed size, its kernels started together (a CUDA graph).
 
-    A recording repeats what was done on tensors in the same places. So its plan is that of all candidates,
+    A recording repeats what was done on tensors in the same places, which must stay its own: `work` holds them.
+    So its plan is that of all candidates,
     whichever gates are closed, and it computes all positions of the longest prompt: more arithmetic than
     `kl_gradient` does, and the same numbers. (Except the gradient of gates at exactly 0, which `kl_gradient`
     leaves out where nothing lives: such a gate passes none on.)
@@ -82,8 +84,8 @@ class Recorded:
         self._z = torch.zeros(len(candidates), device=device)
         self._rows = torch.zeros(size, dtype=torch.long, device=device)
         self._level = torch.zeros((), device=device)
-        work = partial(
-            _fixed, prepared, _Edges(candidates, device), Plan(candidates),
+        self._work = work = partial(
+            _fixed, prepared, prepared.masked.apart(), _Edges(candidates, device), Plan(candidates),
             self._z, self._rows, self._level,
         )  # fmt: skip
         aside = torch.cuda.Stream()
@@ -107,6 +109,7 @@ class Recorded:
 
 def _fixed(
     prepared: Prepared,
+    masked: MaskedModel,
     edges: _Edges,
     plan: Plan,
     z: Float[Tensor, " candidate"],
@@ -117,7 +120,7 @@ def _fixed(
     length = prepared.every.clean.shape[1]
     scene = prepared.scene(rows, length)
     leaf = z.detach().requires_grad_()
-    logits = prepared.masked.planned_logits(
+    logits = masked.planned_logits(
         plan,
         Positions.all(scene.batch.last, length),
         edges.mask(leaf),

@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hap_engine.blocks import Norm
-from hap_engine.indices import indices
+from hap_engine.indices import Indices
 from hap_engine.plan import Plan, Positions, look_ahead
 from hap_engine.workspace import Workspace
 
@@ -61,7 +61,7 @@ class Span:
 
     def __init__(
         self, name: str, writers: np.ndarray, tokens: int, mask: Tensor, d_model: int,
-        workspace: Workspace,
+        workspace: Workspace, indices: Indices,
     ) -> None:  # fmt: skip
         self.name, self.workspace, self.device, self.dtype = (
             name,
@@ -69,7 +69,7 @@ class Span:
             mask.device,
             mask.dtype,
         )
-        self.writers = indices(writers.tolist(), mask.device)
+        self.indices, self.writers = indices, indices(writers.tolist(), mask.device)
         self.mask = mask[self.writers]
         self.tokens, self.d_model = tokens, d_model
         self.delta = self._take("delta", len(writers))
@@ -128,7 +128,13 @@ class Tape:
         values = mask.detach().to(dtype)
         self.spans = {
             name: Span(
-                name, plan.writers[name], len(getattr(positions, name)), values, d_model, workspace
+                name,
+                plan.writers[name],
+                len(getattr(positions, name)),
+                values,
+                d_model,
+                workspace,
+                plan.indices,
             )
             for name in ("wide", "narrow")
         }
@@ -196,7 +202,7 @@ class Mix(torch.autograd.Function):
         ctx: Any, token: Tensor, span: Span, readers: Readers, columns: list[int], rows: slice,
         first: bool,
     ) -> Tensor:  # fmt: skip
-        every = indices(columns, token.device)
+        every = span.indices(columns, token.device)
         ctx.kept = span, readers, readers.slice(columns), rows, every, first
         span.mix(rows, every, readers.rows[readers.slice(columns)], add=not first)
         return token.clone()
@@ -281,7 +287,7 @@ class Write(torch.autograd.Function):
     ) -> Tensor:
         ctx.tape, ctx.span_name, ctx.weight = tape, span_name, weight
         narrow = tape.spans["narrow"]
-        ctx.narrow = indices(tape.plan.rows("narrow", writers), token.device)
+        ctx.narrow = tape.plan.indices(tape.plan.rows("narrow", writers), token.device)
         if span_name == "narrow":
             narrow.delta[ctx.narrow] = value if weight is None else torch.bmm(value, weight)
             return token.clone()

@@ -90,9 +90,9 @@ def test_a_fixed_plan_gives_the_same(masked: MaskedModel, share: float, cache: i
     for middle in (2.0, -1.0):  # some gates closed; most
         z = gates(len(candidates), middle)
         wanted = kl_gradient(prepared, candidates, z, rows.tolist(), 0.5)
-        _fixed(prepared, edges, plan, z, rows, level)  # makes the lists of indices
+        _fixed(prepared, masked, edges, plan, z, rows, level)  # makes the lists of indices
         with NothingWaits():
-            kl, error, gradient = _fixed(prepared, edges, plan, z, rows, level)
+            kl, error, gradient = _fixed(prepared, masked, edges, plan, z, rows, level)
         assert kl.item() == pytest.approx(wanted.kl, rel=1e-5)
         assert error.item() == pytest.approx(wanted.error, rel=1e-4, abs=1e-6)
         live = z > 0  # a closed gate passes no gradient on, so `kl_gradient` need not know it
