@@ -65,7 +65,7 @@ class Descent:
     start: str = "ranked"  # first gates in the order of the scores; all equal; in random order
     recipe: str = "standard"  # the preset whose settings hold, but for the number of steps
     clip: float = PruningConfig.clip  # 0: one batch may pull a gate as far down as it likes
-    level: float = PruningConfig.level  # 0: nothing holds the logit difference
+    ld_weight: float = PruningConfig.ld_weight  # 0: nothing holds the logit difference
 
     def share(self) -> float:
         """Share of the edges left to Edge Pruning."""
@@ -73,7 +73,7 @@ class Descent:
         return kept_share(config)
 
     def pruning(self, steps: int) -> PruningConfig:
-        return replace(PRESETS[self.recipe], steps=steps, clip=self.clip, level=self.level)
+        return replace(PRESETS[self.recipe], steps=steps, clip=self.clip, ld_weight=self.ld_weight)
 
 
 class Workbench:
@@ -142,8 +142,8 @@ def made(bench: Workbench, descent: Descent) -> Path:
 
 def path_of(name: str, sha256: str, descent: Descent) -> Path:
     plain = asdict(descent)
-    if not descent.level:  # newer than the descents that lack it
-        del plain["level"]
+    if not descent.ld_weight:  # newer than the descents that lack it
+        del plain["ld_weight"]
     return DATA / name.split("-Instruct")[0] / f"{short_hash([plain, sha256])}.json"
 
 

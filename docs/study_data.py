@@ -52,7 +52,9 @@ def everything() -> list[Found]:
 def current(found: Iterable[Found]) -> list[Found]:
     """The circuits that today's settings give."""
     today = PruningConfig()
-    return [o for o in found if (o.descent.clip, o.descent.level) == (today.clip, today.level)]
+    return [
+        o for o in found if (o.descent.clip, o.descent.ld_weight) == (today.clip, today.ld_weight)
+    ]
 
 
 def chained(found: Iterable[Found]) -> list[Found]:

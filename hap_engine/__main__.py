@@ -62,6 +62,7 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
         "harden",
         "patience",
         "clip",
+        "ld_weight",
     )
     given = {name: getattr(options, name) for name in tuned if getattr(options, name) is not None}
     config = replace(config, pruning=replace(config.pruning, **given))

@@ -46,6 +46,11 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         help="most that one batch pulls at a gate, in RMS gradients; 0: no limit",
     )
+    found.add_argument(
+        "--ld-weight",
+        type=float,
+        help="weight of (mean error of the logit difference)² beside KL; 0: KL alone (default)",
+    )
     found.add_argument("--init", type=float, help="log alpha at the start")
     found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
     found.add_argument("--descent", type=float, help="share of steps over which the budget falls")

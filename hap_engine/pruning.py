@@ -99,8 +99,8 @@ def prune(
     budget = BUDGETS[config.budget](log_alpha, target, config)
     pull_of = puller(prepared, candidates, min(config.batch_size, len(prepared)))
     judge = _Judge(validation, candidates, target, config)
-    level = _Level(config.level)
-    parts = {"budget": budget, "judge": judge, "level": level}
+    anchor = _Anchor(config.ld_weight)
+    parts = {"budget": budget, "judge": judge, "anchor": anchor}
     done = 0
     if resume is not None:
         done = int(resume["step"])
@@ -116,8 +116,8 @@ def prune(
         indices = torch.randperm(len(prepared), generator=generator)[: config.batch_size].tolist()
         noise = budget.noise(step)
         z = gates.sample(log_alpha, generator, noise)
-        kl, error, pull = pull_of(z, indices, level.pull)
-        level.see(error)
+        kl, error, pull = pull_of(z, indices, anchor.slope)
+        anchor.see(error)
         if not math.isfinite(kl):
             raise SettingsError(
                 f"KL is {kl} at step {step}: training has diverged. Lower lr, or use float32."
@@ -167,7 +167,7 @@ def _under(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-class _Level:
+class _Anchor:
     """Holds the mean logit difference at the full model's level: ``weight x (mean error)²`` beside KL.
 
     KL hardly sees how improbable a circuit makes the distractor: SmolLM2 circuits of 1 % of the edges had KL 0.3
@@ -181,7 +181,7 @@ class _Level:
         self.weight, self.mean, self.share = weight, 0.0, 0.0
 
     @property
-    def pull(self) -> float:
+    def slope(self) -> float:
         return 2 * self.weight * self.mean / self.share if self.share else 0.0
 
     def see(self, error: float) -> None:

@@ -47,11 +47,11 @@ def kl_gradient(
     candidates: Circuit,
     z: Float[Tensor, " candidate"],
     indices: list[int],
-    level: float = 0.0,
+    slope: float = 0.0,
 ) -> Pull:
     """Loss over some prompts and its gradient with respect to the gates' values.
 
-    The loss is the mean KL plus `level` times the mean error of the logit difference. The prompts are visited
+    The loss is the mean KL plus `slope` times the mean error of the logit difference. The prompts are visited
     in parts of at most ``prepared.limits.batch``, whose gradients add up.
     """
     leaf = z.detach().requires_grad_()
@@ -63,7 +63,7 @@ def kl_gradient(
             edges.mask(leaf), scene.clean, scene.corrupt, scene.batch.last
         )
         both = _errors(logits, scene, len(indices))
-        (both[0] + level * both[1]).backward()
+        (both[0] + slope * both[1]).backward()
         kl, error = kl + both[0].item(), error + both[1].item()
     assert leaf.grad is not None
     return Pull(kl, error, leaf.grad)
@@ -83,10 +83,10 @@ class Recorded:
         device = prepared.masked.device
         self._z = torch.zeros(len(candidates), device=device)
         self._rows = torch.zeros(size, dtype=torch.long, device=device)
-        self._level = torch.zeros((), device=device)
+        self._slope = torch.zeros((), device=device)
         self._work = work = partial(
             _fixed, prepared, prepared.masked.apart(), _Edges(candidates, device), Plan(candidates),
-            self._z, self._rows, self._level,
+            self._z, self._rows, self._slope,
         )  # fmt: skip
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
@@ -98,10 +98,10 @@ class Recorded:
         with torch.cuda.graph(self._graph):
             self._found = work()
 
-    def __call__(self, z: Float[Tensor, " candidate"], indices: list[int], level: float) -> Pull:
+    def __call__(self, z: Float[Tensor, " candidate"], indices: list[int], slope: float) -> Pull:
         self._z.copy_(z.detach())
         self._rows.copy_(torch.tensor(indices))
-        self._level.fill_(level)
+        self._slope.fill_(slope)
         self._graph.replay()
         kl, error, gradient = self._found
         return Pull(kl.item(), error.item(), gradient.clone())
@@ -114,7 +114,7 @@ def _fixed(
     plan: Plan,
     z: Float[Tensor, " candidate"],
     rows: Int[Tensor, " batch"],
-    level: Float[Tensor, ""],
+    slope: Float[Tensor, ""],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """KL, error and gradient by a fixed plan: never waits for the GPU, and no shape depends on a number there."""
     length = prepared.every.clean.shape[1]
@@ -129,7 +129,7 @@ def _fixed(
         scene.batch.last,
     )
     kl, error = _errors(logits, scene, len(rows))
-    (gradient,) = torch.autograd.grad(kl + level * error, leaf)
+    (gradient,) = torch.autograd.grad(kl + slope * error, leaf)
     return kl.detach(), error.detach(), gradient
 
 

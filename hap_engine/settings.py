@@ -44,7 +44,7 @@ class PruningConfig:
     # do not name it. Without it a single odd batch threw gates 40 units down, from where none comes back.
     clip: float = 1.0
     # Weight of (mean error of the logit difference)² beside KL; 0: KL alone, as in run files that do not name it.
-    level: float = 0.0
+    ld_weight: float = 0.0
     # c in init + c (rank - 1/2), where there are scores. With 4 and the ranking by EAP-IG of KL, sixty steps on
     # SmolLM2 reached the training KL (0.38) that three hundred from an equal start did not.
     warm_start: float = 4.0
@@ -66,8 +66,11 @@ class PruningConfig:
                 raise SettingsError(
                     f"Expected {name} from {low} to {high:,}, got {getattr(self, name)}."
                 )
-        if not 0 <= self.clip <= 1000:
-            raise SettingsError(f"Expected clip from 0 (no limit) to 1,000, got {self.clip:g}.")
+        for name, meaning in (("clip", "no limit"), ("ld_weight", "KL alone")):
+            if not 0 <= getattr(self, name) <= 1000:
+                raise SettingsError(
+                    f"Expected {name} from 0 ({meaning}) to 1,000, got {getattr(self, name):g}."
+                )
         if not 0 < self.lr <= 10 or not 0 < self.descent <= 1 or not 0 <= self.harden < 1:
             raise SettingsError(
                 "Expected lr in (0, 10], descent in (0, 1] and harden in [0, 1), "
@@ -201,7 +204,7 @@ def kept_share(config: DiscoveryConfig) -> float:
 def run_id(config: DiscoveryConfig, sha256: str) -> str:
     """Hash of the settings and the weights: equal runs share an id, a file and a job."""
     plain = config.to_dict()
-    for name in ("clip", "level"):  # newer than the runs that lack them
+    for name in ("clip", "ld_weight"):  # newer than the runs that lack them
         if not plain["pruning"][name]:
             del plain["pruning"][name]
     return short_hash([plain, sha256])

@@ -281,7 +281,7 @@ def test_kept_share(changes: dict[str, Any], share: float) -> None:
         {"keep": None, "scorer": "eap", "corruption": "s2_io", "dtype": "bfloat16"},
         {"keep": 1 / 3, "pruning": PruningConfig(budget="lagrangian", lr=0.123456789, warm_start=-4.0)},
         {"sizes": SplitSizes(), "pruning": PRESETS["thorough"]},
-        {"pruning": PruningConfig(clip=0)},
+        {"pruning": PruningConfig(clip=0, ld_weight=0.05)},
     ],
 )  # fmt: skip
 def test_the_command_makes_the_same_run(changes: dict[str, Any], model: Model) -> None:

@@ -14,7 +14,7 @@ from hap_engine.circuit import Circuit, full_circuit, top_edges
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.gates import open_probability
 from hap_engine.patching import MaskedModel
-from hap_engine.prepared import Prepared, circuit_kl
+from hap_engine.prepared import Prepared, circuit_kl, mean_difference
 from hap_engine.pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.settings import PruningConfig
 from tests.conftest import finish, make_model, random_pairs
@@ -125,6 +125,7 @@ def test_fewer_candidates_than_the_target(prepared: Prepared) -> None:
         ({"descent": 1.5}, "descent in"),
         ({"clip": -1.0}, "clip from 0"),
         ({"clip": float("nan")}, "clip from 0"),
+        ({"ld_weight": -0.1}, "ld_weight from 0"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], words: str) -> None:
@@ -272,10 +273,22 @@ def test_a_planted_circuit_is_found(planted: Prepared, method: str, seed: int) -
     assert set(cut(candidates, log_alpha, 5).live.names()) == set(PLANTED)
 
 
+def test_the_logit_difference_can_be_held(prepared: Prepared) -> None:
+    """With weight on its mean error, circuits of one size come nearer to the full model's logit difference."""
+    candidates, target = full_circuit(prepared.masked.graph), 20
+    wanted, off = mean_difference(prepared, None), {}
+    for weight in (0.0, 1.0):
+        config = PruningConfig(steps=120, batch_size=3, descent=0.5, ld_weight=weight)
+        _, chosen = learn(prepared, candidates, target, config)
+        found = mean_difference(prepared, cut_live(candidates, chosen, target))
+        off[weight] = abs(found - wanted)
+    assert off[1.0] < 0.5 * off[0.0]
+
+
 @pytest.mark.parametrize("budget", ["projection", "lagrangian"])
 def test_a_descent_that_stopped_goes_on_to_the_bit(prepared: Prepared, budget: str) -> None:
     candidates, target = full_circuit(prepared.masked.graph), 20
-    config = PruningConfig(budget=budget, steps=60, batch_size=3, descent=0.3)
+    config = PruningConfig(budget=budget, steps=60, batch_size=3, descent=0.3, ld_weight=0.1)
     validation = prepared if budget == "projection" else None
     whole, wanted = learn(prepared, candidates, target, config, validation=validation)
     for stop in (1, 40):

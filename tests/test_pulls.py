@@ -35,7 +35,7 @@ def test_parts_of_a_batch_add_up(gpt2: MaskedModel) -> None:
     for limits in (Limits(), Limits(batch=2), Limits(batch=1, cache=0)):
         prepared = finish(Prepared(gpt2, pairs, limits).run())
         assert max(map(len, prepared.parts(range(5)))) <= limits.batch
-        found.append(kl_gradient(prepared, candidates, z, list(range(5)), level=0.3))
+        found.append(kl_gradient(prepared, candidates, z, list(range(5)), slope=0.3))
     whole, *others = found
     for other in others:
         assert other.kl == pytest.approx(whole.kl, rel=1e-5)
@@ -54,7 +54,7 @@ def test_the_error_is_that_of_the_mean_logit_difference(gpt2: MaskedModel) -> No
         sets = scene.batch.answer, scene.batch.distractor
         return (logit_difference(logits, *sets) - logit_difference(scene.full, *sets)).mean()
 
-    plain, held = (kl_gradient(prepared, candidates, z, every, level) for level in (0.0, 2.0))
+    plain, held = (kl_gradient(prepared, candidates, z, every, slope) for slope in (0.0, 2.0))
     assert held.error == plain.error == pytest.approx(error(z).item(), rel=1e-5)
     leaf = z.clone().requires_grad_()
     (wanted,) = torch.autograd.grad(error(leaf), leaf)
@@ -86,13 +86,13 @@ def test_a_fixed_plan_gives_the_same(masked: MaskedModel, share: float, cache: i
     scores = torch.rand(graph.edge_mask.shape, generator=torch.Generator().manual_seed(1)).numpy()
     candidates = top_edges(graph, scores, int(share * graph.n_edges)).live
     edges, plan = _Edges(candidates, masked.device), Plan(candidates)
-    rows, level = torch.tensor([3, 1, 4]), torch.tensor(0.5)
+    rows, slope = torch.tensor([3, 1, 4]), torch.tensor(0.5)
     for middle in (2.0, -1.0):  # some gates closed; most
         z = gates(len(candidates), middle)
         wanted = kl_gradient(prepared, candidates, z, rows.tolist(), 0.5)
-        _fixed(prepared, masked, edges, plan, z, rows, level)  # makes the lists of indices
+        _fixed(prepared, masked, edges, plan, z, rows, slope)  # makes the lists of indices
         with NothingWaits():
-            kl, error, gradient = _fixed(prepared, masked, edges, plan, z, rows, level)
+            kl, error, gradient = _fixed(prepared, masked, edges, plan, z, rows, slope)
         assert kl.item() == pytest.approx(wanted.kl, rel=1e-5)
         assert error.item() == pytest.approx(wanted.error, rel=1e-4, abs=1e-6)
         live = z > 0  # a closed gate passes no gradient on, so `kl_gradient` need not know it
