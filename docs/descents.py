@@ -234,7 +234,7 @@ def _point(bench: Workbench, sparsity: float, circuit: Circuit, seconds: float) 
     return {
         "sparsity": sparsity,
         "live": len(circuit),
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 1) if bench.device == "cpu" else None,
         "roles": kept,
         "edges": edges,
         "circuit": circuit,

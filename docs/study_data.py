@@ -28,9 +28,10 @@ class Found:
         return float(self.values["kl"])
 
     @property
-    def seconds(self) -> float:
-        """Processor seconds up to this circuit is the descent's affair; this is the circuit's own part."""
-        return float(self.values["seconds"])
+    def seconds(self) -> float | None:
+        """Processor seconds of this circuit's own part of the descent; None if it was made on a GPU."""
+        seconds = self.values["seconds"]
+        return None if seconds is None else float(seconds)
 
     def kept(self, role: str | None = None) -> float:
         """Share of the heads with this role (None: any) that the circuit keeps."""
@@ -80,6 +81,11 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return (
         mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
     )
+
+
+def seconds(found: Iterable[Found]) -> str:
+    """Processor seconds of those whose are known."""
+    return spread([o.seconds for o in found if o.seconds is not None], 0)
 
 
 def at(found: Sequence[Found], method: str, sparsity: float) -> list[Found]:

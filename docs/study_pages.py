@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 
 from docs.descents import DATA
-from docs.study_data import TITLES, Found, at, chained, current, single, spread
+from docs.study_data import TITLES, Found, at, chained, current, seconds, single, spread
 
 PAGE = DATA.parent / "pruning.md"
 LEVELS = (1.0, 0.5, 0.35, 0.2, 0.1)  # KL to be reached, in the study of steps
@@ -17,7 +18,8 @@ Made by `python -m docs.make_pruning_studies hap-mini path/to/SmolLM2.gguf` from
 [`data/`](data), each of which is computed once. IOI, prompts as in a standard run (600 to learn from, 256
 held-out ones to measure on), resample ablation, equal numbers of live edges. KL in nats, lower is better; where several
 seeds were run, the mean and in brackets the lowest and the highest. Seconds are processor time of pruning alone on one
-thread. S-inhibition: of the heads that the shipped run of the model measured, how many are kept.
+thread (left out where a GPU did it). S-inhibition: of the heads that the shipped run of the model measured, how many
+are kept.
 """
 
 
@@ -28,7 +30,8 @@ def page(found: Sequence[Found]) -> str:
         parts.append(f"## {model}\n")
         for part in (_sparsity, _steps, _starts, _keep):
             parts += part(current(mine))
-        parts += _limit(mine)
+        parts += _limit([o for o in mine if not o.descent.ld_weight])
+        parts += _held(mine)
     return "\n".join(parts)
 
 
@@ -130,12 +133,14 @@ def _steps(found: Sequence[Found]) -> Iterator[str]:
         for method in ("hap", "ep"):
             here = [o for o in mine if o.descent.method == method and o.descent.steps == (count,)]
             cells += [spread([o.kl for o in here]), _faithfulness(here)]
-            cells += [spread([o.seconds for o in here], 0)]
+            cells += [seconds(here)]
         rows.append(cells)
-    for one in single(found, recipe="published"):
-        named = f"3,000, EP as published (seed {one.descent.seed})"
+    published = single(found, recipe="published")
+    for count in sorted({o.descent.steps[0] for o in published}):
+        here = [o for o in published if o.descent.steps == (count,)]
+        named = f"{count:,}, EP as published"
         rows.append([
-            named, "", "", "", f"{one.kl:.3f}", _faithfulness([one]), f"{one.seconds:.0f}",
+            named, "", "", "", spread([o.kl for o in here]), _faithfulness(here), seconds(here),
         ])  # fmt: skip
     yield _table(["steps", "HAP: KL", "F", "seconds", "EP: KL", "F", "seconds"], rows)
     rows = []
@@ -163,8 +168,8 @@ def _reached(found: Sequence[Found], counts: Sequence[int], goal: float) -> str:
         here = [o.kl for o in found if o.descent.steps == (count,)]
         tried = count if here else tried
         if here and fmean(here) <= goal:
-            seconds = fmean(o.seconds for o in found if o.descent.steps == (count,))
-            return f"{count:,} ({seconds:,.0f} s)"
+            known = [o.seconds for o in found if o.descent.steps == (count,) and o.seconds]
+            return f"{count:,} ({fmean(known):,.0f} s)" if known else f"{count:,}"
     return f"not by {tried:,}"
 
 
@@ -183,13 +188,13 @@ def _starts(found: Sequence[Found]) -> Iterator[str]:
         kls = [o.kl for o in ones.values()]
         rows.append([
             names[start], spread(kls), f"{fmean(o.kept() for o in ones.values()):.0%}",
-            f"{fmean(o.seconds for o in ones.values()):.0f}",
+            seconds(ones.values()),
         ])  # fmt: skip
     hap = single(found, method="hap", steps=(300,), recipe="standard", keep=None)
     if hap:
         rows.append([
             "HAP, 300 steps", spread([o.kl for o in hap]), f"{fmean(o.kept() for o in hap):.0%}",
-            f"{fmean(o.seconds for o in hap):.0f}",
+            seconds(hap),
         ])  # fmt: skip
     yield _table(["start", "KL", "heads with a role kept", "seconds"], rows)
     rows = []
@@ -220,7 +225,7 @@ def _keep(found: Sequence[Found]) -> Iterator[str]:
         here = list({o.descent.seed: o for o in mine if o.descent.share() == share}.values())
         rows.append([
             f"{share:.0%}", spread([o.kl for o in here]),
-            f"{fmean(o.kept('s_inhibition') for o in here):.0%}", spread([o.seconds for o in here], 0),
+            f"{fmean(o.kept('s_inhibition') for o in here):.0%}", seconds(here),
         ])  # fmt: skip
     yield _table(["kept for EP", "KL", "S-inhibition", "seconds"], rows)
 
@@ -248,6 +253,38 @@ def _limit(found: Sequence[Found]) -> Iterator[str]:
         steps = ", ".join(f"{n}" for n in kind[2])
         rows.append([f"{TITLES[kind[0]]}, {sparsity:.1%} ({steps} steps)", *cells])
     yield _table(["descent", "without", "with"], rows)
+
+
+def _held(found: Sequence[Found]) -> Iterator[str]:
+    """HAP with KL alone and with weight on the mean error of the logit difference."""
+    held = [o for o in found if o.descent.ld_weight]
+    if not held:
+        return
+    weights = sorted({o.descent.ld_weight for o in held})
+    yield "### Holding the logit difference\n"
+    yield (
+        "KL hardly sees how improbable a circuit makes the wrong name, so circuits overshoot the full model's logit "
+        "difference (F above 1). `--ld-weight w` adds w times the square of its mean error to the loss. The same "
+        "descents with KL alone and with w:\n"
+    )
+    head = ["sparsity", "KL alone: KL", "F"]
+    for weight in weights:
+        head += [f"w = {weight:g}: KL", "F"]
+    rows = []
+    for level in sorted({o.sparsity for o in held}):
+        cells = [f"{level:.1%}"]
+        for weight in (0.0, *weights):
+            here = [
+                o for o in found
+                if o.descent == replace(held[0].descent, seed=o.descent.seed, ld_weight=weight)
+                and o.sparsity == level
+            ]  # fmt: skip
+            cells += [
+                spread([o.kl for o in here]),
+                spread([o.values["faithfulness"] for o in here], 2),
+            ]
+        rows.append(cells)
+    yield _table(head, rows)
 
 
 def _kind(one: Found) -> tuple[str, tuple[float, ...], tuple[int, ...], str, float, str]:
