@@ -47,9 +47,10 @@ def project(
 ) -> Float[Tensor, ""]:
     """The scalar to add to all `log_alpha` so that ``sum P(z > 0)`` equals `budget`.
 
-    Found by bisection in float64. `budget` is cut to (0, 0.999 n): no finite shift opens every gate.
+    Found by bisection in float64 (float32 on MPS, which has no other). `budget` is cut to (0, 0.999 n): no finite shift opens every gate.
     """
-    values = log_alpha.detach().double()
+    values = log_alpha.detach()
+    values = values if values.device.type == "mps" else values.double()
     budget = min(max(budget, 1e-3), 0.999 * len(values))
     low = (-60 - values.max()).item()
     high = (60 - values.min()).item()

@@ -32,6 +32,8 @@ class Machine:
     bandwidth: float  # bytes per second, read and written
     dispatch: float  # seconds to start a small operation
     threads: int
+    gpu: str = ""  # as torch names it: cuda, mps; empty: none
+    gpu_name: str = ""
 
     def rate(self, dtype: str) -> float:
         return float(getattr(self, dtype))
@@ -69,13 +71,25 @@ def measure(clock: Callable[[], float] = time.perf_counter) -> Machine:
         for _ in range(1000):
             small.add(1)
 
+    gpu, gpu_name = _gpu()
     return Machine(
+        gpu=gpu,
+        gpu_name=gpu_name,
         float32=speeds[torch.float32],
         bfloat16=speeds[torch.bfloat16],
         bandwidth=2 * big.nbytes / copied,
         dispatch=_fastest(many, clock) / 1000,
         threads=torch.get_num_threads(),
     )
+
+
+def _gpu() -> tuple[str, str]:
+    """The GPU that torch can use, and what to call it."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name()
+    return ("mps", "Apple GPU") if torch.backends.mps.is_available() else ("", "")
 
 
 def measured() -> Machine:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import recent
+from app.jobs import Jobs
 from hap_engine import machine
 from hap_engine.catalog import resolve
+from hap_engine.settings import DiscoveryConfig
+from tests.conftest import MACHINE
 from tests.test_app import open_app, texts
 from tests.test_hub import put
 
@@ -89,6 +93,26 @@ def test_the_list_stays_short_and_holds_files_only(tmp_path: Path) -> None:
 def test_time_and_memory_are_told_before_a_run() -> None:
     assert "GB of memory." in texts(open_app())
     assert "About" in texts(open_app(model="gpt2")), "the sizes of offered models are known"
+
+
+def test_where_there_is_a_gpu_it_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[DiscoveryConfig] = []
+    monkeypatch.setattr(machine, "known", lambda: replace(MACHINE, gpu="cuda", gpu_name="H200"))
+
+    def submit(jobs: Jobs, config: DiscoveryConfig) -> str:
+        asked.append(config)
+        return "nothing"
+
+    monkeypatch.setattr(Jobs, "submit", submit)
+    app = open_app()
+    where = next(box for box in app.selectbox if box.label == "Compute on")
+    assert where.options == ["GPU: H200", "Processor"]
+    assert "Only the processor's time is estimated" in texts(app)
+    next(b for b in app.button if b.label == "Find the circuit").click().run()
+    where = next(box for box in open_app().selectbox if box.label == "Compute on")
+    app = where.select("cpu").run()
+    assert "GB of memory." in texts(app)
+    assert [config.device for config in asked] == ["cuda"]
 
 
 def test_a_run_that_will_not_fit_is_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
