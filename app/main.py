@@ -9,7 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 import streamlit as st
 
 from app.views import explore, presenter
+from hap_engine.threads import wait_briefly
 
+wait_briefly()
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.svg"
 
 st.set_page_config(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hap_engine.errors import HapError, SettingsError
 from hap_engine.options import make_parser
 from hap_engine.terminal import follow, print_ablations, print_statistics, print_table
+from hap_engine.threads import wait_briefly
 
 if TYPE_CHECKING:
     from hap_engine.settings import DiscoveryConfig
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
+    wait_briefly()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:

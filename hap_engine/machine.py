@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from hap_engine.runs import home
+from hap_engine.threads import wait_briefly
 
 REPEATS = 5  # the fastest counts: others were disturbed
 SIDE = (512, 640, 1536)  # a product of the size that a small model's MLP has on one batch
@@ -147,4 +148,5 @@ def _key() -> str:
 
 
 if __name__ == "__main__":
+    wait_briefly()
     print(json.dumps(asdict(measured())))

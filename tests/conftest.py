@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from hap_engine.threads import wait_briefly
+
+wait_briefly()
+
 import torch
 from jaxtyping import install_import_hook
 from tokenizers import Tokenizer
