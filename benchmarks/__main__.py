@@ -14,6 +14,7 @@ import os
 import platform
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -169,17 +170,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--subjects", nargs="+", default=None)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    here = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    parser.add_argument("--device", nargs="+", choices=("cpu", "cuda"), default=here)
     args = parser.parse_args()
     names = args.subjects or ["gpt2-small"] + (["SmolLM2"] if smollm2_path() else [])
     old = RESULTS.read_text() if RESULTS.exists() else ""
     parts = dict(re.findall(r"## ([\w ]+)\n\n(.*?)\n(?=## |\Z)", old, flags=re.S))
     where = {"cpu": "", "cuda": " on CUDA"}
-    for section in args.only:
-        print(f"measuring {section} …", flush=True)
-        body = SECTIONS[section](names, args.rounds, args.device)
-        head = f"{SECTIONS[section].__doc__}\nMachine: {machine(args.device)}.\n"
-        parts[section + where[args.device]] = f"{head}\n{body}\n"
+    for device, section in product(args.device, args.only):
+        print(f"measuring {section}{where[device]} …", flush=True)
+        body = SECTIONS[section](names, args.rounds, device)
+        head = f"{SECTIONS[section].__doc__}\nMachine: {machine(device)}.\n"
+        parts[section + where[device]] = f"{head}\n{body}\n"
         every = [name + suffix for suffix in where.values() for name in SECTIONS]
         text = "\n".join(f"## {name}\n\n{parts[name]}" for name in every if name in parts)
         RESULTS.write_text(f"{HEAD}\n{text}")
