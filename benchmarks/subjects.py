@@ -24,7 +24,8 @@ from hap_engine.circuit import Circuit, full_circuit, top_edges
 from hap_engine.gates import sample
 from hap_engine.gradients import EdgeGradients
 from hap_engine.models import Model, from_hf, load_model
-from hap_engine.patching import MaskedModel, Trace
+from hap_engine.patching import MaskedModel
+from hap_engine.plain import Trace
 from hap_engine.prepared import Prepared
 from hap_engine.progress import drain
 from hap_engine.pulls import puller

@@ -34,7 +34,8 @@ from torch import Tensor
 from hap_engine.batches import Batch, in_batches
 from hap_engine.circuit import Circuit
 from hap_engine.errors import UnknownNameError
-from hap_engine.patching import LayerTrace, MaskedModel, Trace
+from hap_engine.patching import MaskedModel
+from hap_engine.plain import LayerTrace, Trace
 from hap_engine.tasks.base import EncodedPair
 
 ABLATIONS = ("resample", "mean", "zero")

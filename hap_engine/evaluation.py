@@ -35,7 +35,8 @@ from hap_engine.metrics import (
     probability_difference,
 )
 from hap_engine.outcomes import compact
-from hap_engine.patching import MaskedModel, Trace
+from hap_engine.patching import MaskedModel
+from hap_engine.plain import Trace
 from hap_engine.prepared import full_logits
 from hap_engine.progress import Progress
 from hap_engine.statistics import RESAMPLES, interval_of

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from hap_engine.blocks import Block, attention_scores, rotate
 from hap_engine.gradient_rules import PLAIN, Rules, Softmax, normed, secant_rule, shared
-from hap_engine.patching import MaskedModel, Trace, set_slots
+from hap_engine.patching import MaskedModel, set_slots
+from hap_engine.plain import Trace
 from hap_engine.plan import Positions, look_ahead
 
 

@@ -22,7 +22,8 @@ from hap_engine.circuit import Circuit
 from hap_engine.errors import ModelError, TaskError
 from hap_engine.metrics import kl_divergence, logit_difference
 from hap_engine.models import loading
-from hap_engine.patching import MaskedModel, Trace
+from hap_engine.patching import MaskedModel
+from hap_engine.plain import Trace
 from hap_engine.progress import Progress
 from hap_engine.runs import Run
 from hap_engine.tasks.base import EncodedPair, PromptPair, encode_pair

@@ -27,7 +27,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hap_engine.batches import to_batch
-from hap_engine.patching import MaskedModel, Trace
+from hap_engine.patching import MaskedModel
+from hap_engine.plain import Trace
 from hap_engine.tasks.base import EncodedPair
 
 PAIRS = (

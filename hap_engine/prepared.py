@@ -18,7 +18,8 @@ from hap_engine.batches import Batch, in_batches, to_batch
 from hap_engine.circuit import Circuit
 from hap_engine.limits import Limits
 from hap_engine.metrics import kl_divergence, logit_difference
-from hap_engine.patching import MaskedModel, Trace
+from hap_engine.patching import MaskedModel
+from hap_engine.plain import Trace
 from hap_engine.progress import Progress
 from hap_engine.tasks.base import EncodedPair
 

@@ -22,7 +22,7 @@ from jaxtyping import install_import_hook
 from tokenizers import Tokenizer
 
 # Tensor shapes in the signatures of these modules are checked while the tests run.
-SHAPED = ("patching", "attribution", "prepared", "batches", "path_effects", "roles")
+SHAPED = ("patching", "plain", "attribution", "prepared", "batches", "path_effects", "roles")
 install_import_hook([f"hap_engine.{name}" for name in SHAPED], "beartype.beartype")
 
 from hap_engine import machine
