@@ -1,6 +1,7 @@
 """The studies of Edge Pruning: sparsity, steps, starts, keep fraction (docs/studies/pruning.md).
 
     python -m docs.make_pruning_studies hap-mini path/to/SmolLM2.gguf [--seeds 0 1 2] [--only sparsity keep]
+                                        [--device cuda]
 
 Descents that were computed before are read from docs/studies/data; the pages show all that is there, so the
 work can be done in pieces and by several processes (one a seed).
@@ -17,7 +18,6 @@ from docs.descents import Descent, Workbench, made
 from docs.study_data import everything
 from docs.study_pages import PAGE, page
 from docs.study_plots import plots
-from hap_engine.machine import measured
 
 MINI_PLAN = {0.8: 300, 0.9: 150, 0.94: 150, 0.96: 150, 0.98: 150}  # sparsity: steps to it
 # A real model goes down in two parts: HAP's filter is tighter for the second, and an early mistake costs less.
@@ -27,6 +27,7 @@ STEPS = (60, 150, 300, 600)
 KEEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 STARTS = {"hap": "ranked", "ep": "equal"}  # EP by itself knows no scores
 SCORERS = ("eap", "eap-ig-kl")  # alone, as controls
+LD_WEIGHT = 0.05
 
 
 def sparsity(mini: bool, seed: int) -> Iterator[Descent]:
@@ -43,10 +44,10 @@ def steps(mini: bool, seed: int) -> Iterator[Descent]:
     """The tightest common budget, by more and more steps."""
     for count in STEPS:
         for method, start in STARTS.items():
-            if mini or (method, count) != ("ep", 600):  # hours on a small machine
-                yield Descent(method, (_tight(mini),), (count,), seed, start=start)
-    if mini:
-        yield Descent("ep", (_tight(mini),), (3000,), seed, start="equal", recipe="published")
+            yield Descent(method, (_tight(mini),), (count,), seed, start=start)
+    for count in (*STEPS, 3000):
+        if mini or not seed:  # one of 3,000 steps on a real model is two hours of a processor
+            yield Descent("ep", (_tight(mini),), (count,), seed, start="equal", recipe="published")
 
 
 def starts(mini: bool, seed: int) -> Iterator[Descent]:
@@ -62,11 +63,18 @@ def keep(mini: bool, seed: int) -> Iterator[Descent]:
             yield Descent("hap", (_tight(mini),), (150,), seed, keep=share)
 
 
+def held(mini: bool, seed: int) -> Iterator[Descent]:
+    """The mean logit difference held at the full model's."""
+    if not mini:
+        plan = tuple(TIGHT_PLAN), tuple(TIGHT_PLAN.values())
+        yield Descent("hap", *plan, seed, ld_weight=LD_WEIGHT)
+
+
 def _tight(mini: bool) -> float:
     return 0.98 if mini else 0.99
 
 
-STUDIES = {"sparsity": sparsity, "steps": steps, "starts": starts, "keep": keep}
+STUDIES = {"sparsity": sparsity, "steps": steps, "starts": starts, "keep": keep, "held": held}
 
 
 def main() -> None:
@@ -74,13 +82,13 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=list(STUDIES), default=list(STUDIES))
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)  # so that processor time means something
     for model in options.models:
         mini = model == "hap-mini"
-        dtype = "float32" if mini else measured().faster
         for seed in options.seeds:
-            bench = Workbench(model, seed, dtype)
+            bench = Workbench(model, seed, "float32", options.device)
             for study in options.only:
                 for descent in STUDIES[study](mini, seed):
                     made(bench, descent)
