@@ -10,6 +10,7 @@ state is kept beside it every `SAVE_STEPS` steps: a descent that was stopped goe
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -190,7 +191,7 @@ def circuits(
 
 
 def _kept(part: Path) -> tuple[dict[str, Tensor] | None, float]:
-    """The state of a descent that was stopped, and the processor seconds it took."""
+    """The state of a descent that was stopped, and the processor seconds it took (NaN: partly on a GPU)."""
     if not part.exists():
         return None, 0.0
     with safe_open(part, "pt") as file:
@@ -234,7 +235,7 @@ def _point(bench: Workbench, sparsity: float, circuit: Circuit, seconds: float) 
     return {
         "sparsity": sparsity,
         "live": len(circuit),
-        "seconds": round(seconds, 1) if bench.device == "cpu" else None,
+        "seconds": round(seconds, 1) if bench.device == "cpu" and math.isfinite(seconds) else None,
         "roles": kept,
         "edges": edges,
         "circuit": circuit,

@@ -176,7 +176,10 @@ def _reached(found: Sequence[Found], counts: Sequence[int], goal: float) -> str:
 def _starts(found: Sequence[Found]) -> Iterator[str]:
     names = {"ranked": "EAP's order", "equal": "all equal", "random": "random order"}
     by_start = {
-        start: {o.descent.seed: o for o in single(found, method="ep", steps=(150,), start=start)}
+        start: {
+            o.descent.seed: o
+            for o in single(found, method="ep", steps=(150,), start=start, recipe="standard")
+        }
         for start in names
     }
     if not all(by_start.values()):
