@@ -170,7 +170,7 @@ def _reached(found: Sequence[Found], counts: Sequence[int], goal: float) -> str:
         if here and fmean(here) <= goal:
             known = [o.seconds for o in found if o.descent.steps == (count,) and o.seconds]
             return f"{count:,} ({fmean(known):,.0f} s)" if known else f"{count:,}"
-    return f"not by {tried:,}"
+    return f"not by {tried:,}" if tried else ""
 
 
 def _starts(found: Sequence[Found]) -> Iterator[str]:
