@@ -164,9 +164,12 @@ class DiscoveryConfig:
         del plain["model"], plain["prompts"], plain["start"]
         if self.start is not None:
             plain["continues"] = self.start.run
+        pruning = asdict(self.pruning)
         for name in ("keep_level", "memory"):  # newer than the runs that lack them
             if plain[name] is None:
                 del plain[name]
+        if not self.pruning.ld_weight:  # likewise
+            del pruning["ld_weight"]
         sizes = asdict(self.sizes)
         if self.prompts:
             plain["prompts"] = prompts_hash(self.prompts)
@@ -175,7 +178,7 @@ class DiscoveryConfig:
         return {
             **plain,
             "corruption": self.corruption or self.find_task().default_corruption,
-            "pruning": asdict(self.pruning),
+            "pruning": pruning,
             "sizes": sizes,
         }
 
@@ -204,9 +207,8 @@ def kept_share(config: DiscoveryConfig) -> float:
 def run_id(config: DiscoveryConfig, sha256: str) -> str:
     """Hash of the settings and the weights: equal runs share an id, a file and a job."""
     plain = config.to_dict()
-    for name in ("clip", "ld_weight"):  # newer than the runs that lack them
-        if not plain["pruning"][name]:
-            del plain["pruning"][name]
+    if not config.pruning.clip:  # newer than the runs that lack it
+        del plain["pruning"]["clip"]
     return short_hash([plain, sha256])
 
 
