@@ -122,7 +122,7 @@ def whole_runs(names: list[str], rounds: int, device: str) -> str:
         "hap-mini": (0.98, {"HAP": (60, 300), "EP": (60, 300)})
     }
     if "SmolLM2" in names:
-        plans["SmolLM2"] = (0.99, {"HAP": (40, 60), "EP": (100,)})
+        plans["SmolLM2"] = (0.99, {"HAP": (40, 60), "EP": (100, 150)})
     for name, (sparsity, wanted) in plans.items():
         made = subject(name, device)
         for label, counts in wanted.items():
