@@ -175,15 +175,15 @@ def main() -> None:
     args = parser.parse_args()
     names = args.subjects or ["gpt2-small"] + (["SmolLM2"] if smollm2_path() else [])
     old = RESULTS.read_text() if RESULTS.exists() else ""
-    parts = dict(re.findall(r"## ([\w ]+)\n\n(.*?)\n(?=## |\Z)", old, flags=re.S))
+    parts = dict(re.findall(r"^## ([\w ]+)\n\n(.*?)\s*(?=^## |\Z)", old, flags=re.S | re.M))
     where = {"cpu": "", "cuda": " on CUDA"}
     for device, section in product(args.device, args.only):
         print(f"measuring {section}{where[device]} …", flush=True)
         body = SECTIONS[section](names, args.rounds, device)
         head = f"{SECTIONS[section].__doc__}\nMachine: {machine(device)}.\n"
-        parts[section + where[device]] = f"{head}\n{body}\n"
+        parts[section + where[device]] = f"{head}\n{body}"
         every = [name + suffix for suffix in where.values() for name in SECTIONS]
-        text = "\n".join(f"## {name}\n\n{parts[name]}" for name in every if name in parts)
+        text = "\n".join(f"## {name}\n\n{parts[name]}\n" for name in every if name in parts)
         RESULTS.write_text(f"{HEAD}\n{text}")
     print(RESULTS.read_text())
 

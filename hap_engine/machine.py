@@ -1,7 +1,8 @@
 """How fast is this machine, and how much memory is free?
 
 Four numbers are measured once (under two seconds of one's time) and kept under ``HAP_HOME``: matrix
-products in float32 and in bfloat16, memory bandwidth, and the cost of starting one small operation.
+products in float32 and in bfloat16, memory bandwidth, and the cost of starting one small operation; with
+them, which GPU there is.
 `hap_engine.estimate` turns them into seconds. Run as ``python -m hap_engine.machine`` to measure; the
 page does so in a process of its own, because it needs torch.
 """

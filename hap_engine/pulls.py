@@ -72,11 +72,10 @@ def kl_gradient(
 class Recorded:
     """The same of one batch of a fixed size, its kernels started together (a CUDA graph).
 
-    A recording repeats what was done on tensors in the same places, which must stay its own: `work` holds them.
-    So its plan is that of all candidates,
-    whichever gates are closed, and it computes all positions of the longest prompt: more arithmetic than
-    `kl_gradient` does, and the same numbers. (Except the gradient of gates at exactly 0, which `kl_gradient`
-    leaves out where nothing lives: such a gate passes none on.)
+    A recording repeats what was done on tensors in the same places, which must stay its own: `_work` holds
+    them. So its plan is that of all candidates, whichever gates are closed, and it computes all positions of the
+    longest prompt: more arithmetic than `kl_gradient` does, and the same numbers. (Except the gradient of gates
+    at exactly 0, which `kl_gradient` leaves out where nothing lives: such a gate passes none on.)
     """
 
     def __init__(self, prepared: Prepared, candidates: Circuit, size: int) -> None:
