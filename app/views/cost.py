@@ -37,9 +37,7 @@ def show(source: Source | None, config: DiscoveryConfig | None) -> None:
         _wait()
         return
     if config.device != "cpu":
-        st.caption(
-            "On the GPU: sooner than on the processor. Only the processor's time is estimated."
-        )
+        st.caption("Computed on the GPU. Only the processor's time is estimated.")
         return
     path = tokenizer_file(source)
     tokens = _tokens(path, path.stat().st_mtime_ns if path else 0, prompts_key(config), config)
