@@ -6,6 +6,7 @@ measured afterwards and not counted.
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 from benchmarks.subjects import Subject, plain_step
@@ -18,6 +19,8 @@ from hap_engine.progress import drain
 from hap_engine.pruning import cut_live, prune, warm_start
 from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig
 from hap_engine.tasks import SplitSizes, get_task
+
+PUBLISHED = 5  # steps from which the published recipe is extrapolated
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ def run(subject: Subject, recipe: Recipe, sparsity: float, test: int = 128) -> O
     return Outcome(recipe.name, seconds / plain, kl, share, len(found))
 
 
-def published_steps(subject: Subject, steps: int = 10) -> float:
-    """Plain steps that 3,000 steps of Edge Pruning as published would take, from `steps` of them."""
+def published_steps(subject: Subject) -> float:
+    """Plain steps that 3,000 steps of Edge Pruning as published would take, from `PUBLISHED` of them."""
     sets = get_task("ioi").generate(subject.model.tokenizer, SplitSizes(200, 1, 1), 0, "abc")
     now, plain = clock(), plain_seconds(subject)
     training = Prepared(subject.masked, sets.train)
@@ -82,17 +85,17 @@ def published_steps(subject: Subject, steps: int = 10) -> float:
     descent = prune(training, full_circuit(subject.masked.graph), 100, config)
     next(descent)
     started = now()
-    for _ in range(steps):
+    for _ in range(PUBLISHED):
         next(descent)
-    return config.steps * (now() - started) / steps / plain
+    return config.steps * (now() - started) / PUBLISHED / plain
 
 
 def plain_seconds(subject: Subject) -> float:
-    """Median of five plain steps."""
+    """Median of three plain steps."""
     now, step, seconds = clock(), plain_step(subject), []
     step()
-    for _ in range(5):
+    for _ in range(3):
         started = now()
         step()
         seconds.append(now() - started)
-    return sorted(seconds)[2]
+    return statistics.median(seconds)

@@ -40,6 +40,7 @@ class Model:
     bridge: Any
     tokenizer: Tokenizer
     graph: Graph
+    n_parameters: int  # as published: without the copies that the bridge makes of fused q, k, v
     stored_dtype: str = "float32"  # of the weights in the file; they are computed with in float32
 
     @property
@@ -74,7 +75,7 @@ class Model:
             "dtype": "float32",
             "d_model": int(self.bridge.cfg.d_model),
             "vocabulary": int(self.hf_model.config.vocab_size),
-            "n_parameters": sum(p.numel() for p in self.hf_model.parameters()),
+            "n_parameters": self.n_parameters,
         }
 
 
@@ -174,6 +175,7 @@ def from_hf(
 
     architecture = type(hf_model).__name__
     hf_model.eval().requires_grad_(False)
+    count = sum(p.numel() for p in hf_model.parameters())
     try:
         bridge = build_bridge_from_module(
             hf_model, architecture=architecture, hf_config=hf_model.config, tokenizer=None
@@ -191,7 +193,7 @@ def from_hf(
         n_kv_heads=int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads),
         parallel=bool(getattr(cfg, "parallel_attn_mlp", False)),
     )
-    return Model(source, sha256, hf_model, bridge, tokenizer, graph, stored_dtype)
+    return Model(source, sha256, hf_model, bridge, tokenizer, graph, count, stored_dtype)
 
 
 def _from_folder(source: Source, folder: Path, device: torch.device) -> Model:

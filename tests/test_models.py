@@ -250,3 +250,11 @@ def test_smollm2_opens_from_its_gguf_file(smollm2: str, shared_home: None) -> No
     with torch.no_grad():
         top = model.hf_model(torch.tensor([ids])).logits[0, -1].argmax()
     assert model.tokenizer.decode([int(top)]) == " Mary"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameters_are_counted_as_published(family: str) -> None:
+    """The bridge adds copies of fused q, k, v; they are none of the model's."""
+    published = hf_model(family).num_parameters()
+    model = make_model(family)
+    assert model.n_parameters == model.to_dict()["n_parameters"] == published
