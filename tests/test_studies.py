@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from docs import descents
+from docs import descents, make_scorers_study
 from docs.descents import Descent, Workbench, made
 from docs.study_data import Found, chained, everything, spread
 from docs.study_pages import PAGE, page
 
 
-def test_the_page_is_made_of_the_data() -> None:
+def test_the_pages_are_made_of_the_data() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(everything())
+    scorers = make_scorers_study.PAGE.read_text(encoding="utf-8")
+    assert scorers == make_scorers_study.page(make_scorers_study.kept())
 
 
 def test_every_plot_of_the_page_is_there() -> None:
