@@ -62,6 +62,8 @@ def steps(names: list[str], rounds: int, device: str) -> str:
                         f"| {name} | {str(dtype)[6:]} | {case} | {timing.ratio:.2f} | "
                         f"{timing.low:.2f}-{timing.high:.2f} | {GOALS.get(case, '')} |"
                     )
+            del made, cases
+            forget()
     return skipped + "\n".join(lines)
 
 
@@ -84,6 +86,7 @@ def sizes(names: list[str], rounds: int, device: str) -> str:
         edges = made.masked.graph.n_edges
         count = made.model.n_parameters
         del made, found
+        forget()
         cells = [
             name.partition("/")[0], f"{count / 1e6:.1f} M", f"{edges:,}",
             f"{eap.ratio:.2f}", f"{ep.ratio:.2f}",
@@ -94,9 +97,13 @@ def sizes(names: list[str], rounds: int, device: str) -> str:
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
-        gc.collect()
-        heap.trim()
     return "\n".join(lines)
+
+
+def forget() -> None:
+    """Give back what the last model held: what is measured next should not feel it."""
+    gc.collect()
+    heap.trim()
 
 
 def memory(names: list[str], rounds: int, device: str) -> str:
