@@ -170,7 +170,7 @@ def machine(device: str) -> str:
     here = measured()
     return (
         f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} processor threads, "
-        f"float32 {here.float32 / 1e9:,.0f} and bfloat16 {here.bfloat16 / 1e9:,.0f} GFLOP/s a thread, "
+        f"float32 {here.float32 / 1e9:,.0f} and bfloat16 {here.bfloat16 / 1e9:,.0f} GFLOP/s, "
         f"memory {here.bandwidth / 1e9:.0f} GB/s, "
         f"torch {torch.__version__}, no GPU"
     )
