@@ -35,7 +35,7 @@ from hap_engine.batches import Batch, in_batches
 from hap_engine.circuit import Circuit
 from hap_engine.errors import UnknownNameError
 from hap_engine.patching import MaskedModel
-from hap_engine.plain import LayerTrace, Trace
+from hap_engine.plain import Trace, at_last
 from hap_engine.tasks.base import EncodedPair
 
 ABLATIONS = ("resample", "mean", "zero")
@@ -96,20 +96,18 @@ def assemble(masked: MaskedModel, outputs: Outputs, last: Int[Tensor, " batch"])
     """The residual streams that arise when every writer puts out a given value."""
     resid, layers = outputs.embed, []
     for block, z, mlp_out in zip(masked.blocks, outputs.z, outputs.mlp, strict=True):
-        attn_in, slots = resid, block.slots(resid)
-        attn_out = torch.einsum("hbpe,hed->bpd", z, block.w_out) + block.b_out
-        mlp_in = attn_in if masked.graph.parallel else attn_in + attn_out
-        layers.append(LayerTrace(attn_in, mlp_in, slots, z, mlp_out))
-        resid = attn_in + attn_out + mlp_out
-    rows = torch.arange(len(last), device=resid.device)
-    return Trace(outputs.embed, tuple(layers), resid[rows, last])
+        slots = block.slots(resid)
+        mlp_in, after = masked.after_attention(block, resid, z)
+        layers.append((mlp_in, slots, z, mlp_out))
+        resid = after + mlp_out
+    return masked.traced(outputs.embed, layers, at_last(resid, last))
 
 
 def _outputs(trace: Trace) -> Outputs:
     return Outputs(
         trace.embed,
-        tuple(layer.z for layer in trace.layers),
-        tuple(layer.mlp_out for layer in trace.layers),
+        tuple(trace.whole(layer.z) for layer in trace.layers),
+        tuple(trace.whole(layer.mlp_out) for layer in trace.layers),
     )
 
 

@@ -143,7 +143,7 @@ def memory(
     batch = max(config.pruning.batch_size if config.method != "eap" else 1, SCORE_BATCH)
     batch = min(batch, limits.batch)
     slots = shape.slots + shape.heads
-    trace = 4 * tokens * shape.layers * (shape.width + slots * shape.head_width)
+    trace = 4 * tokens * shape.layers * (2 * shape.width + slots * shape.head_width)
     sizes = split_sizes(config)
     prompts = sizes.train + min(VALIDATED, sizes.validation)
     kept = prompts * trace

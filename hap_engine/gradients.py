@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hap_engine.blocks import Block, attention_scores, rotate
 from hap_engine.gradient_rules import PLAIN, Rules, Softmax, normed, secant_rule, shared
-from hap_engine.patching import MaskedModel, set_slots
+from hap_engine.patching import MaskedModel, put_rows
 from hap_engine.plain import Trace
 from hap_engine.plan import Positions, look_ahead
 
@@ -57,6 +57,10 @@ class EdgeGradients:
         self._delta = self._take("delta", len(self.graph.writers))
         self._grads = self._take("readers", self._together * self._readers_of_layer)
         self._filled = False
+        self._heads, self._slots = (
+            torch.arange(count, device=last.device)
+            for count in (self.graph.n_heads, len(masked.blocks[0].w_in))
+        )
 
     def _take(self, use: str, rows: int) -> Float[Tensor, "row token d_model"]:
         shape = (rows, len(self.positions.wide), self.clean_embed.shape[-1])
@@ -93,7 +97,6 @@ class EdgeGradients:
             change = (self.clean_embed - corrupt.embed).flatten(0, 1)[wide]
             self._delta[0] = masked.blocks[0].norm.centre(change)
         for index, block in enumerate(masked.blocks):
-            kept = corrupt.layers[index]
             z = self._attention(index, block, resid)
             attn_out = torch.einsum("hte,hed->td", z, block.w_out) + block.b_out
             mlp_in = resid if graph.parallel else resid + attn_out
@@ -101,10 +104,10 @@ class EdgeGradients:
             mlp_out = block.mlp(normed(block.norm_mlp, read, self.rules))[0]
             if fill:
                 first = 1 + index * (graph.n_heads + 1)
-                change = z.detach() - kept.z.flatten(1, 2)[:, wide]
+                change = z.detach() - corrupt.z(index, self._heads, wide)
                 out = self._delta[first : first + graph.n_heads]
                 torch.bmm(change.to(out.dtype), block.w_write, out=out)
-                change = mlp_out.detach() - kept.mlp_out.flatten(0, 1)[wide]
+                change = mlp_out.detach() - corrupt.mlp_out(index, wide)
                 self._delta[first + graph.n_heads] = block.norm.centre(change)
             resid = resid + attn_out + mlp_out
         final = self._watch(resid[self.positions.ends], None)
@@ -113,18 +116,18 @@ class EdgeGradients:
     def _attention(
         self, index: int, block: Block, resid: Float[Tensor, "token d_model"]
     ) -> Float[Tensor, "head token d_head"]:
-        masked, kept, wide = self.masked, self.corrupt.layers[index], self.positions.wide
+        masked, wide, shape = self.masked, self.positions.wide, self.clean_embed.shape[:2]
         live = _Slots.apply(resid, self, index, block)
-        every = torch.arange(len(block.w_in), device=wide.device)
-        slots = set_slots(kept.slots.flatten(1, 2), every, wide, live)
-        q, k, v = masked.split(slots.unflatten(1, kept.slots.shape[1:3]))
+        slots = self.corrupt.whole(self.corrupt.layers[index].slots).flatten(1, 2)
+        slots = put_rows(slots, self._slots, wide, live)
+        q, k, v = masked.split(slots.unflatten(1, shape))
         rotary = masked.rotary_tables(q.shape[2])
-        k, v = rotate(k, rotary)[masked.kv_of_head], v[masked.kv_of_head]
+        k, v = (x.index_select(0, masked.kv_of_head) for x in (rotate(k, rotary), v))
         at = torch.arange(q.shape[2], device=q.device)[None]
         scores = attention_scores(rotate(q, rotary), k, block.scale, at)
         pattern = Softmax.apply(scores, self.rules.temperature, self.rules.qk_share)
         z = pattern @ shared(v, self.rules.v_share)
-        return z.flatten(1, 2)[:, wide]
+        return z.flatten(1, 2).index_select(1, wide)
 
     def _mlp_column(self, index: int) -> int:
         return (index + 1) * (self.graph.n_heads + 2 * self.graph.n_kv_heads + 1) - 1

@@ -96,8 +96,8 @@ class Bench:
             return trace.embed
         layer = trace.layers[node.layer]
         if node.head is None:
-            return layer.mlp_out
-        return layer.z[node.head] @ self.masked.output_weight(node.layer, node.head)
+            return trace.whole(layer.mlp_out)
+        return trace.whole(layer.z[node.head]) @ self.masked.output_weight(node.layer, node.head)
 
     @torch.no_grad()
     def promoted(self, node: str, count: int = TOP) -> tuple[Tokens, Tokens]:

@@ -129,7 +129,8 @@ class MaskedModel(PlainModel):
             change = self.blocks[0].norm.centre(change)[None].to(tape.dtype)
             token = Write.apply(change, None, token, tape, span, [0])
         every = self._positions(clean_embed[..., 0])
-        scene = _Scene(corrupt, positions, last, every, self.rotary_tables(every.shape[1]))
+        tokens = torch.arange(clean_embed[..., 0].numel(), device=self.device)
+        scene = _Scene(corrupt, positions, last, tokens, every, self.rotary_tables(every.shape[1]))
         for index, layer in enumerate(plan.layers):
             token = tape.open(token, index)
             token = self._attention_layer(plan, tape, token, index, layer, scene)
@@ -150,38 +151,42 @@ class MaskedModel(PlainModel):
         heads = layer.wide_heads + layer.narrow_heads
         if not heads:
             return token
-        graph, block, kept = self.graph, self.blocks[index], scene.corrupt.layers[index]
+        graph, block, corrupt = self.graph, self.blocks[index], scene.corrupt
         first, n_heads, n_kv = plan.column(index, 0), graph.n_heads, graph.n_kv_heads
         pick = partial(plan.indices, device=self.device)
         group = n_heads // n_kv
         kv = sorted({head // group for head in heads})
         wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
-        slots = kept.slots.flatten(1, 2)[pick(wanted)]
+        slots = corrupt.slots(index, pick(wanted), scene.tokens)
         if layer.wide_slots:
             token, live = self._slots(token, tape, "wide", index, layer.wide_slots, scene)
             at = [wanted.index(column - first) for column in layer.wide_slots]
-            slots = set_slots(slots, pick(at), scene.positions.wide, live)
-        slots = slots.unflatten(1, kept.slots.shape[1:3])
+            slots = put_rows(slots, pick(at), scene.positions.wide, live)
+        slots = slots.unflatten(1, corrupt.embed.shape[:2])
         q, k, v = slots.split([len(layer.wide_heads), len(kv), len(kv)])
         k = rotate(k, scene.rotary)
         own = pick([kv.index(head // group) for head in heads])
         if layer.wide_heads:
-            here = own[: len(layer.wide_heads)]
-            z = attend(rotate(q, scene.rotary), k[here], block.scale, scene.every) @ v[here]
-            change = z - kept.z[pick(layer.wide_heads)]
-            change = change.flatten(1, 2)[:, scene.positions.wide]
+            here, which = own[: len(layer.wide_heads)], pick(layer.wide_heads)
+            pattern = attend(
+                rotate(q, scene.rotary), k.index_select(0, here), block.scale, scene.every
+            )
+            z = (pattern @ v.index_select(0, here)).flatten(1, 2)
+            z = z.index_select(1, scene.positions.wide)
+            change = z - corrupt.z(index, which, scene.positions.wide)
             token = self._write_heads(token, tape, "wide", index, layer.wide_heads, change)
         if layer.narrow_heads:
             here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
-            which = pick(chosen)
-            q = at_last(kept.slots[which], scene.last)
+            which, narrow = pick(chosen), scene.positions.narrow
+            q = corrupt.slots(index, which, narrow)
             if layer.narrow_slots:
                 token, live = self._slots(token, tape, "narrow", index, layer.narrow_slots, scene)
                 at = [chosen.index(column - first) for column in layer.narrow_slots]
-                q = set_slots(q, pick(at), torch.arange(len(scene.last), device=self.device), live)
+                q = put_rows(q, pick(at), torch.arange(len(narrow), device=self.device), live)
             q = rotate(q, table_rows(scene.rotary, scene.last))[:, :, None]
-            z = (attend(q, k[here], block.scale, scene.last[:, None]) @ v[here])[:, :, 0]
-            change = z - at_last(kept.z[which], scene.last)
+            pattern = attend(q, k.index_select(0, here), block.scale, scene.last[:, None])
+            z = (pattern @ v.index_select(0, here))[:, :, 0]
+            change = z - corrupt.z(index, which, narrow)
             token = self._write_heads(token, tape, "narrow", index, chosen, change)
         return token
 
@@ -190,23 +195,21 @@ class MaskedModel(PlainModel):
     ) -> tuple[Tensor, Float[Tensor, "slot token d_head"]]:
         """Live values of a layer's slots at the tokens of a span; the layer's MLP mixes along with them."""
         token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
-        block, kept = self.blocks[index], scene.corrupt.layers[index]
-        tokens = getattr(scene.positions, span)
+        block, tokens = self.blocks[index], getattr(scene.positions, span)
         first = tape.plan.column(index, 0)
         slots = tape.plan.indices([column - first for column in columns], self.device)
-        centred = block.norm.centre(kept.attn_in.flatten(0, 1)[tokens])
-        product = kept.slots.flatten(1, 2)[slots[:, None], tokens] - block.b_in[slots]
+        centred = block.norm.centre(scene.corrupt.attn_in(index, tokens))
+        bias = block.b_in.index_select(0, slots)
+        product = scene.corrupt.slots(index, slots, tokens) - bias
         product = product * block.norm.sigma(centred)
-        own, weight = tape.rows(span, columns), block.w_read[slots]
-        return token, ReadSlots.apply(
-            token, own, centred, product, weight, block.b_in[slots], block.norm
-        )
+        own, weight = tape.rows(span, columns), block.w_read.index_select(0, slots)
+        return token, ReadSlots.apply(token, own, centred, product, weight, bias, block.norm)
 
     def _write_heads(
         self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], change: Tensor
     ) -> Tensor:
         writers = [1 + index * (self.graph.n_heads + 1) + head for head in heads]
-        weight = self.blocks[index].w_write[tape.plan.indices(heads, self.device)]
+        weight = self.blocks[index].w_write.index_select(0, tape.plan.indices(heads, self.device))
         return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
 
     def _mlp_layer(
@@ -214,13 +217,13 @@ class MaskedModel(PlainModel):
     ) -> Tensor:
         if layer.mlp is None:
             return token
-        block, kept = self.blocks[index], scene.corrupt.layers[index]
+        block, corrupt = self.blocks[index], scene.corrupt
         tokens = getattr(scene.positions, layer.mlp)
         column = tape.plan.column(index, self.graph.n_heads + 2 * self.graph.n_kv_heads)
         token = tape.mix(token, layer.mlp, [column], column)
         read = Read.apply(token, tape.rows(layer.mlp, [column])[0])
-        live = block.mlp_out((kept.mlp_in.flatten(0, 1)[tokens] + read)[None])[0]
-        change = block.norm.centre(live - kept.mlp_out.flatten(0, 1)[tokens])
+        live = block.mlp_out((corrupt.mlp_in(index, tokens) + read)[None])[0]
+        change = block.norm.centre(live - corrupt.mlp_out(index, tokens))
         writer = (index + 1) * (self.graph.n_heads + 1)
         return Write.apply(change[None].to(tape.dtype), None, token, tape, layer.mlp, [writer])
 
@@ -255,15 +258,17 @@ class _Scene:
     corrupt: Trace
     positions: Positions
     last: Int[Tensor, " batch"]
+    tokens: Int[Tensor, " place"]
     every: Int[Tensor, "1 pos"]
     rotary: Rotary
 
 
-def set_slots(
-    slots: Float[Tensor, "slot token d_head"],
-    at: Int[Tensor, " live"],
-    tokens: Int[Tensor, " some"],
-    live: Float[Tensor, "live some d_head"],
-) -> Float[Tensor, "slot token d_head"]:
-    """`slots` with the rows `at` set to `live` at some tokens."""
-    return slots.index_put((at[:, None], tokens[None]), live)
+def put_rows(
+    x: Float[Tensor, "row token d"],
+    rows: Int[Tensor, " some"],
+    tokens: Int[Tensor, " few"],
+    values: Float[Tensor, "some few d"],
+) -> Float[Tensor, "row token d"]:
+    """`x` itself, with some of its rows set at some tokens."""
+    every = (rows[:, None] * x.shape[1] + tokens).flatten()
+    return x.flatten(0, 1).index_copy_(0, every, values.flatten(0, 1)).view(x.shape)

@@ -60,8 +60,7 @@ class Scene:
         return torch.cat([self.delta(earlier, role) for earlier in range(layer)])
 
     def resid(self, layer: int, role: str) -> Float[Tensor, "batch d_model"]:
-        rows = torch.arange(len(self.answer), device=self.masked.device)
-        return self.clean.layers[layer].attn_in[rows, self.at[role]]
+        return self.clean.attn_in(layer, self.clean.tokens(self.at[role]))
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ be seen, without forking the model or its hooks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,20 +25,63 @@ from hap_engine.models import Model
 class LayerTrace:
     """What one layer read and wrote in a plain pass; slots are ordered q heads, k heads, v heads."""
 
-    attn_in: Float[Tensor, "batch pos d_model"]
-    mlp_in: Float[Tensor, "batch pos d_model"]
-    slots: Float[Tensor, "slot batch pos d_head"]
-    z: Float[Tensor, "head batch pos d_head"]
-    mlp_out: Float[Tensor, "batch pos d_model"]
+    mlp_in: Float[Tensor, "token d_model"]
+    slots: Float[Tensor, "slot token d_head"]
+    z: Float[Tensor, "head token d_head"]
+    mlp_out: Float[Tensor, "token d_model"]
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A plain pass: all that the masked pass needs of the corrupt prompt."""
+    """A plain pass: all that the masked pass needs of the corrupt prompt.
+
+    Its methods copy what a layer read or wrote at some `tokens`, indices into ``batch * pos``.
+
+    Attributes:
+        layers: over tokens, which may be those of more prompts than this batch's.
+        places: where in the layers the tokens of this batch are.
+        parallel: attention and MLP of a layer read the same.
+    """
 
     embed: Float[Tensor, "batch pos d_model"]
     layers: tuple[LayerTrace, ...]
     final: Float[Tensor, "batch d_model"]
+    places: Int[Tensor, " place"]
+    parallel: bool
+
+    def attn_in(
+        self, layer: int, tokens: Int[Tensor, " some"]
+    ) -> Float[Tensor, "some d_model"]:
+        if self.parallel:
+            return self.mlp_in(layer, tokens)
+        if layer:
+            return self.mlp_in(layer - 1, tokens) + self.mlp_out(layer - 1, tokens)
+        return self.embed.flatten(0, 1).index_select(0, tokens)
+
+    def mlp_in(self, layer: int, tokens: Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
+        return self.layers[layer].mlp_in.index_select(0, self.places[tokens])
+
+    def mlp_out(self, layer: int, tokens: Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
+        return self.layers[layer].mlp_out.index_select(0, self.places[tokens])
+
+    def slots(
+        self, layer: int, chosen: Int[Tensor, " slot"], tokens: Int[Tensor, " some"]
+    ) -> Float[Tensor, "slot some d_head"]:
+        return rows_at(self.layers[layer].slots, chosen, self.places[tokens])
+
+    def z(
+        self, layer: int, heads: Int[Tensor, " head"], tokens: Int[Tensor, " some"]
+    ) -> Float[Tensor, "head some d_head"]:
+        return rows_at(self.layers[layer].z, heads, self.places[tokens])
+
+    def tokens(self, positions: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """The token at one position of each prompt."""
+        length = self.embed.shape[1]
+        return torch.arange(len(positions), device=positions.device) * length + positions
+
+    def whole(self, x: Float[Tensor, "*axes token d"]) -> Float[Tensor, "*axes batch pos d"]:
+        """One of a layer's tensors at all tokens."""
+        return x.index_select(-2, self.places).unflatten(-2, self.embed.shape[:-1])
 
 
 class PlainModel:
@@ -69,32 +112,30 @@ class PlainModel:
         rotary, at = self.rotary_tables(tokens.shape[1]), self._positions(tokens)
         layers = []
         for block in self.blocks:
-            attn_in, slots = resid, block.slots(resid)
+            slots = block.slots(resid)
             q, k, v = self.split(slots)
             k, v = k[self.kv_of_head], v[self.kv_of_head]
             z = attend(rotate(q, rotary), rotate(k, rotary), block.scale, at) @ v
-            mlp_in, after = self._after_attention(block, attn_in, z)
+            mlp_in, after = self.after_attention(block, resid, z)
             mlp_out = block.mlp_out(mlp_in)
-            layers.append(LayerTrace(attn_in, mlp_in, slots, z, mlp_out))
+            layers.append((mlp_in, slots, z, mlp_out))
             resid = after + mlp_out
-        return Trace(embed, tuple(layers), at_last(resid, last))
+        return self.traced(embed, layers, at_last(resid, last))
 
-    @torch.no_grad()
-    def whole_trace(
+    def traced(
         self,
         embed: Float[Tensor, "batch pos d_model"],
-        layers: Iterable[tuple[Tensor, Tensor, Tensor]],
+        layers: Sequence[tuple[Tensor, ...]],
         final: Float[Tensor, "batch d_model"],
     ) -> Trace:
-        """A trace from its embedding and each layer's slots, z and mlp_out: a third of it is their sums."""
-        resid, whole = embed, []
-        for block, (slots, z, mlp_out) in zip(self.blocks, layers, strict=True):
-            mlp_in, after = self._after_attention(block, resid, z)
-            whole.append(LayerTrace(resid, mlp_in, slots, z, mlp_out))
-            resid = after + mlp_out
-        return Trace(embed, tuple(whole), final)
+        """The trace of a batch from what each layer read and wrote, ``[…, batch, pos, d]``."""
+        flat = (LayerTrace(*(x.flatten(-3, -2) for x in layer)) for layer in layers)
+        places = torch.arange(embed[..., 0].numel(), device=self.device)
+        return Trace(embed, tuple(flat), final, places, self.graph.parallel)
 
-    def _after_attention(self, block: Block, resid: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def after_attention(
+        self, block: Block, resid: Float[Tensor, "batch pos d_model"], z: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """What the layer's MLP reads, and the residual stream without the MLP."""
         after = resid + (torch.einsum("hbpe,hed->bpd", z, block.w_out) + block.b_out)
         return resid if self.graph.parallel else after, after
@@ -123,7 +164,7 @@ class PlainModel:
     @torch.no_grad()
     def patterns(self, trace: Trace, layer: int) -> Float[Tensor, "head batch query key"]:
         """Attention patterns of one layer of a plain pass."""
-        q, k, _ = self.split(trace.layers[layer].slots)
+        q, k, _ = self.split(trace.whole(trace.layers[layer].slots))
         rotary = self.rotary_tables(q.shape[2])
         k = rotate(k, rotary)[self.kv_of_head]
         return attend(rotate(q, rotary), k, self.blocks[layer].scale, self._positions(q[0, ..., 0]))
@@ -132,7 +173,8 @@ class PlainModel:
         self, trace: Trace, layer: int, positions: Int[Tensor, " batch"]
     ) -> Float[Tensor, "head batch d_model"]:
         """What each head of a layer wrote at one position per prompt in a plain pass (without b_O)."""
-        z = trace.layers[layer].z[:, torch.arange(len(positions), device=self.device), positions]
+        heads = torch.arange(self.graph.n_heads, device=self.device)
+        z = trace.z(layer, heads, trace.tokens(positions))
         return torch.einsum("hbe,hed->hbd", z, self.blocks[layer].w_out)
 
     def slot_at(
@@ -159,7 +201,7 @@ class PlainModel:
         self, trace: Trace, layer: int, head: int
     ) -> tuple[Float[Tensor, "batch pos d_head"], Float[Tensor, "batch pos d_head"]]:
         """Rotated keys and values that a query head sees in a plain pass."""
-        _, k, v = self.split(trace.layers[layer].slots)
+        _, k, v = self.split(trace.whole(trace.layers[layer].slots))
         kv = int(self.kv_of_head[head])
         return rotate(k, self.rotary_tables(k.shape[2]))[kv], v[kv]
 
@@ -188,3 +230,11 @@ class PlainModel:
 def at_last(x: Float[Tensor, "*axes batch pos d"], last: Int[Tensor, " batch"]) -> Tensor:
     """Rows of ``x[…, batch, pos, d]`` at each prompt's scored position."""
     return x[..., torch.arange(len(last), device=x.device), last, :]
+
+
+def rows_at(
+    x: Float[Tensor, "row token d"], rows: Int[Tensor, " some"], tokens: Int[Tensor, " few"]
+) -> Float[Tensor, "some few d"]:
+    """Some rows of `x` at some tokens; three times as fast as indexing with both."""
+    every = rows[:, None] * x.shape[1] + tokens
+    return x.flatten(0, 1).index_select(0, every.flatten()).unflatten(0, every.shape)

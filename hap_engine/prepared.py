@@ -19,7 +19,7 @@ from hap_engine.circuit import Circuit
 from hap_engine.limits import Limits
 from hap_engine.metrics import kl_divergence, logit_difference
 from hap_engine.patching import MaskedModel
-from hap_engine.plain import Trace
+from hap_engine.plain import LayerTrace, Trace
 from hap_engine.progress import Progress
 from hap_engine.tasks.base import EncodedPair
 
@@ -63,7 +63,7 @@ class Prepared:
             if keep:
                 trace = masked.trace(batch.corrupt, batch.last)
                 if self._kept is None:
-                    self._kept = Traces(masked, trace, lengths)
+                    self._kept = Traces(trace, lengths)
                 self._kept.put(indices, trace)
             yield Progress("prompts", done, len(batches), "Running the full model on the prompts")
         self.full = torch.stack([full[index] for index in range(len(self.pairs))])
@@ -100,7 +100,7 @@ class Prepared:
     def _bytes(self, tokens: int) -> int:
         cfg, graph = self.masked.model.bridge.cfg, self.masked.graph
         slots = 2 * graph.n_heads + 2 * graph.n_kv_heads
-        per_layer = int(cfg.d_model) + slots * int(cfg.d_head)
+        per_layer = 2 * int(cfg.d_model) + slots * int(cfg.d_head)
         return 4 * tokens * per_layer * graph.n_layers
 
 
@@ -112,20 +112,19 @@ def full_logits(masked: MaskedModel, batch: Batch) -> Float[Tensor, "batch vocab
 class Traces:
     """Traces of prompts, token after token: a prompt takes as much memory as it is long.
 
-    Made once and filled in place, so that nothing is in memory twice. What is a sum of the rest is
-    added up again when it is wanted, for a fiftieth of a pruning step.
+    Made once and filled in place, so that nothing is in memory twice; a batch's trace looks into it.
     """
 
-    def __init__(self, masked: MaskedModel, like: Trace, lengths: Sequence[int]) -> None:
+    def __init__(self, like: Trace, lengths: Sequence[int]) -> None:
         device = like.embed.device
-        self._masked, self._lengths = masked, torch.tensor(lengths, device=device)
+        self._lengths, self._parallel = torch.tensor(lengths, device=device), like.parallel
         self._starts = self._lengths.cumsum(0) - self._lengths
-        tokens = sum(lengths)
 
-        def room(x: Tensor) -> Tensor:  # batch and pos are the axes before the last
-            return x.new_empty((*x.shape[:-3], tokens, x.shape[-1]))
+        def room(x: Float[Tensor, "*axes some d"]) -> Float[Tensor, "*axes token d"]:
+            return x.new_empty((*x.shape[:-2], sum(lengths), x.shape[-1]))
 
-        self._kept = [room(x) for x in _apart(like)]
+        self._embed = room(like.embed[0])
+        self._layers = tuple(LayerTrace(*map(room, _parts(layer))) for layer in like.layers)
         self._final = like.final.new_empty(len(lengths), like.final.shape[-1])
 
     def put(self, indices: Sequence[int], trace: Trace) -> None:
@@ -133,31 +132,26 @@ class Traces:
         length = trace.embed.shape[1]
         chosen = torch.tensor(list(indices), device=trace.embed.device)
         real = torch.arange(length, device=chosen.device) < self._lengths[chosen][:, None]
-        into, out = self._places(chosen, length)[real], real.flatten().nonzero()[:, 0]
-        for kept, x in zip(self._kept, _apart(trace), strict=True):
-            kept.index_copy_(-2, into, x.flatten(-3, -2).index_select(-2, out))
+        into, out = self._places(chosen, length)[real], trace.places[real.flatten()]
+        self._embed[into] = trace.embed[real]
+        for kept, new in zip(self._layers, trace.layers, strict=True):
+            for mine, x in zip(_parts(kept), _parts(new), strict=True):
+                mine.index_copy_(-2, into, x.index_select(-2, out))
         self._final[chosen] = trace.final
 
     def get(self, indices: Int[Tensor, " batch"], length: int) -> Trace:
         """The traces of some prompts, at `length` positions; after its end a prompt repeats its last."""
         places = self._places(indices, length)
-        embed, *rest = (
-            kept.index_select(-2, places.flatten()).unflatten(-2, places.shape)
-            for kept in self._kept
-        )
-        layers = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
-        return self._masked.whole_trace(embed, layers, self._final[indices])
+        embed = self._embed.index_select(0, places.flatten()).unflatten(0, places.shape)
+        return Trace(embed, self._layers, self._final[indices], places.flatten(), self._parallel)
 
     def _places(self, indices: Tensor, length: int) -> Int[Tensor, "batch pos"]:
         at = torch.arange(length, device=indices.device)
         return self._starts[indices][:, None] + at.minimum(self._lengths[indices][:, None] - 1)
 
 
-def _apart(trace: Trace) -> Iterator[Tensor]:
-    """What `MaskedModel.whole_trace` makes a trace of."""
-    yield trace.embed
-    for layer in trace.layers:
-        yield from (layer.slots, layer.z, layer.mlp_out)
+def _parts(layer: LayerTrace) -> tuple[Tensor, ...]:
+    return layer.mlp_in, layer.slots, layer.z, layer.mlp_out
 
 
 @torch.no_grad()

@@ -289,7 +289,8 @@ class Write(torch.autograd.Function):
         narrow = tape.spans["narrow"]
         ctx.narrow = tape.plan.indices(tape.plan.rows("narrow", writers), token.device)
         if span_name == "narrow":
-            narrow.delta[ctx.narrow] = value if weight is None else torch.bmm(value, weight)
+            rows = value if weight is None else torch.bmm(value, weight)
+            narrow.delta.index_copy_(0, ctx.narrow, rows)
             return token.clone()
         start = tape.plan.rows("wide", writers)[0]
         ctx.rows = slice(start, start + len(writers))
@@ -298,12 +299,12 @@ class Write(torch.autograd.Function):
             rows.copy_(value)
         else:
             torch.bmm(value, weight, out=rows)
-        narrow.delta[ctx.narrow] = rows[:, tape.ends]
+        narrow.delta.index_copy_(0, ctx.narrow, rows.index_select(1, tape.ends))
         return token.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows = ctx.tape.spans["narrow"].grad[ctx.narrow]
+        rows = ctx.tape.spans["narrow"].grad.index_select(0, ctx.narrow)
         if ctx.span_name == "wide":
             late, rows = rows, ctx.tape.spans["wide"].grad[ctx.rows]
             rows.index_add_(1, ctx.tape.ends, late)
