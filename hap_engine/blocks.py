@@ -173,13 +173,34 @@ def attention_scores(
 
 def rotate(x: Float[Tensor, "*axes d_head"], tables: Rotary) -> Float[Tensor, "*axes d_head"]:
     """Rotary position embedding on the first ``cos.shape[-1]`` dimensions (all, or NeoX's share)."""
-    if tables is None:
-        return x
-    cos, sin = tables
-    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
-    left, right = turned.chunk(2, dim=-1)
-    turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
-    return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned
+    return x if tables is None else Rotate.apply(x, *tables)
+
+
+class Rotate(torch.autograd.Function):
+    """Turns each pair (i, i + half) by its angle; the backward pass turns it back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return turned(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return turned(grad, cos, -sin), None, None
+
+
+def turned(
+    x: Float[Tensor, "*axes d_head"], cos: Float[Tensor, "*some turned"], sin: Float[Tensor, "*some turned"]
+) -> Float[Tensor, "*axes d_head"]:
+    """`x` with its first dimensions turned."""
+    share, half = cos.shape[-1], cos.shape[-1] // 2
+    out = x.clone(memory_format=torch.contiguous_format)
+    left, right = x[..., :half], x[..., half:share]
+    out[..., :share].mul_(cos)
+    out[..., :half].addcmul_(right, sin[..., :half], value=-1)
+    out[..., half:share].addcmul_(left, sin[..., half:])
+    return out
 
 
 def table_rows(tables: Rotary, positions: Int[Tensor, " batch"]) -> Rotary:

@@ -101,7 +101,7 @@ class EdgeGradients:
             attn_out = torch.einsum("hte,hed->td", z, block.w_out) + block.b_out
             mlp_in = resid if graph.parallel else resid + attn_out
             read = self._watch(mlp_in, index)[None]
-            mlp_out = block.mlp(normed(block.norm_mlp, read, self.rules))[0]
+            mlp_out = block.mlp(normed(block.norm_mlp, read, self.rules)).squeeze(0)
             if fill:
                 first = 1 + index * (graph.n_heads + 1)
                 change = z.detach() - corrupt.z(index, self._heads, wide)

@@ -222,7 +222,7 @@ class MaskedModel(PlainModel):
         column = tape.plan.column(index, self.graph.n_heads + 2 * self.graph.n_kv_heads)
         token = tape.mix(token, layer.mlp, [column], column)
         read = Read.apply(token, tape.rows(layer.mlp, [column])[0])
-        live = block.mlp_out((corrupt.mlp_in(index, tokens) + read)[None])[0]
+        live = block.mlp_out((corrupt.mlp_in(index, tokens) + read)[None]).squeeze(0)
         change = block.norm.centre(live - corrupt.mlp_out(index, tokens))
         writer = (index + 1) * (self.graph.n_heads + 1)
         return Write.apply(change[None].to(tape.dtype), None, token, tape, layer.mlp, [writer])

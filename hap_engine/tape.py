@@ -76,6 +76,7 @@ class Span:
         self.mask_grad = torch.zeros_like(self.mask, dtype=torch.float32)
         self.readers: Readers | None = None
         self._grad: Tensor | None = None
+        self._set = 0
 
     def _take(self, use: Hashable, rows: int) -> Tensor:
         shape = (rows, self.tokens, self.d_model)
@@ -90,6 +91,7 @@ class Span:
 
     @property
     def grad(self) -> Float[Tensor, "row token d_model"]:
+        """Gradients of the rows; those that no reader has left any for are 0."""
         if self._grad is None:
             self._grad = self._take("grad", len(self.writers)).zero_()
         return self._grad
@@ -100,10 +102,20 @@ class Span:
         out.flatten(1).addmm_(weights, self.delta[rows].flatten(1), beta=int(add))
 
     def unmix(self, rows: slice, columns: Tensor, grad: Tensor) -> None:
-        """The backward pass of `mix`: gradients of the mask's entries and of the rows."""
+        """The backward pass of `mix`: gradients of the mask's entries and of the rows.
+
+        The readers come from last to first, so the rows that have a gradient already are those from some
+        row on: onto these it is added, and the others need not be 0 before.
+        """
         grad = grad.flatten(1)
         self.mask_grad[rows, columns] += (grad @ self.delta[rows].flatten(1).T).T.float()
-        self.grad[rows].flatten(1).addmm_(self.mask[rows, columns], grad)
+        if self._grad is None:
+            self._grad, self._set = self._take("grad", len(self.writers)), rows.stop
+            self._grad[rows.stop :].zero_()
+        middle = max(rows.start, min(rows.stop, self._set))
+        for part, beta in ((slice(rows.start, middle), 0), (slice(middle, rows.stop), 1)):
+            self._grad[part].flatten(1).addmm_(self.mask[part, columns], grad, beta=beta)
+        self._set = min(self._set, rows.start)
 
     def release(self) -> None:
         self.workspace.give((self.name, "delta"), self.delta)
@@ -236,20 +248,18 @@ class ReadSlots(torch.autograd.Function):
     ) -> Float[Tensor, "slot token d_head"]:
         """`own` are the readers' rows; `corrupt` is the product of `centred` with the weights, not
         divided by sigma."""
-        low = centred.to(own.dtype)
-        length = torch.linalg.vector_norm(own + centred, dim=-1, keepdim=True)
-        inverse = (length.square() / centred.shape[-1] + norm.eps).rsqrt()
         product = corrupt + torch.bmm(own, weight).float()
-        ctx.kept = own, low, product, inverse, weight
+        own.add_(centred)  # in place: from here on x itself
+        length = torch.linalg.vector_norm(own, dim=-1, keepdim=True, dtype=torch.float32)
+        inverse = (length.square() / centred.shape[-1] + norm.eps).rsqrt()
+        ctx.kept = own, product, inverse, weight
         return product * inverse + bias
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        own, low, product, inverse, weight = ctx.kept
-        scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / low.shape[-1]
-        scaled = scaled.to(own.dtype)
-        own.mul_(scaled).addcmul_(low[None], scaled)
-        own.baddbmm_((grad * inverse).to(own.dtype), weight.mT)
+        own, product, inverse, weight = ctx.kept
+        scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / own.shape[-1]
+        own.mul_(scaled).baddbmm_((grad * inverse).to(own.dtype), weight.mT)
         return (grad.new_zeros(()), *[None] * 6)
 
 
