@@ -191,7 +191,9 @@ class Rotate(torch.autograd.Function):
 
 
 def turned(
-    x: Float[Tensor, "*axes d_head"], cos: Float[Tensor, "*some turned"], sin: Float[Tensor, "*some turned"]
+    x: Float[Tensor, "*axes d_head"],
+    cos: Float[Tensor, "*some turned"],
+    sin: Float[Tensor, "*some turned"],
 ) -> Float[Tensor, "*axes d_head"]:
     """`x` with its first dimensions turned."""
     share, half = cos.shape[-1], cos.shape[-1] // 2

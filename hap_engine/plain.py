@@ -49,9 +49,7 @@ class Trace:
     places: Int[Tensor, " place"]
     parallel: bool
 
-    def attn_in(
-        self, layer: int, tokens: Int[Tensor, " some"]
-    ) -> Float[Tensor, "some d_model"]:
+    def attn_in(self, layer: int, tokens: Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
         if self.parallel:
             return self.mlp_in(layer, tokens)
         if layer:

@@ -249,8 +249,8 @@ class ReadSlots(torch.autograd.Function):
         """`own` are the readers' rows; `corrupt` is the product of `centred` with the weights, not
         divided by sigma."""
         product = corrupt + torch.bmm(own, weight).float()
-        own.add_(centred)  # in place: from here on x itself
-        length = torch.linalg.vector_norm(own, dim=-1, keepdim=True, dtype=torch.float32)
+        own.add_(centred.to(own.dtype))  # in place: from here on x itself
+        length = torch.linalg.vector_norm(own.float(), dim=-1, keepdim=True)
         inverse = (length.square() / centred.shape[-1] + norm.eps).rsqrt()
         ctx.kept = own, product, inverse, weight
         return product * inverse + bias
@@ -259,7 +259,7 @@ class ReadSlots(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         own, product, inverse, weight = ctx.kept
         scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / own.shape[-1]
-        own.mul_(scaled).baddbmm_((grad * inverse).to(own.dtype), weight.mT)
+        own.mul_(scaled.to(own.dtype)).baddbmm_((grad * inverse).to(own.dtype), weight.mT)
         return (grad.new_zeros(()), *[None] * 6)
 
 
