@@ -20,26 +20,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.activations import NewGELUActivation
 
-DEFAULT_EPS = 1e-5  # of layer norms that name none (OLMo)
+from hap_engine.norms import GainedNorm, Norm, read_norm
+
 Rotary = tuple[Tensor, Tensor] | None  # cos and sin, [pos, share of d_head]
-
-
-@dataclass(frozen=True)
-class Norm:
-    """LayerNorm (centred) or RMSNorm (not) without its gain and bias."""
-
-    centred: bool
-    eps: float
-
-    def centre(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
-        return x - x.mean(-1, keepdim=True) if self.centred else x
-
-    def sigma(self, centred: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes 1"]:
-        return (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
-
-    def standardise(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
-        x = self.centre(x)
-        return x / self.sigma(x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +40,7 @@ class Block:
     w_write: Float[Tensor, "head d_head d_model"]
     scale: float
     norm: Norm
-    norm_mlp: Any
+    norm_mlp: GainedNorm
     mlp: Callable[[Tensor], Tensor]
 
     def slots(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "slot *axes d_head"]:
@@ -104,10 +87,11 @@ def fused(mlp: Any) -> Any:
 def take_apart(block: Any, cfg: Any) -> Block:
     """A bridge's block as a `Block`. Raises AttributeError or TypeError where a part is missing."""
     attn = block.attn
-    kind, gain, bias = read_norm(block.ln1, attn.W_Q[0].T.detach())
+    width = attn.W_Q.shape[1]
+    before, before_mlp = (read_norm(norm, width, attn.W_Q) for norm in (block.ln1, block.ln2))
     plain = torch.cat([attn.W_Q, attn.W_K, attn.W_V]).detach()
-    w_in = (gain[:, None] * plain).contiguous()
-    b_in = torch.einsum("d,sde->se", bias, plain)
+    w_in = (before.gain[:, None] * plain).contiguous()
+    b_in = torch.einsum("d,sde->se", before.bias, plain)
     if getattr(attn, "b_Q", None) is not None:
         b_in += torch.cat([attn.b_Q, attn.b_K, attn.b_V]).detach()
     w_out, b_out = attn.W_O.detach().contiguous(), getattr(attn, "b_O", None)
@@ -118,33 +102,12 @@ def take_apart(block: Any, cfg: Any) -> Block:
         w_out,
         0.0 if b_out is None else b_out.detach(),
         w_in,
-        kind.centre(w_out),
+        before.kind.centre(w_out),
         float(w_in.shape[-1] ** -0.5 if scale is None else scale),
-        kind,
-        block.ln2,
+        before.kind,
+        before_mlp,
         fused(block.mlp.original_component),
     )
-
-
-@torch.no_grad()
-def read_norm(
-    norm: Any, like: Float[Tensor, "*axes d_model"]
-) -> tuple[Norm, Float[Tensor, " d_model"], Float[Tensor, " d_model"]]:
-    """Kind, gain and bias of a bridge's norm, found by asking it: families name their parts
-    differently, some add 1 to the gain (Gemma) and some have none (OLMo).
-
-    A pattern of +1 and -1 has mean 0 and variance 1, so the answer is ``gain * pattern + bias``. Ones have
-    no variance, so only a LayerNorm answers with the bias alone.
-    """
-    ask = norm.original_component
-    pattern = torch.ones_like(like.flatten(0, -2)[:1] if like.dim() > 1 else like[None])
-    pattern[:, 1::2] = -1
-    up, down = ask(pattern), ask(-pattern)
-    gain, bias = (up - down)[0] / 2 * pattern[0], (up + down)[0] / 2
-    answer = (ask(pattern.abs())[0] - bias).abs().max()
-    eps = getattr(ask, "eps", getattr(ask, "variance_epsilon", DEFAULT_EPS))
-    size = (1 + float(eps)) ** 0.5  # the pattern itself was divided by it
-    return Norm(bool(answer < 0.1 * gain.abs().max()), float(eps)), gain * size, bias
 
 
 def attend(

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hap_engine.blocks import Block, read_norm
+from hap_engine.blocks import Block
 from hap_engine.errors import UnsupportedModelError
+from hap_engine.norms import GainedNorm
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,13 @@ class Rules:
 PLAIN = Rules()  # the gradient itself
 
 
-def normed(norm: Any, x: Tensor, rules: Rules) -> Tensor:
+def normed(norm: GainedNorm, x: Tensor, rules: Rules) -> Tensor:
     """A norm with the gradient that the rules want."""
     out = norm(x)
     if rules.norm_share == 1 or not x.requires_grad:
         return out
-    kind, gain, _ = read_norm(norm, x)
-    centred = kind.centre(x)
-    frozen = centred / kind.sigma(centred).detach() * gain
+    centred = norm.kind.centre(x)
+    frozen = centred / norm.kind.sigma(centred).detach() * norm.gain
     frozen = frozen + (out - frozen).detach()
     return frozen + rules.norm_share * (out - out.detach() - frozen + frozen.detach())
 

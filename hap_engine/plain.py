@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +18,7 @@ from hap_engine.blocks import Block, Rotary, attend, rotate, table_rows, take_ap
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.families import WORKING
 from hap_engine.models import Model
+from hap_engine.norms import read_norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +96,8 @@ class PlainModel:
             self.blocks: list[Block] = [
                 take_apart(block, model.bridge.cfg) for block in model.bridge.blocks
             ]
+            weight = self.blocks[0].w_in
+            self.final_norm = read_norm(model.bridge.ln_final, weight.shape[1], weight)
         except (AttributeError, TypeError) as error:
             raise UnsupportedModelError(
                 f"{model.name}: its blocks lack a part that the engine needs ({error}). {WORKING}"
@@ -149,11 +151,7 @@ class PlainModel:
 
     def unembed(self, final: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
         """Logits (float32) of the residual stream at the scored position."""
-        return self.logits_of(self.final_norm(final[:, None])[:, 0])
-
-    @property
-    def final_norm(self) -> Any:
-        return self.model.bridge.ln_final
+        return self.logits_of(self.final_norm(final))
 
     def logits_of(self, normed: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
         """Logits (float32) of what the final norm gave."""

@@ -25,8 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hap_engine.blocks import Norm
 from hap_engine.indices import Indices
+from hap_engine.norms import Norm
 from hap_engine.plan import Plan, Positions, look_ahead
 from hap_engine.workspace import Workspace
 
