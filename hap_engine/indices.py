@@ -25,3 +25,10 @@ class Indices:
         if key not in self._made:
             self._made[key] = torch.tensor(key, dtype=torch.long, device=device)
         return self._made[key]
+
+    def rows(self, x: Tensor, numbers: Sequence[int]) -> Tensor:
+        """The rows of `x` with these ascending numbers; no copy where they are neighbours."""
+        first, count = numbers[0], len(numbers)
+        if numbers[-1] - first == count - 1:
+            return x[first : first + count]
+        return x.index_select(0, self(numbers, x.device))

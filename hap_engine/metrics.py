@@ -15,6 +15,9 @@ circuit for raising answers that nobody would say; a maximum has no gradient for
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -57,7 +60,22 @@ def kl_divergence(
     logits: Float[Tensor, "batch vocab"], full: Float[Tensor, "batch vocab"]
 ) -> Float[Tensor, " batch"]:
     """KL(full model ‖ circuit) in nats; `full` holds the full model's log-probabilities."""
-    return (full.exp() * (full - logits.log_softmax(-1))).sum(-1)
+    return _KL.apply(logits, full)
+
+
+class _KL(torch.autograd.Function):
+    """Its gradient is the difference of the two distributions."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, full: Tensor) -> Tensor:
+        ours, theirs = logits.log_softmax(-1), full.exp()
+        ctx.save_for_backward(ours, theirs)
+        return (theirs * (full - ours)).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        ours, theirs = ctx.saved_tensors
+        return (ours.exp() - theirs).mul_(grad[..., None]), None
 
 
 def faithfulness(circuit: float, full: float, empty: float) -> float:

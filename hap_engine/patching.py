@@ -197,19 +197,20 @@ class MaskedModel(PlainModel):
         token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
         block, tokens = self.blocks[index], getattr(scene.positions, span)
         first = tape.plan.column(index, 0)
-        slots = tape.plan.indices([column - first for column in columns], self.device)
+        chosen = [column - first for column in columns]
+        slots, rows = tape.plan.indices(chosen, self.device), tape.plan.indices.rows
         centred = block.norm.centre(scene.corrupt.attn_in(index, tokens))
-        bias = block.b_in.index_select(0, slots)
+        bias = rows(block.b_in, chosen)
         product = scene.corrupt.slots(index, slots, tokens) - bias
         product = product * block.norm.sigma(centred)
-        own, weight = tape.rows(span, columns), block.w_read.index_select(0, slots)
+        own, weight = tape.rows(span, columns), rows(block.w_read, chosen)
         return token, ReadSlots.apply(token, own, centred, product, weight, bias, block.norm)
 
     def _write_heads(
         self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], change: Tensor
     ) -> Tensor:
         writers = [1 + index * (self.graph.n_heads + 1) + head for head in heads]
-        weight = self.blocks[index].w_write.index_select(0, tape.plan.indices(heads, self.device))
+        weight = tape.plan.indices.rows(self.blocks[index].w_write, heads)
         return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
 
     def _mlp_layer(
