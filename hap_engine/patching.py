@@ -138,7 +138,7 @@ class MaskedModel(PlainModel):
         column = len(self.graph.readers) - 1
         if plan.read[column]:
             token = tape.mix(token, "narrow", [column], column)
-            final = corrupt.final + Read.apply(token, tape.rows("narrow", [column])[0])
+            final = Read.apply(token, tape.rows("narrow", [column])[0], corrupt.final)
         else:  # nothing is live: the logits still hang on the mask, with gradient 0
             final = corrupt.final + token
         if not final.requires_grad:
@@ -222,8 +222,9 @@ class MaskedModel(PlainModel):
         tokens = getattr(scene.positions, layer.mlp)
         column = tape.plan.column(index, self.graph.n_heads + 2 * self.graph.n_kv_heads)
         token = tape.mix(token, layer.mlp, [column], column)
-        read = Read.apply(token, tape.rows(layer.mlp, [column])[0])
-        live = block.mlp_out((corrupt.mlp_in(index, tokens) + read)[None]).squeeze(0)
+        row = tape.rows(layer.mlp, [column])[0]
+        read = Read.apply(token, row, corrupt.mlp_in(index, tokens))
+        live = block.mlp_out(read[None]).squeeze(0)
         change = block.norm.centre(live - corrupt.mlp_out(index, tokens))
         writer = (index + 1) * (self.graph.n_heads + 1)
         return Write.apply(change[None].to(tape.dtype), None, token, tape, layer.mlp, [writer])

@@ -57,20 +57,20 @@ class Trace:
         return self.embed.flatten(0, 1).index_select(0, tokens)
 
     def mlp_in(self, layer: int, tokens: Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
-        return self.layers[layer].mlp_in.index_select(0, self.places[tokens])
+        return self.layers[layer].mlp_in.index_select(0, self.places.index_select(0, tokens))
 
     def mlp_out(self, layer: int, tokens: Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
-        return self.layers[layer].mlp_out.index_select(0, self.places[tokens])
+        return self.layers[layer].mlp_out.index_select(0, self.places.index_select(0, tokens))
 
     def slots(
         self, layer: int, chosen: Int[Tensor, " slot"], tokens: Int[Tensor, " some"]
     ) -> Float[Tensor, "slot some d_head"]:
-        return rows_at(self.layers[layer].slots, chosen, self.places[tokens])
+        return rows_at(self.layers[layer].slots, chosen, self.places.index_select(0, tokens))
 
     def z(
         self, layer: int, heads: Int[Tensor, " head"], tokens: Int[Tensor, " some"]
     ) -> Float[Tensor, "head some d_head"]:
-        return rows_at(self.layers[layer].z, heads, self.places[tokens])
+        return rows_at(self.layers[layer].z, heads, self.places.index_select(0, tokens))
 
     def tokens(self, positions: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """The token at one position of each prompt."""
@@ -155,7 +155,7 @@ class PlainModel:
 
     def logits_of(self, normed: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
         """Logits (float32) of what the final norm gave."""
-        return self.model.bridge.unembed(normed[:, None])[:, 0].float()
+        return self.model.bridge.unembed(normed[:, None]).squeeze(1).float()
 
     @torch.no_grad()
     def patterns(self, trace: Trace, layer: int) -> Float[Tensor, "head batch query key"]:

@@ -63,7 +63,7 @@ def kl_gradient(
             edges.mask(leaf), scene.clean, scene.corrupt, scene.batch.last
         )
         both = _errors(logits, scene, len(indices))
-        (both[0] + slope * both[1]).backward()
+        (both[0] + slope * both[1] if slope else both[0]).backward()
         kl, error = kl + both[0].item(), error + both[1].item()
     assert leaf.grad is not None
     return Pull(kl, error, leaf.grad)

@@ -264,19 +264,22 @@ class ReadSlots(torch.autograd.Function):
 
 
 class Read(torch.autograd.Function):
-    """What one reader (an MLP, the logits) gets, without its corrupt part."""
+    """What one reader (an MLP, the logits) reads: its mix on top of the corrupt residual stream."""
 
     @staticmethod
     def forward(
-        ctx: Any, token: Tensor, row: Float[Tensor, "token d_model"]
+        ctx: Any,
+        token: Tensor,
+        row: Float[Tensor, "token d_model"],
+        corrupt: Float[Tensor, "token d_model"],
     ) -> Float[Tensor, "token d_model"]:
         ctx.row = row
-        return row.to(torch.float32, copy=True)
+        return corrupt + row
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         ctx.row.copy_(grad)
-        return grad.new_zeros(()), None
+        return grad.new_zeros(()), None, None
 
 
 class Write(torch.autograd.Function):
