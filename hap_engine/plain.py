@@ -1,8 +1,8 @@
 """Plain passes of a model, part by part: what the masked pass, roles and path patching look at.
 
-The model's own MLPs, embedding, final norm and unembedding are called as they are; attention and the norm
-before it are computed here from the bridge's weights (`blocks.py`), so that each head and slot is there to
-be seen, without forking the model or its hooks.
+The model's own MLPs, embedding and unembedding are called as they are; attention is computed here from the
+bridge's weights (`blocks.py`), so that each head and slot is there to be seen, and norms from what they
+answer (`norms.py`), without forking the model or its hooks.
 """
 
 from __future__ import annotations
