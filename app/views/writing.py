@@ -68,9 +68,10 @@ def _say(rows: list[Row], wrong: dict[int, str], pages: Any) -> None:
         st.switch_page(pages["explore"], query_params=_query())
     take.download_button(
         "Download",
-        drafts.to_jsonl(rows),
+        lambda: drafts.to_jsonl(rows),  # when asked: the browser looks for a ready file at once
         "prompts.jsonl",
         "application/jsonl",
+        on_click="ignore",
         icon=":material/download:",
         width="stretch",
         disabled=not rows,

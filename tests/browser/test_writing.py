@@ -19,8 +19,13 @@ def address(serve: Callable[[Path], str]) -> str:
 
 def open_page(address: str, visit: Any) -> Any:
     page = visit(f"{address}/?kept=4.0&effort=quick").page
-    page.get_by_role("link", name="Your prompts").click(timeout=60_000)
-    page.get_by_text("Write pairs of prompts").wait_for(timeout=60_000)
+    there = page.get_by_text("Write pairs of prompts")
+    for _ in range(6):  # the link does nothing while the page before is still being built
+        page.get_by_role("link", name="Your prompts").click(timeout=60_000)
+        page.wait_for_timeout(10_000 if not there.is_visible() else 0)
+        if there.is_visible():
+            break
+    there.wait_for(timeout=10_000)
     return page
 
 
@@ -53,6 +58,10 @@ def test_type_mend_reload_and_run(address: str, visit: Any) -> None:
     page.get_by_text("does not know 'Zyxwv'").first.wait_for()
     page.get_by_role("button", name="Drop unusable rows").click()
     page.get_by_text("11 of 11 rows can be used").wait_for(timeout=30_000)
+
+    with page.expect_download(timeout=60_000) as saved:
+        page.get_by_role("button", name="Download", exact=True).click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 11
 
     page.get_by_role("button", name="Use these prompts").click()
     find(page)
