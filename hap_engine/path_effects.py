@@ -116,7 +116,7 @@ def logit_differences(
 ) -> Float[Tensor, "sender batch"]:
     model = scene.masked.model
     weight = model.hf_model.get_output_embeddings().weight
-    normed = model.bridge.ln_final(final)
+    normed = scene.masked.final_norm(final)
     reference = weight[scene.distractor[:, 0]]  # cancels; a set of one token loses no digit to it
 
     def relative(ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "sender batch"]:

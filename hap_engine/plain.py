@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -21,8 +22,7 @@ from hap_engine.models import Model
 from hap_engine.norms import read_norm
 
 
-@dataclass(frozen=True, eq=False)
-class LayerTrace:
+class LayerTrace(NamedTuple):
     """What one layer read and wrote in a plain pass; slots are ordered q heads, k heads, v heads."""
 
     mlp_in: Float[Tensor, "token d_model"]

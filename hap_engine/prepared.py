@@ -124,7 +124,7 @@ class Traces:
             return x.new_empty((*x.shape[:-2], sum(lengths), x.shape[-1]))
 
         self._embed = room(like.embed[0])
-        self._layers = tuple(LayerTrace(*map(room, _parts(layer))) for layer in like.layers)
+        self._layers = tuple(LayerTrace(*map(room, layer)) for layer in like.layers)
         self._final = like.final.new_empty(len(lengths), like.final.shape[-1])
 
     def put(self, indices: Sequence[int], trace: Trace) -> None:
@@ -135,7 +135,7 @@ class Traces:
         into, out = self._places(chosen, length)[real], trace.places[real.flatten()]
         self._embed[into] = trace.embed[real]
         for kept, new in zip(self._layers, trace.layers, strict=True):
-            for mine, x in zip(_parts(kept), _parts(new), strict=True):
+            for mine, x in zip(kept, new, strict=True):
                 mine.index_copy_(-2, into, x.index_select(-2, out))
         self._final[chosen] = trace.final
 
@@ -148,10 +148,6 @@ class Traces:
     def _places(self, indices: Tensor, length: int) -> Int[Tensor, "batch pos"]:
         at = torch.arange(length, device=indices.device)
         return self._starts[indices][:, None] + at.minimum(self._lengths[indices][:, None] - 1)
-
-
-def _parts(layer: LayerTrace) -> tuple[Tensor, ...]:
-    return layer.mlp_in, layer.slots, layer.z, layer.mlp_out
 
 
 @torch.no_grad()
