@@ -45,21 +45,26 @@ take turns in one process; quartiles are in brackets.
 
 def steps(names: list[str], rounds: int, device: str) -> str:
     """Questions 1-3: one step of each kind."""
-    lines = ["| model | dtype | step | / plain | quartiles | goal |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| model, prompts | dtype | step | / plain | quartiles | goal |",
+        "|---|---|---|---|---|---|",
+    ]
     skipped = ""
     dtypes = [torch.float32]
     if device != "cpu" or measured().faster == "bfloat16":
         dtypes.append(torch.bfloat16)
     else:
         skipped = "bfloat16 is left out: this machine multiplies it more slowly than float32.\n\n"
-    for name in names:
+    published = ["SmolLM2/32"] if "SmolLM2" in names else []  # a run takes 16, the papers 32
+    for name in [*names, *published]:
         for dtype in dtypes:
             made = subject(name, device)
+            label = f"{name.partition('/')[0]}, {len(made.pairs)}"
             cases = {case: make(made, dtype) for case, make in CASES.items()}
             for case, timing in compare(cases, "plain", rounds).items():
                 if case != "plain":
                     lines.append(
-                        f"| {name} | {str(dtype)[6:]} | {case} | {timing.ratio:.2f} | "
+                        f"| {label} | {str(dtype)[6:]} | {case} | {timing.ratio:.2f} | "
                         f"{timing.low:.2f}-{timing.high:.2f} | {GOALS.get(case, '')} |"
                     )
             del made, cases

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ class Subject:
     model: Model
     masked: MaskedModel
     pairs: list[EncodedPair]
+    _prepared: dict[torch.dtype, Prepared] = field(default_factory=dict)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """EAP's scores of all edges, in float32."""
+        return _scores(self.masked, self)
+
+    def prepared(self, dtype: torch.dtype) -> Prepared:
+        """The batch with its corrupt runs, as every step of a run finds it."""
+        if dtype not in self._prepared:
+            self._prepared[dtype] = Prepared(self.masked.with_dtype(dtype), self.pairs)
+            drain(self._prepared[dtype].run())
+        return self._prepared[dtype]
 
 
 def gpt2(size: str, device: str, batch: int = 32, length: int = 20) -> Subject:
@@ -129,8 +143,7 @@ def pruning_step(subject: Subject, share: float, dtype: torch.dtype = torch.floa
     already, as they are in a run.
     """
     candidates = _candidates(subject, share)
-    prepared = Prepared(subject.masked.with_dtype(dtype), subject.pairs)
-    drain(prepared.run())
+    prepared = subject.prepared(dtype)
     every = list(range(len(prepared)))
     pull_of = puller(prepared, candidates, len(every))
     log_alpha = torch.full((len(candidates),), OPEN, device=prepared.masked.device)
@@ -172,4 +185,4 @@ def _candidates(subject: Subject, share: float) -> Circuit:
     graph = subject.masked.graph
     if share == 1.0:
         return full_circuit(graph)
-    return top_edges(graph, _scores(subject.masked, subject), int(share * graph.n_edges)).live
+    return top_edges(graph, subject.scores, int(share * graph.n_edges)).live
