@@ -184,6 +184,22 @@ def test_python_can_pin(opened: Any) -> None:
     _wait_pins(page, "none")
 
 
+def test_a_message_that_finds_the_view_off_the_page(opened: Any) -> None:
+    """A page may be taken down while a message is on its way: no styles can be read then."""
+    page = opened.page
+    page.evaluate("""() => {
+        const view = document.querySelector('.hap');
+        window.place = [view, view.parentElement];
+        view.remove();
+    }""")
+    page.get_by_role("button", name="pin from Python").click()
+    page.wait_for_function("() => window.place[0].querySelector('[data-unpin=m0]')", timeout=10_000)
+    page.evaluate("() => window.place[1].append(window.place[0])")
+    page.locator('.hap-pins [data-unpin="m0"]').click()
+    _wait_pins(page, "none")
+    assert opened.errors == []
+
+
 def test_overlay_and_full_screen(opened: Any) -> None:
     page = opened.page
     page.get_by_role("button", name="Overlay").click()

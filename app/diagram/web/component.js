@@ -42,8 +42,11 @@ function bothPanels(root) {
   return [left, copy];
 }
 
+/** Whether the page is dark where the element is; null where it is on no page, which has no styles. */
 function isDark(element) {
-  const [red, green, blue] = getComputedStyle(element).backgroundColor.match(/[\d.]+/g).map(Number);
+  const colour = getComputedStyle(element).backgroundColor.match(/[\d.]+/g);
+  if (!colour) return null;
+  const [red, green, blue] = colour.map(Number);
   return 0.299 * red + 0.587 * green + 0.114 * blue < 128;
 }
 

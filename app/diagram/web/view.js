@@ -62,7 +62,8 @@ class View {
     this.send = setStateValue;
     this.key_ = data.key;
     this.root.style.setProperty("--hap-height", `${data.height}px`);
-    const theme = isDark(this.root) ? "dark" : "light";
+    const dark = isDark(this.root) ?? this.theme === "dark";
+    const theme = dark ? "dark" : "light";
     const fresh = data.scene !== this.text, repaint = fresh || theme !== this.theme;
     this.theme = theme;
     if (fresh) this.read(data);
