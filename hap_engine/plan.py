@@ -66,6 +66,7 @@ class Plan:
             "wide": np.flatnonzero(written & self.wide_writer),
             "narrow": np.flatnonzero(written),  # a wide writer is read at the scored position too
         }
+        self.readers = {span: self._columns(span, 0, graph.n_layers) for span in self.writers}
 
     @classmethod
     def of(cls, graph: Graph, mask: Tensor) -> Plan:
@@ -75,11 +76,13 @@ class Plan:
 
     def columns(self, span: str, first: int) -> list[int]:
         """The live readers of a span in the layers opened with `first`, the logits after the last."""
+        return self._columns(span, first, first + look_ahead(self.graph))
+
+    def _columns(self, span: str, first: int, end: int) -> list[int]:
         found: list[int] = []
-        last = min(first + look_ahead(self.graph), self.graph.n_layers)
-        for layer in range(first, last):
+        for layer in range(first, min(end, self.graph.n_layers)):
             found += self.layer_columns(span, layer)
-        if span == "narrow" and last == self.graph.n_layers and self.read[-1]:
+        if span == "narrow" and end >= self.graph.n_layers and self.read[-1]:
             found.append(len(self.read) - 1)
         return found
 

@@ -35,19 +35,18 @@ class Readers:
     """What the readers of the open layers get, a row each; in the backward pass, its gradients.
 
     Attributes:
-        columns: of the mask, ascending.
+        first: place of the first of them among the readers of the span.
         rows: ``[reader, token, d_model]``.
-        done: how many rows of the delta buffer each of them has mixed.
+        done: how many rows of the delta buffer each of them has mixed, by its place.
     """
 
-    def __init__(self, columns: list[int], rows: Tensor, use: Hashable) -> None:
-        self.columns, self.rows, self.use = columns, rows, use
+    def __init__(self, first: int, rows: Tensor, use: Hashable) -> None:
+        self.first, self.rows, self.use = first, rows, use
         self.done: dict[int, int] = {}
 
-    def slice(self, columns: list[int]) -> slice:
-        """Where neighbouring columns are."""
-        first = self.columns.index(columns[0])
-        return slice(first, first + len(columns))
+    def at(self, places: slice) -> Float[Tensor, "reader token d_model"]:
+        """The rows of neighbouring readers."""
+        return self.rows[places.start - self.first : places.stop - self.first]
 
 
 class Span:
@@ -55,13 +54,13 @@ class Span:
 
     Attributes:
         delta: ``[row, token, d_model]``, filled in writer order.
-        mask: the mask's rows for these writers, all columns.
+        mask: ``[reader, row]``, the mask's entries for the span's readers, ascending.
         readers: those of the open layers.
     """
 
     def __init__(
-        self, name: str, writers: np.ndarray, tokens: int, mask: Tensor, d_model: int,
-        workspace: Workspace, indices: Indices,
+        self, name: str, writers: np.ndarray, columns: list[int], tokens: int, mask: Tensor,
+        d_model: int, workspace: Workspace, indices: Indices,
     ) -> None:  # fmt: skip
         self.name, self.workspace, self.device, self.dtype = (
             name,
@@ -69,11 +68,13 @@ class Span:
             mask.device,
             mask.dtype,
         )
-        self.indices, self.writers = indices, indices(writers.tolist(), mask.device)
-        self.mask = mask[self.writers]
+        self.place = {column: place for place, column in enumerate(columns)}
+        self.writers = indices(writers.tolist(), mask.device)
+        self.columns = indices(columns, mask.device)
+        self.mask = mask.T.index_select(0, self.columns).index_select(1, self.writers)
         self.tokens, self.d_model = tokens, d_model
         self.delta = self._take("delta", len(writers))
-        self.mask_grad = torch.zeros_like(self.mask, dtype=torch.float32)
+        self.mask_grad = torch.zeros_like(self.mask)
         self.readers: Readers | None = None
         self._grad: Tensor | None = None
         self._set = 0
@@ -84,7 +85,7 @@ class Span:
 
     def open(self, columns: list[int], use: Hashable) -> None:
         """Make room for what these readers will get."""
-        self.readers = Readers(columns, self._take(use, len(columns)), use)
+        self.readers = Readers(self.place[columns[0]], self._take(use, len(columns)), use)
 
     def close(self, readers: Readers) -> None:
         self.workspace.give((self.name, readers.use), readers.rows)
@@ -96,25 +97,29 @@ class Span:
             self._grad = self._take("grad", len(self.writers)).zero_()
         return self._grad
 
-    def mix(self, rows: slice, columns: Tensor, out: Tensor, *, add: bool) -> None:
-        """Multiply some rows with their mask, into `out` or onto it."""
-        weights = self.mask[rows, columns].T
-        out.flatten(1).addmm_(weights, self.delta[rows].flatten(1), beta=int(add))
+    def places(self, columns: list[int]) -> slice:
+        """Where neighbouring readers are."""
+        first = self.place[columns[0]]
+        return slice(first, first + len(columns))
 
-    def unmix(self, rows: slice, columns: Tensor, grad: Tensor) -> None:
+    def mix(self, rows: slice, readers: slice, out: Tensor, *, add: bool) -> None:
+        """Multiply some rows with their mask, into `out` or onto it."""
+        out.flatten(1).addmm_(self.mask[readers, rows], self.delta[rows].flatten(1), beta=int(add))
+
+    def unmix(self, rows: slice, readers: slice, grad: Tensor) -> None:
         """The backward pass of `mix`: gradients of the mask's entries and of the rows.
 
-        The readers come from last to first, so the rows that have a gradient already are those from some
-        row on: onto these it is added, and the others need not be 0 before.
+        A reader mixes a row once, so its entry is set. The readers come from last to first, so the rows that have a
+        gradient already are those from some row on: onto these it is added, and the others need not be 0 before.
         """
         grad = grad.flatten(1)
-        self.mask_grad[rows, columns] += (grad @ self.delta[rows].flatten(1).T).T.float()
+        self.mask_grad[readers, rows].addmm_(grad, self.delta[rows].flatten(1).T, beta=0)
         if self._grad is None:
             self._grad, self._set = self._take("grad", len(self.writers)), rows.stop
             self._grad[rows.stop :].zero_()
         middle = max(rows.start, min(rows.stop, self._set))
         for part, beta in ((slice(rows.start, middle), 0), (slice(middle, rows.stop), 1)):
-            self._grad[part].flatten(1).addmm_(self.mask[part, columns], grad, beta=beta)
+            self._grad[part].flatten(1).addmm_(self.mask[readers, part].T, grad, beta=beta)
         self._set = min(self._set, rows.start)
 
     def release(self) -> None:
@@ -142,6 +147,7 @@ class Tape:
             name: Span(
                 name,
                 plan.writers[name],
+                plan.readers[name],
                 len(getattr(positions, name)),
                 values,
                 d_model,
@@ -167,20 +173,20 @@ class Tape:
     def mix(self, token: Tensor, span_name: str, columns: list[int], before: int) -> Tensor:
         """Add what is written before reader `before` for neighbouring readers that lack the same of it."""
         span = self.spans[span_name]
-        readers = span.readers
+        readers, places = span.readers, span.places(columns)
         assert readers is not None
-        first = columns[0] not in readers.done
-        rows = slice(readers.done.get(columns[0], 0), self.plan.seen(span_name, before))
+        first = places.start not in readers.done
+        rows = slice(readers.done.get(places.start, 0), self.plan.seen(span_name, before))
         if rows.start == rows.stop and not first:
             return token
-        readers.done.update(dict.fromkeys(columns, rows.stop))
-        return Mix.apply(token, span, readers, columns, rows, first)
+        readers.done.update(dict.fromkeys(range(places.start, places.stop), rows.stop))
+        return Mix.apply(token, span, readers, places, rows, first)
 
     def rows(self, span_name: str, columns: list[int]) -> Float[Tensor, "reader token d_model"]:
         """What neighbouring readers get, once all of it is mixed."""
-        readers = self.spans[span_name].readers
-        assert readers is not None
-        return readers.rows[readers.slice(columns)]
+        span = self.spans[span_name]
+        assert span.readers is not None
+        return span.readers.at(span.places(columns))
 
     def release(self) -> None:
         for span in self.spans.values():
@@ -201,7 +207,7 @@ class Start(torch.autograd.Function):
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
         grad = torch.zeros_like(ctx.like, dtype=torch.float32)
         for span in ctx.tape.spans.values():
-            grad[span.writers] += span.mask_grad
+            grad[span.writers[:, None], span.columns] = span.mask_grad.T.float()
         ctx.tape.release()
         return grad.to(ctx.like.dtype), None
 
@@ -211,18 +217,17 @@ class Mix(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, token: Tensor, span: Span, readers: Readers, columns: list[int], rows: slice,
+        ctx: Any, token: Tensor, span: Span, readers: Readers, places: slice, rows: slice,
         first: bool,
     ) -> Tensor:  # fmt: skip
-        every = span.indices(columns, token.device)
-        ctx.kept = span, readers, readers.slice(columns), rows, every, first
-        span.mix(rows, every, readers.rows[readers.slice(columns)], add=not first)
+        ctx.kept = span, readers, places, rows, first
+        span.mix(rows, places, readers.at(places), add=not first)
         return token.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        span, readers, at, rows, every, first = ctx.kept
-        span.unmix(rows, every, readers.rows[at])
+        span, readers, places, rows, first = ctx.kept
+        span.unmix(rows, places, readers.at(places))
         if first:
             span.close(readers)
         return (grad, *[None] * 5)
