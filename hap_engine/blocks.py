@@ -136,6 +136,43 @@ def attention_scores(
     return (q @ k.mT * scale).masked_fill(future, float("-inf"))
 
 
+class Attend(torch.autograd.Function):
+    """What heads read: their patterns times the values; heads may share keys and values.
+
+    Args:
+        q: ``[head, batch, query, d_head]``.
+        k, v: ``[kv, batch, pos, d_head]``.
+        own: which of the keys and values are each head's.
+        scale, at: as in `attend`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, own: Int[Tensor, " head"], scale: float,
+        at: Int[Tensor, "#batch query"],
+    ) -> Float[Tensor, "head batch query d_head"]:  # fmt: skip
+        keys, values = k.index_select(0, own), v.index_select(0, own)
+        pattern = attend(q, keys, scale, at)
+        ctx.kept = q, keys, values, pattern, own, scale, len(k)
+        return pattern @ values
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, keys, values, pattern, own, scale, count = ctx.kept
+        to_q, to_k, to_v = ctx.needs_input_grad[:3]
+
+        def together(x: Tensor) -> Tensor:
+            return x.new_zeros(count, *x.shape[1:]).index_add_(0, own, x)
+
+        in_v = together(pattern.mT @ grad) if to_v else None
+        if not (to_q or to_k):
+            return (None, None, in_v, *[None] * 3)
+        scores = grad @ values.mT
+        scores.sub_((scores * pattern).sum(-1, keepdim=True)).mul_(pattern).mul_(scale)
+        in_q = scores @ keys if to_q else None
+        return (in_q, together(scores.mT @ q) if to_k else None, in_v, *[None] * 3)
+
+
 def rotate(x: Float[Tensor, "*axes d_head"], tables: Rotary) -> Float[Tensor, "*axes d_head"]:
     """Rotary position embedding on the first ``cos.shape[-1]`` dimensions (all, or NeoX's share)."""
     return x if tables is None else Rotate.apply(x, *tables)

@@ -93,6 +93,7 @@ class EdgeGradients:
         fill, self._filled = not self._filled, True
         embed = corrupt.embed + point * (self.clean_embed - corrupt.embed)
         resid = embed.flatten(0, 1)[wide].requires_grad_(torch.is_grad_enabled())
+        rows = corrupt.at(wide)
         if fill:
             change = (self.clean_embed - corrupt.embed).flatten(0, 1)[wide]
             self._delta[0] = masked.blocks[0].norm.centre(change)
@@ -104,10 +105,10 @@ class EdgeGradients:
             mlp_out = block.mlp(normed(block.norm_mlp, read, self.rules)).squeeze(0)
             if fill:
                 first = 1 + index * (graph.n_heads + 1)
-                change = z.detach() - corrupt.z(index, self._heads, wide)
+                change = z.detach() - rows.z(index, self._heads)
                 out = self._delta[first : first + graph.n_heads]
                 torch.bmm(change.to(out.dtype), block.w_write, out=out)
-                change = mlp_out.detach() - corrupt.mlp_out(index, wide)
+                change = mlp_out.detach() - rows.mlp(index)[1]
                 self._delta[first + graph.n_heads] = block.norm.centre(change)
             resid = resid + attn_out + mlp_out
         final = self._watch(resid[self.positions.ends], None)

@@ -28,12 +28,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hap_engine.blocks import Rotary, attend, rotate, table_rows
+from hap_engine.blocks import Attend, Rotary, rotate, table_rows
 from hap_engine.circuit import full_circuit
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.families import WORKING, likely_cause
 from hap_engine.models import Model
-from hap_engine.plain import PlainModel, Trace, at_last
+from hap_engine.plain import PlainModel, Trace, TraceRows, at_last
 from hap_engine.plan import LayerPlan, Plan, Positions
 from hap_engine.tape import Read, ReadSlots, Start, Tape, Write
 from hap_engine.workspace import Workspace
@@ -130,7 +130,10 @@ class MaskedModel(PlainModel):
             token = Write.apply(change, None, token, tape, span, [0])
         every = self._positions(clean_embed[..., 0])
         tokens = torch.arange(clean_embed[..., 0].numel(), device=self.device)
-        scene = _Scene(corrupt, positions, last, tokens, every, self.rotary_tables(every.shape[1]))
+        rows = {name: corrupt.at(getattr(positions, name)) for name in tape.spans}
+        scene = _Scene(
+            corrupt.at(tokens), rows, positions, last, every, self.rotary_tables(every.shape[1])
+        )
         for index, layer in enumerate(plan.layers):
             token = tape.open(token, index)
             token = self._attention_layer(plan, tape, token, index, layer, scene)
@@ -151,42 +154,39 @@ class MaskedModel(PlainModel):
         heads = layer.wide_heads + layer.narrow_heads
         if not heads:
             return token
-        graph, block, corrupt = self.graph, self.blocks[index], scene.corrupt
+        graph, block = self.graph, self.blocks[index]
         first, n_heads, n_kv = plan.column(index, 0), graph.n_heads, graph.n_kv_heads
         pick = partial(plan.indices, device=self.device)
         group = n_heads // n_kv
         kv = sorted({head // group for head in heads})
         wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
-        slots = corrupt.slots(index, pick(wanted), scene.tokens)
+        slots = scene.whole.slots(index, pick(wanted))
         if layer.wide_slots:
             token, live = self._slots(token, tape, "wide", index, layer.wide_slots, scene)
             at = [wanted.index(column - first) for column in layer.wide_slots]
             slots = put_rows(slots, pick(at), scene.positions.wide, live)
-        slots = slots.unflatten(1, corrupt.embed.shape[:2])
-        q, k, v = slots.split([len(layer.wide_heads), len(kv), len(kv)])
-        k = rotate(k, scene.rotary)
+        slots = slots.unflatten(1, (len(scene.last), -1))
+        turned, v = slots.split([len(layer.wide_heads) + len(kv), len(kv)])
+        q, k = rotate(turned, scene.rotary).split([len(layer.wide_heads), len(kv)])
         own = pick([kv.index(head // group) for head in heads])
         if layer.wide_heads:
             here, which = own[: len(layer.wide_heads)], pick(layer.wide_heads)
-            pattern = attend(
-                rotate(q, scene.rotary), k.index_select(0, here), block.scale, scene.every
-            )
-            z = (pattern @ v.index_select(0, here)).flatten(1, 2)
-            z = z.index_select(1, scene.positions.wide)
-            change = z - corrupt.z(index, which, scene.positions.wide)
+            z = Attend.apply(q, k, v, here, block.scale, scene.every)
+            z = z.flatten(1, 2).index_select(1, scene.positions.wide)
+            change = z - scene.corrupt["wide"].z(index, which)
             token = self._write_heads(token, tape, "wide", index, layer.wide_heads, change)
         if layer.narrow_heads:
             here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
-            which, narrow = pick(chosen), scene.positions.narrow
-            q = corrupt.slots(index, which, narrow)
+            which = pick(chosen)
+            corrupt = scene.corrupt["narrow"]
+            q = corrupt.slots(index, which)
             if layer.narrow_slots:
                 token, live = self._slots(token, tape, "narrow", index, layer.narrow_slots, scene)
                 at = [chosen.index(column - first) for column in layer.narrow_slots]
-                q = put_rows(q, pick(at), torch.arange(len(narrow), device=self.device), live)
+                q = put_rows(q, pick(at), torch.arange(len(scene.last), device=self.device), live)
             q = rotate(q, table_rows(scene.rotary, scene.last))[:, :, None]
-            pattern = attend(q, k.index_select(0, here), block.scale, scene.last[:, None])
-            z = (pattern @ v.index_select(0, here))[:, :, 0]
-            change = z - corrupt.z(index, which, narrow)
+            z = Attend.apply(q, k, v, here, block.scale, scene.last[:, None])
+            change = z[:, :, 0] - corrupt.z(index, which)
             token = self._write_heads(token, tape, "narrow", index, chosen, change)
         return token
 
@@ -195,14 +195,13 @@ class MaskedModel(PlainModel):
     ) -> tuple[Tensor, Float[Tensor, "slot token d_head"]]:
         """Live values of a layer's slots at the tokens of a span; the layer's MLP mixes along with them."""
         token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
-        block, tokens = self.blocks[index], getattr(scene.positions, span)
+        block, corrupt = self.blocks[index], scene.corrupt[span]
         first = tape.plan.column(index, 0)
         chosen = [column - first for column in columns]
         slots, rows = tape.plan.indices(chosen, self.device), tape.plan.indices.rows
-        centred = block.norm.centre(scene.corrupt.attn_in(index, tokens))
+        centred = block.norm.centre(corrupt.attn_in(index))
         bias = rows(block.b_in, chosen)
-        product = scene.corrupt.slots(index, slots, tokens) - bias
-        product = product * block.norm.sigma(centred)
+        product = corrupt.slots(index, slots).sub_(bias).mul_(block.norm.sigma(centred))
         own, weight = tape.rows(span, columns), rows(block.w_read, chosen)
         return token, ReadSlots.apply(token, own, centred, product, weight, bias, block.norm)
 
@@ -218,14 +217,13 @@ class MaskedModel(PlainModel):
     ) -> Tensor:
         if layer.mlp is None:
             return token
-        block, corrupt = self.blocks[index], scene.corrupt
-        tokens = getattr(scene.positions, layer.mlp)
+        block, (mlp_in, mlp_out) = self.blocks[index], scene.corrupt[layer.mlp].mlp(index)
         column = tape.plan.column(index, self.graph.n_heads + 2 * self.graph.n_kv_heads)
         token = tape.mix(token, layer.mlp, [column], column)
         row = tape.rows(layer.mlp, [column])[0]
-        read = Read.apply(token, row, corrupt.mlp_in(index, tokens))
+        read = Read.apply(token, row, mlp_in)
         live = block.mlp_out(read[None]).squeeze(0)
-        change = block.norm.centre(live - corrupt.mlp_out(index, tokens))
+        change = block.norm.centre(live - mlp_out)
         writer = (index + 1) * (self.graph.n_heads + 1)
         return Write.apply(change[None].to(tape.dtype), None, token, tape, layer.mlp, [writer])
 
@@ -257,10 +255,10 @@ class MaskedModel(PlainModel):
 class _Scene:
     """What every layer of one masked pass looks at."""
 
-    corrupt: Trace
+    whole: TraceRows  # the corrupt run at all tokens
+    corrupt: dict[str, TraceRows]  # and at those of each span
     positions: Positions
     last: Int[Tensor, " batch"]
-    tokens: Int[Tensor, " place"]
     every: Int[Tensor, "1 pos"]
     rotary: Rotary
 

@@ -60,7 +60,7 @@ class Scene:
         return torch.cat([self.delta(earlier, role) for earlier in range(layer)])
 
     def resid(self, layer: int, role: str) -> Float[Tensor, "batch d_model"]:
-        return self.clean.attn_in(layer, self.clean.tokens(self.at[role]))
+        return self.clean.at(self.clean.tokens(self.at[role])).attn_in(layer)
 
 
 @torch.no_grad()

@@ -35,8 +35,6 @@ class LayerTrace(NamedTuple):
 class Trace:
     """A plain pass: all that the masked pass needs of the corrupt prompt.
 
-    Its methods copy what a layer read or wrote at some `tokens`, indices into ``batch * pos``.
-
     Attributes:
         layers: over tokens, which may be those of more prompts than this batch's.
         places: where in the layers the tokens of this batch are.
@@ -49,28 +47,9 @@ class Trace:
     places: Int[Tensor, " place"]
     parallel: bool
 
-    def attn_in(self, layer: int, tokens: Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
-        if self.parallel:
-            return self.mlp_in(layer, tokens)
-        if layer:
-            return self.mlp_in(layer - 1, tokens) + self.mlp_out(layer - 1, tokens)
-        return self.embed.flatten(0, 1).index_select(0, tokens)
-
-    def mlp_in(self, layer: int, tokens: Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
-        return self.layers[layer].mlp_in.index_select(0, self.places.index_select(0, tokens))
-
-    def mlp_out(self, layer: int, tokens: Int[Tensor, " some"]) -> Float[Tensor, "some d_model"]:
-        return self.layers[layer].mlp_out.index_select(0, self.places.index_select(0, tokens))
-
-    def slots(
-        self, layer: int, chosen: Int[Tensor, " slot"], tokens: Int[Tensor, " some"]
-    ) -> Float[Tensor, "slot some d_head"]:
-        return rows_at(self.layers[layer].slots, chosen, self.places.index_select(0, tokens))
-
-    def z(
-        self, layer: int, heads: Int[Tensor, " head"], tokens: Int[Tensor, " some"]
-    ) -> Float[Tensor, "head some d_head"]:
-        return rows_at(self.layers[layer].z, heads, self.places.index_select(0, tokens))
+    def at(self, tokens: Int[Tensor, " some"]) -> TraceRows:
+        """What the layers read and wrote at some tokens, indices into ``batch * pos``."""
+        return TraceRows(self, tokens)
 
     def tokens(self, positions: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """The token at one position of each prompt."""
@@ -80,6 +59,43 @@ class Trace:
     def whole(self, x: Float[Tensor, "*axes token d"]) -> Float[Tensor, "*axes batch pos d"]:
         """One of a layer's tensors at all tokens."""
         return x.index_select(-2, self.places).unflatten(-2, self.embed.shape[:-1])
+
+
+class TraceRows:
+    """Copies of what the layers of a trace read and wrote at some tokens.
+
+    What a layer's attention reads is what the MLP before it read and wrote: of an MLP both are copied
+    together and remembered until another's are asked for.
+    """
+
+    def __init__(self, trace: Trace, tokens: Int[Tensor, " some"]) -> None:
+        self._trace, self._tokens = trace, tokens
+        self._places = trace.places.index_select(0, tokens)
+        self._layer: int | None = None
+        self._mlp: tuple[Tensor, Tensor]
+
+    def mlp(
+        self, layer: int
+    ) -> tuple[Float[Tensor, "some d_model"], Float[Tensor, "some d_model"]]:
+        """What an MLP read and what it wrote."""
+        if layer != self._layer:
+            kept, places = self._trace.layers[layer], self._places
+            both = kept.mlp_in.index_select(0, places), kept.mlp_out.index_select(0, places)
+            self._layer, self._mlp = layer, both
+        return self._mlp
+
+    def attn_in(self, layer: int) -> Float[Tensor, "some d_model"]:
+        if self._trace.parallel:
+            return self.mlp(layer)[0]
+        if layer:
+            return torch.add(*self.mlp(layer - 1))
+        return self._trace.embed.flatten(0, 1).index_select(0, self._tokens)
+
+    def slots(self, layer: int, chosen: Int[Tensor, " slot"]) -> Float[Tensor, "slot some d_head"]:
+        return rows_at(self._trace.layers[layer].slots, chosen, self._places)
+
+    def z(self, layer: int, heads: Int[Tensor, " head"]) -> Float[Tensor, "head some d_head"]:
+        return rows_at(self._trace.layers[layer].z, heads, self._places)
 
 
 class PlainModel:
@@ -170,7 +186,7 @@ class PlainModel:
     ) -> Float[Tensor, "head batch d_model"]:
         """What each head of a layer wrote at one position per prompt in a plain pass (without b_O)."""
         heads = torch.arange(self.graph.n_heads, device=self.device)
-        z = trace.z(layer, heads, trace.tokens(positions))
+        z = trace.at(trace.tokens(positions)).z(layer, heads)
         return torch.einsum("hbe,hed->hbd", z, self.blocks[layer].w_out)
 
     def slot_at(

@@ -252,8 +252,8 @@ class ReadSlots(torch.autograd.Function):
         norm: Norm,
     ) -> Float[Tensor, "slot token d_head"]:
         """`own` are the readers' rows; `corrupt` is the product of `centred` with the weights, not
-        divided by sigma."""
-        product = corrupt + torch.bmm(own, weight).float()
+        divided by sigma; both are taken over."""
+        product = corrupt.add_(torch.bmm(own, weight))
         own.add_(centred.to(own.dtype))  # in place: from here on x itself
         length = torch.linalg.vector_norm(own.float(), dim=-1, keepdim=True)
         inverse = (length.square() / centred.shape[-1] + norm.eps).rsqrt()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from hap_engine.blocks import rotate
+from hap_engine.blocks import Attend, attend, rotate
 from hap_engine.indices import Indices
 from hap_engine.metrics import kl_divergence
 from hap_engine.norms import GainedNorm, Norm
@@ -53,6 +53,30 @@ def test_rotary_embedding(share: int) -> None:
         return torch.cat([turned, rest], dim=-1)
 
     same_gradient(lambda x: rotate(x, tables), slow, torch.randn(2, 3, 5, 8))
+
+
+@pytest.mark.parametrize("of", ["q", "k", "v", "all"])
+def test_attention(of: str) -> None:
+    """Of heads that share keys and values (of three, one is no head's), by each of its inputs and by all."""
+    own, at = torch.tensor([2, 0, 2, 2]), torch.arange(5)[None]
+    parts = {
+        "q": torch.randn(4, 3, 5, 6),
+        "k": torch.randn(3, 3, 5, 6),
+        "v": torch.randn(3, 3, 5, 6),
+    }
+
+    def given(x: torch.Tensor) -> list[torch.Tensor]:
+        if of == "all":
+            split = x.split([part.numel() for part in parts.values()])
+            return [a.view(b.shape) for a, b in zip(split, parts.values(), strict=True)]
+        return [x if name == of else part for name, part in parts.items()]
+
+    def slow(x: torch.Tensor) -> torch.Tensor:
+        q, k, v = given(x)
+        return attend(q, k[own], 0.4, at) @ v[own]
+
+    x = torch.cat([part.flatten() for part in parts.values()]) if of == "all" else parts[of]
+    same_gradient(lambda x: Attend.apply(*given(x), own, 0.4, at), slow, x)
 
 
 def test_kl() -> None:

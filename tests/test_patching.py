@@ -141,7 +141,7 @@ def test_trace_and_patterns_are_those_of_the_plain_model(masked: MaskedModel) ->
             name = f"a{layer}.h{head}"
             torch.testing.assert_close(patterns[head], plain.patterns[name], atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(outputs[head], plain.outputs[name][3], atol=1e-4, rtol=1e-4)
-        got = trace.mlp_in(layer, torch.arange(6))
+        got = trace.at(torch.arange(6)).mlp(layer)[0]
         torch.testing.assert_close(got, plain.inputs[f"m{layer}"], atol=1e-4, rtol=1e-4)
 
 
@@ -150,7 +150,7 @@ def test_slots_at_a_position_are_those_of_the_trace(masked: MaskedModel) -> None
     batch = to_batch(random_pairs([6, 4]), masked.device)
     trace, at = masked.trace(batch.clean, batch.last), torch.tensor([3, 2])
     rows, layer, head = torch.arange(2), 1, 3
-    resid = trace.attn_in(layer, trace.tokens(at))[None]
+    resid = trace.at(trace.tokens(at)).attn_in(layer)[None]
     keys, values = masked.keys_values(trace, layer, head)
     for slot, want in (("k", keys), ("v", values)):
         got = masked.slot_at(layer, slot, head, resid, at)[0]
