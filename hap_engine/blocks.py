@@ -10,7 +10,6 @@ the mean of every writer, so `Block.w_write` leaves it out from the start.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +17,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers.activations import NewGELUActivation
 
+from hap_engine.mlps import Cast, bare
 from hap_engine.norms import GainedNorm, Norm, read_norm
 
 Rotary = tuple[Tensor, Tensor] | None  # cos and sin, [pos, share of d_head]
@@ -57,33 +56,8 @@ class Block:
             self,
             w_read=self.w_read.to(dtype),
             w_write=self.w_write.to(dtype),
-            mlp=_Cast(self.mlp, dtype),
+            mlp=Cast(self.mlp, dtype),
         )
-
-
-class _Cast:
-    """An MLP with its weights copied to another dtype; takes and gives float32."""
-
-    def __init__(self, mlp: Any, dtype: torch.dtype) -> None:
-        self.mlp, self.dtype = copy.deepcopy(mlp).to(dtype), dtype
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.mlp(x.to(self.dtype)).to(x.dtype)
-
-
-def bare(mlp: Any) -> Any:
-    """The model's own MLP, sharing its weights, without the bridge's hooks and with GPT-2's activation as one kernel.
-
-    The hooks are a fiftieth of a pruning step at 1 % of SmolLM2's edges. Transformers writes that GELU out in
-    eight operations, of which autograd keeps seven results: on GPT-2 small (32 prompts of 20 tokens) they are a
-    tenth of a step's memory.
-    """
-    twin = copy.copy(mlp)
-    parts = {name: getattr(part, "original_component", part) for name, part in mlp.named_children()}
-    if isinstance(parts.get("act"), NewGELUActivation):
-        parts["act"] = torch.nn.GELU(approximate="tanh")
-    twin._modules = parts
-    return twin
 
 
 def take_apart(block: Any, cfg: Any) -> Block:

@@ -63,7 +63,8 @@ class Standardise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         out, inverse = ctx.saved_tensors
         along = (grad * out).mean(-1, keepdim=True)
-        return ctx.kind.centre(grad - out * along).mul_(inverse), None
+        across = torch.addcmul(grad, out, along, value=-1)
+        return ctx.kind.centre(across).mul_(inverse), None
 
 
 @torch.no_grad()

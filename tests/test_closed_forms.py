@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hap_engine.blocks import Attend, attend, rotate
 from hap_engine.indices import Indices
 from hap_engine.metrics import kl_divergence
+from hap_engine.mlps import GatedMlp
 from hap_engine.norms import GainedNorm, Norm
 from hap_engine.patching import put_rows
 from hap_engine.plain import rows_at
@@ -77,6 +79,16 @@ def test_attention(of: str) -> None:
 
     x = torch.cat([part.flatten() for part in parts.values()]) if of == "all" else parts[of]
     same_gradient(lambda x: Attend.apply(*given(x), own, 0.4, at), slow, x)
+
+
+def test_gated_mlp() -> None:
+    """Called as one, or part by part because someone listens to one of them."""
+    gate, up, down = (torch.nn.Linear(*size, bias=False) for size in ((6, 9), (6, 9), (9, 6)))
+    parts = {"gate_proj": gate, "up_proj": up, "down_proj": down, "act_fn": torch.nn.SiLU()}
+    heard = GatedMlp(**parts).requires_grad_(False)
+    alone = copy.deepcopy(heard)
+    heard.act_fn.register_forward_hook(lambda *_: None)
+    same_gradient(alone, heard, torch.randn(2, 5, 6))
 
 
 def test_kl() -> None:
