@@ -85,17 +85,17 @@ class Circuit:
     @cached_property
     def live(self) -> Circuit:
         """The circuit without dead edges (no path from ``input``, or none to ``logits``)."""
-        graph, kept = self.graph, self.kept
+        graph, kept, feeds = self.graph, self.kept, self.graph.feeds
         fed = np.zeros(len(graph.writers), dtype=bool)
         fed[0] = True
-        inputs_of = [np.flatnonzero(graph.feeds[:, w]) for w in range(len(graph.writers))]
-        for w in range(1, len(graph.writers)):
-            fed[w] = bool((kept[:, inputs_of[w]] & fed[:, None]).any())
+        for writers, readers in graph.stages:
+            reached = kept[: writers.start, readers][fed[: writers.start]].any(axis=0)
+            fed[writers] = feeds[readers, writers][reached].any(axis=0)
         useful = np.zeros(len(graph.readers), dtype=bool)
         useful[-1] = True
-        for w in reversed(range(1, len(graph.writers))):
-            if (kept[w] & useful).any():
-                useful[inputs_of[w]] = True
+        for writers, readers in reversed(graph.stages):
+            wanted = kept[writers, readers.stop :][:, useful[readers.stop :]].any(axis=1)
+            useful[readers] = feeds[readers, writers][:, wanted].any(axis=1)
         return Circuit(graph, kept & fed[:, None] & useful[None, :])
 
     @cached_property

@@ -173,6 +173,17 @@ class Graph:
             ]
         )
 
+    @cached_property
+    def stages(self) -> tuple[tuple[slice, slice], ...]:
+        """Writers that do not see one another (a layer's heads; an MLP) with the readers that feed them, in order."""
+        heads, slots = self.n_heads, self.n_heads + 2 * self.n_kv_heads
+        found = []
+        for layer in range(self.n_layers):
+            w, r = 1 + layer * (heads + 1), layer * (slots + 1)
+            found.append((slice(w, w + heads), slice(r, r + slots)))
+            found.append((slice(w + heads, w + heads + 1), slice(r + slots, r + slots + 1)))
+        return tuple(found)
+
     @property
     def n_edges(self) -> int:
         return int(self.upstream.sum())
