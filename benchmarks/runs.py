@@ -77,11 +77,13 @@ def run(subject: Subject, recipe: Recipe, sparsity: float, test: int = 128) -> O
 
 def published_steps(subject: Subject) -> float:
     """Plain steps that 3,000 steps of Edge Pruning as published would take, from `PUBLISHED` of them."""
-    sets = get_task("ioi").generate(subject.model.tokenizer, SplitSizes(200, 1, 1), 0, "abc")
-    now, plain = clock(), plain_seconds(subject)
+    config, now, plain = PRESETS["published"], clock(), plain_seconds(subject)
+    size = SplitSizes(
+        config.batch_size, 1, 1
+    )  # it is the same batch at each step, in another order
+    sets = get_task("ioi").generate(subject.model.tokenizer, size, 0, "abc")
     training = Prepared(subject.masked, sets.train)
     drain(training.run())
-    config = PRESETS["published"]
     descent = prune(training, full_circuit(subject.masked.graph), 100, config)
     next(descent)
     started = now()
