@@ -60,7 +60,7 @@ class Work:
 def _pass(
     shape: Shape, tokens: float, prompts: float, batch: float, live: float = 0.0, size: int = 4
 ) -> Work:
-    """One forward pass over prompts; a share of the readers mix deltas of `size` bytes a number."""
+    """One forward pass over prompts; a share of the readers mix deltas, MLPs have weights of `size` bytes."""
     passes, readers = prompts / batch, shape.layers * (shape.slots + 1)
     per_token = 2 * shape.attention + 4 * shape.layers * shape.heads * shape.head_width * tokens
     unembed = 2 * shape.vocabulary * shape.width  # at one position only
@@ -71,11 +71,11 @@ def _pass(
     )  # fmt: skip
     ahead = max(1, round(LOOK_AHEAD / (shape.slots + 1)))
     mixed = 8 * readers + shape.writers * (shape.layers / ahead + ahead) / 2
-    moved = 4 * shape.layers * layer + live * size * mixed * shape.width
+    moved = 4 * shape.layers * layer + live * 4 * mixed * shape.width
     starts = math.ceil(passes) * shape.layers
     return Work(
-        prompts * (tokens * per_token + unembed),
-        prompts * tokens * (2 * shape.mlp + live * 2 * shape.edges * shape.width),
+        prompts * (tokens * (per_token + live * 2 * shape.edges * shape.width) + unembed),
+        prompts * tokens * 2 * shape.mlp,
         passes * weights + prompts * tokens * moved,
         starts,
         starts if size == 2 else 0.0,
@@ -150,7 +150,7 @@ def memory(
     # scores are taken in float32: in bfloat16 from corrupt runs of their own
     again = min(EAP_PROMPTS, sizes.train) * trace if size == 2 else 0.0
     rows = batch * tokens
-    deltas = 2 * size * shape.writers * rows * shape.width
+    deltas = 2 * 4 * shape.writers * rows * shape.width
     if config.scorer != "eap" and config.method == "hap":
         deltas *= 1.5  # the deltas at the clean point stay while the gradient is taken at others
     layer = (

@@ -62,17 +62,13 @@ class Span:
         self, name: str, writers: np.ndarray, columns: list[int], tokens: int, mask: Tensor,
         d_model: int, workspace: Workspace, indices: Indices,
     ) -> None:  # fmt: skip
-        self.name, self.workspace, self.device, self.dtype = (
-            name,
-            workspace,
-            mask.device,
-            mask.dtype,
-        )
+        self.name, self.workspace = name, workspace
+        self.device, self.dtype = mask.device, mask.dtype
+        self.tokens, self.d_model = tokens, d_model
         self.place = {column: place for place, column in enumerate(columns)}
         self.writers = indices(writers.tolist(), mask.device)
         self.columns = indices(columns, mask.device)
         self.mask = mask.T.index_select(0, self.columns).index_select(1, self.writers)
-        self.tokens, self.d_model = tokens, d_model
         self.delta = self._take("delta", len(writers))
         self.mask_grad = torch.zeros_like(self.mask)
         self.readers: Readers | None = None

@@ -144,7 +144,8 @@ def test_memory_follows_batch_precision_and_prompts() -> None:
     assert held["weights"] == 4 * (TINY.parameters + TINY.attention)
     assert held["deltas"] == 1.5 * 2 * 4 * TINY.writers * 16 * 20 * TINY.width
     half = memory(replace(CONFIG, dtype="bfloat16"), TINY, 20)
-    assert half["deltas"] == held["deltas"] / 2
+    assert half["deltas"] == held["deltas"]
+    assert half["weights"] == held["weights"] + 2 * TINY.mlp
     big = memory(replace(CONFIG, pruning=PruningConfig(batch_size=64)), TINY, 20)
     assert big["deltas"] == 4 * held["deltas"]
     many = memory(replace(CONFIG, sizes=SplitSizes(200, 10, 64)), TINY, 20)

@@ -198,6 +198,8 @@ def test_with_dtype_stays_close(masked: MaskedModel) -> None:
     assert got.dtype == torch.float32
     assert 0 < (got - want).abs().max() < 0.05 * want.abs().max()
     assert masked.with_dtype(torch.float32) is masked
+    assert half.with_dtype(torch.bfloat16) is half
+    assert half.mix_dtype == half.blocks[0].w_read.dtype == torch.float32  # on a processor
     assert all(p.dtype == torch.float32 for p in masked.model.hf_model.parameters())
 
 
