@@ -20,8 +20,7 @@ EAP_PROMPTS, IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 200, 64, 5, 4
 SCORE_BATCH, TEST_BATCH = 16, 32
 LOOK_AHEAD = 80
 VALIDATED = 64
-KERNELS = 3e8  # of bfloat16 products, made ready for each shape they meet: measured on hap-mini
-BOTH = 1.3  # in bfloat16 much is held in both precisions: measured on GPT-2's and SmolLM2's shapes
+KERNELS = 4e7  # of bfloat16 products, made ready for each shape they meet: measured on hap-mini
 MOMENTS = 100  # of a descent, for a mean over it
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 
@@ -164,6 +163,5 @@ def memory(
         + (again if again <= limits.cache else 0.0)
         + 2 * 4 * prompts * shape.vocabulary,
         "deltas": deltas,
-        "activations": 4 * rows * shape.layers * layer * (BOTH if size == 2 else 1)
-        + 4 * 4 * batch * shape.vocabulary,
+        "activations": 4 * rows * shape.layers * layer + 4 * 4 * batch * shape.vocabulary,
     }

@@ -223,7 +223,7 @@ def test_free_memory_is_a_plain_number() -> None:
 
 
 def test_a_tiny_model_gains_nothing_where_bfloat16_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measured there: 300 steps of hap-mini took 7.4 s in float32 and 13.3 s in bfloat16."""
+    """Measured there: pruning hap-mini took 4.0 s in float32 and 4.5 s in bfloat16, of one thread."""
     fast = Machine(1.6e11, 1e12, 2.5e10, 2.5e-6, threads=1)
     monkeypatch.setattr(estimate, "measured", lambda: fast)
     assert estimate.faster_dtype(DiscoveryConfig()) == "float32"
