@@ -70,7 +70,7 @@ def test_import_rename_and_delete_a_run(tab: Any, tmp_path: Path) -> None:
     card.get_by_role("button", name="Delete", exact=True).click()
     card.get_by_role("button", name="Delete it").click()
     tab.get_by_text("Deleted “Group <b>3</b>”").wait_for(timeout=PATIENT)
-    assert card.count() == 0
+    card.wait_for(state="detached", timeout=PATIENT)  # the list is drawn after the message
 
 
 def test_a_deleted_run_of_another_model_leads_back_to_the_example(
