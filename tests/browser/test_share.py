@@ -22,6 +22,7 @@ pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PLOT = ".hap-plot .nsewdrag"
 MINI = shipped_run("hap-mini").id
+ENLARGED = "() => getComputedStyle(document.documentElement).fontSize === '21px'"
 PATIENT = 90_000
 
 
@@ -234,9 +235,9 @@ def test_the_lesson_cuts_heads_and_is_taken_up_again(tab: Any, address: str) -> 
 def test_presenter_mode_enlarges_and_hides_the_settings(tab: Any) -> None:
     tab.get_by_role("button", name="Present").first.click(timeout=PATIENT)
     tab.get_by_role("button", name="Normal type").first.wait_for(timeout=PATIENT)
-    assert tab.evaluate("getComputedStyle(document.documentElement).fontSize") == "21px"
-    assert tab.get_by_role("button", name="Find the circuit").count() == 0
+    tab.wait_for_function(ENLARGED, timeout=PATIENT)
+    tab.get_by_role("button", name="Find the circuit").wait_for(state="detached", timeout=PATIENT)
     assert "present=1" in tab.url
     tab.get_by_role("link", name="Runs").click()
     tab.get_by_text("Every finished run").wait_for(timeout=PATIENT)
-    assert tab.evaluate("getComputedStyle(document.documentElement).fontSize") == "21px"
+    tab.wait_for_function(ENLARGED, timeout=PATIENT)
