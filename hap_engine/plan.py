@@ -128,6 +128,11 @@ class Plan:
         """Rows of writers in the delta buffer of a span."""
         return [int(row) for row in np.searchsorted(self.writers[span], writers)]
 
+    def pairs(self, span: str) -> int:
+        """How many rows of a span's buffer its readers mix, together."""
+        before = self.graph.upstream[self.readers[span]]
+        return int(np.searchsorted(self.writers[span], before).sum())
+
     def seen(self, span: str, column: int) -> int:
         """How many rows of a span's buffer come before a reader."""
         return int(np.searchsorted(self.writers[span], self.graph.upstream[column]))

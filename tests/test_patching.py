@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from hap_engine import patching
 from hap_engine.batches import to_batch
 from hap_engine.circuit import Circuit, empty_circuit, full_circuit, random_circuit
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.patching import MaskedModel
+from hap_engine.plan import Plan
 from tests.conftest import make_model, random_pairs
 from tests.slow import Slow
 
@@ -191,16 +193,43 @@ def test_a_model_worked_out_by_hand() -> None:
         np.testing.assert_allclose(got, unembed @ normed, atol=1e-4)
 
 
-def test_with_dtype_stays_close(masked: MaskedModel) -> None:
+@pytest.mark.parametrize("worth", [0.0, np.inf])
+def test_with_dtype_stays_close(
+    masked: MaskedModel, worth: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the deltas mixed in bfloat16 as well, and without."""
+    monkeypatch.setattr(patching, "WORTH_BFLOAT16", worth)
     pairs, mask = random_pairs(LENGTHS), real_mask(masked, 5).clamp(0, 1)
     half = masked.with_dtype(torch.bfloat16)
-    want, got = run(masked, mask, pairs), run(half, mask, pairs)
-    assert got.dtype == torch.float32
-    assert 0 < (got - want).abs().max() < 0.05 * want.abs().max()
+    found = []
+    for model in (masked, half):
+        leaf = mask.clone().requires_grad_()
+        logits = run(model, leaf, pairs)
+        assert logits.dtype == torch.float32
+        logits.log_softmax(-1)[:, 0].sum().backward()
+        assert leaf.grad is not None
+        found.append((logits.detach(), leaf.grad))
+    for want, got in zip(*found, strict=True):
+        assert 0 < (got - want).abs().max() < 0.05 * want.abs().max()
+
+
+def test_with_dtype_leaves_the_model_as_it_is(masked: MaskedModel) -> None:
+    half = masked.with_dtype(torch.bfloat16)
     assert masked.with_dtype(torch.float32) is masked
     assert half.with_dtype(torch.bfloat16) is half
-    assert half.mix_dtype == half.blocks[0].w_read.dtype == torch.float32  # on a processor
     assert all(p.dtype == torch.float32 for p in masked.model.hf_model.parameters())
+
+
+def test_a_processor_mixes_in_bfloat16_where_there_is_much_to_mix(gpt2: MaskedModel) -> None:
+    half, much = gpt2.with_dtype(torch.bfloat16), 10**9
+    assert [half.mix_dtype(count) for count in (1, much)] == [torch.float32, torch.bfloat16]
+    assert gpt2.mix_dtype(much) == torch.float32
+
+
+def test_pairs_are_the_rows_that_readers_mix(gpt2: MaskedModel) -> None:
+    plan = Plan(random_circuit(gpt2.graph, 40, np.random.default_rng(0)))
+    for span, columns in plan.readers.items():
+        assert plan.pairs(span) == sum(plan.seen(span, column) for column in columns)
 
 
 def test_gemma2_is_refused_by_name_and_cause() -> None:
