@@ -43,14 +43,16 @@ class Outcome:
     edges: int
 
 
-def run(subject: Subject, recipe: Recipe, sparsity: float, test: int = 128) -> Outcome:
+def run(
+    subject: Subject, recipe: Recipe, sparsity: float, seed: int = 0, test: int = 128
+) -> Outcome:
     """Find a circuit in float32, count its cost in plain steps, and measure it.
 
-    Plain steps are timed before and after the run, so that a machine that slows down slows both.
+    Plain steps are timed before and after the run, so that a machine that slows down slows both. `seed` decides the
+    prompts, those to learn from and the held-out ones.
     """
-    sets = get_task("ioi").generate(
-        subject.model.tokenizer, SplitSizes(recipe.train, 1, test), 0, "abc"
-    )
+    sizes = SplitSizes(recipe.train, 1, test)
+    sets = get_task("ioi").generate(subject.model.tokenizer, sizes, seed, "abc")
     now, masked, before = clock(), subject.masked, plain_seconds(subject)
     budget = edge_budget(masked.graph, sparsity)
     started = now()
@@ -63,7 +65,8 @@ def run(subject: Subject, recipe: Recipe, sparsity: float, test: int = 128) -> O
         count = int(recipe.candidates * masked.graph.n_edges)
         candidates = top_edges(masked.graph, scores, count).live
         start = warm_start(candidates, recipe.pruning, scores)
-    log_alpha = drain(prune(training, candidates, budget, recipe.pruning, start=start))
+    descent = prune(training, candidates, budget, recipe.pruning, seed=seed, start=start)
+    log_alpha = drain(descent)
     found = cut_live(candidates, log_alpha, budget).live
     seconds = now() - started
     plain = (before + plain_seconds(subject)) / 2

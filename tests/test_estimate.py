@@ -16,6 +16,7 @@ from hap_engine import (
     estimate,
     evaluation,
     machine,
+    patching,
     plan,
     search,
 )
@@ -94,6 +95,7 @@ def test_the_constants_of_the_engine_are_its_own() -> None:
     assert costs.RANDOM_CIRCUITS == evaluation.RANDOM_CIRCUITS
     assert costs.VALIDATED == discovery.VALIDATED
     assert costs.LOOK_AHEAD == plan.LOOK_AHEAD
+    assert costs.WORTH_BFLOAT16 == patching.WORTH_BFLOAT16
 
 
 def test_the_shipped_constants_are_whole() -> None:
@@ -111,6 +113,24 @@ def test_work_by_hand() -> None:
     assert work.seconds(MACHINE, "float32") == pytest.approx((2 + 4, 2, 3, 6))
     assert Work(1, 2, 3, 4, 5) + Work(1, 1, 1, 1, 1) == Work(2, 3, 4, 5, 6)
     assert work.exact().seconds(MACHINE, "bfloat16") == work.seconds(MACHINE, "float32")
+
+
+def test_mixing_counts_as_bfloat16_where_the_engine_mixes_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = replace(
+        CONFIG, method="ep", dtype="bfloat16", sparsity=0.5
+    )  # never below a tenth: all pairs are live
+    much = 2 * TINY.edges * TINY.width * 20 * half.pruning.batch_size / TINY.layers
+    found = {}
+    for name, worth in (("mixed in it", much), ("not", 1.01 * much)):
+        monkeypatch.setattr(costs, "WORTH_BFLOAT16", worth)
+        found[name] = workload(half, TINY, 20)["prune"]
+    passes = 3 * half.pruning.steps * half.pruning.batch_size
+    mixing = pytest.approx(passes * 20 * 2 * TINY.edges * TINY.width)
+    assert found["mixed in it"].mixed - found["not"].mixed == mixing
+    assert found["not"].float32 - found["mixed in it"].float32 == mixing
+    assert found["mixed in it"].bytes < found["not"].bytes
 
 
 def test_means_over_the_steps_of_a_descent() -> None:
