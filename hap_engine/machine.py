@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from hap_engine.runs import home
 from hap_engine.threads import wait_briefly
@@ -49,9 +50,9 @@ class Machine:
 def known() -> Machine | None:
     """This machine as measured before, or None."""
     try:
-        data = json.loads(_file().read_text())[_key()]
+        data = _kept()[_key()]
         return Machine(**{field.name: data[field.name] for field in fields(Machine)})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return None
 
 
@@ -104,11 +105,20 @@ def measured() -> Machine:
 
 
 def remember(machine: Machine) -> None:
+    """Keep a measurement beside those of other machines and numbers of threads."""
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({_key(): asdict(machine)}, indent=1))
+    part.write_text(json.dumps(_kept() | {_key(): asdict(machine)}, indent=1))
     part.replace(path)
+
+
+def _kept() -> dict[str, Any]:
+    """All measurements; none if the file is missing or damaged."""
+    try:
+        return dict(json.loads(_file().read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def free_memory() -> int | None:
