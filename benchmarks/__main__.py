@@ -159,7 +159,7 @@ def whole_runs(names: list[str], rounds: int, device: str) -> str:
 
 
 def seeds(names: list[str], rounds: int, device: str) -> str:
-    """Question 5, HAP and our EP: HAP takes the steps that half of EP's cost buys. One set of prompts says little."""
+    """Question 5 again, on prompts of other seeds: HAP takes the steps that half of EP's cost buys."""
     if "SmolLM2" not in names:
         return "Not measured: SmolLM2 is not here."
     lines = [*RUNS_HEAD]
