@@ -198,9 +198,8 @@ SECTIONS: dict[str, Callable[[list[str], int, str], str]] = {
     "runs": whole_runs,
     "seeds": seeds,
 }
-USUAL = [
-    name for name in SECTIONS if name != "seeds"
-]  # which takes longer than all others together
+# `seeds` takes longer than all others together.
+USUAL = [name for name in SECTIONS if name != "seeds"]
 
 
 def machine(device: str) -> str:

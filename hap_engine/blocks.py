@@ -28,7 +28,8 @@ Rotary = tuple[Tensor, Tensor] | None  # cos and sin, [pos, share of d_head]
 class Block:
     """One block's weights. Slots are ordered q heads, k heads, v heads.
 
-    `w_read` and `w_write` are `w_in` and the centred `w_out` in the dtype of the delta buffer.
+    `w_read` and `w_write` are `w_in` and the centred `w_out` in the dtype of a GPU's delta buffer; a processor's
+    passes choose one each (`MaskedModel.mix_dtype`) and convert them.
     """
 
     w_in: Float[Tensor, "slot d_model d_head"]

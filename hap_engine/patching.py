@@ -87,7 +87,7 @@ class MaskedModel(PlainModel):
         return other
 
     def mix_dtype(self, mixed: int) -> torch.dtype:
-        """The delta buffer's dtype in a pass that mixes that many rows, a reader's of a writer and token each.
+        """The delta buffer's dtype in a pass that mixes that many ``d_model`` vectors, over writers, readers and tokens.
 
         On a processor oneDNN makes a bfloat16 kernel ready for each shape it meets, and a step of a descent meets
         a hundred new ones: little work is done sooner in float32.

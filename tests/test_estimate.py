@@ -118,9 +118,8 @@ def test_work_by_hand() -> None:
 def test_mixing_counts_as_bfloat16_where_the_engine_mixes_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    half = replace(
-        CONFIG, method="ep", dtype="bfloat16", sparsity=0.5
-    )  # never below a tenth: all pairs are live
+    # Never below a tenth of the edges: all pairs of a writer and a reader are live.
+    half = replace(CONFIG, method="ep", dtype="bfloat16", sparsity=0.5)
     much = 2 * TINY.edges * TINY.width * 20 * half.pruning.batch_size / TINY.layers
     found = {}
     for name, worth in (("mixed in it", much), ("not", 1.01 * much)):
