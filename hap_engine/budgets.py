@@ -67,7 +67,8 @@ class SharedAdam:
         return {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        self.mean, self.square = state["mean"], state["square"]
+        device = self.parameter.device
+        self.mean, self.square = state["mean"].to(device), state["square"].to(device)
         self.steps = int(state["steps"])
 
 
@@ -159,10 +160,14 @@ class Lagrangian:
         with torch.no_grad():
             self.multipliers.copy_(state["multipliers"])
         for name, parameter in self._named():
-            self.optimiser.state[parameter] = {
+            moments = {
                 key.partition(".")[2]: value
                 for key, value in state.items()
                 if key.startswith(f"{name}.")
+            }
+            count = moments.pop("step")  # stays on the processor, as AdamW keeps it
+            self.optimiser.state[parameter] = {"step": count} | {
+                kind: value.to(parameter.device) for kind, value in moments.items()
             }
         done = int(state["gates.step"])
         self.schedule.last_epoch = done

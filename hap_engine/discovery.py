@@ -33,7 +33,7 @@ from hap_engine.describe import describe_heads
 from hap_engine.errors import OutOfMemoryError, SettingsError
 from hap_engine.estimate import limits_within
 from hap_engine.evaluation import Setting, evaluate
-from hap_engine.limits import Limits
+from hap_engine.limits import Limits, out_of_memory
 from hap_engine.models import Model, loading
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import RUN_BATCH, Prepared
@@ -65,7 +65,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     try:
         return (yield from _discover(config, model))
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         failed = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     heap.trim()  # outside the handler: the error holds the frames, and they the tensors
@@ -75,12 +75,6 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
         "limit in GB (--memory, or Advanced on the page): batches are then visited in parts. Fewer "
         "prompts help too. The next run starts afresh."
     )
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or "out of memory" in text or "can't allocate memory" in text
 
 
 def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, Run]:

@@ -1,4 +1,7 @@
-"""How much may be held in memory at once (no torch). Results depend on it by rounding alone."""
+"""How much may be held in memory at once, and when it was too much (no torch).
+
+Results depend on limits by rounding alone.
+"""
 
 from __future__ import annotations
 
@@ -18,3 +21,10 @@ class Limits:
     cache: int = (
         4 * 2**30
     )  # 600 SmolLM2 IOI prompts take 2.6; a step that traces its own takes a third longer
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is full; torch tells so by words alone on a processor and on Apple's GPUs."""
+    text = str(error).lower()
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(each in text for each in words)

@@ -28,18 +28,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hap_engine import self_check
 from hap_engine.blocks import Attend, Rotary, rotate, table_rows
-from hap_engine.circuit import full_circuit
 from hap_engine.errors import UnsupportedModelError
-from hap_engine.families import WORKING, likely_cause
+from hap_engine.families import WORKING
+from hap_engine.limits import out_of_memory
 from hap_engine.models import Model
-from hap_engine.plain import PlainModel, Trace, TraceRows, at_last
+from hap_engine.plain import PlainModel, Trace, TraceRows
 from hap_engine.plan import LayerPlan, Plan, Positions
 from hap_engine.tape import Read, ReadSlots, Start, Tape, Write
 from hap_engine.workspace import Workspace
 
-SELF_CHECK_TOKENS = 24  # longer than IOI prompts; a sliding window in the config shortens it
-SELF_CHECK_TOLERANCE = 1e-4  # relative to the largest logit; measured 1e-6 on supported families
 # Operations a layer from which mixing gains by bfloat16 on a processor: measured on SmolLM2's descents
 WORTH_BFLOAT16 = 1e8
 
@@ -47,9 +46,9 @@ WORTH_BFLOAT16 = 1e8
 class MaskedModel(PlainModel):
     """The masked forward pass of one model.
 
-    Building it runs the self-check: m = 1 must reproduce the model's clean logits, m = 0 its corrupt
-    ones. A model whose heads are not summed into the residual stream as they are (Gemma-2
-    normalises them after their sum) fails and is refused.
+    Building it runs the self-check (`hap_engine.self_check`): m = 1 must reproduce the model's clean logits, m = 0
+    its corrupt ones, and the mask's gradient must agree with differences of logits. A model whose heads are not
+    summed into the residual stream as they are (Gemma-2 normalises them after their sum) fails and is refused.
 
     Raises:
         UnsupportedModelError: naming the model, the difference and the likely cause.
@@ -60,10 +59,10 @@ class MaskedModel(PlainModel):
         self.dtype = torch.float32
         self.workspace = Workspace()
         try:
-            self._self_check()
-        except UnsupportedModelError:
-            raise
+            self_check.check(self)
         except Exception as error:  # parts that take other arguments fail in many ways
+            if isinstance(error, UnsupportedModelError) or out_of_memory(error):
+                raise
             raise UnsupportedModelError(
                 f"{model.name} ({type(model.hf_model).__name__}) fails inside the masked pass "
                 f"({type(error).__name__}: {error}). {WORKING}"
@@ -243,29 +242,6 @@ class MaskedModel(PlainModel):
         writer = (index + 1) * (self.graph.n_heads + 1)
         return Write.apply(change[None].to(tape.dtype), None, token, tape, layer.mlp, [writer])
 
-    # -- self-check ------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def _self_check(self) -> None:
-        vocabulary = self.model.hf_model.config.vocab_size
-        length = min(SELF_CHECK_TOKENS, self.model.max_tokens or SELF_CHECK_TOKENS)
-        generator = torch.Generator().manual_seed(0)
-        tokens = torch.randint(vocabulary, (2, 2, length), generator=generator).to(self.device)
-        last = torch.tensor([length - 1, length // 2], device=self.device)
-        corrupt = self.trace(tokens[1], last)
-        full = torch.from_numpy(full_circuit(self.graph).kept).to(self.device)
-        for edges, which, side in ((1, "clean", 0), (0, "corrupt", 1)):
-            got = self.logits(full.float() * edges, self.embed(tokens[0]), corrupt, last)
-            want = at_last(self.model.hf_model(tokens[side]).logits.float(), last)
-            difference = ((got - want).abs().max() / want.abs().max()).item()
-            if not difference <= SELF_CHECK_TOLERANCE:  # also refuses NaN
-                raise UnsupportedModelError(
-                    f"{self.model.name} ({type(self.model.hf_model).__name__}) fails the self-check: "
-                    f"with every edge {'kept' if edges else 'cut'}, the masked pass should give the "
-                    f"{which} logits within {SELF_CHECK_TOLERANCE:g} (relative), but differs by "
-                    f"{difference:.2g}. Likely cause: {likely_cause(self.model.config)}. {WORKING}"
-                )
-
 
 @dataclass(frozen=True, eq=False)
 class _Scene:
@@ -286,5 +262,6 @@ def put_rows(
     values: Float[Tensor, "some few d"],
 ) -> Float[Tensor, "row token d"]:
     """`x` itself, with some of its rows set at some tokens."""
-    every = (rows[:, None] * x.shape[1] + tokens).flatten()
-    return x.flatten(0, 1).index_copy_(0, every, values.flatten(0, 1)).view(x.shape)
+    flat = x.flatten(0, 1)
+    flat[(rows[:, None] * x.shape[1] + tokens).flatten()] = values.flatten(0, 1)
+    return flat.view(x.shape)

@@ -136,7 +136,7 @@ class Traces:
         self._embed[into] = trace.embed[real]
         for kept, new in zip(self._layers, trace.layers, strict=True):
             for mine, x in zip(kept, new, strict=True):
-                mine.index_copy_(-2, into, x.index_select(-2, out))
+                mine[..., into, :] = x.index_select(-2, out)
         self._final[chosen] = trace.final
 
     def get(self, indices: Int[Tensor, " batch"], length: int) -> Trace:

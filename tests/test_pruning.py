@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from hap_engine.attribution import score
-from hap_engine.budgets import SharedAdam
+from hap_engine.budgets import Lagrangian, SharedAdam
 from hap_engine.circuit import Circuit, full_circuit, top_edges
 from hap_engine.errors import SettingsError, UnknownNameError
-from hap_engine.gates import open_probability
+from hap_engine.gates import open_probability, sample
 from hap_engine.patching import MaskedModel
 from hap_engine.prepared import Prepared, circuit_kl, mean_difference
 from hap_engine.pruning import PruningStep, cut, cut_live, prune, warm_start
-from hap_engine.settings import PruningConfig
+from hap_engine.settings import PRESETS, PruningConfig
 from tests.conftest import finish, make_model, random_pairs
 
 
@@ -300,3 +300,22 @@ def test_a_descent_that_stopped_goes_on_to_the_bit(prepared: Prepared, budget: s
         assert [s.kl for s in rest] == [s.kl for s in whole[stop:]]
         assert [s.validation for s in rest] == [s.validation for s in whole[stop:]]
         assert np.array_equal(got, wanted)
+
+
+def test_a_state_goes_on_where_its_gates_are() -> None:
+    """It is kept on the processor; what is added to gradients must be on their device (here one without numbers)."""
+    here, there = torch.zeros(6, requires_grad=True), torch.zeros(6, device="meta")
+    kept = SharedAdam(here, 1.0, 1.0)
+    kept.step(torch.ones(6))
+    moved = SharedAdam(there, 1.0, 1.0)
+    moved.restore(kept.state())
+    assert moved.mean.device == moved.square.device == there.device
+
+    published = Lagrangian(here, 2, PRESETS["published"])
+    published.step(torch.ones(6), sample(here, torch.Generator()), 1)
+    state = published.state()
+    published.log_alpha = there
+    published.restore(state)
+    moments = published.optimiser.state[there]
+    assert moments["exp_avg"].device == moments["exp_avg_sq"].device == there.device
+    assert moments["step"].device.type == "cpu", "as AdamW keeps it"
