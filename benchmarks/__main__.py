@@ -37,8 +37,8 @@ GOALS = {
     "HAP step, 1 %": "0.4",
 }
 # Sparsity; of each run the share of the edges that Edge Pruning chooses from, and steps. On SmolLM2 EP needs 150 to end at
-# its best, and half of their cost buys HAP 74 from 5 % of the edges (80 are 0.52 of it). On seeds 0 and 3 these end at a KL
-# of 0.39, with smaller batches, other schedules and starts at 0.37 to 0.44; from the usual 10 %, 66 steps at 0.44.
+# its best, and half of their cost buys HAP 74 from 5 % of the edges (80 are 0.52 of it). On seeds 0 and 3, 76 end at a KL of
+# 0.37 and 80 at 0.39; smaller batches, other schedules and starts at 0.37 to 0.44; 66 from the usual 10 % at 0.44.
 PLANS = {
     "hap-mini": (0.98, {"HAP": (LOOSE, 60)}),
     "SmolLM2": (0.99, {"HAP": (0.05, 74), "EP": (1.0, 150)}),

@@ -26,5 +26,5 @@ class Limits:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is full; torch tells so by words alone on a processor and on Apple's GPUs."""
     text = str(error).lower()
-    words = ("out of memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or any(each in text for each in words)
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+    return known or "out of memory" in text or "can't allocate memory" in text

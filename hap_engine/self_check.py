@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -27,7 +26,7 @@ TOLERANCE = 1e-4  # of logits, relative to the largest; measured 1e-6 on support
 # Of the mask, to find slopes, between rounding and curvature: the first is within 0.002 on all offered models' shapes.
 STEPS = (1e-4, 1e-3, 1e-5)
 GRADIENT_TOLERANCE = 0.02  # of a slope, relative to the gradient's length
-DIRECTIONS = 2  # random ones, so that a gradient that lacks a part cannot fit by chance
+DIRECTIONS = 2  # random ones, so that a gradient that lacks a part hardly fits by chance
 
 
 class _Prompts(NamedTuple):
@@ -101,7 +100,6 @@ def check_gradient(masked: MaskedModel) -> None:
     for _ in range(DIRECTIONS):
         direction = noise(mask.shape) * prompts.edges
         expected = (gradient * direction).sum()
-        off = math.nan
         for step in STEPS:
             slope = _slope(masked, prompts, weights, step * direction) / step
             off = ((expected - slope).abs() / gradient.norm()).item()
