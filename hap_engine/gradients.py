@@ -164,7 +164,8 @@ class EdgeGradients:
         the gradient for the product of the slots."""
         column, upstream = self._mlp_column(index), self.graph.upstream
         rows = slice(upstream[column - 1], upstream[column])
-        self.contract(rows, slice(column, column + 1), grad[None])
+        if rows.start < rows.stop:  # not in parallel blocks
+            self.contract(rows, slice(column, column + 1), grad[None])
         self._grads_of(index)[-1] = grad
 
     def slots_read(

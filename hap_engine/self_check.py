@@ -102,7 +102,7 @@ def check_gradient(masked: MaskedModel) -> None:
         expected = (gradient * direction).sum()
         for step in STEPS:
             slope = _slope(masked, prompts, weights, step * direction) / step
-            off = ((expected - slope).abs() / gradient.norm()).item()
+            off = ((expected - slope).abs() / torch.linalg.vector_norm(gradient)).item()
             if off <= GRADIENT_TOLERANCE:
                 break
         else:  # also NaN

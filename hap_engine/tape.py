@@ -10,7 +10,9 @@ and each layer then adds the few rows written since. `Mix` is that product, and 
 row when it is complete: `ReadSlots`, `Read`. The backward pass goes the same way back: a reader leaves its
 gradient in its row, and the backward pass of `Mix` multiplies all of them at once.
 
-Rows are set by indexing: as quick here as `index_copy_`, which torch has for Apple's GPUs since 2.8 only.
+Torch's kernels for Apple's GPUs set some limits, which cost nothing elsewhere: rows are set by indexing (`index_copy_`
+is there since 2.8 only), no product is empty (in some versions it is whatever was in memory), and none is
+written into a tensor with gaps.
 
 All are autograd functions that save next to nothing. A scalar *token* runs through all of them in
 order, so that autograd calls `Write.backward` of a row only after every `Mix` that used it, a `Mix.backward`
@@ -102,6 +104,9 @@ class Span:
 
     def mix(self, rows: slice, readers: slice, out: Tensor, *, add: bool) -> None:
         """Multiply some rows with their mask, into `out` or onto it."""
+        if rows.start == rows.stop:
+            out.zero_()
+            return
         out.flatten(1).addmm_(self.mask[readers, rows], self.delta[rows].flatten(1), beta=int(add))
 
     def unmix(self, rows: slice, readers: slice, grad: Tensor) -> None:
@@ -110,14 +115,17 @@ class Span:
         A reader mixes a row once, so its entry is set. The readers come from last to first, so the rows that have a
         gradient already are those from some row on: onto these it is added, and the others need not be 0 before.
         """
+        if rows.start == rows.stop:
+            return
         grad = grad.flatten(1)
-        self.mask_grad[readers, rows].addmm_(grad, self.delta[rows].flatten(1).T, beta=0)
+        self.mask_grad[readers, rows] = grad @ self.delta[rows].flatten(1).T
         if self._grad is None:
             self._grad, self._set = self._take("grad", len(self.writers)), rows.stop
             self._grad[rows.stop :].zero_()
         middle = max(rows.start, min(rows.stop, self._set))
         for part, beta in ((slice(rows.start, middle), 0), (slice(middle, rows.stop), 1)):
-            self._grad[part].flatten(1).addmm_(self.mask[readers, part].T, grad, beta=beta)
+            if part.start < part.stop:
+                self._grad[part].flatten(1).addmm_(self.mask[readers, part].T, grad, beta=beta)
         self._set = min(self._set, rows.start)
 
     def release(self) -> None:

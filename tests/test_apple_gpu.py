@@ -1,0 +1,138 @@
+"""Everything runs unchanged on a GPU of Apple's, as far as a pretended one can show (`tests/apple_gpu.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hap_engine import api, examination
+from hap_engine.attribution import SCORERS
+from hap_engine.batches import to_batch
+from hap_engine.circuit import full_circuit
+from hap_engine.intervention import Bench
+from hap_engine.patching import MaskedModel
+from hap_engine.progress import drain
+from hap_engine.runs import Run
+from hap_engine.settings import PruningConfig
+from hap_engine.workspace import Workspace
+from tests.apple_gpu import There, kernels, pretended
+from tests.conftest import FAMILIES, SIZES, hf_model, random_pairs, tokenizer
+
+SETTINGS: dict[str, Any] = {
+    "sparsity": 0.8, "keep": 0.6, "pruning": PruningConfig(steps=6, batch_size=4), "sizes": SIZES,
+}  # fmt: skip
+NUMBERS = {"rtol": 1e-4, "atol": 1e-5}  # of the same products in another order
+
+
+@pytest.fixture
+def mps() -> Iterator[None]:
+    with pretended():
+        yield
+
+
+@pytest.fixture(params=FAMILIES)
+def saved(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder with a tiny model of each family."""
+    hf_model(request.param).save_pretrained(tmp_path / "tiny")
+    tokenizer().save(str(tmp_path / "tiny/tokenizer.json"))
+    return str(tmp_path / "tiny")
+
+
+def everything(masked: MaskedModel, dtype: str) -> tuple[Run, dict[str, np.ndarray]]:
+    """A run with all that can be asked of it."""
+    run = api.discover(masked, "ioi", dtype=dtype, **SETTINGS)
+    scores = {scorer: api.attribute(masked, run, scorer=scorer) for scorer in SCORERS}
+    run = drain(examination.examine(masked, api.prune_on(masked, run, 0.9, steps=2)))
+    bench = Bench(masked, examination.stored_prompts(masked, run, "test")[:2])
+    bench.promoted("m0")
+    bench.attention(1, 0)
+    readings = [bench.read(run.circuits[run.main].circuit), bench.corrupted()]
+    readings += [bench.without_edge((0, column)) for column in (0, -1)]
+    scores["readings"] = np.array([reading.logit_diff for reading in readings])
+    return run, scores
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_whole_method_gives_what_it_gives_on_a_processor(saved: str, dtype: str) -> None:
+    want, scores = everything(api.open_model(saved), "float32")
+    with pretended():
+        masked = api.open_model(saved, "mps")
+        assert masked.device.type == "mps"
+        assert isinstance(masked.blocks[0].w_in, There)
+        run, found = everything(masked, dtype)
+    for name, values in scores.items():
+        np.testing.assert_allclose(found[name], values, **NUMBERS, err_msg=name)
+    if dtype == "float32":
+        assert run.circuits["hap"].circuit == want.circuits["hap"].circuit
+        for name, row in want.metrics.items():
+            assert run.metrics[name]["kl"] == pytest.approx(row["kl"], abs=1e-4), name
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 5, 20, 60])
+def test_masks_of_any_size(saved: str, size: int) -> None:
+    """Where little is live, some of the products would have nothing to add up."""
+    here = api.open_model(saved)
+    pairs, generator = random_pairs([7, 9, 9], seed=size), torch.Generator().manual_seed(size)
+    edges = torch.from_numpy(full_circuit(here.graph).kept)
+    chosen = edges.nonzero()[torch.randperm(int(edges.sum()), generator=generator)[:size]]
+    mask = torch.zeros(edges.shape)
+    mask[chosen[:, 0], chosen[:, 1]] = torch.rand(size, generator=generator)
+    want = _logits_and_gradient(here, pairs, mask)
+    with pretended():
+        found = _logits_and_gradient(api.open_model(saved, "mps"), pairs, mask)
+    for ours, theirs in zip(found, want, strict=True):
+        torch.testing.assert_close(ours, theirs, **NUMBERS)
+
+
+def _logits_and_gradient(
+    masked: MaskedModel, pairs: list[Any], mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    batch = to_batch(pairs, masked.device)
+    leaf = mask.to(masked.device).requires_grad_()
+    corrupt = masked.trace(batch.corrupt, batch.last)
+    logits = masked.logits(leaf, masked.embed(batch.clean), corrupt, batch.last)
+    (gradient,) = torch.autograd.grad(logits.square().sum(), leaf)
+    return logits.detach().cpu(), gradient.cpu()
+
+
+def test_it_refuses_what_torch_has_not_got_there(mps: None) -> None:
+    assert {"addmm_", "index_add_", "baddbmm_", "bmm.out"} <= kernels()
+    x = torch.rand(4, 4, device="mps")
+    with pytest.raises(NotImplementedError, match="geqrf is not there for mps"):
+        torch.geqrf(x)
+    with pytest.raises(TypeError, match=r"no torch\.float64"):
+        x.double()
+    with pytest.raises(TypeError, match=r"no torch\.float64"):
+        torch.zeros(3, dtype=torch.float64, device="mps")
+    with pytest.raises(RuntimeError, match="one on the processor"):
+        x + torch.rand(4, 4)
+
+
+def test_it_refuses_products_that_fail_there(mps: None) -> None:
+    x = torch.rand(4, 4, device="mps")
+    with pytest.raises(RuntimeError, match="empty tensor"):
+        x[:, :0] @ x[:0]
+    with pytest.raises(RuntimeError, match="with gaps"):
+        torch.zeros(4, 8, device="mps")[:, :4].addmm_(x, x)
+
+
+def test_it_computes_as_a_processor_does(mps: None) -> None:
+    """Views, numbers set by indexing, memory used again, gradients across devices."""
+    x = torch.arange(6.0).requires_grad_()
+    y = x.to("mps").view(2, 3)
+    z = y * 2
+    z[:, 1:] = 7
+    z[[0], :1] += y.new_ones(1)
+    z.sum().backward()
+    assert z.tolist() == [[1, 7, 7], [6, 7, 7]]
+    assert x.grad is not None
+    assert x.grad.tolist() == [2, 0, 0, 2, 0, 0]
+    workspace = Workspace()
+    first = workspace.take("any", (2, 3), torch.float32, y.device).fill_(5)
+    workspace.give("any", first)
+    assert workspace.take("any", (2, 2), torch.float32, y.device).tolist() == [[5, 5], [5, 5]]
