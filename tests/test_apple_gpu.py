@@ -20,6 +20,7 @@ from hap_engine.progress import drain
 from hap_engine.runs import Run
 from hap_engine.settings import PruningConfig
 from hap_engine.workspace import Workspace
+from tests import apple_gpu
 from tests.apple_gpu import There, kernels, pretended
 from tests.conftest import FAMILIES, SIZES, hf_model, random_pairs, tokenizer
 
@@ -100,11 +101,14 @@ def _logits_and_gradient(
     return logits.detach().cpu(), gradient.cpu()
 
 
-def test_it_refuses_what_torch_has_not_got_there(mps: None) -> None:
-    assert {"addmm_", "index_add_", "baddbmm_", "bmm.out"} <= kernels()
-    x = torch.rand(4, 4, device="mps")
-    with pytest.raises(NotImplementedError, match="geqrf is not there for mps"):
-        torch.geqrf(x)
+def test_it_refuses_what_torch_has_not_got_there(
+    mps: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"addmm_", "index_add_", "baddbmm_", "bmm.out", "sin"} <= kernels()
+    x, without = torch.rand(4, 4, device="mps"), kernels() - {"sin"}
+    monkeypatch.setattr(apple_gpu, "kernels", lambda: without)
+    with pytest.raises(NotImplementedError, match="sin is not there for mps"):
+        x.sin()
     with pytest.raises(TypeError, match=r"no torch\.float64"):
         x.double()
     with pytest.raises(TypeError, match=r"no torch\.float64"):
