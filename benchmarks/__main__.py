@@ -1,7 +1,7 @@
 """``python -m benchmarks``: measure and write benchmarks/RESULTS.md.
 
     python -m benchmarks [--rounds 3] [--only steps sizes memory runs seeds] [--subjects gpt2-small SmolLM2]
-                         [--device cuda]
+                         [--device cpu cuda mps]
 
 Sections that are not measured again keep their text; each device has its own.
 """
@@ -26,7 +26,7 @@ from benchmarks.memory import peaks
 from benchmarks.subjects import CASES, Subject, smollm2_path, subject
 from benchmarks.timing import compare
 from hap_engine import heap
-from hap_engine.machine import measured
+from hap_engine.machine import gpu, measured
 from hap_engine.settings import LOOSE, PruningConfig
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -203,6 +203,7 @@ SECTIONS: dict[str, Callable[[list[str], int, str], str]] = {
     "runs": whole_runs,
     "seeds": seeds,
 }
+WHERE = {"cpu": "", "cuda": " on CUDA", "mps": " on an Apple GPU"}
 # `seeds` takes longer than all others together.
 USUAL = [name for name in SECTIONS if name != "seeds"]
 
@@ -210,7 +211,7 @@ USUAL = [name for name in SECTIONS if name != "seeds"]
 def machine(device: str) -> str:
     """What decides the ratios: on a processor that multiplies faster, memory weighs more."""
     if device != "cpu":
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}, float32 without TF32"
+        return f"{gpu()[1]}, torch {torch.__version__}, float32 without TF32"
     here = measured()
     return (
         f"{platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} processor threads, "
@@ -225,19 +226,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=USUAL)
     parser.add_argument("--subjects", nargs="+", default=None)
-    here = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    parser.add_argument("--device", nargs="+", choices=("cpu", "cuda"), default=here)
+    here = ["cpu", *filter(None, gpu()[:1])]
+    parser.add_argument("--device", nargs="+", choices=here, default=here)
     args = parser.parse_args()
     names = args.subjects or ["gpt2-small"] + (["SmolLM2"] if smollm2_path() else [])
     old = RESULTS.read_text() if RESULTS.exists() else ""
     parts = dict(re.findall(r"^## ([\w ]+)\n\n(.*?)\s*(?=^## |\Z)", old, flags=re.S | re.M))
-    where = {"cpu": "", "cuda": " on CUDA"}
     for device, section in product(args.device, args.only):
-        print(f"{datetime.now():%H:%M} measuring {section}{where[device]} …", flush=True)
+        print(f"{datetime.now():%H:%M} measuring {section}{WHERE[device]} …", flush=True)
         body = SECTIONS[section](names, args.rounds, device)
         head = f"{SECTIONS[section].__doc__}\nMachine: {machine(device)}.\n"
-        parts[section + where[device]] = f"{head}\n{body}"
-        every = [name + suffix for suffix in where.values() for name in SECTIONS]
+        parts[section + WHERE[device]] = f"{head}\n{body}"
+        every = [name + suffix for suffix in WHERE.values() for name in SECTIONS]
         text = "\n".join(f"## {name}\n\n{parts[name]}\n" for name in every if name in parts)
         RESULTS.write_text(f"{HEAD}\n{text}")
     print(RESULTS.read_text())

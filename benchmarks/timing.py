@@ -49,10 +49,10 @@ def _timing(taken: list[float], reference: list[float]) -> Timing:
 
 def clock() -> Callable[[], float]:
     """Seconds; on a GPU, when all that was started is done."""
-    if torch.cuda.is_available():
+    if torch.accelerator.is_available():
 
         def finished() -> float:
-            torch.cuda.synchronize()
+            torch.accelerator.synchronize()
             return time.perf_counter()
 
         return finished

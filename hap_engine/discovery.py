@@ -70,6 +70,8 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
         failed = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
     heap.trim()  # outside the handler: the error holds the frames, and they the tensors
     torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
     raise OutOfMemoryError(
         f"Expected room for a run on {config.device}, but its memory is full ({failed}). Give the run a "
         "limit in GB (--memory, or Advanced on the page): batches are then visited in parts. Fewer "

@@ -74,10 +74,10 @@ def measure(clock: Callable[[], float] = time.perf_counter) -> Machine:
         for _ in range(1000):
             small.add(1)
 
-    gpu, gpu_name = _gpu()
+    kind, name = gpu()
     return Machine(
-        gpu=gpu,
-        gpu_name=gpu_name,
+        gpu=kind,
+        gpu_name=name,
         float32=speeds[torch.float32],
         bfloat16=speeds[torch.bfloat16],
         bandwidth=2 * big.nbytes / copied,
@@ -86,7 +86,7 @@ def measure(clock: Callable[[], float] = time.perf_counter) -> Machine:
     )
 
 
-def _gpu() -> tuple[str, str]:
+def gpu() -> tuple[str, str]:
     """The GPU that torch can use, and what to call it."""
     import torch
 

@@ -155,7 +155,7 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(
             f"Expected a device that torch can use here, got {device!r} "
-            f"({str(error).splitlines()[0]}). Use cpu."
+            f"({first_line(error).split('. ')[0].rstrip('.')}). Use cpu."
         ) from None
 
 
