@@ -28,7 +28,7 @@ runs:           ## compute the shipped runs again (GGUF=path of the SmolLM2 file
 screenshots:    ## make the README's pictures from the real app
 	$(PYTHON) -m docs.make_screenshots
 
-bench:          ## cost of every step and run in plain training steps (12 minutes on two cores)
+bench:          ## cost of every step and run in plain training steps (11 minutes on two cores)
 	$(PYTHON) -m benchmarks
 
 bench-seeds:    ## HAP against EP at half of its cost, on three sets of prompts (15 minutes)

@@ -226,7 +226,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=USUAL)
     parser.add_argument("--subjects", nargs="+", default=None)
-    here = ["cpu", *filter(None, gpu()[:1])]
+    kind, _ = gpu()
+    here = ["cpu", kind] if kind else ["cpu"]
     parser.add_argument("--device", nargs="+", choices=here, default=here)
     args = parser.parse_args()
     names = args.subjects or ["gpt2-small"] + (["SmolLM2"] if smollm2_path() else [])

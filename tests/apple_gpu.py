@@ -3,8 +3,7 @@
 No such machine is needed. A tensor "on" it is a wrapper round one on the processor. Each operation that reaches the
 device is looked up in torch's own list of kernels (``native_functions.yaml``, part of every torch) and refused where
 Apple's GPUs have none. Refused are, too: float64 and complex numbers, tensors of two devices in one operation (so the
-tests of this device stand for every GPU), and what has been reported to fail there in versions of torch that we
-accept (`_refuse_products`).
+tests of this device stand for every GPU), and products that have been reported to fail there (`_refuse_products`).
 
 What this cannot show is whether a kernel that is there computes what it should: `hap_engine.self_check` looks at that
 where it runs.

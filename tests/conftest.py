@@ -171,8 +171,12 @@ def random_pairs(lengths: list[int], seed: int = 0) -> list[EncodedPair]:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny GPT-2 saved with `save_pretrained` and a tokenizer.json beside it."""
-    path = tmp_path_factory.mktemp("saved") / "tiny"
-    hf_model("gpt2").save_pretrained(path)
+    return saved("gpt2", tmp_path_factory.mktemp("saved") / "tiny")
+
+
+def saved(family: str, path: Path) -> Path:
+    """`path`, with a tiny model in it."""
+    hf_model(family).save_pretrained(path)
     tokenizer().save(str(path / "tokenizer.json"))
     return path
 

@@ -22,7 +22,7 @@ from hap_engine.settings import PruningConfig
 from hap_engine.workspace import Workspace
 from tests import apple_gpu
 from tests.apple_gpu import There, kernels, pretended
-from tests.conftest import FAMILIES, SIZES, hf_model, random_pairs, tokenizer
+from tests.conftest import FAMILIES, SIZES, random_pairs, saved
 
 SETTINGS: dict[str, Any] = {
     "sparsity": 0.8, "keep": 0.6, "pruning": PruningConfig(steps=6, batch_size=4), "sizes": SIZES,
@@ -37,11 +37,9 @@ def mps() -> Iterator[None]:
 
 
 @pytest.fixture(params=FAMILIES)
-def saved(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A folder with a tiny model of each family."""
-    hf_model(request.param).save_pretrained(tmp_path / "tiny")
-    tokenizer().save(str(tmp_path / "tiny/tokenizer.json"))
-    return str(tmp_path / "tiny")
+    return str(saved(request.param, tmp_path / "tiny"))
 
 
 def everything(masked: MaskedModel) -> tuple[Run, dict[str, np.ndarray]]:
@@ -58,10 +56,10 @@ def everything(masked: MaskedModel) -> tuple[Run, dict[str, np.ndarray]]:
     return run, numbers
 
 
-def test_the_whole_method_gives_what_it_gives_on_a_processor(saved: str) -> None:
-    want, numbers = everything(api.open_model(saved))
+def test_the_whole_method_gives_what_it_gives_on_a_processor(tiny: str) -> None:
+    want, numbers = everything(api.open_model(tiny))
     with pretended():
-        masked = api.open_model(saved, "mps")
+        masked = api.open_model(tiny, "mps")
         assert masked.device.type == "mps"
         assert isinstance(masked.blocks[0].w_in, There)
         run, found = everything(masked)
@@ -72,21 +70,21 @@ def test_the_whole_method_gives_what_it_gives_on_a_processor(saved: str) -> None
         assert run.metrics[name]["kl"] == pytest.approx(row["kl"], abs=1e-4), name
 
 
-def test_a_descent_in_bfloat16(saved: str) -> None:
+def test_a_descent_in_bfloat16(tiny: str) -> None:
     """All large products are in bfloat16 there, those with the delta buffer included."""
     with pretended():
-        masked = api.open_model(saved, "mps")
+        masked = api.open_model(tiny, "mps")
         assert masked.with_dtype(torch.bfloat16).mix_dtype(1) == torch.bfloat16
         run = api.discover(masked, "ioi", dtype="bfloat16", **SETTINGS)
     kl = [state["kl"] for state in run.history]
-    exact = api.discover(api.open_model(saved), "ioi", dtype="float32", **SETTINGS)
+    exact = api.discover(api.open_model(tiny), "ioi", dtype="float32", **SETTINGS)
     assert kl == pytest.approx([state["kl"] for state in exact.history], rel=0.1)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5, 20, 60])
-def test_masks_of_any_size(saved: str, size: int) -> None:
+def test_masks_of_any_size(tiny: str, size: int) -> None:
     """Where little is live, some of the products would have nothing to add up."""
-    here = api.open_model(saved)
+    here = api.open_model(tiny)
     pairs, generator = random_pairs([7, 9, 9], seed=size), torch.Generator().manual_seed(size)
     edges = torch.from_numpy(full_circuit(here.graph).kept)
     chosen = edges.nonzero()[torch.randperm(int(edges.sum()), generator=generator)[:size]]
@@ -94,7 +92,7 @@ def test_masks_of_any_size(saved: str, size: int) -> None:
     mask[chosen[:, 0], chosen[:, 1]] = torch.rand(size, generator=generator)
     want = _logits_and_gradient(here, pairs, mask)
     with pretended():
-        found = _logits_and_gradient(api.open_model(saved, "mps"), pairs, mask)
+        found = _logits_and_gradient(api.open_model(tiny, "mps"), pairs, mask)
     for ours, theirs in zip(found, want, strict=True):
         torch.testing.assert_close(ours, theirs, **NUMBERS)
 
