@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     found.add_argument("--preset", help="quick, standard, thorough or published")
     found.add_argument("--budget", help="projection (default) or lagrangian (published)")
     found.add_argument("--steps", type=int, help="steps of Edge Pruning")
-    found.add_argument("--batch-size", type=int, help="prompts per step")
+    found.add_argument("--batch-size", type=int, help="prompts per step, at most all to learn from")
     found.add_argument("--lr", type=float, help="step size of the gates")
     found.add_argument(
         "--clip",

@@ -132,6 +132,17 @@ class DiscoveryConfig:
                 "A prompts file is used whole: half of it to learn from, two fifths to test on. "
                 "Leave the numbers of prompts out."
             )
+        batch, train = self.pruning.batch_size, self.sizes.train
+        # The usual batch takes all prompts where there are fewer, and own prompts have as many as there are.
+        if (
+            self.method != "eap"
+            and not self.prompts
+            and batch > max(train, PruningConfig.batch_size)
+        ):
+            raise SettingsError(
+                f"Expected batches of at most the {train} training prompts, got {batch}. "
+                "Lower the batch size (--batch-size) or take more prompts (--prompts)."
+            )
         if self.corruption is not None and self.corruption not in task.corruptions:
             raise UnknownNameError("corruption", self.corruption, task.corruptions)
         if not 0 < self.sparsity < 1:

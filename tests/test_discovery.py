@@ -32,7 +32,7 @@ from hap_engine.settings import (
     run_id,
     with_preset,
 )
-from hap_engine.tasks import SplitSizes, ioi
+from hap_engine.tasks import PromptPair, SplitSizes, ioi
 from tests.conftest import SIZES, make_model
 from tests.test_task_ioi import word_tokenizer
 
@@ -217,6 +217,11 @@ def test_corruptions(model: Model, corruption: str) -> None:
         ({"sparsity": 98.0}, SettingsError, "got 98"),
         ({"keep": 0.0}, SettingsError, "keep between 0 and 1"),
         ({"keep": 1.5}, SettingsError, "keep between 0 and 1"),
+        (
+            {"pruning": PruningConfig(batch_size=17)},
+            SettingsError,
+            "at most the 8 training prompts",
+        ),
         ({"seed": -1}, SettingsError, "seed from 0"),
         ({"seed": 2**31}, SettingsError, "seed from 0"),
     ],
@@ -291,6 +296,13 @@ def test_the_command_makes_the_same_run(changes: dict[str, Any], model: Model) -
     read = _config(make_parser().parse_args(words[3:]))
     assert read.model == model.name
     assert run_id(read, "x") == run_id(wanted, "x")
+
+
+def test_the_usual_batch_takes_all_prompts_where_there_are_fewer() -> None:
+    assert config(pruning=PruningConfig()).pruning.batch_size > SIZES.train
+    assert config(method="eap", pruning=PruningConfig(batch_size=99))  # learns nothing
+    own = tuple(PromptPair(f"{i}", "a", "b", "c") for i in range(10))
+    assert DiscoveryConfig(task="custom", prompts=own, pruning=PruningConfig(batch_size=99))
 
 
 def test_presets() -> None:

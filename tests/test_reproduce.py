@@ -18,7 +18,7 @@ from hap_engine.settings import PRESETS
 from hap_engine.tasks import SplitSizes
 from tests.test_task_ioi import word_tokenizer
 
-SIZES = SplitSizes(train=6, validation=4, test=6)
+SIZES = SplitSizes(train=32, validation=4, test=6)  # a batch of the published recipe
 
 
 @pytest.fixture(scope="module")
