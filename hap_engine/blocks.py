@@ -28,8 +28,7 @@ Rotary = tuple[Tensor, Tensor] | None  # cos and sin, [pos, share of d_head]
 class Block:
     """One block's weights. Slots are ordered q heads, k heads, v heads.
 
-    `w_read` and `w_write` are `w_in` and the centred `w_out` in the dtype of a GPU's delta buffer; a processor's
-    passes choose one each (`MaskedModel.mix_dtype`) and convert them.
+    `w_read` and `w_write` are `w_in` and the centred `w_out` in the dtype of the delta buffer.
     """
 
     w_in: Float[Tensor, "slot d_model d_head"]
@@ -51,12 +50,12 @@ class Block:
     def mlp_out(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
         return self.mlp(self.norm_mlp(x))
 
-    def with_dtype(self, dtype: torch.dtype, mix: torch.dtype) -> Block:
-        """The same block with its MLP's products in `dtype` and those with the delta buffer in `mix`."""
+    def with_dtype(self, dtype: torch.dtype) -> Block:
+        """The same block with its MLP's products and those with the delta buffer in `dtype`."""
         return replace(
             self,
-            w_read=self.w_read.to(mix),
-            w_write=self.w_write.to(mix),
+            w_read=self.w_read.to(dtype),
+            w_write=self.w_write.to(dtype),
             mlp=Cast(self.mlp, dtype),
         )
 

@@ -19,7 +19,6 @@ from hap_engine.tasks import SplitSizes
 EAP_PROMPTS, IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 200, 64, 5, 48, 3
 SCORE_BATCH, TEST_BATCH = 16, 32
 LOOK_AHEAD = 80
-WORTH_BFLOAT16 = 1e8
 VALIDATED = 64
 KERNELS = 4e7  # of bfloat16 products, made ready for each shape they meet: measured on hap-mini
 MOMENTS = 100  # of a descent, for a mean over it
@@ -63,11 +62,10 @@ def _pass(
     prompts: float,
     batch: float,
     live: float = 0.0,
-    low: float = 0.0,
     size: int = 4,
 ) -> Work:
-    """One forward pass over prompts; a share of the readers mix deltas, `low` of all in bfloat16, and MLPs have
-    weights of `size` bytes."""
+    """One forward pass over prompts. A share of the readers mix deltas; `size` is the bytes of a number there and of the
+    MLPs' weights."""
     passes, readers = prompts / batch, shape.layers * (shape.slots + 1)
     per_token = 2 * shape.attention + 4 * shape.layers * shape.heads * shape.head_width * tokens
     unembed = 2 * shape.vocabulary * shape.width  # at one position only
@@ -78,12 +76,13 @@ def _pass(
     )  # fmt: skip
     ahead = max(1, round(LOOK_AHEAD / (shape.slots + 1)))
     mixed = 8 * readers + shape.writers * (shape.layers / ahead + ahead) / 2
-    moved = 4 * shape.layers * layer + (4 * live - 2 * low) * mixed * shape.width
-    mixing = tokens * 2 * shape.edges * shape.width
+    moved = 4 * shape.layers * layer + size * live * mixed * shape.width
+    mixing = live * tokens * 2 * shape.edges * shape.width
+    exact = mixing if size == 4 else 0.0
     starts = math.ceil(passes) * shape.layers
     return Work(
-        prompts * (tokens * per_token + (live - low) * mixing + unembed),
-        prompts * (tokens * 2 * shape.mlp + low * mixing),
+        prompts * (tokens * per_token + exact + unembed),
+        prompts * (tokens * 2 * shape.mlp + mixing - exact),
         passes * weights + prompts * tokens * moved,
         starts,
         starts if size == 2 else 0.0,
@@ -92,12 +91,7 @@ def _pass(
 
 def live_readers(share: float) -> float:
     """Share of the mixing that a share of all edges still takes: measured on SmolLM2 and GPT-2's shape."""
-    return float(min(1.0, (share / 0.15) ** 0.3))
-
-
-def mixed_pairs(share: float) -> float:
-    """Share of all pairs of a writer and a later reader that are both live, at a share of all edges: likewise."""
-    return min(1.0, share / 0.1)
+    return float(min(1.0, (share / 0.28) ** 0.27))
 
 
 def _loading(shape: Shape) -> Work:
@@ -124,17 +118,8 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
     found["prune"] = Work()
     if config.method != "eap":
         size = 2 if config.dtype == "bfloat16" else 4
-        much = 2 * shape.edges * shape.width * tokens * batch / shape.layers
-
-        def low_readers(share: float) -> float:
-            enough = size == 2 and much * mixed_pairs(share) >= WORTH_BFLOAT16
-            return live_readers(share) if enough else 0.0
-
-        live, low = (
-            mean_over(readers, kept_share(config), 1 - config.sparsity, pruning.descent)
-            for readers in (live_readers, low_readers)
-        )
-        found["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, low, size)
+        live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, pruning.descent)
+        found["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, size)
     circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
     found["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, TEST_BATCH)
     found["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4)
@@ -179,7 +164,8 @@ def memory(
     )  # fmt: skip
     return {
         "kernels": KERNELS if size == 2 else 0.0,
-        "weights": 4 * (shape.parameters + shape.attention) + (size == 2) * 2 * shape.mlp,
+        "weights": 4 * (shape.parameters + shape.attention)
+        + (size == 2) * 2 * (shape.mlp + shape.attention),
         "prompts": (kept if kept <= limits.cache else min(TEST_BATCH, limits.batch) * trace)
         + (again if again <= limits.cache else 0.0)
         + 2 * 4 * prompts * shape.vocabulary,

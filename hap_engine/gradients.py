@@ -53,7 +53,7 @@ class EdgeGradients:
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
         self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
-        self._dtype = masked.mix_dtype(self.graph.n_edges * len(self.positions.wide))
+        self._dtype = masked.dtype
         self._together, self._readers_of_layer = look_ahead(self.graph), self._mlp_column(0) + 1
         self._delta = self._take("delta", len(self.graph.writers))
         self._grads = self._take("readers", self._together * self._readers_of_layer)
@@ -108,7 +108,7 @@ class EdgeGradients:
                 first = 1 + index * (graph.n_heads + 1)
                 change = z.detach() - rows.z(index, self._heads)
                 out = self._delta[first : first + graph.n_heads]
-                torch.bmm(change.to(out.dtype), block.w_write.to(out.dtype), out=out)
+                torch.bmm(change.to(out.dtype), block.w_write, out=out)
                 change = mlp_out.detach() - rows.mlp(index)[1]
                 self._delta[first + graph.n_heads] = block.norm.centre(change)
             resid = resid + attn_out + mlp_out
@@ -178,7 +178,7 @@ class EdgeGradients:
         """
         grads, upstream = self._grads_of(index), self.graph.upstream
         own, low = grads[:-1], centred.to(grads.dtype)
-        torch.bmm(grad.to(low.dtype), block.w_read.to(low.dtype).mT, out=own)
+        torch.bmm(grad.to(low.dtype), block.w_read.mT, out=own)
         own.addcmul_(low[None], scaled.to(low.dtype))
         start = index - index % self._together
         first, column = (i * self._readers_of_layer for i in (start, index))

@@ -39,9 +39,6 @@ from hap_engine.plan import LayerPlan, Plan, Positions
 from hap_engine.tape import Read, ReadSlots, Start, Tape, Write
 from hap_engine.workspace import Workspace
 
-# Operations a layer from which mixing gains by bfloat16 on a processor: measured on SmolLM2's descents
-WORTH_BFLOAT16 = 1e8
-
 
 class MaskedModel(PlainModel):
     """The masked forward pass of one model.
@@ -75,25 +72,14 @@ class MaskedModel(PlainModel):
         natively. Norms, attention and the residual stream stay float32, deltas are formed in
         float32. Meant for training; evaluation and the self-check use float32.
 
-        These are the MLPs' products and, where `mix_dtype` says so, those with the delta buffer.
+        These are the MLPs' products and those with the delta buffer.
         """
         if dtype == self.dtype:
             return self
         other = self.apart()
         other.dtype = dtype
-        mix = torch.float32 if self.device.type == "cpu" else dtype
-        other.blocks = [block.with_dtype(dtype, mix) for block in self.blocks]
+        other.blocks = [block.with_dtype(dtype) for block in self.blocks]
         return other
-
-    def mix_dtype(self, mixed: int) -> torch.dtype:
-        """The delta buffer's dtype in a pass that mixes that many ``d_model`` vectors, over writers, readers and tokens.
-
-        On a processor oneDNN makes a bfloat16 kernel ready for each shape it meets, and a step of a descent meets
-        a hundred new ones: little work is done sooner in float32.
-        """
-        work = 2 * mixed * self.blocks[0].w_in.shape[1] / self.graph.n_layers
-        small = self.device.type == "cpu" and work < WORTH_BFLOAT16
-        return torch.float32 if small else self.dtype
 
     def apart(self) -> MaskedModel:
         """The same model with scratch memory of its own."""
@@ -135,8 +121,7 @@ class MaskedModel(PlainModel):
     ) -> Float[Tensor, "batch vocab"]:
         """`logits` by a plan that may compute more than the mask needs. Never waits for a GPU."""
         d_model = clean_embed.shape[-1]
-        mixed = sum(plan.pairs(span) * len(getattr(positions, span)) for span in plan.writers)
-        tape = Tape(plan, positions, mask, d_model, self.mix_dtype(mixed), self.workspace)
+        tape = Tape(plan, positions, mask, d_model, self.dtype, self.workspace)
         token = Start.apply(mask, tape)
         if plan.writes_input:
             span = "wide" if plan.wide_writer[0] else "narrow"
@@ -217,14 +202,14 @@ class MaskedModel(PlainModel):
         centred = block.norm.centre(corrupt.attn_in(index))
         bias = rows(block.b_in, chosen)
         product = corrupt.slots(index, slots).sub_(bias).mul_(block.norm.sigma(centred))
-        own, weight = tape.rows(span, columns), rows(block.w_read, chosen).to(tape.dtype)
+        own, weight = tape.rows(span, columns), rows(block.w_read, chosen)
         return token, ReadSlots.apply(token, own, centred, product, weight, bias, block.norm)
 
     def _write_heads(
         self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], change: Tensor
     ) -> Tensor:
         writers = [1 + index * (self.graph.n_heads + 1) + head for head in heads]
-        weight = tape.plan.indices.rows(self.blocks[index].w_write, heads).to(tape.dtype)
+        weight = tape.plan.indices.rows(self.blocks[index].w_write, heads)
         return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
 
     def _mlp_layer(

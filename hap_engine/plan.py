@@ -133,6 +133,10 @@ class Plan:
         before = self.graph.upstream[self.readers[span]]
         return int(np.searchsorted(self.writers[span], before).sum())
 
+    def edges(self, span: str) -> int:
+        """How many edges lead to the readers of a span."""
+        return int(self.live[:, self.readers[span]].sum())
+
     def seen(self, span: str, column: int) -> int:
         """How many rows of a span's buffer come before a reader."""
         return int(np.searchsorted(self.writers[span], self.graph.upstream[column]))

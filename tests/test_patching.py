@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hap_engine import patching
+from hap_engine import spans
 from hap_engine.batches import to_batch
 from hap_engine.circuit import Circuit, empty_circuit, full_circuit, random_circuit
 from hap_engine.errors import UnsupportedModelError
@@ -193,12 +193,12 @@ def test_a_model_worked_out_by_hand() -> None:
         np.testing.assert_allclose(got, unembed @ normed, atol=1e-4)
 
 
-@pytest.mark.parametrize("worth", [0.0, np.inf])
+@pytest.mark.parametrize("sparse", [0.0, np.inf])
 def test_with_dtype_stays_close(
-    masked: MaskedModel, worth: float, monkeypatch: pytest.MonkeyPatch
+    masked: MaskedModel, sparse: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the deltas mixed in bfloat16 as well, and without."""
-    monkeypatch.setattr(patching, "WORTH_BFLOAT16", worth)
+    """By products and by sums."""
+    monkeypatch.setattr(spans, "SPARSE", sparse)
     pairs, mask = random_pairs(LENGTHS), real_mask(masked, 5).clamp(0, 1)
     half = masked.with_dtype(torch.bfloat16)
     found = []
@@ -220,16 +220,11 @@ def test_with_dtype_leaves_the_model_as_it_is(masked: MaskedModel) -> None:
     assert all(p.dtype == torch.float32 for p in masked.model.hf_model.parameters())
 
 
-def test_a_processor_mixes_in_bfloat16_where_there_is_much_to_mix(gpt2: MaskedModel) -> None:
-    half, much = gpt2.with_dtype(torch.bfloat16), 10**9
-    assert [half.mix_dtype(count) for count in (1, much)] == [torch.float32, torch.bfloat16]
-    assert gpt2.mix_dtype(much) == torch.float32
-
-
-def test_pairs_are_the_rows_that_readers_mix(gpt2: MaskedModel) -> None:
+def test_pairs_are_the_rows_that_readers_mix_and_edges_those_they_need(gpt2: MaskedModel) -> None:
     plan = Plan(random_circuit(gpt2.graph, 40, np.random.default_rng(0)))
     for span, columns in plan.readers.items():
         assert plan.pairs(span) == sum(plan.seen(span, column) for column in columns)
+        assert plan.edges(span) == sum(plan.live[:, column].sum() for column in columns)
 
 
 def test_gemma2_is_refused_by_name_and_cause() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hap_engine import plan
+from hap_engine import plan, spans
 from hap_engine.patching import MaskedModel
 from tests.conftest import make_model, random_pairs
 from tests.slow import Slow
@@ -31,10 +31,12 @@ def together(
     return layers
 
 
-@pytest.mark.parametrize("density", [1.0, 0.2])
+@pytest.mark.parametrize("sparse", [0.0, np.inf], ids=["products", "sums"])
+@pytest.mark.parametrize("density", [1.0, 0.2, 0.02])
 def test_logits_and_gradients_are_those_of_the_loop(
-    deep: MaskedModel, together: int, density: float
+    deep: MaskedModel, together: int, density: float, sparse: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(spans, "SPARSE", sparse)
     pairs, slow = random_pairs(LENGTHS), Slow(deep.model.hf_model)
     weights = torch.randn(3, 72, generator=torch.Generator().manual_seed(0))
     mask = real_mask(deep, 5, density)

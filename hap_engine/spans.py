@@ -1,0 +1,227 @@
+"""The delta buffer over the tokens of one span, and what its readers mix of it.
+
+``live_w - corrupt_w`` of every live writer is a row of a buffer ``[row, token, d_model]``, one buffer for the tokens
+of each span (`plan.Plan`: wide, narrow). What a reader gets is its column of the mask with the rows before it. Two
+classes do the same arithmetic:
+
+* `Span` multiplies matrices, all tokens side by side. Layer by layer such a product has few columns and reads most
+  of the buffer again. So a few layers are opened together (`plan.LOOK_AHEAD`): one product mixes for all their
+  readers the rows written so far, and each layer then adds the few rows written since. The backward pass goes
+  the same way back.
+* `SparseSpan` adds up, for each reader, the rows that it has an edge from, and in the backward pass for each row the
+  gradients of the readers that it has an edge to. A sparse circuit has an edge in one of eight pairs of its
+  writers and readers, and the products spend their time on the other seven.
+
+A reader leaves its gradient in its row of `Span.readers`, where it found what it got.
+
+Torch's kernels for Apple's GPUs set some limits, which cost nothing elsewhere: rows are set by indexing (`index_copy_`
+is there since 2.8 only), no product is empty (in some versions it is whatever was in memory), and none is
+written into a tensor with gaps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from hap_engine.plan import Plan, look_ahead
+from hap_engine.workspace import Workspace
+
+SPARSE = 0.25  # of the pairs have an edge: measured, sums are faster below 0.22 to 0.5
+PIECE = 64  # readers whose gradients are multiplied at once: a tenth more work than needed
+
+
+class Span:
+    """The delta buffer over the tokens of one span, mixed by matrix products.
+
+    Attributes:
+        delta: ``[row, token, d_model]``, filled in writer order.
+        mask: ``[reader, row]``, the mask's entries for the span's readers, ascending.
+        before: how many rows come before each reader.
+        readers: ``[reader, token, d_model]``, what the readers get, and in the backward pass its gradients: of all
+            readers if there will be one, else of those of the open layers, from number `first` on.
+    """
+
+    def __init__(
+        self, name: str, plan: Plan, tokens: int, mask: Tensor, d_model: int,
+        workspace: Workspace, *, training: bool,
+    ) -> None:  # fmt: skip
+        self.name, self.workspace, self.indices = name, workspace, plan.indices
+        self.device, self.dtype = mask.device, mask.dtype
+        self.tokens, self.d_model, self.training = tokens, d_model, training
+        columns = plan.readers[name]
+        self.place = {column: place for place, column in enumerate(columns)}
+        self.before = [plan.seen(name, column) for column in columns]
+        self.writers = plan.indices(plan.writers[name].tolist(), mask.device)
+        self.columns = plan.indices(columns, mask.device)
+        self.mask = mask.T.index_select(0, self.columns).index_select(1, self.writers)
+        self.delta = self._take("delta", len(self.writers))
+        opened = range(0, plan.graph.n_layers, look_ahead(plan.graph))
+        room = max(len(plan.columns(name, layer)) for layer in opened)
+        self.readers, self.first = self._take("readers", len(columns) if training else room), 0
+        self._mixed: dict[int, int] = {}  # how many rows a reader has mixed, by its place
+        self._start()
+
+    def _start(self) -> None:
+        self._mask_grad = torch.zeros_like(self.mask)
+        self._grad: Tensor | None = None
+        self._set = 0
+
+    def _take(self, use: str, rows: int) -> Tensor:
+        shape = (rows, self.tokens, self.d_model)
+        return self.workspace.take((self.name, use), shape, self.dtype, self.device)
+
+    def places(self, columns: list[int]) -> slice:
+        """Where neighbouring readers are."""
+        first = self.place[columns[0]]
+        return slice(first, first + len(columns))
+
+    def open(self, places: slice) -> None:
+        """Make room for what these readers will get."""
+        if not self.training:
+            self.first = places.start
+
+    def at(self, places: slice) -> Float[Tensor, "reader token d_model"]:
+        """The rows of neighbouring readers."""
+        return self.readers[places.start - self.first : places.stop - self.first]
+
+    def due(self, places: slice, seen: int) -> tuple[slice, slice] | None:
+        """Which of these readers to mix for when `seen` rows are written, and which rows; they lack the same rows."""
+        first = places.start not in self._mixed
+        rows = slice(self._mixed.get(places.start, 0), seen)
+        if rows.start == rows.stop and not first:
+            return None
+        self._mixed.update(dict.fromkeys(range(places.start, places.stop), seen))
+        return places, rows
+
+    def mix(self, places: slice, rows: slice) -> None:
+        """Multiply some rows with their mask and add them to what readers have got of the rows before."""
+        out = self.at(places)
+        if rows.start == rows.stop:
+            out.zero_()
+            return
+        out.flatten(1).addmm_(
+            self.mask[places, rows], self.delta[rows].flatten(1), beta=int(rows.start > 0)
+        )
+
+    def unmix(self, places: slice, rows: slice) -> None:
+        """The backward pass of `mix`: gradients of the mask's entries and of the rows.
+
+        A reader mixes a row once, so its entry is set. The readers come from last to first, so the rows that have a
+        gradient already are those from some row on: onto these it is added, and the others need not be 0 before.
+        """
+        if rows.start == rows.stop:
+            return
+        grad = self.at(places).flatten(1)
+        self._mask_grad[places, rows] = grad @ self.delta[rows].flatten(1).T
+        if self._grad is None:
+            self._grad, self._set = self._take("grad", len(self.writers)), rows.stop
+            self._grad[rows.stop :].zero_()
+        middle = max(rows.start, min(rows.stop, self._set))
+        for part, beta in ((slice(rows.start, middle), 0), (slice(middle, rows.stop), 1)):
+            if part.start < part.stop:
+                self._grad[part].flatten(1).addmm_(self.mask[places, part].T, grad, beta=beta)
+        self._set = min(self._set, rows.start)
+
+    def row_grads(self, rows: list[int]) -> Float[Tensor, "row token d_model"]:
+        """Gradients of ascending rows, once every reader has left its own; 0 if no reader has any for them."""
+        if self._grad is None:
+            self._grad = self._take("grad", len(self.writers)).zero_()
+        return self.indices.rows(self._grad, rows)
+
+    def mask_grad(self) -> Float[Tensor, "reader row"]:
+        """The gradient of `mask`, at the end of the backward pass."""
+        return self._mask_grad
+
+    def release(self) -> None:
+        self.workspace.give((self.name, "delta"), self.delta)
+        self.workspace.give((self.name, "readers"), self.readers)
+        if self._grad is not None:
+            self.workspace.give((self.name, "grad"), self._grad)
+
+
+class SparseSpan(Span):
+    """The same, mixed by sums over edges."""
+
+    def _start(self) -> None:
+        self._grad = None
+        self._earlier = torch.arange(len(self.writers)) < torch.tensor(self.before)[:, None]
+        live = ((self.mask != 0) & self._earlier).numpy()
+        self._in, self._out = Edges(live, self.mask), Edges(live.T, self.mask.T)
+        self._token = torch.arange(self.tokens)[:, None]
+
+    def due(self, places: slice, seen: int) -> tuple[slice, slice] | None:
+        """Those of these readers that lack no row any more: what they get is summed up once."""
+        due = [
+            place
+            for place in range(places.start, places.stop)
+            if place not in self._mixed and self.before[place] <= seen
+        ]
+        self._mixed.update(dict.fromkeys(due, seen))
+        return (slice(due[0], due[-1] + 1), slice(0, seen)) if due else None
+
+    def mix(self, places: slice, rows: slice) -> None:
+        which = list(range(places.start, places.stop))
+        self.at(places).copy_(self._sums(self.delta, self._in, which))
+
+    def unmix(self, places: slice, rows: slice) -> None:
+        """Nothing yet: a row sums up its gradient when its writer asks for it."""
+
+    def row_grads(self, rows: list[int]) -> Float[Tensor, "row token d_model"]:
+        return self._sums(self.readers, self._out, rows)
+
+    def mask_grad(self) -> Float[Tensor, "reader row"]:
+        """All of it in a few products: some readers at a time with the rows before the last of them."""
+        grad = torch.zeros_like(self.mask)
+        for first in range(0, len(grad), PIECE):
+            piece, rows = slice(first, first + PIECE), max(self.before[first : first + PIECE])
+            if rows:
+                grad[piece, :rows] = self.readers[piece].flatten(1) @ self.delta[:rows].flatten(1).T
+        return grad.mul_(self._earlier)
+
+    def _sums(self, table: Tensor, edges: Edges, which: list[int]) -> Tensor:
+        """``[which, token, d_model]``: for each its sum of rows of `table`.
+
+        Token by token, of ``d_model`` numbers each: the rows of a token stay in the cache while all sum over them.
+        """
+        low, high = which[0], which[-1] + 1
+        first, end = int(edges.start[low]), int(edges.start[high])
+        offsets = edges.start[low:high] - first + (end - first) * self._token
+        found = embedding_bag(
+            (edges.other[first:end] * self.tokens + self._token).flatten(),
+            table.flatten(0, 1),
+            offsets.flatten(),
+            mode="sum",
+            per_sample_weights=edges.value[first:end].repeat(self.tokens),
+        )
+        found = found.view(self.tokens, -1, self.d_model).transpose(0, 1)
+        return self.indices.rows(found, [one - low for one in which])
+
+
+class Edges:
+    """The edges at each reader (or row), and where they start: ``start[i]`` to ``start[i + 1]``.
+
+    Attributes:
+        other: the other end of each edge.
+        value: its entry of the mask.
+    """
+
+    def __init__(
+        self, live: Bool[np.ndarray, "one other"], mask: Float[Tensor, "one other"]
+    ) -> None:
+        one, other = (torch.from_numpy(ends) for ends in live.nonzero())
+        self.start = torch.from_numpy(np.concatenate([[0], live.sum(1).cumsum()]))
+        self.other, self.value = other, mask[one, other]
+
+
+def span_of(
+    name: str, plan: Plan, tokens: int, mask: Tensor, d_model: int, workspace: Workspace,
+    *, training: bool,
+) -> Span:  # fmt: skip
+    """The kind of span that is faster for a plan. GPUs multiply: sums were measured on processors only."""
+    few = plan.edges(name) < SPARSE * plan.pairs(name)
+    kind = SparseSpan if few and mask.device.type == "cpu" else Span
+    return kind(name, plan, tokens, mask, d_model, workspace, training=training)
