@@ -136,8 +136,8 @@ def _advice(config: DiscoveryConfig, shape: Shape, tokens: float, free: int | No
 def _savings(config: DiscoveryConfig) -> Iterator[tuple[str, DiscoveryConfig]]:
     """Cheaper settings, each on top of the ones before it."""
     said = []
-    if not config.prompts:
-        smaller = max(1, config.sizes.train // 4)
+    smaller = max(config.pruning.batch_size, config.sizes.train // 4)  # a batch takes no more
+    if not config.prompts and smaller < config.sizes.train:
         config = replace(config, sizes=replace(config.sizes, train=smaller))
         said.append(f"use {smaller} training prompts")
         yield _said(said), config

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from hap_engine.catalog import config_of, resolve, tokenizer_file
 from hap_engine.errors import TaskError
 from hap_engine.families import max_tokens
-from hap_engine.settings import DiscoveryConfig
+from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.tasks import PromptPair, PromptSets, SplitSizes
 from hap_engine.tasks.custom import problem
 from hap_engine.tasks.rows import sift
@@ -56,7 +56,8 @@ def try_prompts(config: DiscoveryConfig) -> None:
     source = resolve(config.model)
     words = tokenizer_file(source)
     if words is not None:
-        few = config if config.prompts else replace(config, sizes=FEW)
+        usual = PruningConfig()  # no prompt depends on it, and a larger batch would be refused
+        few = config if config.prompts else replace(config, sizes=FEW, pruning=usual)
         limit = max_tokens(config_of(source) or {})
         make_prompts(few, Tokenizer.from_file(str(words)), source.name, limit)
 

@@ -23,6 +23,7 @@ from hap_engine.models import Model
 from hap_engine.options import make_parser
 from hap_engine.patching import MaskedModel
 from hap_engine.progress import PHASES, Progress
+from hap_engine.prompt_sets import try_prompts
 from hap_engine.runs import Run, dumps
 from hap_engine.settings import (
     PRESETS,
@@ -229,6 +230,11 @@ def test_corruptions(model: Model, corruption: str) -> None:
 def test_bad_settings(changes: dict[str, Any], kind: type[HapError], words: str) -> None:
     with pytest.raises(kind, match=words):
         config(**changes)
+
+
+@pytest.mark.parametrize("batch", [17, 64, 600])
+def test_a_batch_may_be_larger_than_the_few_prompts_that_are_tried_first(batch: int) -> None:
+    try_prompts(DiscoveryConfig(pruning=PruningConfig(batch_size=batch)))
 
 
 @pytest.mark.parametrize(

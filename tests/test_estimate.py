@@ -184,6 +184,24 @@ def test_a_run_that_does_not_fit_gets_the_first_remedy_that_does(constants: None
     assert "Choose a smaller model" in hopeless.sentence
 
 
+def test_the_remedy_leaves_enough_prompts_for_a_batch() -> None:
+    def advice(batch: int, train: int) -> str:
+        sizes, pruning = (
+            replace(CONFIG.sizes, train=train),
+            replace(CONFIG.pruning, batch_size=batch),
+        )
+        config = replace(CONFIG, sizes=sizes, pruning=pruning)
+        return " ".join(text for text, _ in estimate._savings(config))
+
+    assert (
+        advice(200, 600)
+        == "Use 200 training prompts Use 200 training prompts and take batches of 4"
+    )
+    assert advice(200, 200) == "Take batches of 4"
+    assert advice(16, 8) == "Take batches of 4"
+    assert advice(2, 8) == "Use 2 training prompts"
+
+
 def test_an_estimate_is_the_sum_of_its_phases(constants: None) -> None:
     found = estimate.estimate(CONFIG, TINY, MACHINE)
     assert found.total == pytest.approx(sum(found.seconds.values()))
