@@ -54,7 +54,7 @@ HEAD = """# Benchmarks
 Made by `python -m benchmarks`. A plain step is an ordinary training step (forward, full backward) of the same
 model on the same prompts and in the same dtype. Ratios are medians over rounds in which all cases
 take turns in one process; quartiles are in brackets. In bfloat16 are the MLPs and mixing
-(`MaskedModel.with_dtype`); a plain step has all of its products in it.
+(`MaskedModel.mix_dtype`); a plain step has all of its products in it.
 """
 
 

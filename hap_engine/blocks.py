@@ -50,12 +50,12 @@ class Block:
     def mlp_out(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
         return self.mlp(self.norm_mlp(x))
 
-    def with_dtype(self, dtype: torch.dtype) -> Block:
-        """The same block with its MLP's products and those with the delta buffer in `dtype`."""
+    def with_dtype(self, dtype: torch.dtype, mix: torch.dtype) -> Block:
+        """The same block with its MLP's products in `dtype` and those with the delta buffer in `mix`."""
         return replace(
             self,
-            w_read=self.w_read.to(dtype),
-            w_write=self.w_write.to(dtype),
+            w_read=self.w_read.to(mix),
+            w_write=self.w_write.to(mix),
             mlp=Cast(self.mlp, dtype),
         )
 

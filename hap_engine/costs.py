@@ -18,7 +18,7 @@ from hap_engine.tasks import SplitSizes
 # What the engine does whatever the settings; a test holds them equal to the engine's own.
 EAP_PROMPTS, IG_PROMPTS, IG_STEPS, ROLE_PROMPTS, RANDOM_CIRCUITS = 200, 64, 5, 48, 3
 SCORE_BATCH, TEST_BATCH = 16, 32
-LOOK_AHEAD = 80
+LOOK_AHEAD, LITTLE = 80, 5e6
 VALIDATED = 64
 KERNELS = 4e7  # of bfloat16 products, made ready for each shape they meet: measured on hap-mini
 MOMENTS = 100  # of a descent, for a mean over it
@@ -62,11 +62,11 @@ def _pass(
     prompts: float,
     batch: float,
     live: float = 0.0,
-    size: int = 4,
+    sizes: tuple[int, int] = (4, 4),
 ) -> Work:
-    """One forward pass over prompts. A share of the readers mix deltas; `size` is the bytes of a number there and of the
-    MLPs' weights."""
-    passes, readers = prompts / batch, shape.layers * (shape.slots + 1)
+    """One forward pass over prompts; a share of the readers mix deltas. `sizes` are the bytes of a number in MLPs and
+    in deltas."""
+    (size, mix), passes, readers = sizes, prompts / batch, shape.layers * (shape.slots + 1)
     per_token = 2 * shape.attention + 4 * shape.layers * shape.heads * shape.head_width * tokens
     unembed = 2 * shape.vocabulary * shape.width  # at one position only
     weights = 4 * shape.attention + size * shape.mlp + 4 * shape.vocabulary * shape.width
@@ -76,9 +76,9 @@ def _pass(
     )  # fmt: skip
     ahead = max(1, round(LOOK_AHEAD / (shape.slots + 1)))
     mixed = 8 * readers + shape.writers * (shape.layers / ahead + ahead) / 2
-    moved = 4 * shape.layers * layer + size * live * mixed * shape.width
+    moved = 4 * shape.layers * layer + mix * live * mixed * shape.width
     mixing = live * tokens * 2 * shape.edges * shape.width
-    exact = mixing if size == 4 else 0.0
+    exact = mixing if mix == 4 else 0.0
     starts = math.ceil(passes) * shape.layers
     return Work(
         prompts * (tokens * per_token + exact + unembed),
@@ -117,13 +117,21 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
     found["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), TEST_BATCH / 2)
     found["prune"] = Work()
     if config.method != "eap":
-        size = 2 if config.dtype == "bfloat16" else 4
         live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, pruning.descent)
-        found["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, size)
+        found["prune"] = _pass(
+            shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape)
+        )
     circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
-    found["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, TEST_BATCH)
-    found["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4)
+    found["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, TEST_BATCH).exact()
+    found["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4).exact()
     return found
+
+
+def sizes_of(config: DiscoveryConfig, shape: Shape) -> tuple[int, int]:
+    """Bytes of a number in the MLPs of a pruning step, and in its deltas (`MaskedModel.with_dtype`)."""
+    if config.dtype != "bfloat16":
+        return 4, 4
+    return 2, 4 if shape.edges * shape.width < LITTLE and config.device == "cpu" else 2
 
 
 def split_sizes(config: DiscoveryConfig) -> SplitSizes:
@@ -144,7 +152,7 @@ def memory(
 ) -> dict[str, float]:
     """Bytes at the peak, by what holds them."""
     limits = limits or Limits()
-    size = 2 if config.dtype == "bfloat16" else 4
+    size, mix = sizes_of(config, shape)
     batch = max(config.pruning.batch_size if config.method != "eap" else 1, SCORE_BATCH)
     batch = min(batch, limits.batch)
     slots = shape.slots + shape.heads
@@ -165,7 +173,8 @@ def memory(
     return {
         "kernels": KERNELS if size == 2 else 0.0,
         "weights": 4 * (shape.parameters + shape.attention)
-        + (size == 2) * 2 * (shape.mlp + shape.attention),
+        + (size == 2) * 2 * shape.mlp
+        + (mix == 2) * 2 * shape.attention,
         "prompts": (kept if kept <= limits.cache else min(TEST_BATCH, limits.batch) * trace)
         + (again if again <= limits.cache else 0.0)
         + 2 * 4 * prompts * shape.vocabulary,

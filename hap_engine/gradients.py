@@ -53,7 +53,7 @@ class EdgeGradients:
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
         self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
-        self._dtype = masked.dtype
+        self._dtype = masked.mix_dtype
         self._together, self._readers_of_layer = look_ahead(self.graph), self._mlp_column(0) + 1
         self._delta = self._take("delta", len(self.graph.writers))
         self._grads = self._take("readers", self._together * self._readers_of_layer)

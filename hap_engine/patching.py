@@ -39,6 +39,10 @@ from hap_engine.plan import LayerPlan, Plan, Positions
 from hap_engine.tape import Read, ReadSlots, Start, Tape, Write
 from hap_engine.workspace import Workspace
 
+# Edges times d_model. On a processor oneDNN makes a bfloat16 kernel ready for each shape it meets, which takes hap-mini
+# (2e5) as long again and 0.6 GB; GPT-2 small (2e7) gains.
+LITTLE = 5e6
+
 
 class MaskedModel(PlainModel):
     """The masked forward pass of one model.
@@ -53,7 +57,7 @@ class MaskedModel(PlainModel):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
-        self.dtype = torch.float32
+        self.dtype = self.mix_dtype = torch.float32
         self.workspace = Workspace()
         try:
             self_check.check(self)
@@ -72,13 +76,15 @@ class MaskedModel(PlainModel):
         natively. Norms, attention and the residual stream stay float32, deltas are formed in
         float32. Meant for training; evaluation and the self-check use float32.
 
-        These are the MLPs' products and those with the delta buffer.
+        These are the MLPs' products and, unless a processor has `LITTLE` to mix, those with the delta buffer.
         """
         if dtype == self.dtype:
             return self
         other = self.apart()
         other.dtype = dtype
-        other.blocks = [block.with_dtype(dtype) for block in self.blocks]
+        little = self.graph.n_edges * self.blocks[0].w_in.shape[1] < LITTLE
+        other.mix_dtype = torch.float32 if self.device.type == "cpu" and little else dtype
+        other.blocks = [block.with_dtype(dtype, other.mix_dtype) for block in self.blocks]
         return other
 
     def apart(self) -> MaskedModel:
@@ -121,7 +127,7 @@ class MaskedModel(PlainModel):
     ) -> Float[Tensor, "batch vocab"]:
         """`logits` by a plan that may compute more than the mask needs. Never waits for a GPU."""
         d_model = clean_embed.shape[-1]
-        tape = Tape(plan, positions, mask, d_model, self.dtype, self.workspace)
+        tape = Tape(plan, positions, mask, d_model, self.mix_dtype, self.workspace)
         token = Start.apply(mask, tape)
         if plan.writes_input:
             span = "wide" if plan.wide_writer[0] else "narrow"

@@ -74,6 +74,7 @@ def test_a_descent_in_bfloat16(tiny: str) -> None:
     """All large products are in bfloat16 there, those with the delta buffer included."""
     with pretended():
         masked = api.open_model(tiny, "mps")
+        assert masked.with_dtype(torch.bfloat16).mix_dtype == torch.bfloat16
         run = api.discover(masked, "ioi", dtype="bfloat16", **SETTINGS)
     kl = [state["kl"] for state in run.history]
     exact = api.discover(api.open_model(tiny), "ioi", dtype="float32", **SETTINGS)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hap_engine import attribution, settings
+from hap_engine import attribution, patching, settings
 from hap_engine.attribution import IG_STEPS, SCORERS, mean_rank, score
 from hap_engine.circuit import rank_matrix
 from hap_engine.errors import SettingsError, UnknownNameError
@@ -222,7 +222,11 @@ def test_agrees_with_transformer_lens_own_tool(gpt2: MaskedModel) -> None:
     assert close(scores_of(gpt2, [pair]), total)
 
 
-def test_scores_in_bfloat16_are_close(masked: MaskedModel) -> None:
+@pytest.mark.parametrize("little", [0.0, np.inf])
+def test_scores_in_bfloat16_are_close(
+    masked: MaskedModel, little: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patching, "LITTLE", little)
     pairs = random_pairs(LENGTHS)
     exact, low = scores_of(masked, pairs), scores_of(masked.with_dtype(torch.bfloat16), pairs)
     assert low.dtype == exact.dtype

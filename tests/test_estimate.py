@@ -16,6 +16,7 @@ from hap_engine import (
     estimate,
     evaluation,
     machine,
+    patching,
     plan,
     search,
 )
@@ -94,6 +95,7 @@ def test_the_constants_of_the_engine_are_its_own() -> None:
     assert costs.RANDOM_CIRCUITS == evaluation.RANDOM_CIRCUITS
     assert costs.VALIDATED == discovery.VALIDATED
     assert costs.LOOK_AHEAD == plan.LOOK_AHEAD
+    assert costs.LITTLE == patching.LITTLE
 
 
 def test_the_shipped_constants_are_whole() -> None:
@@ -113,18 +115,31 @@ def test_work_by_hand() -> None:
     assert work.exact().seconds(MACHINE, "bfloat16") == work.seconds(MACHINE, "float32")
 
 
-def test_mixing_counts_as_bfloat16_where_the_engine_mixes_in_it() -> None:
+def test_mixing_counts_as_bfloat16_where_the_engine_mixes_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # Never below three tenths of the edges: all of the mixing.
-    config = replace(CONFIG, method="ep", sparsity=0.5)
-    exact, half = (
-        workload(replace(config, dtype=dtype), TINY, 20)["prune"]
-        for dtype in ("float32", "bfloat16")
-    )
+    config = replace(CONFIG, method="ep", sparsity=0.5, dtype="bfloat16")
+    found, weights = {}, {}
+    for name, little in (("mixed in it", 0.0), ("not", 1.01 * TINY.edges * TINY.width)):
+        monkeypatch.setattr(costs, "LITTLE", little)
+        found[name] = workload(config, TINY, 20)["prune"]
+        weights[name] = memory(config, TINY, 20)["weights"]
     passes = 3 * config.pruning.steps * config.pruning.batch_size
     mixing = pytest.approx(passes * 20 * 2 * TINY.edges * TINY.width)
-    assert half.mixed - exact.mixed == mixing
-    assert exact.float32 - half.float32 == mixing
-    assert half.bytes < exact.bytes
+    assert found["mixed in it"].mixed - found["not"].mixed == mixing
+    assert found["not"].float32 - found["mixed in it"].float32 == mixing
+    assert found["mixed in it"].bytes < found["not"].bytes
+    assert weights["mixed in it"] - weights["not"] == 2 * TINY.attention
+
+
+def test_what_is_always_exact_costs_the_same_in_both_precisions() -> None:
+    exact, half = (
+        workload(replace(CONFIG, dtype=dtype), TINY, 20) for dtype in ("float32", "bfloat16")
+    )
+    for phase in ("score", "evaluate", "roles"):
+        assert half[phase] == exact[phase]
+        assert half[phase].mixed == 0
 
 
 def test_means_over_the_steps_of_a_descent() -> None:
@@ -159,7 +174,7 @@ def test_memory_follows_batch_precision_and_prompts() -> None:
     assert held["deltas"] == 1.5 * 2 * 4 * TINY.writers * 16 * 20 * TINY.width
     half = memory(replace(CONFIG, dtype="bfloat16"), TINY, 20)
     assert half["deltas"] == held["deltas"]
-    assert half["weights"] == held["weights"] + 2 * (TINY.mlp + TINY.attention)
+    assert half["weights"] == held["weights"] + 2 * TINY.mlp
     big = memory(replace(CONFIG, pruning=PruningConfig(batch_size=64)), TINY, 20)
     assert big["deltas"] == 4 * held["deltas"]
     many = memory(replace(CONFIG, sizes=SplitSizes(200, 10, 64)), TINY, 20)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hap_engine import spans
+from hap_engine import patching, spans
 from hap_engine.batches import to_batch
 from hap_engine.circuit import Circuit, empty_circuit, full_circuit, random_circuit
 from hap_engine.errors import UnsupportedModelError
@@ -193,11 +193,13 @@ def test_a_model_worked_out_by_hand() -> None:
         np.testing.assert_allclose(got, unembed @ normed, atol=1e-4)
 
 
+@pytest.mark.parametrize("little", [0.0, np.inf])
 @pytest.mark.parametrize("sparse", [0.0, np.inf])
 def test_with_dtype_stays_close(
-    masked: MaskedModel, sparse: float, monkeypatch: pytest.MonkeyPatch
+    masked: MaskedModel, little: float, sparse: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By products and by sums."""
+    """With the deltas in bfloat16 as well and without, by products and by sums."""
+    monkeypatch.setattr(patching, "LITTLE", little)
     monkeypatch.setattr(spans, "SPARSE", sparse)
     pairs, mask = random_pairs(LENGTHS), real_mask(masked, 5).clamp(0, 1)
     half = masked.with_dtype(torch.bfloat16)
@@ -218,6 +220,16 @@ def test_with_dtype_leaves_the_model_as_it_is(masked: MaskedModel) -> None:
     assert masked.with_dtype(torch.float32) is masked
     assert half.with_dtype(torch.bfloat16) is half
     assert all(p.dtype == torch.float32 for p in masked.model.hf_model.parameters())
+
+
+def test_a_processor_with_little_to_mix_mixes_in_float32(
+    gpt2: MaskedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert gpt2.mix_dtype == torch.float32
+    for little, expected in ((patching.LITTLE, torch.float32), (0.0, torch.bfloat16)):
+        monkeypatch.setattr(patching, "LITTLE", little)
+        half = gpt2.with_dtype(torch.bfloat16)
+        assert {half.mix_dtype, half.blocks[0].w_read.dtype} == {expected}
 
 
 def test_pairs_are_the_rows_that_readers_mix_and_edges_those_they_need(gpt2: MaskedModel) -> None:
