@@ -195,7 +195,7 @@ class SparseSpan(Span):
             table.flatten(0, 1),
             offsets.flatten(),
             mode="sum",
-            per_sample_weights=edges.value[first:end].repeat(self.tokens),
+            per_sample_weights=edges.value[first:end].expand(self.tokens, -1).flatten(),
         )
         found = found.view(self.tokens, -1, self.d_model).transpose(0, 1)
         return self.indices.rows(found, [one - low for one in which])
