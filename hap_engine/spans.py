@@ -148,8 +148,8 @@ class SparseSpan(Span):
 
     def _start(self) -> None:
         self._grad = None
-        self._earlier = torch.arange(len(self.writers)) < torch.tensor(self.before)[:, None]
-        live = ((self.mask != 0) & self._earlier).numpy()
+        self._later = torch.arange(len(self.writers)) >= torch.tensor(self.before)[:, None]
+        live = ((self.mask != 0) & ~self._later).numpy()
         self._in, self._out = Edges(live, self.mask), Edges(live.T, self.mask.T)
         self._token = torch.arange(self.tokens)[:, None]
 
@@ -180,7 +180,7 @@ class SparseSpan(Span):
             piece, rows = slice(first, first + PIECE), max(self.before[first : first + PIECE])
             if rows:
                 grad[piece, :rows] = self.readers[piece].flatten(1) @ self.delta[:rows].flatten(1).T
-        return grad.mul_(self._earlier)
+        return grad.masked_fill_(self._later, 0)
 
     def _sums(self, table: Tensor, edges: Edges, which: list[int]) -> Tensor:
         """``[which, token, d_model]``: for each its sum of rows of `table`.
