@@ -31,5 +31,5 @@ screenshots:    ## make the README's pictures from the real app
 bench:          ## cost of every step and run in plain training steps (11 minutes on two cores)
 	$(PYTHON) -m benchmarks
 
-bench-seeds:    ## HAP against EP at half of its cost, on three sets of prompts (15 minutes)
+bench-seeds:    ## HAP against EP at half of its cost, on three sets of prompts (12 minutes)
 	$(PYTHON) -m benchmarks --only seeds
