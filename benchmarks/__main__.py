@@ -54,7 +54,7 @@ HEAD = """# Benchmarks
 Made by `python -m benchmarks`. A plain step is an ordinary training step (forward, full backward) of the same
 model on the same prompts and in the same dtype. Ratios are medians over rounds in which all cases
 take turns in one process; quartiles are in brackets. In bfloat16 are the MLPs and mixing
-(`MaskedModel.mix_dtype`); a plain step has all of its products in it.
+(`MaskedModel.mix_dtype`); a plain step has all of its products in it. A section is of the engine as it was on the day that it names.
 """
 
 
@@ -236,7 +236,8 @@ def main() -> None:
     for device, section in product(args.device, args.only):
         print(f"{datetime.now():%H:%M} measuring {section}{WHERE[device]} …", flush=True)
         body = SECTIONS[section](names, args.rounds, device)
-        head = f"{SECTIONS[section].__doc__}\nMachine: {machine(device)}.\n"
+        said = f"Measured {datetime.now():%Y-%m-%d}. Machine: {machine(device)}."
+        head = f"{SECTIONS[section].__doc__}\n{said}\n"
         parts[section + WHERE[device]] = f"{head}\n{body}"
         every = [name + suffix for suffix in WHERE.values() for name in SECTIONS]
         text = "\n".join(f"## {name}\n\n{parts[name]}\n" for name in every if name in parts)
