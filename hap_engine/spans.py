@@ -66,6 +66,7 @@ class Span:
         self._start()
 
     def _start(self) -> None:
+        """What this way of mixing needs besides."""
         self._mask_grad = torch.zeros_like(self.mask)
         self._grad: Tensor | None = None
         self._set = 0
