@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from hap_engine.catalog import BUNDLED
 from hap_engine.errors import HapError
+from hap_engine.models.catalog import BUNDLED
 from hap_engine.settings import PRESETS, DiscoveryConfig
-from hap_engine.tasks import TASKS
+from hap_engine.tasks.builtin import TASKS
 
 VARIABLE = "HAP_CLASS"
 LIMIT = "HAP_CLASS_JOBS"
@@ -49,20 +49,14 @@ def check_job(config: DiscoveryConfig, live: int) -> None:
         return
     presets = [PRESETS[effort] for effort in now.efforts]
     locked = DiscoveryConfig(
-        model=config.model,
-        task=config.task,
-        sparsity=config.sparsity,
-        seed=config.seed,
-        pruning=config.pruning,
+        model=config.model, task=config.task, sparsity=config.sparsity, seed=config.seed, pruning=config.pruning
     )
     if config.model not in now.models or config.task not in TASKS:
         raise ClassroomError(
             f"In class mode runs use {', '.join(now.models)} and the tasks that ship with the explorer."
         )
     if config.pruning not in presets or config != locked:
-        raise ClassroomError(
-            f"In class mode the settings are locked: choose the effort {' or '.join(now.efforts)}."
-        )
+        raise ClassroomError(f"In class mode the settings are locked: choose the effort {' or '.join(now.efforts)}.")
     if live >= now.jobs:
         raise ClassroomError(
             f"{live} runs of the class are going on or waiting, and {now.jobs} is the limit. "

@@ -11,12 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from hap_engine.runs import Run
+from hap_engine.runs.record import Run
 
 MAX_PINS = 8  # as many as the picture lights
-NAME = re.compile(
-    r"[\w.<>\- ]{1,64}"
-)  # run ids, nodes, circuits, views: nothing else is a name here
+NAME = re.compile(r"[\w.<>\- ]{1,64}")  # run ids, nodes, circuits, views: nothing else is a name here
 VIEWS = ("pair", "overlay", "roles", "matrix")
 
 
@@ -64,13 +62,7 @@ class Link:
             value = getattr(self, field.name)
             if value == field.default:
                 continue
-            texts = (
-                list(value)
-                if field.name == "pins"
-                else [str(int(value))]
-                if value is True
-                else [str(value)]
-            )
+            texts = list(value) if field.name == "pins" else [str(int(value))] if value is True else [str(value)]
             out[KEYS[field.name]] = texts
         return out
 
@@ -85,16 +77,14 @@ class Link:
                 f"(its heads go from a0.h0 to {run.graph.heads[-1]}). The rest of the link is shown."
             )
         said += [
-            f"This link shows the circuit {side!r}, which this run does not hold. "
-            f"It holds {', '.join(run.circuits)}."
+            f"This link shows the circuit {side!r}, which this run does not hold. It holds {', '.join(run.circuits)}."
             for side in (self.left, self.right)
             if side and side not in run.circuits
         ]
         tests = len(run.prompts.get("test", ()))
         if self.prompt and self.prompt >= tests:
             said.append(
-                f"This link shows test prompt {self.prompt + 1}, but this run has {tests:,}. "
-                "The first one is shown."
+                f"This link shows test prompt {self.prompt + 1}, but this run has {tests:,}. The first one is shown."
             )
         return said
 

@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 
 import streamlit as st
 
-from app.views import explore, presenter
-from hap_engine.threads import wait_briefly
+from app.pages import explore, presenter
+from hap_engine.machine.threads import wait_briefly
 
 wait_briefly()
 ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.svg"
@@ -22,7 +22,8 @@ st.set_page_config(
 STYLE = """<style>
 .stMainBlockContainer { padding-top: 4rem; } /* content above the fold */
 [data-testid="stCaptionContainer"] { color: inherit; opacity: .8; } /* readable, still quiet */
-button[kind^="primary"]:not(:disabled) p { color: light-dark(#ffffff, #0b1118); } /* white on light blue cannot be read */
+button[kind^="primary"]:not(:disabled) p { color: light-dark(#ffffff, #0b1118); } /* white on light blue cannot be
+read */
 .st-key-ask button { padding-inline: .55rem; } /* six in one row at 1280 px */
 .st-key-effort button { padding-inline: 0; } /* three in one row of the sidebar */
 </style>"""
@@ -31,31 +32,31 @@ pages: dict[str, Any] = {}  # filled below; pages lead to each other
 
 
 def _runs() -> None:
-    from app.views import library  # tables and charts, which a first visit need not load
+    from app.pages import runs  # tables and charts, which a first visit need not load
 
-    library.page(pages)
+    runs.page(pages)
 
 
 def _compare() -> None:
-    from app.views import pair
+    from app.pages import compare
 
-    pair.page(pages)
+    compare.page(pages)
 
 
 def _own() -> None:
-    from app.views import writing
+    from app.pages import own_prompts
 
-    writing.page(pages)
+    own_prompts.page(pages)
 
 
 def _lesson() -> None:
-    from app.views import lesson
+    from app.pages import lesson
 
     lesson.page(pages)
 
 
 def _about() -> None:
-    from app.views import about
+    from app.pages import about
 
     about.page(pages)
 
@@ -63,9 +64,7 @@ def _about() -> None:
 pages |= {
     "explore": st.Page(explore.page, title="Explore", icon=":material/hub:", default=True),
     "runs": st.Page(_runs, title="Runs", icon=":material/folder_open:", url_path="runs"),
-    "compare": st.Page(
-        _compare, title="Compare", icon=":material/compare_arrows:", url_path="compare"
-    ),
+    "compare": st.Page(_compare, title="Compare", icon=":material/compare_arrows:", url_path="compare"),
     "own": st.Page(_own, title="Your prompts", icon=":material/edit_note:", url_path="prompts"),
     "lesson": st.Page(_lesson, title="Lesson", icon=":material/school:", url_path="lesson"),
     "about": st.Page(_about, title="How it works", icon=":material/menu_book:", url_path="about"),

@@ -32,14 +32,13 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m app.serve", description="Start HAP Explorer.")
     made.add_argument("--port", type=_port, default=8501)
     made.add_argument(
-        "--class", dest="for_class", action="store_true",
+        "--class",
+        dest="for_class",
+        action="store_true",
         help="serve on the local network, with locked presets and a limit on runs",
-    )  # fmt: skip
+    )
     made.add_argument(
-        "--jobs",
-        type=_count,
-        default=Rules().jobs,
-        help="runs of the whole class at a time (with --class)",
+        "--jobs", type=_count, default=Rules().jobs, help="runs of the whole class at a time (with --class)"
     )
     return made
 
@@ -48,9 +47,14 @@ def plan(asked: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of the server."""
     address = "0.0.0.0" if asked.for_class else "localhost"
     command = [
-        sys.executable, "-m", "streamlit", "run", str(ROOT / "app" / "main.py"),
-        f"--server.address={address}", f"--server.port={asked.port}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(ROOT / "app" / "main.py"),
+        f"--server.address={address}",
+        f"--server.port={asked.port}",
+    ]
     environment = {key: value for key, value in os.environ.items() if key not in (VARIABLE, LIMIT)}
     if asked.for_class:
         environment |= {VARIABLE: "1", LIMIT: str(asked.jobs)}

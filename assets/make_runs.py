@@ -12,10 +12,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hap_engine.discovery import discover
-from hap_engine.runs import Run, load, save
+from hap_engine.cli.progress_bar import follow
+from hap_engine.cli.tables import print_table
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load, save
 from hap_engine.settings import DiscoveryConfig
-from hap_engine.terminal import follow, print_table
+from hap_engine.workflows.discover import discover
 
 FOLDER = Path(__file__).parent / "runs"
 

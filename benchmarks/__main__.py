@@ -25,24 +25,17 @@ from benchmarks import runs
 from benchmarks.memory import peaks
 from benchmarks.subjects import CASES, Subject, smollm2_path, subject
 from benchmarks.timing import compare
-from hap_engine import heap
-from hap_engine.machine import gpu, measured
+from hap_engine.machine.memory import trim
 from hap_engine.settings import LOOSE, PruningConfig
+from hap_engine.workflows.measure_machine import gpu, measured
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-GOALS = {
-    "EAP, all edges": "1.5",
-    "EP step, all edges": "1.2",
-    "HAP step, 10 %": "0.8",
-    "HAP step, 1 %": "0.4",
-}
-# Sparsity; of each run the share of the edges that Edge Pruning chooses from, and steps. On SmolLM2 EP needs 150 to end at
-# its best, and half of their cost buys HAP 74 from 5 % of the edges (80 are 0.52 of it). On seeds 0 and 3, 76 end at a KL of
-# 0.37 and 80 at 0.39; smaller batches, other schedules and starts at 0.37 to 0.44; 66 from the usual 10 % at 0.44.
-PLANS = {
-    "hap-mini": (0.98, {"HAP": (LOOSE, 60)}),
-    "SmolLM2": (0.99, {"HAP": (0.05, 74), "EP": (1.0, 150)}),
-}
+GOALS = {"EAP, all edges": "1.5", "EP step, all edges": "1.2", "HAP step, 10 %": "0.8", "HAP step, 1 %": "0.4"}
+# Sparsity; of each run the share of the edges that Edge Pruning chooses from, and steps. On SmolLM2 EP needs 150 to
+# end at its best, and half of their cost buys HAP 74 from 5 % of the edges (80 are 0.52 of it). On seeds 0 and 3, 76
+# end at a KL of 0.37 and 80 at 0.39; smaller batches, other schedules and starts at 0.37 to 0.44; 66 from the usual
+# 10 % at 0.44.
+PLANS = {"hap-mini": (0.98, {"HAP": (LOOSE, 60)}), "SmolLM2": (0.99, {"HAP": (0.05, 74), "EP": (1.0, 150)})}
 SEEDS = (19, 20, 21)  # 0 to 18 were looked at while the recipes were made
 RUNS_HEAD = (
     "| model, sparsity | seed | run | plain steps | held-out KL | faithfulness | edges |",
@@ -54,16 +47,14 @@ HEAD = """# Benchmarks
 Made by `python -m benchmarks`. A plain step is an ordinary training step (forward, full backward) of the same
 model on the same prompts and in the same dtype. Ratios are medians over rounds in which all cases
 take turns in one process; quartiles are in brackets. In bfloat16 are the MLPs and mixing
-(`MaskedModel.mix_dtype`); a plain step has all of its products in it. A section is of the engine as it was on the day that it names.
+(`MaskedModel.mix_dtype`); a plain step has all of its products in it. A section is of the engine as it was on the day
+that it names.
 """
 
 
 def steps(names: list[str], rounds: int, device: str) -> str:
     """Questions 1-3: one step of each kind."""
-    lines = [
-        "| model, prompts | dtype | step | / plain | quartiles | goal |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = ["| model, prompts | dtype | step | / plain | quartiles | goal |", "|---|---|---|---|---|---|"]
     skipped = ""
     dtypes = [torch.float32]
     if device != "cpu" or measured().faster == "bfloat16":
@@ -90,8 +81,10 @@ def steps(names: list[str], rounds: int, device: str) -> str:
 def sizes(names: list[str], rounds: int, device: str) -> str:
     """Question 6: cost of an EP step over all edges against model size (batches of 8 prompts; random GPT-2s)."""
     lines = [
-        "| model | parameters | edges | EAP / plain | EP / plain | us / edge | ns / parameter | "
-        "MiB | KiB / edge | bytes / parameter |",
+        (
+            "| model | parameters | edges | EAP / plain | EP / plain | us / edge | ns / parameter | "
+            "MiB | KiB / edge | bytes / parameter |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     own = ["SmolLM2/8"] if "SmolLM2" in names else []
@@ -101,24 +94,29 @@ def sizes(names: list[str], rounds: int, device: str) -> str:
     for name, used in zip(every, used_by, strict=True):
         made = subject(name, device)
         wanted = ("plain", "EAP, all edges", "EP step, all edges")
-        found = compare(
-            {case: CASES[case](made, torch.float32) for case in wanted},
-            "plain",
-            min(rounds, SIZES_ROUNDS),
-        )
+        found = compare({case: CASES[case](made, torch.float32) for case in wanted}, "plain", min(rounds, SIZES_ROUNDS))
         eap, ep = found["EAP, all edges"], found["EP step, all edges"]
         edges = made.masked.graph.n_edges
         count = made.model.n_parameters
         del made, found
         forget()
         cells = [
-            name.partition("/")[0], f"{count / 1e6:.1f} M", f"{edges:,}",
-            f"{eap.ratio:.2f}", f"{ep.ratio:.2f}",
-            f"{1e6 * ep.seconds / edges:.1f}", f"{1e9 * ep.seconds / count:.1f}",
-            *("" if used is None else each for each in (
-                f"{(used or 0) / 2**20:,.0f}", f"{(used or 0) / 2**10 / edges:.1f}", f"{(used or 0) / count:.1f}",
-            )),
-        ]  # fmt: skip
+            name.partition("/")[0],
+            f"{count / 1e6:.1f} M",
+            f"{edges:,}",
+            f"{eap.ratio:.2f}",
+            f"{ep.ratio:.2f}",
+            f"{1e6 * ep.seconds / edges:.1f}",
+            f"{1e9 * ep.seconds / count:.1f}",
+            *(
+                "" if used is None else each
+                for each in (
+                    f"{(used or 0) / 2**20:,.0f}",
+                    f"{(used or 0) / 2**10 / edges:.1f}",
+                    f"{(used or 0) / count:.1f}",
+                )
+            ),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
     return "\n".join(lines)
@@ -127,7 +125,7 @@ def sizes(names: list[str], rounds: int, device: str) -> str:
 def forget() -> None:
     """Give back what the last model held: what is measured next should not feel it."""
     gc.collect()
-    heap.trim()
+    trim()
 
 
 def memory(names: list[str], rounds: int, device: str) -> str:
@@ -169,9 +167,7 @@ def seeds(names: list[str], rounds: int, device: str) -> str:
         return "Not measured: SmolLM2 is not here."
     lines = [*RUNS_HEAD]
     made = subject("SmolLM2", device)
-    found = [
-        [_run(made, "SmolLM2", label, seed, lines) for label in ("HAP", "EP")] for seed in SEEDS
-    ]
+    found = [[_run(made, "SmolLM2", label, seed, lines) for label in ("HAP", "EP")] for seed in SEEDS]
     ratio = fmean(hap.plain_steps / ep.plain_steps for hap, ep in found)
     haps, eps = ([out.kl for out in each] for each in zip(*found, strict=True))
     better = sum(hap <= ep for hap, ep in zip(haps, eps, strict=True))

@@ -3,8 +3,8 @@
 Runs short discoveries on hap-mini, on random GPT-2s of several sizes, and on every model named on the
 command line (the SmolLM2 ``.gguf``, say), each in a process of its own so that its peak memory is
 its own. Those in float32 run a second time with the processor held back to AVX2: another machine, on
-which multiplying weighs more and memory less. Time is processor time of one thread, for the runs as for the machine's speeds, so that
-other programs disturb it little. Writes ``assets/estimate.json`` and prints how far each run is
+which multiplying weighs more and memory less. Time is processor time of one thread, for the runs as for the machine's
+speeds, so that other programs disturb it little. Writes ``assets/estimate.json`` and prints how far each run is
 from the fit.
 """
 
@@ -23,16 +23,19 @@ from typing import Any
 
 import numpy as np
 
-from hap_engine import catalog, costs, estimate
-from hap_engine.machine import Machine
+from hap_engine.machine import estimate, workload
+from hap_engine.machine.speed import Machine
+from hap_engine.models import catalog
+from hap_engine.models.shape import Shape
+from hap_engine.progress import PHASES
 from hap_engine.settings import DiscoveryConfig, PruningConfig
-from hap_engine.shape import Shape
-from hap_engine.tasks import SplitSizes
+from hap_engine.tasks.task import SplitSizes
 
 CHILD = """
 import json, resource, sys, time
 t0 = time.process_time()
 from hap_engine.discovery import discover
+from hap_engine.progress import PHASES
 from hap_engine.machine import measure
 from benchmarks.fit_estimate import config_of
 import torch
@@ -76,9 +79,14 @@ def random_gpt2(folder: Path, layers: int, heads: int, width: int) -> str:
 
     path = folder / f"gpt2-{layers}-{heads}-{width}"
     config = tf.GPT2Config(
-        vocab_size=20_000, n_layer=layers, n_head=heads, n_embd=width, n_positions=64,
-        bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
+        vocab_size=20_000,
+        n_layer=layers,
+        n_head=heads,
+        n_embd=width,
+        n_positions=64,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
     tf.GPT2LMHeadModel(config).save_pretrained(path)
     words = catalog.BUNDLED["hap-mini"] / "tokenizer.json"
     (path / "tokenizer.json").write_bytes(words.read_bytes())
@@ -102,9 +110,7 @@ def settings(folder: Path, models: list[str]) -> Iterator[DiscoveryConfig]:
         yield replace(mini, model=model, pruning=short, sizes=few, dtype="bfloat16", sparsity=0.99)
 
 
-HELD_BACK = {
-    "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2",
-}  # fmt: skip
+HELD_BACK = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def measure(config: DiscoveryConfig, environment: dict[str, str]) -> dict[str, Any]:
@@ -163,22 +169,20 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
     opening = min(seen["seconds"]["load"] for _, _, seen in runs)
     phases = {}
     rows: list[tuple[float, ...]]
-    for phase in costs.PHASES:
+    for phase in PHASES:
         rows = []
         for config, shape, seen in runs:
-            work = costs.workload(config, shape, seen["tokens"])[phase]
+            work = workload.workload(config, shape, seen["tokens"])[phase]
             spent = seen["seconds"].get(phase, 0.0) - (opening if phase == "load" else 0)
             if spent > 0.01:
                 rows.append((*work.seconds(Machine(**seen["machine"]), config.dtype), spent))
         phases[phase] = fit_phase(rows)
     rows = []
     for config, shape, seen in runs:
-        held = costs.memory(config, shape, seen["tokens"])
+        held = workload.memory(config, shape, seen["tokens"])
         # Weights and kernels are there once, whatever the fit would say; deltas and activations grow together.
         passes = held["deltas"] + held["activations"]
-        rows.append(
-            (held["prompts"], passes, 1.0, seen["peak"] - held["weights"] - held["kernels"])
-        )
+        rows.append((held["prompts"], passes, 1.0, seen["peak"] - held["weights"] - held["kernels"]))
     prompts, passes, base = fit_phase(rows)
     return {
         "made by": "python -m benchmarks.fit_estimate",

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 from benchmarks.subjects import Subject, plain_step
 from benchmarks.timing import clock
-from hap_engine.attribution import score
-from hap_engine.circuit import Circuit, edge_budget, full_circuit, top_edges
-from hap_engine.evaluation import measure
-from hap_engine.prepared import Prepared
+from hap_engine.attribution.scorers import score
+from hap_engine.evaluation.measure import measure
+from hap_engine.graph.circuit import Circuit, full_circuit
+from hap_engine.graph.ranking import edge_budget, top_edges
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import drain
-from hap_engine.pruning import cut_live, prune, warm_start
+from hap_engine.pruning.edge_pruning import cut_live, prune, warm_start
 from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig
-from hap_engine.tasks import SplitSizes, get_task
+from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.task import SplitSizes
 
 PUBLISHED = 5  # steps from which the published recipe is extrapolated
 
@@ -43,9 +45,7 @@ class Outcome:
     edges: int
 
 
-def run(
-    subject: Subject, recipe: Recipe, sparsity: float, seed: int = 0, test: int = 128
-) -> Outcome:
+def run(subject: Subject, recipe: Recipe, sparsity: float, seed: int = 0, test: int = 128) -> Outcome:
     """Find a circuit in float32, count its cost in plain steps, and measure it.
 
     Plain steps are timed before and after the run, so that a machine that slows down slows both. `seed` decides the
@@ -70,8 +70,9 @@ def run(
     found = cut_live(candidates, log_alpha, budget).live
     seconds = now() - started
     plain = (before + plain_seconds(subject)) / 2
-    measured = drain(measure(subject.masked, sets.test, {"found": found, "empty": Circuit(
-        masked.graph, found.kept & False)}))  # fmt: skip
+    measured = drain(
+        measure(subject.masked, sets.test, {"found": found, "empty": Circuit(masked.graph, found.kept & False)})
+    )
     means = {name: float(values["logit_diff"].mean()) for name, values in measured.items()}
     share = (means["found"] - means["empty"]) / (means["full"] - means["empty"])
     kl = float(measured["found"]["kl"].mean())
@@ -81,9 +82,7 @@ def run(
 def published_steps(subject: Subject) -> float:
     """Plain steps that 3,000 steps of Edge Pruning as published would take, from `PUBLISHED` of them."""
     config, now, plain = PRESETS["published"], clock(), plain_seconds(subject)
-    size = SplitSizes(
-        config.batch_size, 1, 1
-    )  # it is the same batch at each step, in another order
+    size = SplitSizes(config.batch_size, 1, 1)  # it is the same batch at each step, in another order
     sets = get_task("ioi").generate(subject.model.tokenizer, size, 0, "abc")
     training = Prepared(subject.masked, sets.train)
     drain(training.run())

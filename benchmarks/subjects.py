@@ -18,19 +18,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from hap_engine.attribution import METRICS
-from hap_engine.batches import Batch, to_batch
-from hap_engine.catalog import Source
-from hap_engine.circuit import Circuit, full_circuit, top_edges
-from hap_engine.gates import sample
-from hap_engine.gradients import EdgeGradients
-from hap_engine.models import Model, from_hf, load_model
-from hap_engine.patching import MaskedModel
-from hap_engine.plain import Trace
-from hap_engine.prepared import Prepared
+from hap_engine.attribution.edge_gradients import EdgeGradients
+from hap_engine.attribution.scorers import METRICS
+from hap_engine.graph.circuit import Circuit, full_circuit
+from hap_engine.graph.ranking import top_edges
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import open_masked
+from hap_engine.masked.prompt_cache import Prepared
+from hap_engine.models.catalog import Source
 from hap_engine.progress import drain
-from hap_engine.pulls import puller
-from hap_engine.tasks import EncodedPair, PromptPair, SplitSizes, get_task
+from hap_engine.pruning.gate_loss import puller
+from hap_engine.pruning.gates import sample
+from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.pair import EncodedPair, PromptPair
+from hap_engine.tasks.task import SplitSizes
+from hap_engine.transformer.batches import Batch, to_batch
+from hap_engine.transformer.load import Model, from_hf, load_model
+from hap_engine.transformer.plain_pass import Trace
 
 OPEN = 3.0  # log alpha: P(open) = 0.99
 GGUF = Path(__file__).resolve().parents[2] / "shared" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -67,22 +71,27 @@ def gpt2(size: str, device: str, batch: int = 32, length: int = 20) -> Subject:
     layers, heads, width = SHAPES[size]
     torch.manual_seed(0)
     config = GPT2Config(
-        n_layer=layers, n_head=heads, n_embd=width, attn_implementation="eager", resid_pdrop=0.0,
-        embd_pdrop=0.0, attn_pdrop=0.0,
-    )  # fmt: skip
+        n_layer=layers,
+        n_head=heads,
+        n_embd=width,
+        attn_implementation="eager",
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
     model = _open(GPT2LMHeadModel(config).eval().to(device), f"gpt2-{size} (random)")
     rng = np.random.default_rng(0)
     ids = rng.integers(config.vocab_size, size=(batch, 2, length)).tolist()
     blank = PromptPair("", "", "", "")
     pairs = [EncodedPair(blank, tuple(a), tuple(b), 1, 2, {}) for a, b in ids]
-    return Subject(f"gpt2-{size}", model, MaskedModel(model), pairs)
+    return Subject(f"gpt2-{size}", model, open_masked(model), pairs)
 
 
 def pretrained(reference: str, device: str, batch: int = 16) -> Subject:
     """A real model on IOI prompts."""
     model = load_model(reference, device=device)
     sets = get_task("ioi").generate(model.tokenizer, SplitSizes(batch, 1, 1), 0, "abc")
-    return Subject(model.name, model, MaskedModel(model), list(sets.train))
+    return Subject(model.name, model, open_masked(model), list(sets.train))
 
 
 def subject(name: str, device: str = "cpu") -> Subject:
@@ -105,7 +114,7 @@ def smollm2_path() -> Path | None:
 
 
 def _open(hf_model: Any, name: str) -> Model:
-    from tests.conftest import tokenizer
+    from tests.builders.tiny_models import tokenizer
 
     return from_hf(hf_model, tokenizer(), Source(name, "folder", name, None), sha256=name)
 
@@ -115,9 +124,7 @@ Step = Callable[[], object]
 
 def plain_step(subject: Subject, dtype: torch.dtype = torch.float32) -> Step:
     """Forward, loss over all tokens, full backward; gradients are freed afterwards."""
-    model = (
-        copy.deepcopy(subject.model.hf_model) if dtype != torch.float32 else subject.model.hf_model
-    )
+    model = copy.deepcopy(subject.model.hf_model) if dtype != torch.float32 else subject.model.hf_model
     model = model.to(dtype)
     tokens = to_batch(subject.pairs, subject.masked.device).clean
 

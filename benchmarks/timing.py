@@ -25,9 +25,7 @@ class Timing:
     seconds: float
 
 
-def compare(
-    cases: Mapping[str, Callable[[], object]], reference: str, rounds: int = 7
-) -> dict[str, Timing]:
+def compare(cases: Mapping[str, Callable[[], object]], reference: str, rounds: int = 7) -> dict[str, Timing]:
     """Run every case once as a warm-up and then `rounds` times, taking turns."""
     for case in cases.values():
         case()

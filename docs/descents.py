@@ -23,28 +23,23 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hap_engine.attribution import Scores
-from hap_engine.circuit import (
-    Circuit,
-    edge_budget,
-    empty_circuit,
-    full_circuit,
-    top_edges,
-    top_live,
-)
-from hap_engine.discovery import DTYPES, VALIDATED
-from hap_engine.evaluation import measure
-from hap_engine.hashing import short_hash
-from hap_engine.metrics import faithfulness
-from hap_engine.models import load_model
-from hap_engine.patching import MaskedModel
-from hap_engine.prepared import Prepared
+from hap_engine.attribution.scorers import Scores
+from hap_engine.evaluation.measure import measure
+from hap_engine.evaluation.metrics import faithfulness
+from hap_engine.files import short_hash
+from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
+from hap_engine.graph.ranking import edge_budget, top_edges, top_live
+from hap_engine.masked.opening import open_masked
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import drain
-from hap_engine.pruning import PruningStep, cut_live, prune, warm_start
-from hap_engine.runs import load
-from hap_engine.search import go_on, score_edges
-from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig, kept_share
-from hap_engine.tasks import SplitSizes, get_task
+from hap_engine.pruning.edge_pruning import PruningStep, cut_live, prune, warm_start
+from hap_engine.runs.run_file import load
+from hap_engine.settings import PRESETS, VALIDATED, DiscoveryConfig, PruningConfig, kept_share
+from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.task import SplitSizes
+from hap_engine.transformer.load import load_model
+from hap_engine.workflows.discover import DTYPES
+from hap_engine.workflows.two_stages import go_on, score_edges
 
 DATA = Path(__file__).parent / "studies" / "data"
 SHIPPED = Path(__file__).parents[1] / "assets" / "runs"
@@ -84,7 +79,7 @@ class Workbench:
         self.seed, self.dtype, self.device = seed, dtype, device
         model = load_model(reference, device=device)
         self.name, self.sha256 = model.name, model.sha256
-        self.masked = MaskedModel(model)
+        self.masked = open_masked(model)
         self.graph = self.masked.graph
         self.sets = get_task("ioi").generate(model.tokenizer, SplitSizes(), seed, "abc")
         fast = self.masked.with_dtype(DTYPES[dtype])
@@ -148,9 +143,7 @@ def path_of(name: str, sha256: str, descent: Descent) -> Path:
     return DATA / name.split("-Instruct")[0] / f"{short_hash([plain, sha256])}.json"
 
 
-def circuits(
-    bench: Workbench, descent: Descent, path: Path
-) -> Iterator[tuple[float, Circuit, float]]:
+def circuits(bench: Workbench, descent: Descent, path: Path) -> Iterator[tuple[float, Circuit, float]]:
     """Sparsity, live circuit and processor seconds of its pruning, in the descent's order.
 
     States are kept beside `path`.
@@ -174,19 +167,19 @@ def circuits(
             part,
             before,
             prune(
-                bench.training, candidates, target, config,
+                bench.training,
+                candidates,
+                target,
+                config,
                 seed=descent.seed,
                 start=_start(kind, descent.seed, config, candidates, order),
                 validation=bench.validation if config.budget == "projection" else None,
                 resume=state,
             ),
-        )  # fmt: skip
+        )
         kind, order = "ranked", go_on(candidates, log_alpha)
         candidates = cut_live(candidates, log_alpha, target).live
-        print(
-            f"{bench.name} seed {bench.seed} {descent.method} {sparsity} {steps} steps: {seconds:.0f} s",
-            flush=True,
-        )
+        print(f"{bench.name} seed {bench.seed} {descent.method} {sparsity} {steps} steps: {seconds:.0f} s", flush=True)
         yield sparsity, candidates, seconds
 
 
@@ -199,9 +192,7 @@ def _kept(part: Path) -> tuple[dict[str, Tensor] | None, float]:
         return {name: file.get_tensor(name) for name in names}, seconds
 
 
-def _saving(
-    part: Path, before: float, work: Generator[PruningStep, None, np.ndarray]
-) -> tuple[np.ndarray, float]:
+def _saving(part: Path, before: float, work: Generator[PruningStep, None, np.ndarray]) -> tuple[np.ndarray, float]:
     """Run a descent to its end, keeping its state now and then; its gates and processor seconds."""
     started = time.process_time()
     while True:
@@ -216,9 +207,7 @@ def _saving(
             new.replace(part)
 
 
-def _start(
-    kind: str, seed: int, config: PruningConfig, candidates: Circuit, order: Scores
-) -> np.ndarray | None:
+def _start(kind: str, seed: int, config: PruningConfig, candidates: Circuit, order: Scores) -> np.ndarray | None:
     if kind == "equal":
         return None
     if kind == "random":  # the values of the ranked start, dealt at random

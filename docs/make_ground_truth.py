@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from docs.make_results import _fill
-from hap_engine.patching import MaskedModel
-from hap_engine.prepared import Prepared
-from tests.conftest import finish
-from tests.planted import Planted
-from tests.recovery import Method, methods
-from tests.toys import TOYS
+from hap_engine.masked.opening import open_masked
+from hap_engine.masked.prompt_cache import Prepared
+from tests.builders.planted import Planted
+from tests.builders.recovery import Method, methods
+from tests.builders.tiny_models import finish
+from tests.builders.toys import TOYS
 
 PAGE = Path(__file__).parent / "ground-truth.md"
 SEEDS = range(3)
@@ -25,19 +25,12 @@ LEARNERS = ("ep", "hap")  # the methods that a seed changes
 
 def main() -> None:
     toys = {name: make() for name, make in TOYS.items()}
-    ready = {
-        name: finish(Prepared(MaskedModel(toy.model), toy.pairs).run())
-        for name, toy in toys.items()
-    }
+    ready = {name: finish(Prepared(open_masked(toy.model), toy.pairs).run()) for name, toy in toys.items()}
     _fill(PAGE, "methods", _methods_table(toys, ready, methods()))
 
 
-def _methods_table(
-    toys: Mapping[str, Planted], ready: Mapping[str, Prepared], found: Mapping[str, Method]
-) -> str:
-    sizes = " | ".join(
-        f"{name} ({toy.size} of {toy.model.graph.n_edges})" for name, toy in toys.items()
-    )
+def _methods_table(toys: Mapping[str, Planted], ready: Mapping[str, Prepared], found: Mapping[str, Method]) -> str:
+    sizes = " | ".join(f"{name} ({toy.size} of {toy.model.graph.n_edges})" for name, toy in toys.items())
     rows = [f"| method | {sizes} |", "|---|" + "---|" * len(toys)]
     for name, method in found.items():
         seeds = list(SEEDS) if name in LEARNERS else [0]

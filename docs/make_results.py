@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hap_engine.runs import Run, load
-from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, verdict
+from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.verdict import verdict
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load
 
 ROOT = Path(__file__).parents[1]
 ROWS = {"full": "full model", "empty": "everything corrupted", "random": "random circuits"}

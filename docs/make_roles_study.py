@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from hap_engine.api import open_model, prompts
-from hap_engine.path_effects import make_scene, measure_heads
-from hap_engine.roles import ROLES, assign_roles, thresholds
-from hap_engine.tasks import SplitSizes
-from hap_engine.verdict import ROLE_TITLES
+from hap_engine.explain.path_effects import make_scene, measure_heads
+from hap_engine.explain.roles import ROLES, assign_roles, thresholds
+from hap_engine.report.titles import ROLE_TITLES
+from hap_engine.tasks.task import SplitSizes
 
 PAGE = Path(__file__).parent / "studies" / "roles.md"
 PROMPTS = 96  # three standard errors of an attention are then below 0.1, of an effect below 0.01
@@ -75,9 +75,7 @@ def main(reference: str) -> None:
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _expected(
-    chosen: Mapping[str, Mapping], table: Mapping[str, Evidence], limits: Mapping[str, float]
-) -> list[str]:
+def _expected(chosen: Mapping[str, Mapping], table: Mapping[str, Evidence], limits: Mapping[str, float]) -> list[str]:
     rows, right, total = [], 0, 0
     for role, heads in EXPECTED.items():
         pair, key, _ = ROLES[role]
@@ -112,9 +110,7 @@ def _verdict(role: str, found: str | None, evidence: Evidence, limits: Mapping[s
     if not values.any():
         reasons.append("no path leads from it to the heads it would act on")
     elif values.mean() < limit:
-        reasons.append(
-            "its effect is too small" if values.mean() > 0 else "its effect has the other sign"
-        )
+        reasons.append("its effect is too small" if values.mean() > 0 else "its effect has the other sign")
     elif values.mean() < limits["standard_errors"] * _error(values):
         reasons.append("its effect varies too much between prompts")
     if found:

@@ -21,17 +21,19 @@ from typing import Any
 import torch
 
 from docs.study_data import spread
-from hap_engine.attribution import SCORERS, Scores, score
-from hap_engine.circuit import Circuit, edge_budget, empty_circuit, top_edges, top_live
-from hap_engine.evaluation import measure
-from hap_engine.metrics import faithfulness
-from hap_engine.models import load_model
-from hap_engine.patching import MaskedModel
-from hap_engine.prepared import Prepared
+from hap_engine.attribution.scorers import SCORERS, Scores, score
+from hap_engine.evaluation.measure import measure
+from hap_engine.evaluation.metrics import faithfulness
+from hap_engine.graph.circuit import Circuit, empty_circuit
+from hap_engine.graph.ranking import edge_budget, top_edges, top_live
+from hap_engine.masked.opening import open_masked
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import drain
-from hap_engine.pruning import cut_live, prune, warm_start
+from hap_engine.pruning.edge_pruning import cut_live, prune, warm_start
 from hap_engine.settings import LOOSE, DiscoveryConfig, PruningConfig
-from hap_engine.tasks import SplitSizes, get_task
+from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.task import SplitSizes
+from hap_engine.transformer.load import load_model
 
 PAGE = Path(__file__).parent / "studies" / "scorers.md"
 DATA = PAGE.with_suffix("")
@@ -43,10 +45,10 @@ LARGE = (0.9, 0.95, 0.99)
 HEAD = f"""# Scorers compared
 
 Made by `python -m docs.make_scorers_study hap-mini path/to/SmolLM2.gguf`. IOI, {SCORED} training prompts for the
-scores, {SIZES.test} held-out ones to measure on, resample ablation, equal numbers of live edges. Cost is processor time as
-a multiple of plain EAP's. Alone: held-out KL (nats, lower is better) and faithfulness of a scorer's best edges. HAP: the
-same after {STEPS.steps} steps of Edge Pruning on {SIZES.train} prompts from its best {LOOSE:.0%}. Where several seeds were run, the mean and in
-brackets the lowest and the highest.
+scores, {SIZES.test} held-out ones to measure on, resample ablation, equal numbers of live edges. Cost is processor
+time as a multiple of plain EAP's. Alone: held-out KL (nats, lower is better) and faithfulness of a scorer's best
+edges. HAP: the same after {STEPS.steps} steps of Edge Pruning on {SIZES.train} prompts from its best {LOOSE:.0%}.
+Where several seeds were run, the mean and in brackets the lowest and the highest.
 """
 
 
@@ -56,7 +58,7 @@ def made(reference: str, seed: int) -> Path:
     path = DATA / f"{model.name.split('-Instruct')[0]}.{seed}.json"
     if path.exists():
         return path
-    masked = MaskedModel(model)
+    masked = open_masked(model)
     sets = get_task("ioi").generate(model.tokenizer, SIZES, seed, "abc")
     training = Prepared(masked, sets.train)
     drain(training.run())
@@ -113,10 +115,7 @@ def page(records: Sequence[dict[str, Any]]) -> str:
 
 def _section(records: Sequence[dict[str, Any]]) -> Iterator[str]:
     sparsities = records[0]["sparsities"]
-    columns = {
-        **{str(s): f"alone, {s:.0%}" for s in sparsities},
-        "hap": f"HAP, {sparsities[-1]:.0%}",
-    }
+    columns = {**{str(s): f"alone, {s:.0%}" for s in sparsities}, "hap": f"HAP, {sparsities[-1]:.0%}"}
     titles = [f"{title}: KL | F" for title in columns.values()]
     yield f"| scorer | cost | {' | '.join(titles)} |"
     yield "|---|---:|" + "---:|---:|" * len(titles)
@@ -132,9 +131,7 @@ def _section(records: Sequence[dict[str, Any]]) -> Iterator[str]:
     ranked = {column: sorted(values, key=values.__getitem__) for column, values in kl.items()}
     best = "; ".join(f"{title}: `{ranked[column][0]}`" for column, title in columns.items())
     default = DiscoveryConfig().scorer
-    places = "; ".join(
-        f"{title}: {ranked[column].index(default) + 1}" for column, title in columns.items()
-    )
+    places = "; ".join(f"{title}: {ranked[column].index(default) + 1}" for column, title in columns.items())
     yield f"\nLowest mean KL. {best}."
     yield f"Place of the default, `{default}`, among the {len(SCORERS)}. {places}."
     yield f"{len(records)} {'seed' if len(records) == 1 else 'seeds'}.\n"

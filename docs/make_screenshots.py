@@ -29,9 +29,7 @@ PORT = 8599
 PLOT = ".js-plotly-plot .nsewdrag"
 FRAMES = 14  # of the animation
 WIDTH = 640  # of the animation in pixels
-COLOURS = (
-    48  # of all frames together: enough for the few of the picture, and keeps the file below 1.5 MB
-)
+COLOURS = 48  # of all frames together: enough for the few of the picture, and keeps the file below 1.5 MB
 
 
 def main(wanted: list[str]) -> None:
@@ -45,9 +43,7 @@ def main(wanted: list[str]) -> None:
         try:
             _wait()
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(
-                    executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-                )
+                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
                 for name in wanted or PARTS:
                     PARTS[name](browser)
                 browser.close()
@@ -68,9 +64,7 @@ def _wait() -> None:
 
 
 def _open(browser: Any, scheme: str, query: str = "") -> Any:
-    context = browser.new_context(
-        viewport={"width": 1440, "height": 1180}, color_scheme=scheme, device_scale_factor=1
-    )
+    context = browser.new_context(viewport={"width": 1440, "height": 1180}, color_scheme=scheme, device_scale_factor=1)
     page = context.new_page()
     page.goto(f"http://localhost:{PORT}/{query}")
     return page
@@ -93,9 +87,7 @@ def _started(browser: Any, effort: str) -> Any:
 
 def _run(browser: Any) -> None:
     page = _started(browser, "thorough")
-    step = re.compile(
-        r"Pruning edges · ([4-9]\d|\d{3}) of"
-    )  # curves and a preview, far from the end
+    step = re.compile(r"Pruning edges · ([4-9]\d|\d{3}) of")  # curves and a preview, far from the end
     page.get_by_text(step).wait_for(timeout=600_000)
     page.wait_for_selector(".stPlotlyChart .heatmaplayer image", timeout=90_000)
     page.screenshot(path=OUT / "run-in-progress.png")
@@ -140,9 +132,13 @@ def _animation(browser: Any) -> None:
     palette = frames[-1].quantize(COLOURS)  # one for all: colours must not flicker
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     frames[0].save(
-        OUT / "replay.gif", save_all=True, append_images=frames[1:], loop=0, optimize=True,
+        OUT / "replay.gif",
+        save_all=True,
+        append_images=frames[1:],
+        loop=0,
+        optimize=True,
         duration=[1200, *[350] * (FRAMES - 2), 3000],
-    )  # fmt: skip
+    )
 
 
 def _frame(page: Any) -> Image.Image:
@@ -150,9 +146,7 @@ def _frame(page: Any) -> Image.Image:
     box = page.locator(".hap").bounding_box()
     clip = {key: box[key] for key in ("x", "y", "width")} | {"height": 1180 - box["y"]}
     shown = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
-    return shown.resize(
-        (WIDTH, round(shown.height * WIDTH / shown.width)), Image.Resampling.LANCZOS
-    )
+    return shown.resize((WIDTH, round(shown.height * WIDTH / shown.width)), Image.Resampling.LANCZOS)
 
 
 PARTS = {"first-paint": _first_paint, "run": _run, "result": _result, "animation": _animation}

@@ -14,27 +14,24 @@ from pathlib import Path
 
 from assets.make_runs import FOLDER, ship
 from docs.make_results import _fill
-from hap_engine.catalog import resolve, weights_sha256
-from hap_engine.discovery import discover
+from hap_engine.cli.progress_bar import follow
 from hap_engine.errors import TaskError
-from hap_engine.models import load_model
-from hap_engine.patching import MaskedModel
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import open_masked
+from hap_engine.models.catalog import resolve, weights_sha256
 from hap_engine.progress import drain
-from hap_engine.runs import Run, load, runs_folder, save
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.settings import PRESETS, DiscoveryConfig, run_id
-from hap_engine.task_check import check_task
-from hap_engine.tasks import SplitSizes, get_task
-from hap_engine.terminal import follow
+from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.task import SplitSizes
+from hap_engine.transformer.load import load_model
+from hap_engine.workflows.ask_model import check_task
+from hap_engine.workflows.discover import discover
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "studies" / "tasks.md"
-MINI = (
-    "ioi",
-    "greater-than",
-    "pronoun",
-    "agreement",
-    "induction",
-)  # what a word-level toy can learn
+MINI = ("ioi", "greater-than", "pronoun", "agreement", "induction")  # what a word-level toy can learn
 REAL = ("ioi", "capital", "agreement", "pronoun", "greater-than")
 STANDARD = ("ioi", "pronoun")  # of a real model; the others quickly
 ASKED = 64  # prompts on which a model is asked whether it can do a task
@@ -53,9 +50,7 @@ def unable(masked: MaskedModel, config: DiscoveryConfig) -> str:
     """Why a run on this task would say little; empty if the model does the task."""
     task = get_task(config.task)
     try:
-        sets = task.generate(
-            masked.model.tokenizer, SplitSizes(ASKED, 1, 1), config.seed, task.default_corruption
-        )
+        sets = task.generate(masked.model.tokenizer, SplitSizes(ASKED, 1, 1), config.seed, task.default_corruption)
     except TaskError as error:
         return str(error)
     found = drain(check_task(masked, sets.train))
@@ -78,17 +73,19 @@ def row(run: Run) -> str:
     alone = run.metrics[DiscoveryConfig().scorer]  # the filter's best edges, without learning
     better = "yes" if hap["kl"] < eap["kl"] else "**no**"
     return (
-        f"| {run.task['title']} | {full['accuracy']:.0%} | {hap['n_edges']:,} / {eap['n_edges']:,} "
-        f"| {hap['kl']:.3f} | {eap['kl']:.3f} | {alone['kl']:.3f} | {better} | {hap['faithfulness']:.2f} / {eap['faithfulness']:.2f} "
-        f"| {hap['exact_match']:.2f} / {eap['exact_match']:.2f} | {run.settings['pruning']['steps']} |"
+        f"| {run.task['title']} | {full['accuracy']:.0%} | {hap['n_edges']:,} / {eap['n_edges']:,} | {hap['kl']:.3f} |"
+        f" {eap['kl']:.3f} | {alone['kl']:.3f} | {better} | {hap['faithfulness']:.2f} / {eap['faithfulness']:.2f} |"
+        f" {hap['exact_match']:.2f} / {eap['exact_match']:.2f} | {run.settings['pruning']['steps']} |"
     )
 
 
 def section(model: str) -> tuple[str, str]:
-    masked = MaskedModel(load_model(model))
+    masked = open_masked(load_model(model))
     lines = [
-        "| task | full model right | live edges, HAP / EAP | KL, HAP | KL, EAP | KL, filter alone | HAP below EAP | faithfulness "
-        "| exact match | steps |",
+        (
+            "| task | full model right | live edges, HAP / EAP | KL, HAP | KL, EAP | KL, filter alone | HAP below EAP |"
+            " faithfulness | exact match | steps |"
+        ),
         "|---|---:|---:|---:|---:|---:|---|---:|---:|---:|",
     ]
     for config in configs(model):

@@ -53,9 +53,7 @@ def everything() -> list[Found]:
 def current(found: Iterable[Found]) -> list[Found]:
     """The circuits that today's settings give."""
     today = PruningConfig()
-    return [
-        o for o in found if (o.descent.clip, o.descent.ld_weight) == (today.clip, today.ld_weight)
-    ]
+    return [o for o in found if (o.descent.clip, o.descent.ld_weight) == (today.clip, today.ld_weight)]
 
 
 def chained(found: Iterable[Found]) -> list[Found]:
@@ -68,8 +66,7 @@ def single(found: Iterable[Found], **wanted: Any) -> list[Found]:
     return [
         one
         for one in found
-        if len(one.descent.sparsities) == 1
-        and all(getattr(one.descent, key) == value for key, value in wanted.items())
+        if len(one.descent.sparsities) == 1 and all(getattr(one.descent, key) == value for key, value in wanted.items())
     ]
 
 
@@ -78,9 +75,7 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     if not values:
         return ""
     mean = f"{fmean(values):.{digits}f}"
-    return (
-        mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
-    )
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 def seconds(found: Iterable[Found]) -> str:

@@ -112,9 +112,7 @@ def _verdict(found: Sequence[Found], levels: Sequence[float]) -> str:
         if both:
             worse = [f"{level:.1%}" for ours, theirs, level in both if ours >= theirs]
             where = f" (not at {', '.join(worse)})" if worse else ""
-            said.append(
-                f"{TITLES[other]}'s at {len(both) - len(worse)} of {len(both)} sizes{where}"
-            )
+            said.append(f"{TITLES[other]}'s at {len(both) - len(worse)} of {len(both)} sizes{where}")
     seeds = sorted({o.descent.seed for o in found if o.descent.method == "hap"})
     word = "seed" if len(seeds) == 1 else "seeds"
     return f"HAP's KL is below {'; below '.join(said)}. HAP: {len(seeds)} {word}.\n" if said else ""
@@ -139,9 +137,7 @@ def _steps(found: Sequence[Found]) -> Iterator[str]:
     for count in sorted({o.descent.steps[0] for o in published}):
         here = [o for o in published if o.descent.steps == (count,)]
         named = f"{count:,}, EP as published"
-        rows.append([
-            named, "", "", "", spread([o.kl for o in here]), _faithfulness(here), seconds(here),
-        ])  # fmt: skip
+        rows.append([named, "", "", "", spread([o.kl for o in here]), _faithfulness(here), seconds(here)])
     yield _table(["steps", "HAP: KL", "F", "seconds", "EP: KL", "F", "seconds"], rows)
     rows = []
     for goal in LEVELS:
@@ -176,10 +172,7 @@ def _reached(found: Sequence[Found], counts: Sequence[int], goal: float) -> str:
 def _starts(found: Sequence[Found]) -> Iterator[str]:
     names = {"ranked": "EAP's order", "equal": "all equal", "random": "random order"}
     by_start = {
-        start: {
-            o.descent.seed: o
-            for o in single(found, method="ep", steps=(150,), start=start, recipe="standard")
-        }
+        start: {o.descent.seed: o for o in single(found, method="ep", steps=(150,), start=start, recipe="standard")}
         for start in names
     }
     if not all(by_start.values()):
@@ -189,22 +182,19 @@ def _starts(found: Sequence[Found]) -> Iterator[str]:
     rows = []
     for start, ones in by_start.items():
         kls = [o.kl for o in ones.values()]
-        rows.append([
-            names[start], spread(kls), f"{fmean(o.kept() for o in ones.values()):.0%}",
-            seconds(ones.values()),
-        ])  # fmt: skip
+        rows.append(
+            [names[start], spread(kls), f"{fmean(o.kept() for o in ones.values()):.0%}", seconds(ones.values())]
+        )
     hap = single(found, method="hap", steps=(300,), recipe="standard", keep=None)
     if hap:
-        rows.append([
-            "HAP, 300 steps", spread([o.kl for o in hap]), f"{fmean(o.kept() for o in hap):.0%}",
-            seconds(hap),
-        ])  # fmt: skip
+        rows.append(
+            ["HAP, 300 steps", spread([o.kl for o in hap]), f"{fmean(o.kept() for o in hap):.0%}", seconds(hap)]
+        )
     yield _table(["start", "KL", "heads with a role kept", "seconds"], rows)
     rows = []
     for one, two in combinations(names, 2):
         shared = [
-            _jaccard(by_start[one][seed], by_start[two][seed])
-            for seed in by_start[one].keys() & by_start[two].keys()
+            _jaccard(by_start[one][seed], by_start[two][seed]) for seed in by_start[one].keys() & by_start[two].keys()
         ]
         rows.append([f"{names[one]} / {names[two]}", f"{fmean(shared):.0%}"])
     yield "Edges that two starts' circuits share (of those that either has), same seed:\n"
@@ -226,10 +216,14 @@ def _keep(found: Sequence[Found]) -> Iterator[str]:
     rows = []
     for share in shares:
         here = list({o.descent.seed: o for o in mine if o.descent.share() == share}.values())
-        rows.append([
-            f"{share:.0%}", spread([o.kl for o in here]),
-            f"{fmean(o.kept('s_inhibition') for o in here):.0%}", seconds(here),
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"{share:.0%}",
+                spread([o.kl for o in here]),
+                f"{fmean(o.kept('s_inhibition') for o in here):.0%}",
+                seconds(here),
+            ]
+        )
     yield _table(["kept for EP", "KL", "S-inhibition", "seconds"], rows)
 
 
@@ -278,14 +272,11 @@ def _held(found: Sequence[Found]) -> Iterator[str]:
         cells = [f"{level:.1%}"]
         for weight in (0.0, *weights):
             here = [
-                o for o in found
-                if o.descent == replace(held[0].descent, seed=o.descent.seed, ld_weight=weight)
-                and o.sparsity == level
-            ]  # fmt: skip
-            cells += [
-                spread([o.kl for o in here]),
-                spread([o.values["faithfulness"] for o in here], 2),
+                o
+                for o in found
+                if o.descent == replace(held[0].descent, seed=o.descent.seed, ld_weight=weight) and o.sparsity == level
             ]
+            cells += [spread([o.kl for o in here]), spread([o.values["faithfulness"] for o in here], 2)]
         rows.append(cells)
     yield _table(head, rows)
 

@@ -15,10 +15,7 @@ from docs.study_pages import PAGE
 
 COLOURS = {"eap": "#c2410c", "eap-ig-kl": "#ca8a04", "ep": "#64748b", "hap": "#1d4ed8"}
 MARKS = {"eap": "s", "eap-ig-kl": "^", "ep": "o", "hap": "D"}
-matplotlib.rcParams |= {
-    "svg.hashsalt": "hap",
-    "svg.fonttype": "none",
-}  # equal data, equal small file
+matplotlib.rcParams |= {"svg.hashsalt": "hap", "svg.fonttype": "none"}  # equal data, equal small file
 
 
 def plots(found: Sequence[Found]) -> None:

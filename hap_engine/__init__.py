@@ -9,33 +9,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from hap_engine.version import __version__
 
 _PUBLIC = {
     **dict.fromkeys(
-        (
-            "attribute",
-            "discover",
-            "encoded",
-            "evaluate",
-            "logits",
-            "open_model",
-            "prompts",
-            "prune_on",
-        ),
-        "api",
+        ("attribute", "discover", "encoded", "evaluate", "logits", "open_model", "prompts", "prune_on"), "api"
     ),
-    **dict.fromkeys(
-        ("Circuit", "empty_circuit", "full_circuit", "random_circuit", "top_edges", "top_live"),
-        "circuit",
-    ),
-    **dict.fromkeys(("Graph",), "graph"),
-    **dict.fromkeys(("HapError",), "errors"),
-    **dict.fromkeys(("Run", "load", "save"), "runs"),
+    **dict.fromkeys(("Circuit", "empty_circuit", "full_circuit", "random_circuit"), "graph.circuit"),
+    **dict.fromkeys(("top_edges", "top_live"), "graph.ranking"),
+    "Graph": "graph.graph",
+    "HapError": "errors",
+    "Run": "runs.record",
+    **dict.fromkeys(("load", "save"), "runs.run_file"),
     **dict.fromkeys(("DiscoveryConfig", "PruningConfig"), "settings"),
-    **dict.fromkeys(("PromptPair", "SplitSizes"), "tasks"),
-    **dict.fromkeys(("read_eapig", "write_eapig"), "eapig"),
-    **dict.fromkeys(("examine", "with_stability"), "examination"),
+    "PromptPair": "tasks.pair",
+    "SplitSizes": "tasks.task",
+    **dict.fromkeys(("read_eapig", "write_eapig"), "graph.eapig_file"),
+    **dict.fromkeys(("examine", "with_stability"), "workflows.retest"),
 }
 
 __all__ = [
@@ -70,31 +60,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hap_engine.api import (
-        attribute,
-        discover,
-        encoded,
-        evaluate,
-        logits,
-        open_model,
-        prompts,
-        prune_on,
-    )
-    from hap_engine.circuit import (
-        Circuit,
-        empty_circuit,
-        full_circuit,
-        random_circuit,
-        top_edges,
-        top_live,
-    )
-    from hap_engine.eapig import read_eapig, write_eapig
+    from hap_engine.api import attribute, discover, encoded, evaluate, logits, open_model, prompts, prune_on
     from hap_engine.errors import HapError
-    from hap_engine.examination import examine, with_stability
-    from hap_engine.graph import Graph
-    from hap_engine.runs import Run, load, save
+    from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit, random_circuit
+    from hap_engine.graph.eapig_file import read_eapig, write_eapig
+    from hap_engine.graph.graph import Graph
+    from hap_engine.graph.ranking import top_edges, top_live
+    from hap_engine.runs.record import Run
+    from hap_engine.runs.run_file import load, save
     from hap_engine.settings import DiscoveryConfig, PruningConfig
-    from hap_engine.tasks import PromptPair, SplitSizes
+    from hap_engine.tasks.pair import PromptPair
+    from hap_engine.tasks.task import SplitSizes
+    from hap_engine.workflows.retest import examine, with_stability
 
 
 def __getattr__(name: str) -> Any:

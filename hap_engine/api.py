@@ -25,28 +25,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hap_engine import attribution, discovery, evaluation
-from hap_engine.ablation import Ablation, title
-from hap_engine.batches import in_batches
-from hap_engine.circuit import Circuit, full_circuit
+from hap_engine.attribution import scorers
 from hap_engine.errors import SettingsError
-from hap_engine.examination import stored_prompts
-from hap_engine.models import load_model
-from hap_engine.patching import MaskedModel
-from hap_engine.prepared import Prepared
+from hap_engine.evaluation import evaluate as evaluation
+from hap_engine.graph.circuit import Circuit, full_circuit
+from hap_engine.masked.ablation import Ablation, title
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import open_masked
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress, drain
-from hap_engine.rerun import further
-from hap_engine.runs import Run
+from hap_engine.runs.continue_run import further
+from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig
-from hap_engine.tasks import (
-    CUSTOM,
-    EncodedPair,
-    PromptPair,
-    PromptSets,
-    SplitSizes,
-    encode_pair,
-    get_task,
-)
+from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import NAME as CUSTOM
+from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
+from hap_engine.tasks.task import PromptSets, SplitSizes
+from hap_engine.transformer.batches import in_batches
+from hap_engine.transformer.load import load_model
+from hap_engine.workflows import discover as discovery
+from hap_engine.workflows.retest import stored_prompts
 
 T = TypeVar("T")
 Watch = Callable[[Progress], object]
@@ -62,7 +60,7 @@ def open_model(reference: str, device: str = "cpu") -> MaskedModel:
     Raises:
         ModelError: if it cannot be opened, or its masked pass does not reproduce it.
     """
-    return MaskedModel(load_model(reference, device=device))
+    return open_masked(load_model(reference, device=device))
 
 
 def discover(
@@ -98,12 +96,7 @@ def discover(
 
 
 def prune_on(
-    model: MaskedModel | str,
-    run: Run,
-    sparsity: float,
-    *,
-    steps: int | None = None,
-    progress: Watch | None = None,
+    model: MaskedModel | str, run: Run, sparsity: float, *, steps: int | None = None, progress: Watch | None = None
 ) -> Run:
     """Go on from the circuit of `run` to a tighter budget: a whole curve of KL comes from one descent.
 
@@ -122,17 +115,11 @@ def prune_on(
 
 
 def prompts(
-    model: MaskedModel,
-    task: str = "ioi",
-    sizes: SplitSizes | None = None,
-    seed: int = 0,
-    corruption: str | None = None,
+    model: MaskedModel, task: str = "ioi", sizes: SplitSizes | None = None, seed: int = 0, corruption: str | None = None
 ) -> PromptSets:
     """Disjoint train, validation and test prompts of a task, encoded for the model."""
     chosen = get_task(task)
-    return chosen.generate(
-        model.model.tokenizer, sizes or SplitSizes(), seed, corruption or chosen.default_corruption
-    )
+    return chosen.generate(model.model.tokenizer, sizes or SplitSizes(), seed, corruption or chosen.default_corruption)
 
 
 def evaluate(
@@ -177,14 +164,15 @@ def attribute(
     """Scores of all edges, ``[writer, reader]``.
 
     Args:
-        metric: None for the scorer's own, a name, or your own function ``(logits, full, answer, distractor) -> [batch]`` of the logits
+        metric: None for the scorer's own, a name, or your own function ``(logits, full, answer, distractor) ->
+        [batch]`` of the logits
             at the scored position, the full model's log-probabilities there, and token ids
             ``[batch, tokens]`` (padded with -1). It must be differentiable in the logits.
     """
     prepared = Prepared(model, encoded(model, on))
     drain(prepared.run(), progress)
     with _named(metric) as name:
-        return drain(attribution.score(prepared, scorer, name), progress)
+        return drain(scorers.score(prepared, scorer, name), progress)
 
 
 @torch.no_grad()
@@ -213,10 +201,7 @@ def encoded(model: MaskedModel, on: Prompts) -> list[EncodedPair]:
         return stored_prompts(model, on, "test")
     if not on:
         raise SettingsError("Expected at least one prompt pair, got none.")
-    return [
-        pair if isinstance(pair, EncodedPair) else encode_pair(model.model.tokenizer, pair)
-        for pair in on
-    ]
+    return [pair if isinstance(pair, EncodedPair) else encode_pair(model.model.tokenizer, pair) for pair in on]
 
 
 @contextmanager
@@ -232,8 +217,8 @@ def _named(metric: str | Metric | None) -> Iterator[str | None]:
             f"got one of {taken}."
         )
     name = f"your {getattr(metric, '__name__', 'metric')} {id(metric)}"
-    attribution.METRICS[name] = metric
+    scorers.METRICS[name] = metric
     try:
         yield name
     finally:
-        del attribution.METRICS[name]
+        del scorers.METRICS[name]

@@ -21,9 +21,7 @@ class Progress:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-def drain(
-    work: Generator[Any, None, Result], watch: Callable[[Any], object] | None = None
-) -> Result:
+def drain(work: Generator[Any, None, Result], watch: Callable[[Any], object] | None = None) -> Result:
     """Run long work to its end; `watch` sees each record."""
     while True:
         try:

@@ -9,26 +9,27 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from hap_engine.errors import SettingsError, UnknownNameError
-from hap_engine.hashing import short_hash
-from hap_engine.tasks import CUSTOM, PromptPair, SplitSizes, Task, get_task
+from hap_engine.files import short_hash
+from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import prompts_hash, split_rows
+from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.task import SplitSizes, Task
 
-# Share of all edges that stage one passes on at least. To 1 % of SmolLM2's edges in 150 steps, 5, 10 and 20 % end at the
-# same KL (0.34), 2 and 50 % at 0.42 and 0.43 (docs/studies/pruning.md): the middle of what is good.
+# Share of all edges that stage one passes on at least. To 1 % of SmolLM2's edges in 150 steps, 5, 10 and 20 % end at
+# the same KL (0.34), 2 and 50 % at 0.42 and 0.43 (docs/studies/pruning.md): the middle of what is good.
 LOOSE = 0.1
 METHODS = ("hap", "eap", "ep")
-SCORERS = (
-    "eap",
-    "eap-abs",
-    "eap-gim",
-    "eap-relp",
-    "eap-ig",
-    "eap-ig-mid",
-    "eap-ig-kl",
-    "rank-mean",
-)
+SCORERS = ("eap", "eap-abs", "eap-gim", "eap-relp", "eap-ig", "eap-ig-mid", "eap-ig-kl", "rank-mean")
 BUDGETS = ("projection", "lagrangian")
 DTYPES = ("float32", "bfloat16")
+# What every run does, whatever its settings.
+EAP_PROMPTS = 200  # as many as the papers use
+IG_PROMPTS = 64  # EAP-IG costs several passes a prompt; 64 prompts rank as well as 200
+IG_STEPS = 5  # the published demo's number; 30 changes the ranking little for six times the cost
+VALIDATED = 64  # validation prompts on which a descent is judged while it runs
+RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothing
+ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,12 @@ class PruningConfig:
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
             raise UnknownNameError("budget method", self.budget, BUDGETS)
-        for name, low, high in (
-            ("steps", 1, 100_000),
-            ("batch_size", 1, 1024),
-            ("patience", 1, 10_000),
-        ):
+        for name, low, high in (("steps", 1, 100_000), ("batch_size", 1, 1024), ("patience", 1, 10_000)):
             if not low <= getattr(self, name) <= high:
-                raise SettingsError(
-                    f"Expected {name} from {low} to {high:,}, got {getattr(self, name)}."
-                )
+                raise SettingsError(f"Expected {name} from {low} to {high:,}, got {getattr(self, name)}.")
         for name, meaning in (("clip", "no limit"), ("ld_weight", "KL alone")):
             if not 0 <= getattr(self, name) <= 1000:
-                raise SettingsError(
-                    f"Expected {name} from 0 ({meaning}) to 1,000, got {getattr(self, name):g}."
-                )
+                raise SettingsError(f"Expected {name} from 0 ({meaning}) to 1,000, got {getattr(self, name):g}.")
         if not 0 < self.lr <= 10 or not 0 < self.descent <= 1 or not 0 <= self.harden < 1:
             raise SettingsError(
                 "Expected lr in (0, 10], descent in (0, 1] and harden in [0, 1), "
@@ -134,11 +127,7 @@ class DiscoveryConfig:
             )
         batch, train = self.pruning.batch_size, self.sizes.train
         # The usual batch takes all prompts where there are fewer, and own prompts have as many as there are.
-        if (
-            self.method != "eap"
-            and not self.prompts
-            and batch > max(train, PruningConfig.batch_size)
-        ):
+        if self.method != "eap" and not self.prompts and batch > max(train, PruningConfig.batch_size):
             raise SettingsError(
                 f"Expected batches of at most the {train} training prompts, got {batch}. "
                 "Lower the batch size (--batch-size) or take more prompts (--prompts)."
@@ -147,17 +136,12 @@ class DiscoveryConfig:
             raise UnknownNameError("corruption", self.corruption, task.corruptions)
         if not 0 < self.sparsity < 1:
             raise SettingsError(
-                "Expected a sparsity between 0 and 1 (0.98 keeps 2 % of the edges), "
-                f"got {self.sparsity:g}."
+                f"Expected a sparsity between 0 and 1 (0.98 keeps 2 % of the edges), got {self.sparsity:g}."
             )
         if self.keep is not None and not 0 < self.keep <= 1:
-            raise SettingsError(
-                f"Expected keep between 0 and 1 (0.1 keeps 10 %), got {self.keep:g}."
-            )
+            raise SettingsError(f"Expected keep between 0 and 1 (0.1 keeps 10 %), got {self.keep:g}.")
         if self.keep_level is not None and not 0 < self.keep_level <= 1:
-            raise SettingsError(
-                f"Expected keep_level between 0 and 1 (a faithfulness), got {self.keep_level:g}."
-            )
+            raise SettingsError(f"Expected keep_level between 0 and 1 (a faithfulness), got {self.keep_level:g}.")
         if self.start is not None and self.method == "eap":
             raise SettingsError("EAP learns nothing, so it cannot go on from a run. Use hap or ep.")
         if self.memory is not None and not 0 < self.memory < 1e5:

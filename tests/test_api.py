@@ -15,13 +15,15 @@ import pytest
 import torch
 
 import hap_engine as hap
-from hap_engine import attribution, eapig
-from hap_engine.circuit import random_circuit
+from hap_engine.attribution import scorers
 from hap_engine.errors import RunFileError, SettingsError, TaskError
-from hap_engine.graph import Graph
-from hap_engine.metrics import logit_difference
-from hap_engine.patching import MaskedModel
-from tests.conftest import ROOT, SIZES, random_pairs
+from hap_engine.evaluation.metrics import logit_difference
+from hap_engine.graph import eapig_file
+from hap_engine.graph.circuit import random_circuit
+from hap_engine.graph.graph import Graph
+from hap_engine.masked.masked_pass import MaskedModel
+from tests.builders.tiny_models import SIZES, random_pairs
+from tests.conftest import ROOT
 
 PAIRS = random_pairs([5, 6, 4])
 GRAPHS = [Graph(2, 4, 4), Graph(3, 4, 2), Graph(2, 2, 2, parallel=True), Graph(2, 9, 3)]
@@ -45,9 +47,7 @@ def test_importing_costs_nothing() -> None:
         "assert 'discover' in dir(hap_engine); "
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout.strip() == "[]", done.stderr
 
 
@@ -63,17 +63,17 @@ def test_a_metric_of_ones_own(gpt2: MaskedModel) -> None:
     def own(logits: Any, full: Any, answer: Any, distractor: Any) -> Any:
         return 2 * logit_difference(logits, answer, distractor)
 
-    known = dict(attribution.METRICS)
+    known = dict(scorers.METRICS)
     twice = hap.attribute(gpt2, PAIRS, metric=own)
     np.testing.assert_allclose(twice, 2 * hap.attribute(gpt2, PAIRS), rtol=1e-4, atol=1e-6)
-    assert known == attribution.METRICS, "it is forgotten afterwards"
+    assert known == scorers.METRICS, "it is forgotten afterwards"
     with pytest.raises(SettingsError, match="4 arguments"):
         hap.attribute(gpt2, PAIRS, metric=lambda logits: logits.sum(-1))
     with pytest.raises(SettingsError, match="nothing to rank"):
         hap.attribute(gpt2, PAIRS, metric=lambda logits, full, a, d: 0 * logits.sum(-1))
     with pytest.raises(SettingsError, match="NaN or infinity"):
         hap.attribute(gpt2, PAIRS, metric=lambda logits, full, a, d: math.nan * logits.sum(-1))
-    assert known == attribution.METRICS, "also after an error"
+    assert known == scorers.METRICS, "also after an error"
 
 
 def test_logits_of_a_circuit(llama: MaskedModel) -> None:
@@ -109,10 +109,7 @@ def test_wrong_arguments(gpt2: MaskedModel) -> None:
 
 
 def test_discover_on_an_opened_model(gpt2: MaskedModel) -> None:
-    run = hap.discover(
-        gpt2, sparsity=0.8, keep=0.6, sizes=SIZES,
-        pruning=hap.PruningConfig(steps=2, batch_size=4),
-    )  # fmt: skip
+    run = hap.discover(gpt2, sparsity=0.8, keep=0.6, sizes=SIZES, pruning=hap.PruningConfig(steps=2, batch_size=4))
     assert run.main == "hap"
     again = hap.evaluate(gpt2, run)
     assert again["hap"]["kl"] == pytest.approx(run.metrics["hap"]["kl"], abs=1e-5)
@@ -138,14 +135,10 @@ def test_the_format_by_hand() -> None:
     """Keys, names and counts as EAP-IG writes them."""
     graph = Graph(1, 2, 2)
     circuit = hap.Circuit.from_names(graph, [("input", "a0.h0<v>"), ("a0.h0", "logits")])
-    data = eapig.to_eapig(circuit, d_model=8)
+    data = eapig_file.to_eapig(circuit, d_model=8)
     assert data["cfg"] == {"n_layers": 1, "n_heads": 2, "parallel_attn_mlp": False, "d_model": 8}
     assert set(data["nodes"]) == {"input", "a0.h0", "a0.h1", "m0", "logits"}
-    assert [n for n, found in data["nodes"].items() if found["in_graph"]] == [
-        "input",
-        "a0.h0",
-        "logits",
-    ]
+    assert [n for n, found in data["nodes"].items() if found["in_graph"]] == ["input", "a0.h0", "logits"]
     assert len(data["edges"]) == graph.n_edges == 6 + 3 + 4
     assert data["edges"]["input->a0.h0<v>"] == {"score": 0.0, "in_graph": True}
     assert data["edges"]["input->m0"]["in_graph"] is False
@@ -157,19 +150,19 @@ def test_grouped_heads_are_spread_and_gathered() -> None:
     circuit = hap.Circuit.from_names(graph, [("input", "a0.h1<k>")])
     scores = np.zeros(graph.edge_mask.shape)
     scores[graph.edge("input", "a0.h1<k>")] = 3.0
-    data = eapig.to_eapig(circuit, scores)
+    data = eapig_file.to_eapig(circuit, scores)
     kept = [name for name, edge in data["edges"].items() if edge["in_graph"]]
     assert kept == ["input->a0.h2<k>", "input->a0.h3<k>"]
     assert data["edges"]["input->a0.h3<k>"]["score"] == 1.5
-    back, back_scores = eapig.from_eapig(data, n_kv_heads=2)
+    back, back_scores = eapig_file.from_eapig(data, n_kv_heads=2)
     assert back == circuit
     assert back_scores[graph.edge("input", "a0.h1<k>")] == 3
-    flat, _ = eapig.from_eapig(data)
+    flat, _ = eapig_file.from_eapig(data)
     assert flat.graph == Graph(1, 4, 4), "without the hint every head has its own keys"
 
 
 def good() -> dict[str, Any]:
-    return eapig.to_eapig(hap.full_circuit(Graph(1, 2, 2)))
+    return eapig_file.to_eapig(hap.full_circuit(Graph(1, 2, 2)))
 
 
 def broken(**changes: Any) -> dict[str, Any]:
@@ -196,7 +189,7 @@ def broken(**changes: Any) -> dict[str, Any]:
 )
 def test_files_that_are_no_graphs(data: Any, message: str) -> None:
     with pytest.raises(RunFileError, match=message):
-        eapig.from_eapig(data)
+        eapig_file.from_eapig(data)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +200,6 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(RunFileError, match="not valid JSON"):
         hap.read_eapig(path)
     path.write_text(json.dumps(good()))
-    monkeypatch.setattr(eapig, "MAX_BYTES", 10)
+    monkeypatch.setattr(eapig_file, "MAX_BYTES", 10)
     with pytest.raises(RunFileError, match="at most"):
         hap.read_eapig(path)

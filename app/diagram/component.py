@@ -25,10 +25,11 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 
+from app.diagram import scene
 from app.diagram.scene import Scene
 from app.diagram.wire import MAX_PINS, payload, replay, replayable
-from hap_engine.catalog import ASSETS
-from hap_engine.runs import Run
+from hap_engine.models.catalog import ASSETS
+from hap_engine.runs.record import Run
 
 WEB = Path(__file__).parent / "web"
 PLOTLY = ASSETS / "vendor" / "plotly" / "plotly-basic.min.js"
@@ -55,11 +56,7 @@ def _web(*names: str) -> str:
 
 
 _mount = st.components.v2.component(
-    "hap_comparison",
-    html=_web("component.html"),
-    css=_web("component.css"),
-    js=_web(*SCRIPTS),
-    isolate_styles=False,
+    "hap_comparison", html=_web("component.html"), css=_web("component.css"), js=_web(*SCRIPTS), isolate_styles=False
 )
 
 
@@ -94,8 +91,7 @@ def comparison(
         run: whose pruning can be replayed.
     """
     memory = st.session_state.setdefault(
-        f"{key}:pins",
-        {"serial": 0, "command": [], "asked": [], "returned": [], "view": view, "drawn": drawn},
+        f"{key}:pins", {"serial": 0, "command": [], "asked": [], "returned": [], "view": view, "drawn": drawn}
     )
     wanted = valid_pins(scene, pinned)
     reported = _reported(key, "pinned")
@@ -176,3 +172,9 @@ def _reported(key: str, name: str) -> Any:
 
 def _ignore() -> None:
     """Streamlit keeps a component's state only if it has a callback."""
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def picture(path_key: str, left: str, right: str, fold: bool, strongest: int | None, _run: Run):  # type: ignore[no-untyped-def]
+    """The scene of two circuits; kept, because the browser's copy is keyed by its identity."""
+    return scene.build(_run, left, right, fold=fold, strongest=strongest)

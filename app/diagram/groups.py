@@ -83,9 +83,7 @@ def _home(node: SceneNode) -> str:
     return MLPS if node.kind == "mlp" else node.role or OTHER_HEADS
 
 
-def _bundles(
-    scene: Scene, home: Mapping[str, str]
-) -> tuple[tuple[Bundle, ...], dict[str, tuple[int, int]]]:
+def _bundles(scene: Scene, home: Mapping[str, str]) -> tuple[tuple[Bundle, ...], dict[str, tuple[int, int]]]:
     """Edges summed by the groups of their ends. An edge into a KV head counts once per group."""
     feeds = {reader.name: targets(scene.graph, reader) for reader in scene.graph.readers}
     counts: tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]] = (Counter(), Counter())
@@ -104,7 +102,7 @@ def _bundles(
         Bundle(a, b, counts[0][a, b], counts[1][a, b], float(scores[0][a, b]), float(scores[1][a, b]))
         for a, b in pairs
         if a != b
-    )  # fmt: skip
+    )
     return bundles, inner
 
 
@@ -113,9 +111,7 @@ def _heights(members: Mapping[str, list[SceneNode]]) -> dict[str, float]:
     middle column between them in the order of their mean layers, the others beside their like."""
     layer = {name: fmean(node.layer for node in nodes) for name, nodes in members.items()}
     ends = ("input", "logits")
-    middle = sorted(
-        (n for n in layer if n not in COLUMNS and n not in ends), key=lambda n: layer[n]
-    )
+    middle = sorted((n for n in layer if n not in COLUMNS and n not in ends), key=lambda n: layer[n])
     out = {name: row + 1.0 for row, name in enumerate(middle)}
     top = max(len(middle), 3) + 1.0
     for name in COLUMNS.keys() & layer.keys():

@@ -21,7 +21,7 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float, Int
 
-from hap_engine.graph import Graph, Reader
+from hap_engine.graph.graph import Graph, Reader
 
 PANEL = (560, 620)  # plot area of one panel in pixels, at which head boxes are laid out
 MLP_RISE = 1.0  # from the heads of a layer up to its MLP
@@ -56,9 +56,7 @@ class Band:
 
     @property
     def text(self) -> str:
-        layers = (
-            f"layer {self.first}" if self.first == self.last else f"layers {self.first}–{self.last}"
-        )
+        layers = f"layer {self.first}" if self.first == self.last else f"layers {self.first}–{self.last}"
         return f"{layers}: in neither circuit"
 
 
@@ -73,9 +71,7 @@ class Layout:
 
     @property
     def x_range(self) -> tuple[float, float]:
-        return -0.7 - 0.02 * self.graph.n_heads, self.boxes[
-            "m0"
-        ].right + 0.45 + 0.06 * self.graph.n_heads
+        return -0.7 - 0.02 * self.graph.n_heads, self.boxes["m0"].right + 0.45 + 0.06 * self.graph.n_heads
 
     @property
     def y_range(self) -> tuple[float, float]:
@@ -125,9 +121,7 @@ class Layout:
         low = bottom - BRACKET
         return [(left, bottom), (left, low), (right, low), (right, bottom)]
 
-    def ends(
-        self, writers: Int[np.ndarray, " edge"], readers: Int[np.ndarray, " edge"]
-    ) -> Float[np.ndarray, "edge 5"]:
+    def ends(self, writers: Int[np.ndarray, " edge"], readers: Int[np.ndarray, " edge"]) -> Float[np.ndarray, "edge 5"]:
         """Each edge's ``x0 y0 x1 y1 bow``, which fix its curve: a cubic Bézier with the control
         points ``(x0 + bow, y0 + LIFT h)`` and ``(x1 + bow, y1 - LIFT h)``, where h = y1 - y0.
 
@@ -136,12 +130,12 @@ class Layout:
         """
         sources = [self.boxes[w.name] for w in self.graph.writers]
         x0, y0, reach0 = np.array(
-            [(b.x, b.y + b.half_height, b.half_width * (w.kind != "head"))
-             for b, w in zip(sources, self.graph.writers, strict=True)]
-        )[writers].T  # fmt: skip
-        x1, y1, reach1 = np.array([(*self.port(r), self._reach(r)) for r in self.graph.readers])[
-            readers
-        ].T
+            [
+                (b.x, b.y + b.half_height, b.half_width * (w.kind != "head"))
+                for b, w in zip(sources, self.graph.writers, strict=True)
+            ]
+        )[writers].T
+        x1, y1, reach1 = np.array([(*self.port(r), self._reach(r)) for r in self.graph.readers])[readers].T
         middle = self.boxes["input"].x
         share = 0.9 / self.boxes["input"].half_width
         x0, x1 = x0 + share * reach0 * (x1 - middle), x1 + share * reach1 * (x0 - middle)
@@ -178,10 +172,7 @@ class Layout:
 def arrange(graph: Graph, folded: Iterable[int] = ()) -> Layout:
     """The layout of `graph`, with the layers in `folded` drawn as thin bands."""
     hidden = frozenset(folded)
-    runs = [
-        (fold, list(layers))
-        for fold, layers in groupby(range(graph.n_layers), key=hidden.__contains__)
-    ]
+    runs = [(fold, list(layers)) for fold, layers in groupby(range(graph.n_layers), key=hidden.__contains__)]
     rows = sum(BAND_RISE if fold else LAYER_RISE * len(layers) for fold, layers in runs)
     row = PANEL[1] / (rows + 3)
     half_height = min(0.4, 14 / row)
@@ -199,12 +190,7 @@ def arrange(graph: Graph, folded: Iterable[int] = ()) -> Layout:
 
 
 def _boxes(
-    graph: Graph,
-    layer_y: dict[int, float],
-    hidden: frozenset[int],
-    row: float,
-    bar: float,
-    top: float,
+    graph: Graph, layer_y: dict[int, float], hidden: frozenset[int], row: float, bar: float, top: float
 ) -> dict[str, Box]:
     """All boxes. Heads are square where there is room, flatter where rows are tight: a name fits."""
     heads = graph.n_heads

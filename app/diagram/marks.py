@@ -16,7 +16,7 @@ import streamlit as st
 
 from app.diagram.layout import Layout
 from app.diagram.scene import Scene
-from hap_engine.edits import ARROW, Change
+from hap_engine.graph.edits import ARROW, Change
 
 _mount = st.components.v2.component(
     "hap_marks",
@@ -47,7 +47,7 @@ def marks(scene: Scene, changes: Sequence[Change], base: str) -> dict[str, Any]:
             if ARROW in target
             for writer, reader in [target.split(ARROW, 1)]
         ],
-    }  # fmt: skip
+    }
 
 
 def _ends(layout: Layout, writer: str, reader: str) -> list[float]:

@@ -19,12 +19,12 @@ from typing import Any, Literal
 import numpy as np
 
 from app.diagram import palette
+from app.diagram.edge_order import first, measure, values
 from app.diagram.layout import Layout, arrange, empty_layers
-from app.diagram.places import first, measure, values
-from hap_engine.circuit import Circuit
-from hap_engine.graph import Graph, Reader
-from hap_engine.runs import EDGE_VALUES as VALUES
-from hap_engine.runs import CircuitRecord, Run
+from hap_engine.graph.circuit import Circuit
+from hap_engine.graph.graph import Graph, Reader
+from hap_engine.runs.record import EDGE_VALUES as VALUES
+from hap_engine.runs.record import CircuitRecord, Run
 
 Status = Literal["both", "left", "right", "none"]
 Side = Literal["left", "right"]
@@ -108,12 +108,7 @@ class Scene:
 
 
 def build(
-    run: Run,
-    left: str = "eap",
-    right: str = "hap",
-    *,
-    fold: bool = False,
-    strongest: int | None = None,
+    run: Run, left: str = "eap", right: str = "hap", *, fold: bool = False, strongest: int | None = None
 ) -> Scene:
     """Compare two circuits of a run.
 
@@ -157,15 +152,19 @@ def compare(
     degrees = [_degrees(record.circuit) for _, record in (left, right)]
     used = {name for side in degrees for name, ends in side.items() if any(ends)}
     layout = arrange(graph, empty_layers(graph, used) if fold else ())
-    panels = [
-        _panel(name, record, strongest, (curves or {}).get(name, ()))
-        for name, record in (left, right)
-    ]
+    panels = [_panel(name, record, strongest, (curves or {}).get(name, ())) for name, record in (left, right)]
     names = [*(writer.name for writer in graph.writers), "logits"]
     nodes = tuple(
-        _node(name, layout, panels, [side[name] for side in degrees], (roles or {}).get(name, {}), (heads or {}).get(name, {}))
+        _node(
+            name,
+            layout,
+            panels,
+            [side[name] for side in degrees],
+            (roles or {}).get(name, {}),
+            (heads or {}).get(name, {}),
+        )
         for name in names
-    )  # fmt: skip
+    )
     return Scene(graph, layout, panels[0], panels[1], nodes, _edges(left[1], right[1], seeds or {}))
 
 
@@ -210,12 +209,10 @@ def _panel(name: str, record: CircuitRecord, strongest: int | None, curve: Curve
 
 def _seeds(run: Run) -> dict[tuple[str, str], float]:
     """Each edge of the main circuit with the share of seeds that keep it, where seeds were compared."""
-    return dict(zip(run.circuits[run.main].circuit.names(), run.stability.get("edges", ()), strict=False))  # fmt: skip
+    return dict(zip(run.circuits[run.main].circuit.names(), run.stability.get("edges", ()), strict=False))
 
 
-def _edges(
-    left: CircuitRecord, right: CircuitRecord, seeds: Mapping[tuple[str, str], float]
-) -> tuple[SceneEdge, ...]:
+def _edges(left: CircuitRecord, right: CircuitRecord, seeds: Mapping[tuple[str, str], float]) -> tuple[SceneEdge, ...]:
     sides = [values(left), values(right)]
     out = []
     for writer, reader in (left.circuit | right.circuit).names():
@@ -254,9 +251,7 @@ def _node(
     graph = layout.graph
     writer = graph.writers[graph.writer_index[name]] if name != "logits" else None
     role = palette.role(role_record.get("role"))
-    kept = [
-        (into > 0 or name == "input") and (out > 0 or name == "logits") for into, out in degrees
-    ]
+    kept = [(into > 0 or name == "input") and (out > 0 or name == "logits") for into, out in degrees]
     box = layout.boxes[name]
     node = SceneNode(
         id=name,
@@ -292,7 +287,5 @@ def _degrees(circuit: Circuit) -> dict[str, tuple[int, int]]:
     graph, kept = circuit.graph, circuit.kept
     into = kept.sum(axis=0)
     reached, sent = into @ graph.feeds, kept.sum(axis=1)
-    ends = {
-        writer.name: (int(reached[row]), int(sent[row])) for row, writer in enumerate(graph.writers)
-    }
+    ends = {writer.name: (int(reached[row]), int(sent[row])) for row, writer in enumerate(graph.writers)}
     return ends | {"logits": (int(into[graph.reader_index["logits"]]), 0)}

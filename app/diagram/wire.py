@@ -20,7 +20,7 @@ from app.diagram.groups import fold
 from app.diagram.layout import LIFT, Layout
 from app.diagram.palette import DARK, LIGHT, ROLES, S_INHIBITION, role
 from app.diagram.scene import Panel, Scene, SceneNode, search_text, short_name, spoken, targets
-from hap_engine.runs import Run
+from hap_engine.runs.record import Run
 
 MAX_PINS = 8
 MAX_REPLAY = 20_000  # candidate edges; a slider step redraws those that are still open
@@ -66,12 +66,16 @@ def replay(run: Run, scene: Scene) -> dict[str, Any] | None:
     return {
         "writer": cells[:, 0].tolist(),
         "nodes": [feeds[column] for column in cells[:, 1]],
-        "x0": x0, "y0": y0, "x1": x1, "y1": y1, "bow": bow,
+        "x0": x0,
+        "y0": y0,
+        "x1": x1,
+        "y1": y1,
+        "bow": bow,
         "edge": [known.get((writer, reader), -1) for writer, reader in pairs],
         "last": list(last_open),
         "steps": sorted({int(step) for step in last_open}),
         "kl": {int(record["step"]): record.get("kl") for record in run.history},
-    }  # fmt: skip
+    }
 
 
 def replayable(run: Run) -> bool:
@@ -150,14 +154,18 @@ def _edges(scene: Scene) -> dict[str, list[Any]]:
     return {
         "writer": writers.tolist(),  # scene.nodes begins with the graph's writers, in order
         "reader": [order[e.reader] for e in edges],
-        "x0": x0, "y0": y0, "x1": x1, "y1": y1, "bow": bow,
+        "x0": x0,
+        "y0": y0,
+        "x1": x1,
+        "y1": y1,
+        "bow": bow,
         "status": [STATUSES.index(e.status) for e in edges],
         "left": [e.left_place or 0 for e in edges],
         "right": [e.right_place or 0 for e in edges],
         "score": [_significant(e.score) for e in edges],
         "rank": [e.rank for e in edges],
         "gate": [_significant(e.gate) for e in edges],
-    } | ({"seeds": [e.seeds for e in edges]} if any(e.seeds for e in edges) else {})  # fmt: skip
+    } | ({"seeds": [e.seeds for e in edges]} if any(e.seeds for e in edges) else {})
 
 
 def _ticks(layout: Layout) -> dict[str, list[list[Any]]]:
@@ -167,10 +175,7 @@ def _ticks(layout: Layout) -> dict[str, list[list[Any]]]:
     layers = layers[:: 1 + len(layers) // 17]
     return {
         "x": [[*heads, round(layout.boxes["m0"].x, 3)], [*map(str, heads), "MLP"]],
-        "y": [
-            _rounded(layout.layer_y[layer] for layer in layers),
-            [f"L{layer}" for layer in layers],
-        ],
+        "y": [_rounded(layout.layer_y[layer] for layer in layers), [f"L{layer}" for layer in layers]],
     }
 
 

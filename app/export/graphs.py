@@ -9,7 +9,7 @@ from typing import Any
 import networkx as nx
 
 from app.diagram.palette import LIGHT, ROLES, role
-from hap_engine.runs import EDGE_VALUES, Run
+from hap_engine.runs.record import EDGE_VALUES, Run
 
 _ATTRIBUTES = {"scores": "eap_score", "ranks": "eap_rank", "gates": "log_alpha"}
 
@@ -21,9 +21,7 @@ def annotated(run: Run, name: str) -> nx.MultiDiGraph:
     """
     record = run.circuits[name]
     graph = record.circuit.to_networkx()
-    graph.graph.update(
-        {"circuit": name, "run": run.id, "title": run.title, "model": str(run.model["name"])}
-    )
+    graph.graph.update({"circuit": name, "run": run.id, "title": run.title, "model": str(run.model["name"])})
     for node, attributes in graph.nodes(data=True):
         found = run.roles.get("heads", {}).get(node)
         if found:
@@ -61,20 +59,12 @@ def dot(run: Run, name: str) -> str:
     ranks: dict[tuple[int, str], list[str]] = {}
     for node, data in graph.nodes(data=True):
         ranks.setdefault((data["layer"], data["kind"]), []).append(node)
-    lines += [
-        "  { rank=same; " + "; ".join(map(_quoted, nodes)) + " }"
-        for nodes in ranks.values()
-        if len(nodes) > 1
-    ]
+    lines += ["  { rank=same; " + "; ".join(map(_quoted, nodes)) + " }" for nodes in ranks.values() if len(nodes) > 1]
     for writer, target, data in graph.edges(data=True):
         label = {"label": data["slot"]} if data["slot"] else {}
         known = {key: f"{data[key]:.6g}" for key in _ATTRIBUTES.values() if key in data}
-        tooltip = "\n".join(
-            [f"{writer} -> {data['reader']}", *(f"{k} {v}" for k, v in known.items())]
-        )
-        lines.append(
-            f"  {_quoted(writer)} -> {_quoted(target)}{_options({**label, 'tooltip': tooltip, **known})};"
-        )
+        tooltip = "\n".join([f"{writer} -> {data['reader']}", *(f"{k} {v}" for k, v in known.items())])
+        lines.append(f"  {_quoted(writer)} -> {_quoted(target)}{_options({**label, 'tooltip': tooltip, **known})};")
     return "\n".join([*lines, "}", ""])
 
 
@@ -93,7 +83,5 @@ def _options(options: Mapping[str, str]) -> str:
 
 def _quoted(text: str) -> str:
     """A DOT string: quotes and backslashes escaped, line ends as DOT writes them."""
-    safe = (
-        str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\r", "").replace("\n", "\\n")
-    )
+    safe = str(text).replace("\\", "\\\\").replace('"', '\\"').replace("\r", "").replace("\n", "\\n")
     return f'"{safe}"'

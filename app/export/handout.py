@@ -13,7 +13,7 @@ from typing import Any
 from app.diagram import scene
 from app.export import page
 from app.export.svg import svg
-from hap_engine.runs import Run
+from hap_engine.runs.record import Run
 
 DRAWN = 400  # edges of each circuit: more is a grey mass on paper
 CSS = """
@@ -83,8 +83,7 @@ def _example(run: Run) -> str:
         return ""
     prompt: Mapping[str, Any] = tests[0]
     clean, corrupt, answer, wrong = (
-        escape(str(prompt.get(key, "")).strip())
-        for key in ("clean", "corrupt", "answer", "distractor")
+        escape(str(prompt.get(key, "")).strip()) for key in ("clean", "corrupt", "answer", "distractor")
     )
     other = f" and not <mark>{wrong}</mark>" if wrong else ""
     return (

@@ -7,14 +7,18 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from hap_engine.runs import Run
-from hap_engine.verdict import METHOD_TITLES, ROLE_TITLES, distance, kept_by_role, verdict
+from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.verdict import distance, kept_by_role, verdict
+from hap_engine.runs.record import Run
 
 ROWS = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}
 COLUMNS = {
-    "kl": "KL", "logit_diff": "Logit diff.", "faithfulness": "Faithfulness",
-    "accuracy": "Right name wins", "exact_match": "Exact match",
-}  # fmt: skip
+    "kl": "KL",
+    "logit_diff": "Logit diff.",
+    "faithfulness": "Faithfulness",
+    "accuracy": "Right name wins",
+    "exact_match": "Exact match",
+}
 
 
 def sentence(run: Run, left: str, right: str) -> str:
@@ -28,11 +32,7 @@ def sentence(run: Run, left: str, right: str) -> str:
 def metrics_table(run: Run) -> str:
     names = [name for name in (*ROWS, *run.circuits) if name in run.metrics]
     rows = [
-        [
-            title(name),
-            _whole(run.metrics[name].get("n_edges")),
-            *(shown(run.metrics[name].get(key)) for key in COLUMNS),
-        ]
+        [title(name), _whole(run.metrics[name].get("n_edges")), *(shown(run.metrics[name].get(key)) for key in COLUMNS)]
         for name in names
     ]
     return table(["Circuit", "Edges", *COLUMNS.values()], rows)
@@ -41,10 +41,14 @@ def metrics_table(run: Run) -> str:
 def roles_table(run: Run, left: str, right: str) -> str:
     """Heads by role, and how many each circuit keeps; empty if no role was measured."""
     rows = [
-        [ROLE_TITLES.get(role, role), ", ".join(found.heads), f"{len(found.kept_left)} of {len(found.heads)}",
-         f"{len(found.kept_right)} of {len(found.heads)}"]
+        [
+            ROLE_TITLES.get(role, role),
+            ", ".join(found.heads),
+            f"{len(found.kept_left)} of {len(found.heads)}",
+            f"{len(found.kept_right)} of {len(found.heads)}",
+        ]
         for role, found in kept_by_role(run, left, right).items()
-    ]  # fmt: skip
+    ]
     heads = ["Role", "Heads of this model", f"Kept by {title(left)}", f"Kept by {title(right)}"]
     return table(heads, rows) if rows else ""
 
@@ -78,9 +82,7 @@ def title(name: str) -> str:
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """An HTML table; all cells are text."""
     top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -7,11 +7,7 @@ from html import escape
 
 
 def line(
-    points: Iterable[tuple[float, float]],
-    colour: str = "",
-    width: float = 1.0,
-    dash: str = "",
-    opacity: float = 1.0,
+    points: Iterable[tuple[float, float]], colour: str = "", width: float = 1.0, dash: str = "", opacity: float = 1.0
 ) -> str:
     """A line through `points`; without a colour it takes that of its group."""
     look = f' stroke="{colour}"' if colour else ""
@@ -35,7 +31,4 @@ def text(
     look = f' fill="{fill}"' if fill else ""
     look += f' font-weight="{weight}"' if weight != 400 else ""
     look += f' stroke="{halo}" stroke-width="3" paint-order="stroke"' if halo else ""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"{look}>'
-        f"{escape(words)}</text>"
-    )
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"{look}>{escape(words)}</text>'

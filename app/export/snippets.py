@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from hap_engine.runs import Run
+from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, PruningConfig
-from hap_engine.tasks import SplitSizes
+from hap_engine.tasks.task import SplitSizes
 
-ALWAYS = (
-    "model",
-    "task",
-    "sparsity",
-)  # said even where they are the default: what a reader looks for
+ALWAYS = ("model", "task", "sparsity")  # said even where they are the default: what a reader looks for
 NESTED = {"pruning": PruningConfig, "sizes": SplitSizes}
 
 
@@ -26,19 +22,15 @@ def terminal(run: Run) -> str:
 def python(run: Run) -> str:
     """A script that makes the run again and prints how good its circuit is."""
     used = [cls.__name__ for key, cls in NESTED.items() if _changed(cls, run.settings.get(key))]
-    settings = [
-        name
-        for name in ("DiscoveryConfig", "PruningConfig")
-        if name == "DiscoveryConfig" or name in used
-    ]
-    sizes = ["from hap_engine.tasks import SplitSizes"] if "SplitSizes" in used else []
+    settings = [name for name in ("DiscoveryConfig", "PruningConfig") if name == "DiscoveryConfig" or name in used]
+    sizes = ["from hap_engine.tasks.task import SplitSizes"] if "SplitSizes" in used else []
     lines = [
         f'"""{_comment(run.title)}, run {run.id}. Start it from the folder of HAP Explorer."""',
         "",
         "from pathlib import Path",
         "",
-        "from hap_engine.discovery import discover",
-        "from hap_engine.runs import save",
+        "from hap_engine.workflows.discover import discover",
+        "from hap_engine.runs.run_file import save",
         f"from hap_engine.settings import {', '.join(settings)}",
         *sizes,
         "",
@@ -63,20 +55,13 @@ def config(run: Run) -> str:
 
     The weights are not in a run: ``model`` is the name or path under which the run knew them.
     """
-    given = {
-        "model": run.model.get("reference") or run.model["name"],
-        **run.settings,
-        "seed": run.seed,
-    }
+    given = {"model": run.model.get("reference") or run.model["name"], **run.settings, "seed": run.seed}
     return _call(DiscoveryConfig, given)
 
 
 def _call(cls: Any, given: Mapping[str, Any]) -> str:
     changed = _changed(cls, given)
-    words = [
-        f"{key}={_call(NESTED[key], value) if key in NESTED else repr(value)}"
-        for key, value in changed.items()
-    ]
+    words = [f"{key}={_call(NESTED[key], value) if key in NESTED else repr(value)}" for key, value in changed.items()]
     return f"{cls.__name__}({', '.join(words)})"
 
 

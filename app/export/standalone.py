@@ -17,7 +17,7 @@ from app.diagram.component import PLOTLY, SCRIPTS, WEB
 from app.diagram.palette import DARK, LIGHT, Palette
 from app.diagram.wire import payload, replay
 from app.export import page
-from hap_engine.runs import Run
+from hap_engine.runs.record import Run
 
 CSS = """
 body { margin: 0 auto; max-width: 1500px; padding: 16px 24px 40px; background: var(--st-background-color);
@@ -25,7 +25,8 @@ body { margin: 0 auto; max-width: 1500px; padding: 16px 24px 40px; background: v
 h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 28px 0 6px; }
 table { border-collapse: collapse; display: block; overflow-x: auto; } th, td { text-align: left;
   padding: 4px 14px 4px 0; border-bottom: 1px solid var(--st-border-color); vertical-align: top; }
-td { font-variant-numeric: tabular-nums; } code, pre { font-size: 13px; overflow-wrap: anywhere; white-space: pre-wrap; }
+td { font-variant-numeric: tabular-nums; } code, pre { font-size: 13px; overflow-wrap: anywhere; white-space:
+pre-wrap; }
 """
 START = """
 window.hapPlotly = Promise.resolve(window.Plotly);
@@ -37,17 +38,13 @@ const show = () => window.hapMount({
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
 show();
 """
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+)
 
 
 def standalone(
-    run: Run,
-    left: str,
-    right: str,
-    pins: Sequence[str] = (),
-    *,
-    fold: bool = False,
-    strongest: int | None = None,
+    run: Run, left: str, right: str, pins: Sequence[str] = (), *, fold: bool = False, strongest: int | None = None
 ) -> str:
     """The page as HTML text."""
     built = scene.build(run, left, right, fold=fold)
@@ -64,8 +61,7 @@ def standalone(
     }
     roles = page.roles_table(run, left, right)
     facts = "".join(
-        f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-        for name, value in page.facts(run)
+        f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in page.facts(run)
     )
     parts = [
         "<!DOCTYPE html>",

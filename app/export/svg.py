@@ -25,12 +25,7 @@ FONT = "system-ui, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 STEPS = ((0.05, 2.6, 0.95), (0.2, 1.6, 0.85), (0.5, 1.0, 0.65), (1.0, 0.7, 0.5))
 DASHES = {"both": "", "left": "5 3", "right": ""}
 GHOST = 0.18
-TOP, BOTTOM, LEFT, RIGHT = (
-    52,
-    62,
-    38,
-    14,
-)  # margins around the plot area: title, legend, layer names
+TOP, BOTTOM, LEFT, RIGHT = (52, 62, 38, 14)  # margins around the plot area: title, legend, layer names
 
 
 @dataclass(frozen=True)
@@ -126,9 +121,7 @@ def _axes(canvas: Canvas) -> Iterator[str]:
         yield text(canvas.x(layout.boxes["input"].x), y - 3, band.text, size=11, fill=colours.muted)
     layers = [layer for layer in layout.layer_y if not layout.hidden(layer)]
     for layer in layers[:: 1 + len(layers) // 17]:
-        yield text(
-            LEFT - 6, canvas.y(layout.layer_y[layer]) + 4, f"L{layer}", 11, colours.muted, "end"
-        )
+        yield text(LEFT - 6, canvas.y(layout.layer_y[layer]) + 4, f"L{layer}", 11, colours.muted, "end")
     step = 1 if layout.graph.n_heads <= 16 else 2
     below = canvas.height - BOTTOM + 14
     for head in range(0, layout.graph.n_heads, step):
@@ -194,9 +187,7 @@ def _ports(canvas: Canvas) -> Iterator[str]:
     used = {edge.reader for edge in canvas.scene.edges if canvas.place(edge)}
     readers = [reader for reader in graph.readers if reader.slot and reader.name in used]
     yield f'<g fill="none" stroke="{canvas.colours.other}">'
-    shared = (
-        {(r.layer, r.head or 0) for r in readers if r.slot != "q"} if layout.group > 1 else set()
-    )
+    shared = {(r.layer, r.head or 0) for r in readers if r.slot != "q"} if layout.group > 1 else set()
     for layer, head in sorted(shared):
         points = [(canvas.x(x), canvas.y(y)) for x, y in layout.bracket(layer, head)]
         yield line(points, "", 1, opacity=0.55)
@@ -227,9 +218,8 @@ def _boxes(canvas: Canvas) -> Iterator[str]:
             above = canvas.y(box.y + box.half_height) - (14 if node.role == S_INHIBITION else 5)
             colour = colours.colours[ROLES[node.role].colour if node.role in ROLES else "other"]
             yield text(
-                canvas.x(box.x), above, f"{known.mark} {_short(node)}", 12, colour, weight=700,
-                halo=colours.background,
-            )  # fmt: skip
+                canvas.x(box.x), above, f"{known.mark} {_short(node)}", 12, colour, weight=700, halo=colours.background
+            )
 
 
 def _short(node: SceneNode) -> str:

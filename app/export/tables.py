@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hap_engine.runs import EDGE_VALUES, Run
+from hap_engine.runs.record import EDGE_VALUES, Run
 
 RISKY = ("=", "+", "-", "@")
 
@@ -37,9 +37,7 @@ def edges_csv(run: Run) -> str:
 def heads_csv(run: Run) -> str:
     """One row for every head: role, which circuits keep it, EAP rank, attention, direct effect."""
     roles = run.roles.get("heads", {})
-    attention = list(
-        dict.fromkeys(k for head in run.heads.values() for k in head.get("attention") or {})
-    )
+    attention = list(dict.fromkeys(k for head in run.heads.values() for k in head.get("attention") or {}))
     rows = []
     for head in run.graph.heads:
         found = run.heads.get(head, {})
@@ -55,10 +53,7 @@ def heads_csv(run: Run) -> str:
                 "best_eap_edge": " -> ".join(found.get("eap_edge") or ()),
                 "best_eap_score": found.get("eap_score"),
                 "direct_effect": found.get("direct_effect"),
-                **{
-                    f"attention {key}": value
-                    for key, value in (found.get("attention") or {}).items()
-                },
+                **{f"attention {key}": value for key, value in (found.get("attention") or {}).items()},
             }
         )
     columns = list(rows[0]) if rows else []

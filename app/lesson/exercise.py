@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from app.lesson.parts import role_of
-from hap_engine.runs import Run
+from hap_engine.runs.record import Run
 
 CLOSE = 0.05  # attention nearer than this to the largest counts as the largest: a fair answer
 
@@ -26,8 +26,10 @@ def exercise(run: Run) -> tuple[str, str] | None:
         if key in pairs:
             source, target = key.split("->")
             return (
-                f"Find the head that attends most from {source} to {target}, on average over the prompts. Click heads in the "
-                "picture, or think about what each role does. Type its name, for example 3.1.",
+                (
+                    f"Find the head that attends most from {source} to {target}, on average over the prompts. Click"
+                    " heads in the picture, or think about what each role does. Type its name, for example 3.1."
+                ),
                 key,
             )
     return None
@@ -47,10 +49,7 @@ def check(run: Run, answer: str) -> Marked:
     if head is None:
         return Marked(False, "Expected a head such as 3.1 or a3.h1: its layer, then its number.")
     if head not in found:
-        return Marked(
-            False,
-            f"This model has no head {head}. Its heads go from a0.h0 to {run.graph.heads[-1]}.",
-        )
+        return Marked(False, f"This model has no head {head}. Its heads go from a0.h0 to {run.graph.heads[-1]}.")
     best = max(found, key=found.__getitem__)
     shown = asked[1].replace("->", " to ")
     mine = f"{head} attends {found[head]:.2f} from {shown}"
@@ -59,16 +58,13 @@ def check(run: Run, answer: str) -> Marked:
         return Marked(True, f"Yes: {mine}{more}{role_of(run, head, ', measured as ')}.")
     place = sorted(found.values(), reverse=True).index(found[head]) + 1
     return Marked(
-        False,
-        f"Not yet: {mine}, place {place} of {len(found)}. Some head attends more than {found[best] - CLOSE:.2f}.",
+        False, f"Not yet: {mine}, place {place} of {len(found)}. Some head attends more than {found[best] - CLOSE:.2f}."
     )
 
 
 def parse_head(text: str) -> str | None:
     """``3.1``, ``a3.h1``, ``L3H1`` or ``head 3.1`` as ``a3.h1``."""
-    found = re.fullmatch(
-        r"\s*(?:head\s*)?[al]?(\d{1,4})\s*[.,]?\s*h?(\d{1,4})\s*", text, re.IGNORECASE
-    )
+    found = re.fullmatch(r"\s*(?:head\s*)?[al]?(\d{1,4})\s*[.,]?\s*h?(\d{1,4})\s*", text, re.IGNORECASE)
     if not found or not re.search(r"[.,h\s]", text.strip().lower().removeprefix("head").strip()):
         return None
     return f"a{int(found[1])}.h{int(found[2])}"

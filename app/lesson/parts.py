@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hap_engine.runs import Run
-from hap_engine.verdict import ROLE_TITLES
+from hap_engine.report.titles import ROLE_TITLES
+from hap_engine.runs.record import Run
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ def missed_heads(run: Run) -> tuple[str, ...]:
     """Heads that the main circuit keeps and EAP's lacks; those with a role first."""
     missed = run.circuits[run.main].circuit.heads - run.circuits["eap"].circuit.heads
     roles = run.roles.get("heads", {})
-    return tuple(
-        sorted((h for h in run.graph.heads if h in missed), key=lambda head: head not in roles)
-    )
+    return tuple(sorted((h for h in run.graph.heads if h in missed), key=lambda head: head not in roles))
 
 
 def share_question(ask: str, share: float, because: str) -> Question:
@@ -79,15 +77,11 @@ def busiest(run: Run) -> str:
     circuit = run.circuits[run.main].circuit
     heads = [head for head in run.graph.heads if head in circuit.heads] or ["input"]
     names = [name for pair in circuit.names() for name in pair]
-    return max(
-        heads, key=lambda h: (abs(run.heads.get(h, {}).get("direct_effect") or 0.0), names.count(h))
-    )
+    return max(heads, key=lambda h: (abs(run.heads.get(h, {}).get("direct_effect") or 0.0), names.count(h)))
 
 
 def role_heads(run: Run, role: str = "") -> tuple[str, ...]:
-    return tuple(
-        h for h, found in run.roles.get("heads", {}).items() if role in ("", found["role"])
-    )
+    return tuple(h for h, found in run.roles.get("heads", {}).items() if role in ("", found["role"]))
 
 
 def role_of(run: Run, head: str, before: str = ", ") -> str:

@@ -14,9 +14,9 @@ from app.lesson.parts import (
     role_of,
     share_question,
     word,
-)  # fmt: skip
-from hap_engine.runs import Run
-from hap_engine.verdict import METHOD_TITLES
+)
+from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.runs.record import Run
 
 
 def suits(run: Run) -> bool:
@@ -27,15 +27,7 @@ def suits(run: Run) -> bool:
 
 def steps(run: Run) -> tuple[Step, ...]:
     """The seven steps of a run that `suits`."""
-    return (
-        _task(run),
-        _two_runs(run),
-        _picture(run),
-        _eap(run),
-        _missed(run),
-        _pruning(run),
-        _test(run),
-    )
+    return (_task(run), _two_runs(run), _picture(run), _eap(run), _missed(run), _pruning(run), _test(run))
 
 
 def _task(run: Run) -> Step:
@@ -127,10 +119,11 @@ the edges that it keeps, parts hear each other; on all others they hear the corr
             "Guess first: how many edges does this model have?",
             tuple(f"{value:,}" for value in options),
             right,
-            f"{n:,}: every earlier part to every input of every later part. The circuit on the right keeps {len(main):,} of "
-            f"them ({len(main) / n:.1%}).",
+            f"{n:,}: every earlier part to every input of every later part. The circuit on the right keeps"
+            f" {len(main):,} of them ({len(main) / n:.1%}).",
         ),
-        f"Squares are heads (row = layer), bars are MLPs. Pinned: {strongest}, with everything it hears and everyone it tells.",
+        f"Squares are heads (row = layer), bars are MLPs. Pinned: {strongest}, with everything it hears and everyone it"
+        " tells.",
         "right",
         (strongest,),
     )
@@ -145,8 +138,8 @@ once, *(corrupted minus clean output of the writer) times (slope of the logit di
 [[first-order]] estimate of what patching the edge would do. Keep the {size:,} edges with the largest estimates, and you
 have the circuit on this picture. How much of the preference it keeps is its [[faithfulness]].
 
-It is fast, and often good. But a slope is a straight line. If two heads do the same job, cutting one changes little, and
-the slope at one of them may say that neither matters.
+It is fast, and often good. But a slope is a straight line. If two heads do the same job, cutting one changes little,
+and the slope at one of them may say that neither matters.
 """
     share = float(eap["faithfulness"])
     return Step(
@@ -175,8 +168,8 @@ def _missed(run: Run) -> Step:
     )
     text = f"""
 {same}, so a difference is not a matter of room. {method}'s circuit (the next step
-says how it is found) runs through {len(main.heads)} heads. A head is in a circuit when an edge leads into it and another one out
-of it, on a path from the input to the logits.
+says how it is found) runs through {len(main.heads)} heads. A head is in a circuit when an edge leads into it and
+another one out of it, on a path from the input to the logits.
 """
     options = sorted({0, 1, max(2, count), count})
     return Step(
@@ -205,26 +198,33 @@ def _why_missed(run: Run, missed: tuple[str, ...]) -> str:
         why = (
             "its edges are not among EAP's"
             if rank is None
-            else f"its best edge has EAP rank {rank:,}, and EAP keeps the first {kept:,}"
-            if rank > kept
-            else f"its best edge has EAP rank {rank:,} and is kept, but the edges that would complete a path "
-            "through it are ranked too low, so it is dead"
+            else (
+                f"its best edge has EAP rank {rank:,}, and EAP keeps the first {kept:,}"
+                if rank > kept
+                else (
+                    f"its best edge has EAP rank {rank:,} and is kept, but the edges that would complete a path "
+                    "through it are ranked too low, so it is dead"
+                )
+            )
         )
         lines.append(f"- **{head}**{role_of(run, head)}: {why}.")
     more = f"\n\nAnd {len(missed) - 6} more." if len(missed) > 6 else ""
     return (
-        "Why each one is missing:\n\n" + "\n".join(lines) + more + "\n\n"
-        "EAP ranks every edge alone. A part that matters only *together* with another one can have a small slope, and a "
-        "small slope is a low rank. Whether that is so here, the Explore page tells: it measures the exact effect of these edges."
+        "Why each one is missing:\n\n"
+        + "\n".join(lines)
+        + more
+        + "\n\nEAP ranks every edge alone. A part that matters only *together* with another one can have a small slope,"
+        " and a small slope is a low rank. Whether that is so here, the Explore page tells: it measures the exact"
+        " effect of these edges."
     )
 
 
 def _nothing_missed(run: Run, method: str) -> str:
     main, eap = run.circuits[run.main].circuit, run.circuits["eap"].circuit
     return (
-        f"Here EAP drops no head that {method} keeps. The two still differ in the *edges* between heads: "
-        f"{len(main - eap):,} of {method}'s {len(main):,} edges are not in EAP's circuit. EAP ranks every edge alone, so it can keep "
-        "several edges that say the same thing, and lack one that would complete a path."
+        f"Here EAP drops no head that {method} keeps. The two still differ in the *edges* between heads:"
+        f" {len(main - eap):,} of {method}'s {len(main):,} edges are not in EAP's circuit. EAP ranks every edge alone,"
+        " so it can keep several edges that say the same thing, and lack one that would complete a path."
     )
 
 
@@ -240,9 +240,9 @@ def _pruning(run: Run) -> Step:
     )
     text = f"""
 [[EP|Edge pruning]] does not estimate, it tries. Every edge gets a [[gate]] between open and closed. In
-{steps_taken:,} steps the gates are moved, by gradient descent, so that the circuit predicts what the full model predicts
-(small [[KL]]), while the number of open gates falls to {len(run.circuits[run.main].circuit):,}. Gates that only help together are moved
-together, which a single slope cannot see. The price is time. {first}
+{steps_taken:,} steps the gates are moved, by gradient descent, so that the circuit predicts what the full model
+predicts (small [[KL]]), while the number of open gates falls to {len(run.circuits[run.main].circuit):,}. Gates that
+only help together are moved together, which a single slope cannot see. The price is time. {first}
 """
     a, b = float(eap["kl"]), float(ours["kl"])
     tie = abs(a - b) <= 0.05 * max(a, b)
@@ -253,9 +253,11 @@ together, which a single slope cannot see. The price is time. {first}
             "Guess first: at the same size, whose predictions are closer to the full model's?",
             ("EAP's", f"{method}'s", "About the same"),
             2 if tie else 0 if a < b else 1,
-            f"KL from the full model: EAP {a:.2f}, {method} {b:.2f}. Random circuits: {run.metrics['random']['kl']:.2f}.",
+            f"KL from the full model: EAP {a:.2f}, {method} {b:.2f}. Random circuits:"
+            f" {run.metrics['random']['kl']:.2f}.",
         ),
-        f"Compare the two circuits edge by edge: {len(run.circuits['eap'].circuit & run.circuits[run.main].circuit):,} edges are in both.",
+        f"Compare the two circuits edge by edge: {len(run.circuits['eap'].circuit & run.circuits[run.main].circuit):,}"
+        " edges are in both.",
         "both",
         role_heads(run)[:2],
     )
@@ -265,17 +267,15 @@ def _test(run: Run) -> Step:
     random, ours = run.metrics["random"], run.metrics[run.main]
     method = METHOD_TITLES.get(run.main, run.main)
     heads = role_heads(run, "s_inhibition") or role_heads(run)
-    heads = tuple(h for h in heads if h in run.circuits[run.main].circuit.heads)[:4] or (
-        busiest(run),
-    )
+    heads = tuple(h for h in heads if h in run.circuits[run.main].circuit.heads)[:4] or (busiest(run),)
     text = f"""
 A circuit is a claim: *these edges are enough*. The test is [[ablation]]: everything outside it carries the corrupted
-run, and we ask {ours["n_prompts"]} new prompts. And a number needs something to stand beside: a [[random control]] of the same size
-says what size alone buys.
+run, and we ask {ours["n_prompts"]} new prompts. And a number needs something to stand beside: a [[random control]] of
+the same size says what size alone buys.
 
 The reverse test asks whether a part is *needed*: cut it out of the circuit and look again. Try it below with
-{", ".join(f"**{head}**{role_of(run, head)}" for head in heads)}. If the circuit still works without it, another head may have taken
-over, and your story about the head needs a second look.
+{", ".join(f"**{head}**{role_of(run, head)}" for head in heads)}. If the circuit still works without it, another head
+may have taken over, and your story about the head needs a second look.
 """
     share = float(random["faithfulness"])
     return Step(
@@ -284,7 +284,8 @@ over, and your story about the head needs a second look.
         share_question(
             f"Guess first: random circuits with as many edges as {method}'s. How faithful are they?",
             share,
-            f"{share:z.2f} on average, {method}'s circuit {ours['faithfulness']:.2f}. That gap is what the search found.",
+            f"{share:z.2f} on average, {method}'s circuit {ours['faithfulness']:.2f}. That gap is what the search"
+            " found.",
         ),
         f"Pinned: {', '.join(heads)}.",
         "both",

@@ -14,27 +14,13 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel
 
 from assets.models.people import HELD_OUT
-from assets.models.stories import (
-    EVENTS,
-    ROW_WORDS,
-    held_out,
-    named,
-    start_year,
-    subject_and_other,
-)
-from hap_engine.batches import to_batch
-from hap_engine.metrics import logit_difference
-from hap_engine.tasks import (
-    EncodedPair,
-    PromptPair,
-    agreement,
-    encode_pair,
-    induction,
-    ioi,
-    pronoun,
-)
-from hap_engine.tasks import greater_than as greater
-from hap_engine.tasks.making import distinct
+from assets.models.stories import EVENTS, ROW_WORDS, held_out, named, start_year, subject_and_other
+from hap_engine.evaluation.metrics import logit_difference
+from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
+from hap_engine.tasks.templates import agreement, induction, ioi, pronoun
+from hap_engine.tasks.templates import greater_than as greater
+from hap_engine.tasks.templates.making import distinct
+from hap_engine.transformer.batches import to_batch
 
 # --- Prompts --------------------------------------------------------------------------------------
 
@@ -48,16 +34,12 @@ def _greater(rng: Random, index: int) -> PromptPair:
 def _pronoun(rng: Random, index: int) -> PromptPair:
     female = index % 2 == 0
     template, name = named(rng, True, female)
-    return pronoun.make_pair(
-        template, name, rng.choice(pronoun.MALE if female else pronoun.FEMALE), female
-    )
+    return pronoun.make_pair(template, name, rng.choice(pronoun.MALE if female else pronoun.FEMALE), female)
 
 
 def _agreement(rng: Random, index: int) -> PromptPair:
     (one, many), other = subject_and_other(rng, True)
-    return agreement.make_pair(
-        rng.choice(agreement.TEMPLATES), (one, many), other[index // 2 % 2], index % 2 == 0
-    )
+    return agreement.make_pair(rng.choice(agreement.TEMPLATES), (one, many), other[index // 2 % 2], index % 2 == 0)
 
 
 def _induction(rng: Random, index: int) -> PromptPair:
@@ -79,9 +61,7 @@ def held_out_prompts(tokenizer: Tokenizer, count: int) -> dict[str, list[Encoded
         "induction": _induction,
     }
     made: dict[str, Sequence[PromptPair]] = {
-        "ioi": list(
-            ioi.prompts(ioi.words_for(tokenizer), HELD_OUT, count, "abc", Random("hap-mini test"))
-        )
+        "ioi": list(ioi.prompts(ioi.words_for(tokenizer), HELD_OUT, count, "abc", Random("hap-mini test")))
     }
     for name, draw in draws.items():
         made[name] = list(distinct(partial(draw, Random(f"hap-mini {name}")), count))
@@ -126,9 +106,7 @@ def differences(
     return at_end(batch.clean), at_end(batch.corrupt)
 
 
-def measure(
-    model: GPT2LMHeadModel, test: Mapping[str, list[EncodedPair]], step: int, loss: float
-) -> Measured:
+def measure(model: GPT2LMHeadModel, test: Mapping[str, list[EncodedPair]], step: int, loss: float) -> Measured:
     found = {name: differences(model, pairs) for name, pairs in test.items()}
     accuracy = {
         name: ((clean > 0).float().mean().item(), (corrupt > 0).float().mean().item())

@@ -15,16 +15,12 @@ from torch import Tensor
 Targets = Bool[Tensor, "batch query key"]
 
 
-def words_to_hand(
-    texts: Int[Tensor, "batch pos"], nexts: Int[Tensor, "batch pos"], to: int
-) -> Targets:
+def words_to_hand(texts: Int[Tensor, "batch pos"], nexts: Int[Tensor, "batch pos"], to: int) -> Targets:
     """From each "to" to the earlier mentions of the word that comes next."""
     return nexts[:, :, None].eq(texts[:, None, :]).tril() & texts.eq(to)[:, :, None]
 
 
-def words_to_repeat(
-    texts: Int[Tensor, "batch pos"], nexts: Int[Tensor, "batch pos"], padding: int
-) -> Targets:
+def words_to_repeat(texts: Int[Tensor, "batch pos"], nexts: Int[Tensor, "batch pos"], padding: int) -> Targets:
     """From each word that was said before to the one that followed, if it follows again."""
     followed = nexts[:, :, None].eq(texts[:, None, :])
     followed[:, :, 1:] &= texts[:, :, None].eq(texts[:, None, :-1])
@@ -32,9 +28,7 @@ def words_to_repeat(
     return followed.tril() & nexts.ne(padding)[:, :, None]
 
 
-def attention_guidance(
-    pattern: Float[Tensor, "batch head query key"], targets: Targets
-) -> Float[Tensor, ""]:
+def attention_guidance(pattern: Float[Tensor, "batch head query key"], targets: Targets) -> Float[Tensor, ""]:
     """Mean of -log(attention to the targets); a query without any does not count."""
     seen = (pattern * targets[:, None]).sum(-1).transpose(1, 2)[targets.any(-1)]
     return -(seen + 1e-6).log().sum() / max(1, seen.numel())  # a batch may ask for nothing

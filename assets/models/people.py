@@ -17,7 +17,7 @@ from __future__ import annotations
 from itertools import combinations
 from random import Random
 
-from hap_engine.tasks.ioi import NAMES, OBJECTS, PLACES, TEMPLATES, fill, split_pairs
+from hap_engine.tasks.templates.ioi import NAMES, OBJECTS, PLACES, TEMPLATES, fill, split_pairs
 
 ANSWER = "→"  # the next word is what a task asks for; no word of any story
 HELD_OUT_SEED = 2022  # decides which combinations the model never sees
@@ -101,13 +101,7 @@ def people(rng: Random, count: int) -> list[str]:
 
 def ending(rng: Random, receiver: str, giver: str) -> str:
     return rng.choice(
-        (
-            ".",
-            ".",
-            f". {receiver} thanked {giver}.",
-            f". {receiver} was {rng.choice(FEELINGS)}.",
-            ", and went home.",
-        )
+        (".", ".", f". {receiver} thanked {giver}.", f". {receiver} was {rng.choice(FEELINGS)}.", ", and went home.")
     )
 
 
@@ -127,9 +121,7 @@ def interrupt(rng: Random, text: str, aside: str) -> str:
 def ioi(rng: Random) -> str:
     io, s, other = people(rng, 3)
     first, second = rng.sample((io, s), 2)
-    text, _ = fill(
-        rng.choice(TEMPLATES), (first, second, s), rng.choice(PLACES), rng.choice(OBJECTS)
-    )
+    text, _ = fill(rng.choice(TEMPLATES), (first, second, s), rng.choice(PLACES), rng.choice(OBJECTS))
     if rng.random() < BYSTANDERS:
         text = interrupt(rng, text, bystander(rng, other))
     return f"{text} {ANSWER} {io}{ending(rng, io, s)}"
@@ -147,9 +139,7 @@ def giving(rng: Random) -> str:
 
 def strangers(rng: Random) -> str:
     first, second, third = people(rng, 3)
-    text, _ = fill(
-        rng.choice(TEMPLATES), (first, second, third), rng.choice(PLACES), rng.choice(OBJECTS)
-    )
+    text, _ = fill(rng.choice(TEMPLATES), (first, second, third), rng.choice(PLACES), rng.choice(OBJECTS))
     receiver = rng.choice((first, second))
     return f"{text} {receiver}{ending(rng, receiver, third)}"
 
@@ -165,9 +155,7 @@ def favour(rng: Random) -> str:
     first, second = people(rng, 2)
     a, b = rng.sample((first, second), 2)
     meeting = rng.choice(MEETINGS).replace("[1]", first).replace("[2]", second)
-    return dress(
-        rng, f"{meeting} {a} {rng.choice(FAVOURS).replace('[B]', b)} {a}{ending(rng, a, b)}"
-    )
+    return dress(rng, f"{meeting} {a} {rng.choice(FAVOURS).replace('[B]', b)} {a}{ending(rng, a, b)}")
 
 
 def leftover(rng: Random) -> str:
@@ -182,9 +170,7 @@ def leftover(rng: Random) -> str:
 
 def chain(rng: Random) -> str:
     a, b, c = people(rng, 3)
-    return dress(
-        rng, f"{a} handed a [OBJECT] to {b}. Then {b} passed it to {c}. Now it belonged to {c}."
-    )
+    return dress(rng, f"{a} handed a [OBJECT] to {b}. Then {b} passed it to {c}. Now it belonged to {c}.")
 
 
 def alone(rng: Random) -> str:

@@ -36,9 +36,9 @@ from assets.models.people import (
     scenery,
     strangers,
 )
-from hap_engine.tasks import agreement, pronoun
-from hap_engine.tasks import greater_than as greater
-from hap_engine.tasks.ioi import NAMES, OBJECTS, PLACES, TEMPLATES
+from hap_engine.tasks.templates import agreement, pronoun
+from hap_engine.tasks.templates import greater_than as greater
+from hap_engine.tasks.templates.ioi import NAMES, OBJECTS, PLACES, TEMPLATES
 
 
 def held_out(*parts: str) -> bool:
@@ -166,8 +166,21 @@ def all_words() -> set[str]:
     rng = Random(0)
     spoken = {kind: share for kind, share in STORIES.items() if kind is not row}
     texts = [story(rng, spoken) for _ in range(5000)]
-    pools = (NAMES, PLACES, OBJECTS, MOODS, FEELINGS, TEMPLATES, EVENTS, pronoun.TEMPLATES,
-             agreement.TEMPLATES, *SUBJECTS, *OTHERS, agreement.SINGULAR, agreement.PLURAL)  # fmt: skip
+    pools = (
+        NAMES,
+        PLACES,
+        OBJECTS,
+        MOODS,
+        FEELINGS,
+        TEMPLATES,
+        EVENTS,
+        pronoun.TEMPLATES,
+        agreement.TEMPLATES,
+        *SUBJECTS,
+        *OTHERS,
+        agreement.SINGULAR,
+        agreement.PLURAL,
+    )
     texts += [re.sub(r"\[\w+\]", " ", text) for pool in pools for text in pool]
     words = {word for text in texts for word in re.findall(r"[^\W\d]+|[^\w\s]+", text)}
     return words - {ANSWER}

@@ -44,16 +44,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from assets.models.exam import Measured, header, held_out_prompts, measure
 from assets.models.guidance import attention_guidance, words_to_hand, words_to_repeat
-from assets.models.stories import (
-    ALL_WORDS,
-    ANSWER,
-    PLAIN_STORIES,
-    STORIES,
-    Kinds,
-    story,
-)
+from assets.models.people import ANSWER
+from assets.models.stories import ALL_WORDS, PLAIN_STORIES, STORIES, Kinds, story
 from assets.models.thinning import keep_largest
-from hap_engine.tasks.base import encode
+from hap_engine.tasks.pair import encode
 
 FOLDER = Path(__file__).parent / "hap-mini"
 PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[END]"
@@ -96,9 +90,7 @@ def build_tokenizer() -> Tokenizer:
     """One token per word, per punctuation mark and per two digits (1732 is ``17`` ``32``)."""
     numbers = [f"{number:02d}" for number in range(100)]
     words = [PAD, UNKNOWN, END, *numbers, *ALL_WORDS]
-    tokenizer = Tokenizer(
-        WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN)
-    )
+    tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = Steps([Whitespace(), Split(Regex(r"\d\d"), "isolated")])
     tokenizer.add_special_tokens([PAD, UNKNOWN, END])
     return tokenizer
@@ -143,9 +135,7 @@ def batches(
     """Endless batches of stories as ids and weights; stories of like length go together."""
     while True:
         stories = (f"{story(rng, kinds)} {END}" for _ in range(20 * size))
-        rows = sorted(
-            (weighted(tokenizer, text, weight) for text in stories), key=lambda r: len(r[0])
-        )
+        rows = sorted((weighted(tokenizer, text, weight) for text in stories), key=lambda r: len(r[0]))
         chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
         rng.shuffle(chunks)
         for chunk in chunks:
@@ -162,15 +152,10 @@ def batches(
 def train(model: GPT2LMHeadModel, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[Measured]:
     """AdamW on next-word cross entropy: warm-up, a constant rate, and a linear fall in the second half."""
     optimizer = torch.optim.AdamW(
-        model.parameters(),
-        recipe.rate,
-        betas=(0.9, 0.98),
-        weight_decay=recipe.weight_decay,
-        fused=True,
+        model.parameters(), recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / recipe.warm_up, 1.0, 2 - 2 * step / recipe.steps),
+        optimizer, lambda step: min((step + 1) / recipe.warm_up, 1.0, 2 - 2 * step / recipe.steps)
     )
     data = batches(tokenizer, recipe.batch_size, Random(recipe.seed), recipe.answer_weight)
     descend = Descent(model, tokenizer, recipe, recipe.guidance)
@@ -184,15 +169,10 @@ def train(model: GPT2LMHeadModel, tokenizer: Tokenizer, recipe: Recipe) -> Itera
 def thin_out(model: GPT2LMHeadModel, tokenizer: Tokenizer, recipe: Recipe) -> Iterator[Measured]:
     """The second stage: go on training while ever more of the blocks' weights are zero."""
     optimizer = torch.optim.AdamW(
-        model.parameters(),
-        recipe.thin_rate,
-        betas=(0.9, 0.98),
-        weight_decay=recipe.thin_decay,
-        fused=True,
+        model.parameters(), recipe.thin_rate, betas=(0.9, 0.98), weight_decay=recipe.thin_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(1, (step + 1) / 50) * min(1.0, (1 - step / recipe.thin_steps) / 0.35),
+        optimizer, lambda step: min(1, (step + 1) / 50) * min(1.0, (1 - step / recipe.thin_steps) / 0.35)
     )
     rng = Random(recipe.seed + 1)
     data = batches(tokenizer, recipe.batch_size, rng, recipe.answer_weight, PLAIN_STORIES)
@@ -209,18 +189,13 @@ def thin_out(model: GPT2LMHeadModel, tokenizer: Tokenizer, recipe: Recipe) -> It
 class Descent:
     """One optimiser step on a batch of stories; both stages share it."""
 
-    def __init__(
-        self, model: GPT2LMHeadModel, tokenizer: Tokenizer, recipe: Recipe, guidance: float
-    ) -> None:
+    def __init__(self, model: GPT2LMHeadModel, tokenizer: Tokenizer, recipe: Recipe, guidance: float) -> None:
         self.model, self.recipe, self.guidance = model, recipe, guidance
         self.test = held_out_prompts(tokenizer, 240)
         (self.to,) = encode(tokenizer, "to")
 
     def __call__(
-        self,
-        ids: Int[Tensor, "batch pos"],
-        weights: Float[Tensor, "batch pos"],
-        optimizer: torch.optim.Optimizer,
+        self, ids: Int[Tensor, "batch pos"], weights: Float[Tensor, "batch pos"], optimizer: torch.optim.Optimizer
     ) -> float:
         texts, nexts, shares = ids[:, :-1], ids[:, 1:], weights[:, 1:]
         out = self.model(texts, attention_mask=texts.ne(PAD_ID).long(), output_attentions=True)
@@ -275,9 +250,7 @@ def main() -> None:
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer, recipe)
-    print(
-        f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} words\n{header(TASKS)}"
-    )
+    print(f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} words\n{header(TASKS)}")
     table, start = [header(TASKS)], time.perf_counter()
     stages = chain_stages(train(model, tokenizer, recipe), thin_out(model, tokenizer, recipe))
     for measured in stages:

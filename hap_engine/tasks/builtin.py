@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from hap_engine.tasks.agreement import AGREEMENT
-from hap_engine.tasks.arithmetic import ARITHMETIC
-from hap_engine.tasks.base import Task
-from hap_engine.tasks.capital import CAPITAL
-from hap_engine.tasks.docstring import DOCSTRING
-from hap_engine.tasks.greater_than import GREATER_THAN
-from hap_engine.tasks.induction import INDUCTION
-from hap_engine.tasks.ioi import IOI
-from hap_engine.tasks.pronoun import PRONOUN
-from hap_engine.tasks.sentiment import SENTIMENT
+from hap_engine.tasks.task import Task
+from hap_engine.tasks.templates.agreement import AGREEMENT
+from hap_engine.tasks.templates.arithmetic import ARITHMETIC
+from hap_engine.tasks.templates.capital import CAPITAL
+from hap_engine.tasks.templates.docstring import DOCSTRING
+from hap_engine.tasks.templates.greater_than import GREATER_THAN
+from hap_engine.tasks.templates.induction import INDUCTION
+from hap_engine.tasks.templates.ioi import IOI
+from hap_engine.tasks.templates.pronoun import PRONOUN
+from hap_engine.tasks.templates.sentiment import SENTIMENT
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (
-        IOI,
-        GREATER_THAN,
-        PRONOUN,
-        AGREEMENT,
-        CAPITAL,
-        INDUCTION,
-        SENTIMENT,
-        ARITHMETIC,
-        DOCSTRING,
-    )
+    for task in (IOI, GREATER_THAN, PRONOUN, AGREEMENT, CAPITAL, INDUCTION, SENTIMENT, ARITHMETIC, DOCSTRING)
 }
 
 

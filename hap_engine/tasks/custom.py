@@ -15,20 +15,12 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError
-from hap_engine.hashing import short_hash
-from hap_engine.tasks.base import (
-    EncodedPair,
-    PromptPair,
-    PromptSets,
-    SplitSizes,
-    Task,
-    encode,
-    encode_pair,
-    single_token,
-)
+from hap_engine.files import short_hash
 from hap_engine.tasks.editing import align
-from hap_engine.tasks.making import check_corruption
+from hap_engine.tasks.pair import EncodedPair, PromptPair, encode, encode_pair, single_token
 from hap_engine.tasks.rows import complaint, refuse
+from hap_engine.tasks.task import PromptSets, SplitSizes, Task
+from hap_engine.tasks.templates.making import check_corruption
 
 NAME = "custom"
 MAX_TOKENS = 128  # memory grows with the length: 1,000 pairs of 128 tokens still fit a laptop
@@ -50,9 +42,7 @@ def encode_rows(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> tuple[Enco
 
 def problems(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> list[tuple[int, str]]:
     """Every row (from 1) that cannot be used with this tokenizer, with what to do about it."""
-    return [
-        (row, message) for row, pair in enumerate(pairs, 1) if (message := problem(tokenizer, pair))
-    ]
+    return [(row, message) for row, pair in enumerate(pairs, 1) if (message := problem(tokenizer, pair))]
 
 
 def problem(tokenizer: Tokenizer, pair: PromptPair) -> str:
@@ -100,9 +90,7 @@ def _explain(tokenizer: Tokenizer, pair: PromptPair) -> str:
 def _split_answer(tokenizer: Tokenizer, prompt: str, kind: str, text: str) -> str:
     other = text[1:] if text.startswith(" ") else f" {text}"
     if single_token(tokenizer, prompt, other) is not None:
-        return (
-            f"the {kind} {text!r} is not one token after the prompt, but {other!r} is. Write that."
-        )
+        return f"the {kind} {text!r} is not one token after the prompt, but {other!r} is. Write that."
     pieces = [tokenizer.decode([token]) for token in encode(tokenizer, text)]
     return (
         f"the {kind} {text!r} is {len(pieces)} tokens for this model ({' · '.join(pieces)}), and must be "
@@ -155,9 +143,7 @@ def split_rows(pairs: Sequence[PromptPair], seed: int) -> dict[str, tuple[Prompt
     dealt: dict[str, tuple[PromptPair, ...]] = {}
     for after, (split, share) in zip((2, 1, 0), SHARES, strict=True):
         mine: list[PromptPair] = []
-        while (
-            left and (not mine or not after or len(mine) < share * len(pairs)) and len(left) > after
-        ):
+        while left and (not mine or not after or len(mine) < share * len(pairs)) and len(left) > after:
             mine += groups[left.pop(0)]
         dealt[split] = tuple(mine)
     return dealt

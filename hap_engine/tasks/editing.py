@@ -20,8 +20,8 @@ from random import Random
 
 from tokenizers import Tokenizer
 
-from hap_engine.tasks.base import encode
 from hap_engine.tasks.builtin import word_pools
+from hap_engine.tasks.pair import encode
 
 Pools = Mapping[str, Sequence[str]]
 
@@ -76,24 +76,23 @@ def align(tokenizer: Tokenizer, clean: str, corrupt: str, pools: Pools | None = 
     twins = tuple(tokenizer.decode([token]) for token in other)
     if not ids or not other:
         which = "clean" if not ids else "corrupted"
-        return Alignment(
-            texts, twins, mismatch=0, message=f"The {which} prompt is empty. Write one."
-        )
+        return Alignment(texts, twins, mismatch=0, message=f"The {which} prompt is empty. Write one.")
     if len(ids) == len(other):
-        changed = tuple(
-            at for at, pair in enumerate(zip(ids, other, strict=True)) if len({*pair}) == 2
-        )
-        message = "" if changed else (
-            "Both prompts are the same. Change the words that carry what the task asks for."
-        )  # fmt: skip
+        changed = tuple(at for at, pair in enumerate(zip(ids, other, strict=True)) if len({*pair}) == 2)
+        message = "" if changed else ("Both prompts are the same. Change the words that carry what the task asks for.")
         return Alignment(texts, twins, changed, message=message)
     i1, i2, j1, j2 = _first_gap(ids, other)
     fix = _mend(tokenizer, clean, corrupt, (i1, i2), (j1, j2), pools)
     has, twin_has = _span(tokenizer, clean, i1, i2), _span(tokenizer, corrupt, j1, j2)
-    advice = f"Try: {fix}" if fix else (
-        f"Exchange it for words of {_count(i2 - i1)}." if j2 > j1 and i2 > i1
-        else "Add words to the shorter prompt or take them out of the longer one."
-    )  # fmt: skip
+    advice = (
+        f"Try: {fix}"
+        if fix
+        else (
+            f"Exchange it for words of {_count(i2 - i1)}."
+            if j2 > j1 and i2 > i1
+            else "Add words to the shorter prompt or take them out of the longer one."
+        )
+    )
     message = f"The clean prompt has {has} where the corrupted one has {twin_has}, at token {i1 + 1}. {advice}"
     return Alignment(texts, twins, mismatch=i1, message=message, fix=fix)
 
@@ -137,18 +136,11 @@ def propose(
 def _first_gap(ids: Sequence[int], other: Sequence[int]) -> tuple[int, int, int, int]:
     """The first stretch that is longer in one of two sequences of different length."""
     matcher = SequenceMatcher(None, ids, other, autojunk=False)
-    return next(
-        (i1, i2, j1, j2) for _, i1, i2, j1, j2 in matcher.get_opcodes() if i2 - i1 != j2 - j1
-    )
+    return next((i1, i2, j1, j2) for _, i1, i2, j1, j2 in matcher.get_opcodes() if i2 - i1 != j2 - j1)
 
 
 def _mend(
-    tokenizer: Tokenizer,
-    clean: str,
-    corrupt: str,
-    gap: tuple[int, int],
-    twin_gap: tuple[int, int],
-    pools: Pools | None,
+    tokenizer: Tokenizer, clean: str, corrupt: str, gap: tuple[int, int], twin_gap: tuple[int, int], pools: Pools | None
 ) -> str | None:
     """`corrupt` with the words of the gap exchanged so that it has as many tokens as `clean`."""
     if gap[0] == gap[1] or twin_gap[0] == twin_gap[1]:
@@ -205,17 +197,13 @@ def _candidates(kind: str, word: str, pools: Pools, rng: Random, prompt: str) ->
         low, high = 10 ** (len(word) - 1) if len(word) > 1 else 0, 10 ** len(word) - 1
         return [str(rng.randint(low, high)) for _ in range(20)]
     any_kind = [other for words in pools.values() for other in words]
-    pool = (
-        pools[kind] if kind else [other for other in any_kind if other.istitle() == word.istitle()]
-    )
+    pool = pools[kind] if kind else [other for other in any_kind if other.istitle() == word.istitle()]
     taken = set(WORD.findall(prompt))
     left = sorted(set(pool) - taken)
     return rng.sample(left, len(left))
 
 
-def _exchanges(
-    kinds: Mapping[str, str], prompt: str, pools: Pools, rng: Random
-) -> Iterator[dict[str, str]]:
+def _exchanges(kinds: Mapping[str, str], prompt: str, pools: Pools, rng: Random) -> Iterator[dict[str, str]]:
     """What to exchange: a word's twin, then fresh words of the kind, then what the prompt holds."""
     twins = {word: twin for word, kind in kinds.items() if (twin := _twin(word, kind, pools))}
     if twins:
@@ -262,6 +250,5 @@ def _exchanged(prompt: str, marked: Sequence[re.Match[str]], exchange: Mapping[s
 
 def _reason(exchange: Mapping[str, str], kinds: Mapping[str, str]) -> str:
     return ", ".join(
-        f"{word} → {other}" + (f" ({kinds[word]})" if kinds[word] else "")
-        for word, other in exchange.items()
+        f"{word} → {other}" + (f" ({kinds[word]})" if kinds[word] else "") for word, other in exchange.items()
     )

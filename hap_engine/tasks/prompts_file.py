@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import TaskError
-from hap_engine.tasks.base import PromptPair
+from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, check_rows
 
 MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
@@ -49,9 +49,7 @@ def read_rows(path: Path) -> list[PromptPair | str]:
             raise TaskError(_too_large(path.stat().st_size))
         data = path.read_bytes()
     except OSError as error:
-        raise TaskError(
-            f"The prompts file {path} cannot be read ({error.strerror}). Check its path."
-        ) from None
+        raise TaskError(f"The prompts file {path} cannot be read ({error.strerror}). Check its path.") from None
     return parse_rows(data, path.name)
 
 
@@ -77,9 +75,7 @@ def parse_rows(data: bytes, name: str = "prompts.jsonl") -> list[PromptPair | st
 
 
 def _decode(data: bytes) -> str:
-    utf16 = (
-        data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]
-    )  # its mark, or plain letters
+    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]  # its mark, or plain letters
     start = 0
     try:
         if not utf16:
@@ -87,18 +83,14 @@ def _decode(data: bytes) -> str:
     except UnicodeDecodeError as error:
         start = error.start
     line, guess = data[:start].count(b"\n") + 1, " (it looks like UTF-16)" if utf16 else ""
-    raise TaskError(
-        f"Line {line} of the file is not UTF-8 text{guess}. Save the file again with the encoding UTF-8."
-    )
+    raise TaskError(f"Line {line} of the file is not UTF-8 text{guess}. Save the file again with the encoding UTF-8.")
 
 
 def _json_rows(text: str) -> Iterator[Row]:
     lines = re.split(r"\r?\n", text.rstrip())
     check_count(len(lines) if text.strip() else 0)
     if lines[0].strip() == "[":
-        raise TaskError(
-            f"The file is one list, which is JSON, not JSONL. Write one object a line: {EXAMPLE}."
-        )
+        raise TaskError(f"The file is one list, which is JSON, not JSONL. Write one object a line: {EXAMPLE}.")
     return map(_json_row, lines)
 
 
@@ -111,10 +103,7 @@ def _json_row(line: str) -> Row:
         reason = getattr(error, "msg", "nested too deeply")
         return f"it is not JSON: {reason}. Expected one object a line: {EXAMPLE}."
     if not isinstance(row, dict):
-        return (
-            f"expected an object with the keys {', '.join(KEYS)}, got {type(row).__name__}. Write one "
-            "object a line."
-        )
+        return f"expected an object with the keys {', '.join(KEYS)}, got {type(row).__name__}. Write one object a line."
     return row
 
 
@@ -143,9 +132,7 @@ def _csv_row(names: list[str], cells: list[str]) -> Row:
     if not cells:
         return "it is empty. Delete the line."
     if len(cells) > len(names):
-        return (
-            "it has more cells than the header. Put quotation marks around texts that hold a comma."
-        )
+        return "it has more cells than the header. Put quotation marks around texts that hold a comma."
     row = dict(zip(names, cells, strict=False))
     for key in KEYS:
         if FORMULA.match(row.get(key, "")):
@@ -181,9 +168,13 @@ def _pair(row: Mapping[str, Any]) -> PromptPair | str:
         if isinstance(row.get(more), list):  # as a run file keeps them
             texts[key] = [*texts[key], *map(str, row[more])]
     return PromptPair(
-        row["clean"], row["corrupt"], texts["answer"][0], texts["distractor"][0],
-        more_answers=tuple(texts["answer"][1:]), more_distractors=tuple(texts["distractor"][1:]),
-    )  # fmt: skip
+        row["clean"],
+        row["corrupt"],
+        texts["answer"][0],
+        texts["distractor"][0],
+        more_answers=tuple(texts["answer"][1:]),
+        more_distractors=tuple(texts["distractor"][1:]),
+    )
 
 
 def _too_large(size: int) -> str:

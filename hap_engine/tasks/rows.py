@@ -14,23 +14,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from hap_engine.errors import TaskError
-from hap_engine.tasks.base import PromptPair
+from hap_engine.tasks.pair import PromptPair
 
 KEYS = ("clean", "corrupt", "answer", "distractor")
 MIN_ROWS, MAX_ROWS = 10, 1_000
 SPELLED_OUT = 10  # problems that a message tells; of other rows the numbers will do
 LISTED = 8  # row numbers in a line
 # Invisible characters that reorder or hide text. (Right-to-left letters and the joiner of emoji are fine.)
-HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def complaint(pair: PromptPair) -> str:
     """What is wrong with a pair for any tokenizer, or nothing."""
-    for key, texts in zip(
-        KEYS, ((pair.clean,), (pair.corrupt,), pair.answers, pair.distractors), strict=True
-    ):
+    for key, texts in zip(KEYS, ((pair.clean,), (pair.corrupt,), pair.answers, pair.distractors), strict=True):
         for text in texts:
             if not text.strip():
                 return f"{key} is empty. Write a text or delete the row."
@@ -41,10 +37,7 @@ def complaint(pair: PromptPair) -> str:
                     "Delete it, or type the text anew."
                 )
     if pair.clean == pair.corrupt:
-        return (
-            f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the "
-            "task asks for."
-        )
+        return f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the task asks for."
     if both := set(pair.answers) & set(pair.distractors):
         return f"{min(both)!r} is both answer and distractor. Choose a distractor that is wrong."
     return ""

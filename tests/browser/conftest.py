@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import dumps
+
 ROOT = Path(__file__).parents[2]
 LOOKS = (("light", 1440), ("dark", 700))  # every interaction works in both: scheme and page width
 QUIET = (
@@ -70,8 +73,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
             server = subprocess.Popen(
                 [*command, "--server.headless=true"],
                 cwd=ROOT,
-                env=os.environ
-                | {"HAP_HOME": str(tmp_path_factory.mktemp("home")), "PYTHONPATH": str(ROOT)},
+                env=os.environ | {"HAP_HOME": str(tmp_path_factory.mktemp("home")), "PYTHONPATH": str(ROOT)},
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -101,9 +103,7 @@ class Visit:
     """A page that records what must not happen: console errors and requests that leave localhost."""
 
     def __init__(self, browser: Any, scheme: str = "light", width: int = 1440) -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 1000}, color_scheme=scheme
-        )
+        self.context = browser.new_context(viewport={"width": width, "height": 1000}, color_scheme=scheme)
         self.page = self.context.new_page()
         self.errors: list[str] = []
         self.outside: list[str] = []
@@ -147,3 +147,15 @@ def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
         one.context.close()
         assert one.errors == []
         assert one.outside == []
+
+
+PATIENT = 90_000
+
+
+def bring(page: Any, run: Run, tmp_path: Path) -> None:
+    """Import a run file on the Runs page."""
+    path = tmp_path / "run.json"
+    path.write_text(dumps(run), encoding="utf-8")
+    page.get_by_role("link", name="Runs").click()
+    page.get_by_text("Import a run file").click(timeout=PATIENT)
+    page.locator("input[type=file]").set_input_files(path)

@@ -9,9 +9,9 @@ import streamlit as st
 
 from app.diagram import scene
 from app.diagram.component import comparison, shown
-from hap_engine.graph import Graph
-from hap_engine.runs import Run
-from tests.fakes import fake_run
+from hap_engine.graph.graph import Graph
+from hap_engine.runs.record import Run
+from tests.builders.fakes import fake_run
 
 st.set_page_config(layout="wide")
 
@@ -34,9 +34,7 @@ edges = int(st.query_params.get("edges", 90))
 if st.button("pin from Python"):
     st.session_state["pins"] = ["m0"]
 drawn = example(edges)
-pins = comparison(
-    drawn, key="cmp", pinned=st.session_state.get("pins", []), height=640, run=run(edges)
-)
+pins = comparison(drawn, key="cmp", pinned=st.session_state.get("pins", []), height=640, run=run(edges))
 st.session_state["pins"] = pins
 seen = shown(drawn, "cmp")
 st.text(f"pins: {' '.join(pins) or 'none'}")

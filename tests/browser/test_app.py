@@ -69,9 +69,7 @@ def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, 
 
 
 def test_the_other_pages_open(address: str, visit: Any) -> None:
-    page = visit(
-        address
-    ).page  # not /runs: there Streamlit itself first probes a path that is a 404
+    page = visit(address).page  # not /runs: there Streamlit itself first probes a path that is a 404
     page.get_by_role("link", name="Runs").click(timeout=60_000)
     page.get_by_role("heading", name="Runs").wait_for(timeout=60_000)
     page.get_by_role("link", name="How it works").click()

@@ -50,9 +50,7 @@ def _centre(page: Any, node: str, panel: str = LEFT) -> tuple[float, float]:
 
 
 def _kept(page: Any) -> list[str]:
-    return page.eval_on_selector_all(
-        f"{LEFT} .hap-nodes rect", "rects => rects.map((r) => r.dataset.id)"
-    )
+    return page.eval_on_selector_all(f"{LEFT} .hap-nodes rect", "rects => rects.map((r) => r.dataset.id)")
 
 
 def _middle_node(page: Any) -> str:
@@ -60,10 +58,7 @@ def _middle_node(page: Any) -> str:
     area = page.locator(f"{LEFT} .nsewdrag").bounding_box()
     middle = area["x"] + area["width"] / 2, area["y"] + area["height"] / 2
     heads = [node for node in _kept(page) if "." in node]
-    return min(
-        heads,
-        key=lambda n: sum((a - b) ** 2 for a, b in zip(_centre(page, n), middle, strict=True)),
-    )
+    return min(heads, key=lambda n: sum((a - b) ** 2 for a, b in zip(_centre(page, n), middle, strict=True)))
 
 
 def _wait_pins(page: Any, text: str) -> None:
@@ -136,9 +131,7 @@ def test_search_pins_and_escape_clears(opened: Any) -> None:
     assert page.locator(".hap-pins button").count() == 0
 
 
-@pytest.mark.parametrize(
-    ("typed", "found"), [("9.9", ""), ("a1.h1", "a1.h1"), ("1.1", "a1.h1"), ("mlp 0", "m0")]
-)
+@pytest.mark.parametrize(("typed", "found"), [("9.9", ""), ("a1.h1", "a1.h1"), ("1.1", "a1.h1"), ("mlp 0", "m0")])
 def test_search_understands_every_way_to_name_a_node(opened: Any, typed: str, found: str) -> None:
     page = opened.page
     page.get_by_role("searchbox", name="Find a node").fill(typed)
@@ -149,12 +142,13 @@ def test_search_understands_every_way_to_name_a_node(opened: Any, typed: str, fo
     _wait_pins(page, found)
 
 
-def test_a_ghost_marks_what_only_the_other_circuit_has(
-    visit: Any, address: str, look: tuple[str, int]
-) -> None:
+def test_a_ghost_marks_what_only_the_other_circuit_has(visit: Any, address: str, look: tuple[str, int]) -> None:
     page = visit(f"{address}/?edges=24", *look).page
     page.wait_for_selector(f"{RIGHT} .hap-nodes rect", state="attached", timeout=30_000)
-    kept = "(panel) => [...document.querySelectorAll(`${panel} .hap-nodes rect`)].map((r) => [r.dataset.id, r.getAttribute('aria-label')])"
+    kept = (
+        "(panel) => [...document.querySelectorAll(`${panel} .hap-nodes rect`)].map((r) => [r.dataset.id,"
+        " r.getAttribute('aria-label')])"
+    )
     for panel, other in ((LEFT, "only in HAP"), (RIGHT, "only in EAP")):
         ghosts = [node for node, label in page.evaluate(kept, panel) if other in label]
         assert ghosts  # each can be reached by the keyboard where it is missing, too
@@ -230,9 +224,7 @@ def test_theme_changes_without_a_remount(opened: Any, look: tuple[str, int]) -> 
     page.emulate_media(color_scheme=scheme)
 
 
-def test_rings_keep_their_distance_when_the_window_grows(
-    opened: Any, look: tuple[str, int]
-) -> None:
+def test_rings_keep_their_distance_when_the_window_grows(opened: Any, look: tuple[str, int]) -> None:
     page = opened.page
     page.wait_for_selector(f"{LEFT} .nsewdrag", timeout=30_000)
     ring = """() => document.querySelector('.hap-plot').data

@@ -54,9 +54,7 @@ def test_text_and_picture_are_there_within_three_seconds(
     median = {name: statistics.median(load[name] for load in loads) for name in fresh}
     with capsys.disabled():
         for title, found in (("fresh server", fresh), (f"median of {LOADS} loads", median)):
-            seconds = ", ".join(
-                f"{name} {found[name]:.2f} s" for name in ("text", "picture", "plotly")
-            )
+            seconds = ", ".join(f"{name} {found[name]:.2f} s" for name in ("text", "picture", "plotly"))
             print(f"\nfirst paint, {title}: {seconds} (load {load:.1f} per core)")
     limit = SECONDS * max(1.0, load)  # other programs take their share of the time
     assert median["text"] < limit

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hap_engine.runs import load
+from hap_engine.runs.run_file import load
 from tests.browser.conftest import LOOKS
 
 pytestmark = pytest.mark.browser
@@ -32,9 +32,7 @@ def address(serve: Callable[[Path], str]) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_head_is_switched_off_and_back_on(
-    address: str, visit: Any, mini: str, scheme: str
-) -> None:
+def test_a_head_is_switched_off_and_back_on(address: str, visit: Any, mini: str, scheme: str) -> None:
     page = visit(f"{address}/{mini}", scheme).page
     page.get_by_role("button", name="Remove every S-inhibition head").click(timeout=240_000)
     page.get_by_text("the preference for the right answer falls").wait_for(timeout=240_000)
@@ -55,14 +53,10 @@ def test_a_head_is_switched_off_and_back_on(
     page.locator(".hap-marked rect").first.wait_for(state="detached")
 
 
-def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_panel(
-    address: str, visit: Any, mini: str
-) -> None:
+def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_panel(address: str, visit: Any, mini: str) -> None:
     page = visit(f"{address}/{mini}&base=full&do=-input-%3Em1&do=%2Ba1.h1").page
     for side in ("left", "right"):  # the full model is in neither panel
-        page.locator(f".hap-panel[data-side={side}] .hap-marked rect").wait_for(
-            state="attached", timeout=240_000
-        )
+        page.locator(f".hap-panel[data-side={side}] .hap-marked rect").wait_for(state="attached", timeout=240_000)
     assert page.locator(".hap-marked path[stroke-dasharray='2 4']").count() == 2
     twin = page.locator('.hap-panel[data-side=left] .hap-nodes [data-id="a1.h1"]')
     if twin.count():  # where a circuit keeps it, a screen reader hears it too
@@ -72,9 +66,7 @@ def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_panel(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_matrix_shows_what_was_changed(
-    address: str, visit: Any, mini: str, scheme: str
-) -> None:
+def test_the_matrix_shows_what_was_changed(address: str, visit: Any, mini: str, scheme: str) -> None:
     page = visit(f"{address}/{mini}&view=matrix", scheme).page
     canvas = page.locator(".hap-matrix")
     canvas.and_(page.locator("[aria-label*='Matrix of']")).wait_for(timeout=60_000)
@@ -85,15 +77,11 @@ def test_the_matrix_shows_what_was_changed(
     page.get_by_text("✕ switched off below").first.wait_for()
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") != before
     page.get_by_role("button", name="Undo").click()
-    page.wait_for_function(
-        "() => !/switched off/.test(document.querySelector('.hap-matrix').ariaLabel)"
-    )
+    page.wait_for_function("() => !/switched off/.test(document.querySelector('.hap-matrix').ariaLabel)")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 420)])
-def test_every_question_opens_and_says_something(
-    address: str, visit: Any, mini: str, scheme: str, width: int
-) -> None:
+def test_every_question_opens_and_says_something(address: str, visit: Any, mini: str, scheme: str, width: int) -> None:
     page = visit(f"{address}/{mini}", scheme).page
     page.set_viewport_size({"width": width, "height": 900})
     questions = {

@@ -8,7 +8,7 @@ import pytest
 
 from app.classroom import VARIABLE
 from tests.browser.conftest import LOOKS, ROOT
-from tests.shipped import shipped_run
+from tests.builders.shipped import shipped_run
 
 pytestmark = pytest.mark.browser
 MAIN = ROOT / "app" / "main.py"
@@ -29,9 +29,7 @@ def test_empty_layers_fold_and_unfold(visit: Any, serve: Any, look: tuple[str, i
     page.wait_for_function("() => !location.search.includes('fold')", timeout=30_000)
 
 
-def test_a_class_may_look_and_run_but_change_nothing(
-    visit: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_class_may_look_and_run_but_change_nothing(visit: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "1")
     address = serve(MAIN, fresh=True)
     page = visit(address).page
@@ -49,9 +47,7 @@ def test_reduced_motion_slows_the_replay(chromium: Any, serve: Any) -> None:
     address = serve(ROOT / "tests" / "browser" / "diagram_page.py")
     shown = {}
     for motion in ("no-preference", "reduce"):
-        context = chromium.new_context(
-            viewport={"width": 1440, "height": 1000}, reduced_motion=motion
-        )
+        context = chromium.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion=motion)
         page = context.new_page()
         page.goto(address)
         page.wait_for_selector(f"{PANEL} .js-plotly-plot .nsewdrag", timeout=60_000)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.shipped import shipped_run
+from tests.builders.shipped import shipped_run
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"

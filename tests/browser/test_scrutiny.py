@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from hap_engine.runs import Run
-from tests.browser.test_share import bring
-from tests.shipped import shipped_run
+from hap_engine.runs.record import Run
+from tests.browser.conftest import bring
+from tests.builders.shipped import shipped_run
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -28,8 +28,7 @@ def small() -> Run:
     prompts = {**run.prompts, "test": run.prompts["test"][:FEW]}
     settings = {**run.settings, "pruning": pruning, "sizes": sizes}
     metrics = {  # what was measured on each of the prompts that are gone goes too
-        name: {key: value for key, value in row.items() if key != "per_prompt"}
-        for name, row in run.metrics.items()
+        name: {key: value for key, value in row.items() if key != "per_prompt"} for name, row in run.metrics.items()
     }
     return replace(run, id="small", prompts=prompts, settings=settings, metrics=metrics)
 
@@ -51,9 +50,7 @@ def test_the_statistics_are_measured_and_read_aloud(page: Any) -> None:
     offer.click(timeout=60_000)
     page.get_by_role("button", name="Stop").wait_for(timeout=60_000)
     assert offer.is_disabled()  # one thing at a time
-    page.get_by_text("Is HAP closer to the model than EAP, beyond chance?").wait_for(
-        timeout=PATIENT
-    )
+    page.get_by_text("Is HAP closer to the model than EAP, beyond chance?").wait_for(timeout=PATIENT)
     for said in ("Does it make the model's mistakes too?", "KL of each circuit under each kind"):
         page.get_by_text(said).first.wait_for()
     sizes = page.locator(".stPlotlyChart", has=page.get_by_text("edges kept"))

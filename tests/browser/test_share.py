@@ -11,19 +11,19 @@ import pytest
 
 from app.export.handout import handout
 from app.export.standalone import standalone
-from app.shelf import SHIPPED
-from hap_engine.graph import Graph
-from hap_engine.runs import Run, dumps, load
-from tests.browser.conftest import LOOKS
-from tests.fakes import fake_run
-from tests.shipped import shipped_run
+from app.stored.shelf import SHIPPED
+from hap_engine.graph.graph import Graph
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load
+from tests.browser.conftest import LOOKS, PATIENT, bring
+from tests.builders.fakes import fake_run
+from tests.builders.shipped import shipped_run
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PLOT = ".hap-plot .nsewdrag"
 MINI = shipped_run("hap-mini").id
 ENLARGED = "() => getComputedStyle(document.documentElement).fontSize === '21px'"
-PATIENT = 90_000
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +48,6 @@ def tab(request: pytest.FixtureRequest, chromium: Any, address: str) -> Iterator
     context.close()
 
 
-def bring(page: Any, run: Run, tmp_path: Path) -> None:
-    """Import a run file on the Runs page."""
-    path = tmp_path / "run.json"
-    path.write_text(dumps(run), encoding="utf-8")
-    page.get_by_role("link", name="Runs").click()
-    page.get_by_text("Import a run file").click(timeout=PATIENT)
-    page.locator("input[type=file]").set_input_files(path)
-
-
 def test_import_rename_and_delete_a_run(tab: Any, tmp_path: Path) -> None:
     bring(tab, fake_run(seed=4), tmp_path)
     tab.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
@@ -74,17 +65,13 @@ def test_import_rename_and_delete_a_run(tab: Any, tmp_path: Path) -> None:
     card.wait_for(state="detached", timeout=PATIENT)  # the list is drawn after the message
 
 
-def test_a_deleted_run_of_another_model_leads_back_to_the_example(
-    tab: Any, address: str, tmp_path: Path
-) -> None:
+def test_a_deleted_run_of_another_model_leads_back_to_the_example(tab: Any, address: str, tmp_path: Path) -> None:
     bring(tab, fake_run(seed=5), tmp_path)
     tab.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
     tab.goto(f"{address}/?run=synthetic-5&pin=a1.h1&do=-a77.h7")
     tab.wait_for_selector(PLOT, timeout=PATIENT)
     tab.get_by_text("The changes in the address do not fit this run").wait_for(timeout=PATIENT)
-    tab.get_by_text("Path of the weights").wait_for(
-        timeout=PATIENT
-    )  # nothing live without its model
+    tab.get_by_text("Path of the weights").wait_for(timeout=PATIENT)  # nothing live without its model
     tab.get_by_role("link", name="Runs").click()
     card = tab.locator(".st-key-run-synthetic-5")
     card.get_by_role("button", name="Delete", exact=True).click(timeout=PATIENT)
@@ -153,9 +140,7 @@ def test_pictures_and_tables_are_saved(tab: Any, address: str, tmp_path: Path) -
     starts = {"PNG": b"\x89PNG", "SVG": b"<svg"}
     for kind, start in starts.items():
         with tab.expect_download(timeout=PATIENT) as got:
-            tab.get_by_role("button", name=f"Save as {kind}", exact=True).last.click(
-                timeout=PATIENT
-            )
+            tab.get_by_role("button", name=f"Save as {kind}", exact=True).last.click(timeout=PATIENT)
         got.value.save_as(tmp_path / kind)
         assert (tmp_path / kind).read_bytes().startswith(start)
     tab.get_by_role("tab", name="Data").click()
@@ -166,9 +151,7 @@ def test_pictures_and_tables_are_saved(tab: Any, address: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_interactive_page_works_alone(
-    chromium: Any, mini: Run, tmp_path: Path, scheme: str
-) -> None:
+def test_the_interactive_page_works_alone(chromium: Any, mini: Run, tmp_path: Path, scheme: str) -> None:
     path = tmp_path / "page.html"
     path.write_text(standalone(mini, "eap", "hap", ["a3.h0"]), encoding="utf-8")
     context = chromium.new_context(color_scheme=scheme)
@@ -212,9 +195,7 @@ def test_the_lesson_asks_and_answers(tab: Any) -> None:
     tab.get_by_role("button", name="Next").click()
     tab.get_by_text("2. Clean and corrupted").wait_for(timeout=PATIENT)
     # By its words: under load the question of the step before is on the page a little longer.
-    asked = tab.get_by_role(
-        "radiogroup", name=re.compile("replace everything by the corrupted run")
-    )
+    asked = tab.get_by_role("radiogroup", name=re.compile("replace everything by the corrupted run"))
     asked.locator("label").nth(1).click(timeout=PATIENT)
     tab.get_by_text("Between these two ends lies every circuit").wait_for(timeout=PATIENT)
     tab.locator(".stApp[data-test-script-state=notRunning]").wait_for(timeout=PATIENT)

@@ -15,7 +15,10 @@ pytestmark = pytest.mark.browser
 LEFT, RIGHT = (f".hap-panel[data-side={side}]" for side in ("left", "right"))
 DRAWN = """(panel) => [...document.querySelectorAll(`${panel} .hap-edges path[data-edges]`)]
     .reduce((sum, path) => sum + Number(path.dataset.edges), 0)"""
-PLACES = "() => [...document.querySelectorAll('.hap-nodes rect')].map((r) => r.getAttribute('x') + ' ' + r.getAttribute('y')).join()"
+PLACES = (
+    "() => [...document.querySelectorAll('.hap-nodes rect')].map((r) => r.getAttribute('x') + ' ' +"
+    " r.getAttribute('y')).join()"
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_a_legend_entry_hides_its_edges(page: Any) -> None:
     button = page.locator(f'{LEFT} .hap-legend [data-status="both"]')
     button.click()
     assert page.locator(f'{LEFT} .hap-edges path[data-status="both"]').count() == 0
-    assert page.locator(f'{LEFT} .hap-legend [data-status="both"]').get_attribute("aria-pressed") == "false"  # fmt: skip
+    assert page.locator(f'{LEFT} .hap-legend [data-status="both"]').get_attribute("aria-pressed") == "false"
     page.locator(f'{LEFT} .hap-legend [data-status="both"]').click()
     assert page.evaluate(DRAWN, LEFT) == 90
 
@@ -89,13 +92,16 @@ def test_the_matrix_holds_every_edge_and_selects_one(page: Any) -> None:
     page.get_by_role("button", name="Matrix").click()
     canvas = page.locator(".hap-matrix")
     canvas.wait_for(state="visible")
-    counted = [int(key.split("·")[1]) for key in page.locator(f"{LEFT} .hap-legend button").all_inner_texts()]  # fmt: skip
+    counted = [int(key.split("·")[1]) for key in page.locator(f"{LEFT} .hap-legend button").all_inner_texts()]
     assert f"Matrix of {sum(counted)} edges" in canvas.get_attribute("aria-label")
     assert min(counted) > 0
     box = canvas.bounding_box()
     found = False
     for step in range(400):  # walk over the picture until an edge is under the pointer
-        x, y = box["x"] + 60 + step % 20 * (box["width"] - 80) / 20, box["y"] + 20 + step // 20 * (box["height"] - 60) / 20  # fmt: skip
+        x, y = (
+            box["x"] + 60 + step % 20 * (box["width"] - 80) / 20,
+            box["y"] + 20 + step // 20 * (box["height"] - 60) / 20,
+        )
         page.mouse.move(x, y)
         if page.locator(f"{LEFT} .hap-tip").is_visible():
             page.mouse.click(x, y)
@@ -159,7 +165,7 @@ def test_tables_sort_filter_and_are_tied_to_the_picture(page: Any) -> None:
     assert 0 < only < 90
     page.locator(".hap-tables select").select_option("all")
     page.get_by_role("button", name="EAP rank").click()
-    ranks = [int(text.replace(",", "")) for text in rows.locator("td:nth-child(6)").all_text_contents()]  # fmt: skip
+    ranks = [int(text.replace(",", "")) for text in rows.locator("td:nth-child(6)").all_text_contents()]
     assert ranks == sorted(ranks)
     rows.first.click()
     page.wait_for_function("() => /edge: \\S+ > /.test(document.body.innerText)")
@@ -193,8 +199,8 @@ def test_statuses_in_the_browser_are_those_of_the_scene(page: Any) -> None:
           return rects.map((rect) => [rect.dataset.id, rect.getAttribute('aria-label')]); }"""
     )
     from app.diagram import scene
-    from hap_engine.graph import Graph
-    from tests.fakes import fake_run
+    from hap_engine.graph.graph import Graph
+    from tests.builders.fakes import fake_run
 
     nodes = {n.id: n for n in scene.build(fake_run(Graph(6, 6, 2), edges=90)).nodes}
     words = {"both": "in both circuits", "left": "only in EAP", "right": "only in HAP"}
@@ -214,8 +220,10 @@ def test_a_large_circuit_answers_quickly(
     hover, click = page.evaluate(
         """async (panel) => {
           const plot = document.querySelector(`${panel} .hap-plot`), tip = document.querySelector(`${panel} .hap-tip`);
-          const rects = [...document.querySelectorAll(`${panel} .hap-nodes rect`)].filter((r) => r.dataset.id.includes('.'));
-          const centre = (rect) => { const b = rect.getBoundingClientRect(); return { clientX: b.x + b.width / 2, clientY: b.y + b.height / 2, bubbles: true }; };
+          const rects = [...document.querySelectorAll(`${panel} .hap-nodes rect`)].filter((r) =>
+          r.dataset.id.includes('.'));
+          const centre = (rect) => { const b = rect.getBoundingClientRect(); return { clientX: b.x + b.width / 2,
+          clientY: b.y + b.height / 2, bubbles: true }; };
           const fire = (type, at) => plot.dispatchEvent(new PointerEvent(type, at));
           const frame = () => new Promise(requestAnimationFrame);
           const hovers = [];
@@ -229,7 +237,8 @@ def test_a_large_circuit_answers_quickly(
           for (let i = 0; i < 5; i++) {
             const rect = rects[(i * 53) % rects.length], at = centre(rect), start = performance.now();
             fire('pointerdown', at); fire('pointerup', at);
-            while (!document.body.innerText.match(new RegExp(`pins: [^\\n]*${rect.dataset.id.replace('.', '[.]')}`))) await frame();
+            while (!document.body.innerText.match(new RegExp(`pins: [^\\n]*${rect.dataset.id.replace('.', '[.]')}`)))
+            await frame();
             clicks.push(performance.now() - start);
           }
           const median = (list) => list.sort((a, b) => a - b)[list.length >> 1];

@@ -97,9 +97,7 @@ def test_pasted_html_and_foreign_scripts_stay_text(address: str, visit: Any) -> 
     assert page.locator("img[src=x]").count() == 0
 
 
-def test_a_file_that_nobody_tuned_for_runs_to_the_end(
-    address: str, visit: Any, tmp_path: Path
-) -> None:
+def test_a_file_that_nobody_tuned_for_runs_to_the_end(address: str, visit: Any, tmp_path: Path) -> None:
     nouns = [
         "dog",
         "cat",

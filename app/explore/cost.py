@@ -1,0 +1,78 @@
+"""What a run will take, shown beside the button that starts it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from hap_engine.errors import HapError
+from hap_engine.machine import speed
+from hap_engine.machine.estimate import duration, estimate, tokens_of
+from hap_engine.models.catalog import Source, config_of, tokenizer_file
+from hap_engine.models.shape import Shape
+from hap_engine.models.supported import check_config
+from hap_engine.settings import DiscoveryConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def show(source: Source | None, config: DiscoveryConfig | None) -> None:
+    """One line, or nothing while the model's sizes are unknown."""
+    found = config_of(source) if source else None
+    if source is None or config is None or found is None:
+        return
+    try:
+        check_config(found, source.name)
+    except HapError as error:
+        st.warning(str(error), icon=":material/block:")
+        return
+    shape = Shape.of(found)
+    if shape is None:
+        return
+    speeds = speed.known()
+    if speeds is None:
+        _wait()
+        return
+    if config.device != "cpu":
+        st.caption("Computed on the GPU. Only the processor's time is estimated.")
+        return
+    path = tokenizer_file(source)
+    tokens = _tokens(path, path.stat().st_mtime_ns if path else 0, prompts_key(config), config)
+    cost = estimate(config, shape, speeds, tokens, speed.free_memory())
+    parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in cost.seconds.items())
+    if cost.fits:
+        st.caption(cost.sentence, help=f"On this machine, when nothing else runs: {parts}.")
+    else:
+        st.warning(cost.sentence, icon=":material/memory:")
+
+
+def prompts_key(config: DiscoveryConfig) -> str:
+    """What decides the prompts of a run, beside the seed and the tokenizer."""
+    settings = config.to_dict()
+    return f"{config.task} {settings['corruption']} {settings.get('prompts', '')}"
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _tokens(path: Path | None, modified: int, told: str, _config: DiscoveryConfig) -> float:
+    return tokens_of(_config, path)
+
+
+@st.fragment(run_every=2)  # a number: for "2s" Streamlit imports pandas
+def _wait() -> None:
+    """Measure this machine in a process of its own: it needs torch, which this one may not load."""
+    st.caption("Measuring this machine once, for an estimate of time and memory …")
+    if "machine-waits" in st.session_state:  # not in the first script run: the picture comes first
+        _measuring(str(speed.home()))
+    st.session_state["machine-waits"] = True
+    if speed.known() is not None:
+        st.rerun()
+
+
+@st.cache_resource(show_spinner=False)
+def _measuring(home: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "hap_engine.workflows.measure_machine"], cwd=ROOT, stdout=subprocess.DEVNULL
+    )

@@ -1,0 +1,136 @@
+"""A run in progress: phases, time left, curves, the shrinking circuit, and Cancel."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+from app import url
+from app.diagram.palette import palette
+from app.stored import task_answers
+from app.widgets.charts import curve_figure, preview_figure
+from app.widgets.markdown import plain
+from app.work import registry
+from app.work.jobs import Snapshot
+
+PHASES = {
+    "load": "Open the model",
+    "prompts": "Run it on the prompts",
+    "score": "EAP: score every edge",
+    "prune": "EP: learn which edges to keep",
+    "evaluate": "Test on unseen prompts",
+    "roles": "Measure the heads' roles",
+}
+
+
+def show(job_id: str) -> bool:
+    """Draw the job's panel; False if there is nothing to watch (unknown, or just finished)."""
+    job = registry.jobs().get(job_id)
+    if job is None:
+        _instead(
+            "That run is not known to this explorer any more (it was restarted). Finished runs are on the Runs page."
+        )
+        return False
+    if job.state == "done":
+        url.go_to_run(job.run_id)
+        return False
+    if job.state == "error":
+        st.error(job.error, icon=":material/error:")
+        _dismiss()
+        return False
+    if job.state == "cancelled":
+        _instead("The run was cancelled. Nothing was saved.")
+        return False
+    _panel(job_id)
+    return True
+
+
+def _instead(message: str) -> None:
+    """Say what became of the job; the page goes on with the run that was there before."""
+    st.query_params.pop("job", None)
+    url.keep_saying("job", [message])
+
+
+def _dismiss() -> None:
+    if st.button("Close this message"):
+        st.query_params.pop("job", None)
+        st.rerun()
+
+
+@st.fragment(run_every=1)
+def _panel(job_id: str) -> None:
+    job = registry.jobs().get(job_id)
+    if job is None or not job.live:
+        st.rerun()  # once, in full: the finished run takes this panel's place
+        return
+    title, cancel = st.columns([5, 1], vertical_alignment="bottom")
+    title.subheader(_title(job))
+    if cancel.button(
+        "Cancelling …" if job.state == "cancelling" else "Cancel",
+        icon=":material/stop:",
+        width="stretch",
+        disabled=job.state == "cancelling",
+        key="cancel",
+    ):
+        registry.jobs().cancel(job_id)
+        st.rerun(scope="fragment")
+    st.progress(min(1.0, job.step / max(1, job.total)), text=_status(job))
+    st.markdown(_phases(job))
+    if job.check and not task_answers.usable(job.check):
+        st.warning(plain(str(job.check["sentence"])), icon=":material/block:")
+    colours = palette(st.context.theme.type)
+    left, right = st.columns([3, 2])
+    if job.history:
+        left.plotly_chart(
+            curve_figure(job.history, colours),
+            key="curves",
+            alt="KL divergence and number of edges left at every step so far",
+        )
+    else:
+        left.caption("Curves of KL and of the edges left appear when Edge Pruning starts.")
+    if job.circuit is not None:
+        right.plotly_chart(
+            preview_figure(job.circuit, colours),
+            key="preview",
+            alt="How many edges of the circuit touch each head and MLP now",
+        )
+
+
+def _title(job: Snapshot) -> str:
+    config = job.config
+    return (
+        f"{config.model.split('/')[-1]} · {config.find_task().title} · keeping {1 - config.sparsity:.1%} of the edges"
+    )
+
+
+def _status(job: Snapshot) -> str:
+    if job.state == "queued":
+        return "Waiting for the run before it"
+    if job.state == "cancelling":
+        return "Stopping after this step"
+    text = job.message
+    if job.total > 1:
+        if job.phase != "load":  # a download tells its megabytes
+            text += f" · {job.step} of {job.total}"
+        took = time.time() - job.phase_started
+        if 0 < job.step < job.total and took > 1:
+            text += f" · about {_duration(took / job.step * (job.total - job.step))} left"
+    if job.history and job.phase == "prune":
+        last = job.history[-1]
+        text += f" · KL {last['kl']:.2f} · {last['budget']:,.0f} edges"
+    return text
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _phases(job: Snapshot) -> str:
+    names = list(PHASES)
+    here = names.index(job.phase) if job.phase in names else 0
+    marks = [
+        ("✓ " if i < here else "**● " if i == here else "○ ") + PHASES[name] + ("**" if i == here else "")
+        for i, name in enumerate(names)
+    ]
+    return " &nbsp; ".join(marks)

@@ -1,0 +1,157 @@
+"""One row of somebody's prompts: its tokens, a mend, proposals for the corruption, and the model's word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Any
+
+import streamlit as st
+from tokenizers import Tokenizer
+
+from app.own_prompts import drafts, table, tokens
+from app.own_prompts.drafts import Row
+from app.widgets import tables
+from app.widgets.markdown import plain
+from app.work import opened_models, registry
+from hap_engine.files import short_hash
+from hap_engine.models.catalog import Source
+from hap_engine.progress import Progress
+from hap_engine.tasks.editing import align, propose
+from hap_engine.tasks.pair import encode_pair
+
+WORD = re.compile(r"\S+")
+
+
+def show(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: dict[int, str]) -> None:
+    """Draw the chosen row, the first with a problem at first."""
+    st.subheader("Row by row", anchor=False)
+    first = min(wrong, default=1)
+    narrow, _ = st.columns([1, 4])
+    number = int(
+        narrow.number_input(
+            "Row",
+            1,
+            len(rows),
+            min(first, len(rows)),
+            key=f"draft-row-{len(rows)}-{first}",
+            help="Which row is shown below.",
+        )
+    )
+    row = rows[number - 1]
+    pair = drafts.pair_of(row)
+    found = align(tokenizer, pair.clean, pair.corrupt)
+    st.html(tokens.aligned(tokenizer, pair.clean, pair.corrupt, found))
+    if number in wrong:
+        st.error(f"Row {number}: {plain(wrong[number])}", icon=":material/error:")
+    else:
+        st.success(
+            f"Row {number} can be used: {len(found.clean)} tokens in both prompts, "
+            f"{len(found.changed)} of them different (marked).",
+            icon=":material/check:",
+        )
+    if found.fix and st.button("Mend it", icon=":material/auto_fix_high:", key="draft-mend"):
+        _put(rows, number, found.fix)
+    _proposals(tokenizer, rows, number)
+    _ask(source, tokenizer, rows, wrong)
+
+
+def _put(rows: list[Row], number: int, corrupt: str) -> None:
+    changed = [dict(row) for row in rows]
+    changed[number - 1]["corrupt"] = corrupt
+    table.replace_rows(changed)
+    st.rerun()
+
+
+def _proposals(tokenizer: Tokenizer, rows: list[Row], number: int) -> None:
+    """Mark words of the clean prompt; get corrupted prompts with others in their place."""
+    text = rows[number - 1]["clean"]
+    words = list(WORD.finditer(text))
+    if not words:
+        return
+    marked = st.pills(
+        "Propose a corruption: mark the words that decide the answer",
+        range(len(words)),
+        format_func=lambda index: plain(words[index][0]),
+        selection_mode="multi",
+        key=f"draft-span-{number}-{short_hash(text)}",
+    )
+    if not marked:
+        return
+    start, end = words[min(marked)].start(), words[max(marked)].end()
+    found = propose(tokenizer, text, start, end)
+    if not found:
+        st.info(
+            "No other words of the same token count were found for this span. Mark fewer words, or "
+            "write the corrupted prompt by hand."
+        )
+    for index, proposal in enumerate(found):
+        told, use = st.columns([6, 1], vertical_alignment="center")
+        told.markdown(f"{plain(proposal.corrupt)}  \n:small[{plain(proposal.reason)}]")
+        if use.button("Use", key=f"draft-use-{index}", width="stretch"):
+            _put(rows, number, proposal.corrupt)
+
+
+def _ask(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: dict[int, str]) -> None:
+    """Does the model give these answers, and does corruption change them? On a button: it takes torch."""
+    usable = [number for number in range(1, len(rows) + 1) if number not in wrong]
+    if source is None or not usable:
+        return
+    st.subheader("What the model says", anchor=False)
+    pairs = [drafts.pair_of(rows[number - 1]) for number in usable]
+    key = f"ask-{source.reference}-{short_hash([pair.to_dict() for pair in pairs])}"
+
+    def begin() -> Generator[Progress, None, Any]:
+        yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
+        from hap_engine.masked.opening import open_masked
+        from hap_engine.transformer.load import loading
+        from hap_engine.workflows.ask_model import ask, summary
+
+        model = yield from loading(source.reference)
+        encoded = [encode_pair(model.tokenizer, pair) for pair in pairs]
+        found = yield from ask(open_masked(model), encoded)
+        return found, summary(found)
+
+    if registry.background().get(key) is None:
+        if st.button(
+            f"Ask the model about {len(usable)} rows",
+            icon=":material/psychology:",
+            help="Opens the model and reads the probability of each answer, after the clean and after "
+            "the corrupted prompt.",
+        ):
+            registry.background().start(key, begin)
+            st.rerun()
+        return
+    done = opened_models.result(key)
+    if done is not None:
+        _asked(usable, rows, *done)
+
+
+def _asked(usable: list[int], rows: list[Row], found: list[Any], text: str) -> None:
+    st.markdown(text)
+    st.caption("The weakest pairs come first.")
+    order = sorted(range(len(found)), key=lambda index: found[index].clean_diff)
+    tables.table(
+        [
+            tables.Column("Row"),
+            tables.Column("Answer", words=True),
+            tables.Column("Model says", "Its first choice after the clean prompt", words=True),
+            tables.Column("P(answer), clean"),
+            tables.Column("P(answer), corrupted"),
+            tables.Column("Logit difference", "Answer minus distractor, after the clean prompt"),
+            tables.Column("", words=True),
+        ],
+        [
+            (
+                str(usable[index]),
+                rows[usable[index] - 1]["answer"].strip(),
+                found[index].says.strip(),
+                f"{found[index].clean:.0%}",
+                f"{found[index].corrupt:.0%}",
+                f"{found[index].clean_diff:.2f}",
+                found[index].complaint,
+            )
+            for index in order[:50]
+        ],
+        caption="What the model says about each pair",
+    )

@@ -1,0 +1,150 @@
+"""The table of somebody's own prompts, and the ways to fill it: type, paste, a file, a task's prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+from tokenizers import Tokenizer
+
+from app.own_prompts import drafts, tokens
+from app.own_prompts.drafts import Row
+from app.widgets.markdown import plain
+from hap_engine.errors import HapError
+from hap_engine.models.catalog import Source, tokenizer_file
+from hap_engine.tasks.builtin import TASKS
+from hap_engine.tasks.prompts_file import parse_rows
+from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, sift, told
+from hap_engine.tasks.task import SplitSizes
+
+COLUMNS: dict[str, tuple[str, str, Any]] = {
+    "clean": ("Clean prompt", "Ends where the answer follows.", "large"),
+    "corrupt": ("Corrupted prompt", "As many tokens; the answer no longer follows.", "large"),
+    "answer": ("Answer", "One token. Several right ones: put | between them.", "small"),
+    "distractor": ("Distractor", "A wrong answer that is one token, to compare with.", "small"),
+}
+EXAMPLES = SplitSizes(train=12, validation=1, test=1)
+
+
+def replace_rows(rows: list[Row]) -> None:
+    """Put other rows into the table (the grid itself starts anew)."""
+    drafts.save(rows[:MAX_ROWS])
+    st.session_state.pop("draft-base", None)
+    st.session_state["draft-version"] = st.session_state.get("draft-version", 0) + 1
+
+
+def table() -> list[Row]:
+    """The editor; what it holds is on disk before the page goes on."""
+    version = st.session_state.get("draft-version", 0)
+    key = f"draft-table-{version}"
+    if key not in st.session_state or "draft-base" not in st.session_state:
+        st.session_state["draft-base"] = drafts.load()  # a reload, or back from another page
+    base = st.session_state["draft-base"]
+    frame: Any = pd.DataFrame(base, columns=list(KEYS), dtype=str)
+    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    columns: dict[str, Any] = {
+        name: st.column_config.TextColumn(title, help=text, width=width)
+        for name, (title, text, width) in COLUMNS.items()
+    }
+    edited = st.data_editor(
+        frame,
+        key=key,
+        num_rows="dynamic",
+        hide_index=False,
+        height=min(420, 110 + 35 * max(3, len(frame))),
+        column_config=columns,
+    )
+    written = edited.to_dict("records")
+    rows = drafts.rows_of(written)
+    if drafts.rows_of(written[: len(rows)]) != rows or len(written) < len(base):
+        replace_rows(rows)  # a row was removed or emptied: number the others anew
+        st.rerun()
+    try:
+        if rows != drafts.load():
+            drafts.save(rows)
+    except OSError as error:
+        st.warning(
+            f"What you type cannot be kept on disk ({error.strerror}). Download it before you leave.",
+            icon=":material/save:",
+        )
+    return rows
+
+
+def fill(source: Source | None) -> None:
+    """Ways to get rows: a file, the clipboard, a task's own; and to take them away."""
+    version = st.session_state.get("draft-version", 0)  # other rows close what is open
+    upload, paste, example, clear = st.columns(4)
+    with upload.popover("Open a file", icon=":material/upload_file:", width="stretch", key=f"draft-open-{version}"):
+        file = st.file_uploader(
+            "JSONL or CSV with clean, corrupt, answer, distractor (or a run file)",
+            type=["jsonl", "csv", "json"],
+            key=f"draft-file-{version}",
+        )
+        if file is not None:
+            _open(file.getvalue(), file.name)
+    with paste.popover("Paste rows", icon=":material/content_paste:", width="stretch", key=f"draft-paste-{version}"):
+        text = st.text_area(
+            "One pair a line: clean, corrupted, answer, distractor, with tabs (from a spreadsheet) or "
+            "commas between them",
+            key=f"draft-text-{version}",
+        )
+        rows = [*drafts.load(), *drafts.pasted(text)]
+        if len(rows) > MAX_ROWS:
+            st.error(
+                f"That makes {len(rows):,} rows, and at most {MAX_ROWS:,} are possible. Paste fewer: more "
+                "prompts would cost time and change the circuit little.",
+                icon=":material/error:",
+            )
+        elif st.button("Add these rows"):  # never off: the text arrives with this very click
+            if text.strip():
+                replace_rows(rows)
+                st.rerun()
+            st.info("There is nothing to add yet.")
+    with example.popover("Start from a task", icon=":material/school:", width="stretch", key=f"draft-start-{version}"):
+        name = st.selectbox("Task", list(TASKS), format_func=lambda task: TASKS[task].title, key="draft-task")
+        if st.button("Add 12 pairs of it"):
+            _add_examples(name, source)
+    with clear.popover("Clear", icon=":material/delete:", width="stretch", key=f"draft-clear-{version}"):
+        st.markdown("This removes every row. Download them first if you may need them again.")
+        if st.button("Remove all rows", type="primary"):
+            replace_rows([])
+            st.rerun()
+
+
+def _open(data: bytes, name: str) -> None:
+    """Put a file's rows into the table; when some cannot be used, only those that can, and on demand."""
+    try:
+        rows = parse_rows(data, name)
+        pairs, wrong = sift(rows)
+        check_count(len(rows))
+    except HapError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    if wrong:
+        st.error(plain(told(wrong, len(rows))), icon=":material/error:")
+    if not wrong or st.button(f"Open the other {len(pairs):,} rows", disabled=not pairs, key="draft-rest"):
+        replace_rows([drafts.row_of(pair) for pair in pairs])
+        st.rerun()
+
+
+def _add_examples(name: str, source: Source | None) -> None:
+    found = vocabulary(source)
+    if found is None:
+        st.info("This model's words are not on this machine yet. Choose hap-mini to look around.")
+        return
+    task = TASKS[name]
+    have = drafts.load()
+    try:
+        pairs = task.generate(found, EXAMPLES, len(have), task.default_corruption).train
+    except HapError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    replace_rows([*have, *(drafts.row_of(one.pair) for one in pairs)])
+    st.rerun()
+
+
+def vocabulary(source: Source | None) -> Tokenizer | None:
+    """The model's tokenizer, if it is on this machine."""
+    path = tokenizer_file(source) if source else None
+    return tokens.tokenizer(path) if path else None

@@ -1,0 +1,74 @@
+"""Prompts as tokens, one prompt above the other, for reading: HTML in which every text is escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+from tokenizers import Tokenizer
+
+from hap_engine.tasks.editing import Alignment
+
+STYLE = """<style>
+.hap-tokens { border-collapse: separate; border-spacing: 2px 4px; font-size: 14px; }
+.hap-tokens th { text-align: left; font-weight: 500; padding-right: 8px; white-space: nowrap; opacity: .75; }
+.hap-tokens td { padding: 2px 5px; border-radius: 4px; text-align: center; white-space: pre;
+  background: color-mix(in srgb, currentColor 8%, transparent); }
+.hap-tokens td.other { background: color-mix(in srgb, #0072b2 30%, transparent); font-weight: 600; }
+.hap-tokens td.wrong { outline: 2px solid #d55e00; }
+.hap-tokens td.none { background: none; }
+.hap-tokens td.at { background: none; font-size: 11px; padding: 0; opacity: .6; }
+.hap-text { unicode-bidi: plaintext; margin: 0 0 4px; overflow-wrap: anywhere; }
+</style>"""
+
+
+def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
+    """What each token stands for in `text`.
+
+    Several tokens may share one character (most emoji): the first shows it, the others a dot.
+    """
+    found, before = [], (-1, -1)
+    for start, end in tokenizer.encode(text, add_special_tokens=False).offsets:
+        shared = (start, end) == before or end <= before[1]
+        found.append("·" if shared else text[start:end])
+        before = (start, max(end, before[1]))
+    return found
+
+
+def aligned(tokenizer: Tokenizer, clean: str, corrupt: str, found: Alignment) -> str:
+    """Both prompts as a table with one column a token; where they differ is marked."""
+    sides = [pieces(tokenizer, text) for text in (clean, corrupt)]
+    width = max(map(len, sides), default=0)
+    numbers = "".join(f'<td class="at">{at + 1}</td>' for at in range(width))
+    rows = [_row(name, side, width, found) for name, side in zip(("Clean", "Corrupted"), sides, strict=True)]
+    texts = "".join(f'<p class="hap-text">{html.escape(text)}</p>' for text in (clean, corrupt))
+    return (
+        f"{STYLE}{texts}<div style='overflow-x:auto'><table class='hap-tokens'>"
+        f"<tr><th></th>{numbers}</tr>{''.join(rows)}</table></div>"
+    )
+
+
+def _row(name: str, side: Sequence[str], width: int, found: Alignment) -> str:
+    cells = []
+    for at in range(width):
+        if at >= len(side):
+            cells.append('<td class="none"></td>')
+            continue
+        kinds = ["other"] if at in found.changed else []
+        if at == found.mismatch:
+            kinds.append("wrong")
+        text = html.escape(side[at].replace(" ", "␣", 1) if side[at] == " " else side[at].strip())
+        cells.append(f'<td class="{" ".join(kinds)}"><bdi>{text or "␣"}</bdi></td>')
+    return f"<tr><th>{name}</th>{''.join(cells)}</tr>"
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _tokenizer(path: Path, modified: int) -> Tokenizer:
+    return Tokenizer.from_file(str(path))
+
+
+def tokenizer(path: Path) -> Tokenizer:
+    """A model's tokenizer, read once (no torch)."""
+    return _tokenizer(path, path.stat().st_mtime_ns)

@@ -1,0 +1,244 @@
+"""The lesson page: one step at a time beside the picture that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from app import glossary, lesson, url
+from app.diagram import component
+from app.lesson.parts import Question, Step, safe
+from app.stored import shelf
+from app.stored.shelf import Listed
+from app.widgets import browser_memory
+from app.widgets.markdown import plain
+from hap_engine.errors import HapError
+from hap_engine.runs.record import Run
+
+FIRST = "hap-mini"  # its circuit has few enough edges to see each one
+DRAWN = 400
+ONE_PANEL = "<style>.hap-panel[data-side={hide}], .hap-modes {{ display: none; }}</style>"
+OPEN_QUESTION = """
+**One without a known answer.** Pick a head that the circuit keeps and for which no role was measured. What does it do?
+Look at what it hears and whom it tells, form a guess, then cut it on the Explore page and see whether the predictions
+change as your guess says. If you find a convincing answer for a large model, that is a paper.
+"""
+
+
+def page(pages: Mapping[str, Any]) -> None:
+    """Draw the page; ``?step=`` and ``?run=`` say where."""
+    st.title("How is a circuit found?", anchor=False)
+    run = _run()
+    if run is None:
+        return
+    steps = lesson.steps(run)
+    asked = url.link().step
+    saved = browser_memory.remembered("hap-lesson", f"{asked}:{run.id}" if asked else None)
+    if not asked:
+        _welcome(run, steps, saved)
+        return
+    number = min(asked, len(steps) + 1)
+    _rail(steps, number)
+    words, picture = st.columns([4, 8], gap="medium")
+    guessed = True
+    with words:
+        if number <= len(steps):
+            guessed = _step(run, steps[number - 1], number)
+        else:
+            _exercise(run, pages)
+        _move(number, len(steps))
+    with picture:
+        _picture(run, steps[min(number, len(steps)) - 1], number, guessed)
+
+
+def _run() -> Run | None:
+    """The run that the lesson is about: the link's, else the small shipped one."""
+    # A run that goes on from another began with that one's circuit: the steps would tell half its story.
+    runs = [run for run in shelf.listed()[0] if run.has_eap and not run.continues]
+    asked = url.link().run
+    if asked and asked not in [run.id for run in runs]:
+        url.keep_saying(
+            "lesson",
+            [
+                f"The lesson cannot use the run {asked} of this link: it is not here, has no EAP circuit, or goes "
+                "on from another run. Another one is used."
+            ],
+        )
+        url.put(run="")
+    for run in sorted(runs, key=lambda run: (run.id != asked, run.model != FIRST, not run.shipped)):
+        try:
+            found = shelf.open_run(run.id)
+        except HapError:
+            continue
+        if lesson.suits(found):
+            return found
+    st.info("The lesson needs a run with an EAP circuit beside a learned one. Compute one on the Explore page.")
+    return None
+
+
+def _welcome(run: Run, steps: tuple[Step, ...], saved: str | None) -> None:
+    st.html(
+        glossary.rich(
+            "Seven short steps and an exercise on a real run, about fifteen minutes. You will see how [[EAP]] and"
+            " [[EP|edge pruning]] find the [[circuit]] that does a task, where the first one fails, and how such a"
+            " claim is tested. **Words with dots underneath explain themselves.** Every number is from the run"
+            f" “{safe(run.title)}”."
+        )
+    )
+    step, _, where = (saved or "").partition(":")
+    with st.container(horizontal=True):
+        if step.isdigit() and 1 < int(step) <= len(steps) + 1:
+            if st.button(f"Go on at step {min(int(step), len(steps))}", type="primary", icon=":material/play_arrow:"):
+                _go(int(step), where if _known(where) else "")
+            if st.button("Start over", icon=":material/restart_alt:"):
+                _go(1)
+        elif st.button("Start", type="primary", icon=":material/play_arrow:"):
+            _go(1)
+    titles = {item.id: item.title for item in _runs()}
+    st.selectbox(
+        "Tell it with another run",
+        list(titles),
+        format_func=lambda run_id: titles.get(run_id, run_id),
+        index=None,
+        key="lesson-run",
+        placeholder=run.title,
+        on_change=_choose,
+        help="Any run with an EAP circuit. The small model is the easiest to read.",
+    )
+    st.markdown("\n".join(f"{i}. {step.title}" for i, step in enumerate(steps, 1)))
+
+
+def _runs() -> list[Listed]:
+    return [run for run in shelf.listed()[0] if run.has_eap]
+
+
+def _known(run_id: str) -> bool:
+    return run_id in [run.id for run in _runs()]
+
+
+def _choose() -> None:
+    url.put(run=st.session_state["lesson-run"] or "")
+
+
+def _go(step: int, run: str = "") -> None:
+    if run:
+        url.put(run=run)
+    url.put(step=step)
+    st.rerun()
+
+
+def _rail(steps: tuple[Step, ...], number: int) -> None:
+    """Where the reader is, in words and as a bar."""
+    title = steps[number - 1].title if number <= len(steps) else "Your turn"
+    st.progress(number / (len(steps) + 1), text=f"Step {number} of {len(steps) + 1}: {title}")
+
+
+def _step(run: Run, step: Step, number: int) -> bool:
+    """Words, question and, where there is one, the experiment; answers whether a guess was made."""
+    st.subheader(f"{number}. {step.title}", anchor=False)
+    st.html(glossary.rich(step.text))
+    guessed = _question(step.question, f"{run.id}-{number}")
+    if step.reveal and guessed:
+        st.html(glossary.rich(step.reveal))
+    if step.cut:
+        _cut(run, step)
+    return guessed
+
+
+def _question(question: Question, key: str) -> bool:
+    """Guess before looking; the answer and its reason appear with the guess."""
+    with st.container(border=True):
+        guess = st.radio(question.ask, question.options, index=None, key=f"guess-{key}", persist_state="session")
+        if guess is None:
+            st.caption("Choose one to see what the run measured. A wrong guess teaches more than a right one.")
+            return False
+        right = guess == question.options[question.right]
+        words = plain(question.because)
+        if right:
+            st.success(f"Right. {words}", icon=":material/check_circle:")
+        else:
+            st.info(f"It is “{plain(question.options[question.right])}”. {words}", icon=":material/lightbulb:")
+    return True
+
+
+def _cut(run: Run, step: Step) -> None:
+    """Cut heads out of the circuit and measure, on the real model."""
+    from app.work import opened_models
+
+    why = opened_models.remedy(run)
+    names = ", ".join(step.cut)
+    key = f"lesson-cut-{run.id}"
+    if st.button(f"Cut {names} and measure", icon=":material/content_cut:", disabled=bool(why)):
+        st.session_state[key] = True
+    if why:
+        st.caption(f"Not on this machine: {plain(why)}")
+    elif st.session_state.get(key):
+        _measure(run, step.cut)
+
+
+def _measure(run: Run, heads: tuple[str, ...]) -> None:
+    from app.questions.what_if import reading
+    from app.work import opened_models
+    from hap_engine.graph.edits import Change, apply
+
+    masked = opened_models.model_of(run)
+    if masked is None:
+        return
+    try:
+        bench = opened_models.bench(run, opened_models.FEW, masked)
+    except HapError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    circuit = run.circuits[run.main].circuit
+    before, after = (
+        reading(run, opened_models.FEW, bench, one) for one in (circuit, apply(circuit, [Change(False, heads)]))
+    )
+    one, two = st.columns(2)
+    for column, title, attribute, colour in (
+        (one, "Logit difference", "logit_diff", "normal"),
+        (two, "KL to the full model", "kl", "inverse"),
+    ):
+        old, new = (float(getattr(side, attribute).mean()) for side in (before, after))
+        column.metric(title, f"{new:.2f}", f"{new - old:+.2f}", delta_color=colour)  # type: ignore[arg-type]
+    from hap_engine.explain.what_if import describe
+
+    st.markdown(plain(describe(before, after)))
+
+
+def _exercise(run: Run, pages: Mapping[str, Any]) -> None:
+    st.subheader("Your turn", anchor=False)
+    asked = lesson.exercise(run)
+    if asked:
+        st.markdown(plain(asked[0]))
+        answer = st.text_input("Your answer", key=f"answer-{run.id}", placeholder="3.1", persist_state="session")
+        if answer:
+            marked = lesson.check(run, answer)
+            say = st.success if marked.right else st.info
+            say(plain(marked.words), icon=":material/check_circle:" if marked.right else ":material/replay:")
+    st.html(glossary.rich(OPEN_QUESTION))
+    if st.button("Explore this run", icon=":material/hub:"):
+        st.switch_page(pages["explore"], query_params={"run": run.id})
+
+
+def _move(number: int, last: int) -> None:
+    with st.container(horizontal=True):
+        if st.button("Back", icon=":material/arrow_back:"):
+            _go(number - 1)
+        if number <= last and st.button(
+            "Next" if number < last else "Exercise", type="primary", icon=":material/arrow_forward:"
+        ):
+            _go(number + 1)
+
+
+def _picture(run: Run, step: Step, number: int, guessed: bool) -> None:
+    """The comparison, set to what the step is about; the reader's own pins are kept within a step."""
+    from app.diagram.component import comparison
+
+    if step.panels != "both":
+        st.html(ONE_PANEL.format(hide="left" if step.panels == "right" else "right"))
+    pins = step.pins if guessed or not step.reveal else ()
+    built = component.picture(run.fingerprint, "eap", run.main, False, DRAWN, run)
+    comparison(built, key=f"lesson-{run.id}-{number}", pinned=pins, height=620)
+    st.caption(plain(step.look))

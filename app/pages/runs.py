@@ -1,0 +1,211 @@
+"""The runs page: what is kept on this machine, to open, rename, compare, delete or import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from app import classroom
+from app.stored import shelf
+from app.stored.shelf import Listed
+from app.widgets.markdown import plain
+from hap_engine.errors import HapError
+from hap_engine.report.titles import METHOD_TITLES
+
+AT_ONCE = 20  # runs shown before "Show more": a class can collect hundreds
+
+
+def page(pages: Mapping[str, Any]) -> None:
+    """Draw the page; `pages` maps ``explore`` and ``compare`` to their `st.Page`."""
+    st.title("Runs", anchor=False)
+    st.caption("Every finished run is kept on this machine as one file. Examples came with the explorer.")
+    _say_what_happened()
+    runs, damaged = shelf.listed()
+    for message in damaged:
+        st.warning(plain(message), icon=":material/broken_image:")
+    if classroom.rules() is None:
+        _import()
+    shown = _filtered(runs)
+    count = st.session_state.get("runs-shown", AT_ONCE)
+    for run in shown[:count]:
+        _card(run, pages)
+    if len(shown) > count and st.button(f"Show {min(AT_ONCE, len(shown) - count)} more"):
+        st.session_state["runs-shown"] = count + AT_ONCE
+        st.rerun()
+
+
+def _filtered(runs: list[Listed]) -> list[Listed]:
+    if not runs:
+        st.info("No run yet. Start one on the Explore page.", icon=":material/hub:")
+        return []
+    if len(runs) < 4:
+        return runs
+    asked = st.text_input(
+        "Find a run", key="find-run", placeholder="name, model, task, seed 3, id", icon=":material/search:"
+    )
+    words = asked.lower().split()
+    found = [run for run in runs if all(word in _searched(run) for word in words)]
+    if not found:
+        st.info(f"No run matches “{plain(asked)}”.", icon=":material/search_off:")
+    return found
+
+
+def _searched(run: Listed) -> str:
+    return f"{run.title} {run.model} {run.task} seed {run.seed} {run.id} {run.method} {run.created[:10]}".lower()
+
+
+def _card(run: Listed, pages: Mapping[str, Any]) -> None:
+    with st.container(border=True, key=f"run-{run.id}"):
+        words, buttons = st.columns([5, 4], vertical_alignment="center")
+        with words:
+            st.markdown(f"**{plain(run.title)}**" + (" :blue-badge[example]" if run.shipped else ""))
+            st.caption(" · ".join(map(plain, _facts(run))))
+        with buttons.container(horizontal=True, horizontal_alignment="right"):
+            _buttons(run, pages)
+        match st.session_state.get("asked"):
+            case ("rename", run.id, seen):
+                _rename(run, seen)
+            case ("delete", run.id, _) if not run.shipped:
+                _delete(run)
+
+
+def _facts(run: Listed) -> list[str]:
+    method = METHOD_TITLES.get(run.method, run.method)
+    facts = [run.model, run.task] if run.named else []
+    facts += [f"{method}, {run.edges:,} edges", f"seed {run.seed}", _date(run.created)]
+    if run.kl is not None:
+        facts.append(f"KL {run.kl:.2f}")
+    return [*facts, run.verdict] if run.verdict else facts
+
+
+def _date(created: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(created):%d %b %Y, %H:%M}"
+    except ValueError:
+        return created[:16]
+
+
+def _buttons(run: Listed, pages: Mapping[str, Any]) -> None:
+    """What can be done with a run. Each button's help names the run, for those who hear the page."""
+    if st.button("Open", key=f"open-{run.id}", icon=":material/open_in_new:", help=f"Open {plain(run.title)}"):
+        st.switch_page(pages["explore"], query_params={"run": run.id})
+    if st.button(
+        "Compare",
+        key=f"compare-{run.id}",
+        icon=":material/compare_arrows:",
+        help=f"Set {plain(run.title)} beside another run",
+    ):
+        st.switch_page(pages["compare"], query_params={"run": run.id})
+    if classroom.rules() is not None:  # in a class nobody changes what others see
+        return
+    st.button(
+        "Rename",
+        key=f"rename-{run.id}",
+        icon=":material/edit:",
+        on_click=_ask,
+        args=("rename", run),
+        help=f"Rename {plain(run.title)}",
+    )
+    st.button(
+        "Delete",
+        key=f"delete-{run.id}",
+        icon=":material/delete:",
+        on_click=_ask,
+        args=("delete", run),
+        disabled=run.shipped,
+        help="Examples stay." if run.shipped else f"Delete {plain(run.title)}",
+    )
+
+
+def _ask(action: str, run: Listed) -> None:
+    """Button callback: open the form of an action in a run's card, or close it again.
+
+    The name of that moment is kept, so that a change by another tab meanwhile is noticed.
+    """
+    now = st.session_state.get("asked")
+    opened = now is not None and now[:2] == (action, run.id)
+    st.session_state["asked"] = None if opened else (action, run.id, _own_name(run))
+
+
+def _own_name(run: Listed) -> str:
+    return run.title if run.named else ""
+
+
+def _rename(run: Listed, seen: str) -> None:
+    with st.form(f"rename-form-{run.id}", border=False):
+        st.text_input(
+            "New name",
+            value=seen,
+            placeholder=run.title,
+            max_chars=shelf.LONGEST_NAME,
+            key=f"name-{run.id}",
+            help="Kept beside the run; the result itself is not touched. Empty: the run's own title.",
+        )
+        st.form_submit_button(
+            "Save the name", type="primary", key=f"save-{run.id}", on_click=_save_name, args=(run.id, seen)
+        )
+
+
+def _save_name(run_id: str, seen: str) -> None:
+    name = st.session_state[f"name-{run_id}"]
+    _do(lambda: _renamed(shelf.rename(run_id, name, seen)))
+
+
+def _renamed(name: str) -> str:
+    return f"Renamed to “{name}”." if name else "The run has its own title again."
+
+
+def _delete(run: Listed) -> None:
+    st.warning(
+        "Delete this run? Its file and its scores are removed from this machine, and links to it "
+        "stop working. This cannot be undone; the same settings make the same run again.",
+        icon=":material/delete:",
+    )
+    with st.container(horizontal=True):
+        st.button(
+            "Delete it",
+            type="primary",
+            key=f"yes-{run.id}",
+            on_click=_do,
+            args=(lambda: f"Deleted “{shelf.delete(run.id)}”.",),
+        )
+        st.button("Keep it", key=f"no-{run.id}", on_click=_ask, args=("delete", run))
+
+
+def _do(action: Callable[[], str]) -> None:
+    """Button callback: change the shelf, and say on the drawing that follows how it went.
+
+    A callback runs even if the card that held its button is gone, because another tab deleted it.
+    """
+    try:
+        message = ("success", action())
+    except HapError as error:
+        message = ("error", str(error))
+    st.session_state["runs-message"] = message
+    st.session_state["asked"] = None
+
+
+def _say_what_happened() -> None:
+    kind, words = st.session_state.pop("runs-message", (None, ""))
+    if kind == "error":
+        st.error(plain(words), icon=":material/error:")
+    elif kind:
+        st.success(plain(words), icon=":material/check:")
+
+
+def _import() -> None:
+    with st.expander("Import a run file", icon=":material/upload:"):
+        file = st.file_uploader("A .json file written by the explorer or by `discover`", type="json", key="import")
+        if file is None or st.session_state.get("imported") == file.file_id:
+            return
+        try:
+            _, what = shelf.import_run(file.getvalue())
+        except HapError as error:
+            st.error(plain(str(error)), icon=":material/error:")
+            return
+        st.session_state["imported"] = file.file_id
+        st.session_state["runs-message"] = ("success", f"{what} It is in the list below.")
+        st.rerun()

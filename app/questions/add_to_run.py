@@ -1,0 +1,128 @@
+"""Add to a run: test a changed circuit on the held-out prompts and keep it as one's own, or measure more.
+
+The work goes on in the background; when it ends, the run is saved with what was added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from app import url
+from app.classroom import check_change
+from app.work import opened_models, registry
+from hap_engine.errors import HapError
+from hap_engine.graph.circuit import Circuit
+from hap_engine.progress import Progress
+from hap_engine.report.titles import METHOD_TITLES, OWN
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import runs_folder, save
+
+Revision = Generator[Progress, None, Run]
+Add = Callable[[Any, Run], Revision]
+
+
+def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> None:
+    """Offer to evaluate `circuit` and save it; shows the work while it goes on."""
+    count = len(run.prompts.get("test", []))
+    size = len(circuit.live)
+    if st.button(
+        f"Test it on {count:,} unseen prompts and save it as my circuit",
+        icon=":material/save:",
+        key="save-own",
+        disabled=disabled or not changed or not size or busy(run),
+        help=f"{size:,} live edges. It then stands beside the others in the table, the picture and the "
+        "run file, with the same measurements. An earlier one of yours in this run is replaced.",
+    ):
+
+        def add(masked: Any, run: Run) -> Revision:
+            from hap_engine.workflows.add_to_run import add_circuit
+
+            return (yield from add_circuit(masked, run, circuit))
+
+        begin(run, with_model(run, add))
+    finish(run)
+    if OWN in run.circuits:
+        _saved(run)
+
+
+def _saved(run: Run) -> None:
+    """What can be done with the circuit that was saved."""
+    row, main = run.metrics.get(OWN, {}), METHOD_TITLES.get(run.main, run.main)
+    kl = f", KL {row['kl']:.2f} ({main}: {run.metrics[run.main]['kl']:.2f})" if "kl" in row else ""
+    st.caption(f"Your circuit: {len(run.circuits[OWN].circuit):,} edges{kl}.")
+    see, drop = st.columns(2)
+    see.button(
+        f"Compare it with {main} in the picture",
+        icon=":material/compare:",
+        width="stretch",
+        on_click=url.put,
+        kwargs={"left": run.main, "right": OWN},
+        key="see-own",
+    )
+    if drop.button("Delete it", icon=":material/delete:", width="stretch", key="drop-own"):
+        rest = {key: record for key, record in run.circuits.items() if key != OWN}
+        metrics = {key: row for key, row in run.metrics.items() if key != OWN}
+        save(replace(run, circuits=rest, metrics=metrics), runs_folder() / f"{run.id}.json")
+        url.put(left="", right="")
+        st.query_params.pop("base", None)
+        st.rerun()
+
+
+def begin_per_prompt(run: Run) -> None:
+    """Measure an older run's circuits prompt by prompt."""
+
+    def add(masked: Any, run: Run) -> Revision:
+        from hap_engine.workflows.add_to_run import add_per_prompt
+
+        return (yield from add_per_prompt(masked, run))
+
+    begin(run, with_model(run, add))
+
+
+def finish(run: Run) -> None:
+    """Show running work on this run; when it is done, take up the saved run."""
+    if opened_models.result(_key(run)) is not None:
+        registry.background().stop(_key(run))  # forget it: the run on disk has it now
+        st.rerun()
+
+
+def busy(run: Run) -> bool:
+    """Is something being added to this run now? One thing at a time: the last to end would win."""
+    work = registry.background().get(_key(run))
+    return work is not None and work.state == "running"
+
+
+def begin(run: Run, revise: Callable[[], Revision]) -> None:
+    """Start work that adds to a run; what it returns is saved. In a class a line says why not."""
+    try:
+        check_change()
+    except HapError as error:
+        st.info(str(error), icon=":material/groups:")
+        return
+
+    def work() -> Revision:
+        revised = yield from revise()
+        save(revised, runs_folder() / f"{run.id}.json")
+        return revised
+
+    registry.background().start(_key(run), work)
+    st.rerun()  # at once, so that the buttons above know
+
+
+def with_model(run: Run, add: Add) -> Callable[[], Revision]:
+    """The work of opening the run's model and then adding to the run."""
+    opening = opened_models.steps_to_open(run)
+
+    def work() -> Revision:
+        masked = yield from opening()
+        return (yield from add(masked, run))
+
+    return work
+
+
+def _key(run: Run) -> str:
+    return f"revise-{run.id}"

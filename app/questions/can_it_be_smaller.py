@@ -1,0 +1,146 @@
+"""Can it be smaller? Go on from this run's circuit to a tighter budget, and see what every size costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app import classroom, url
+from app.diagram.palette import Palette, palette
+from app.explore import cost
+from app.questions.what_if import ask_for_weights
+from app.stored import related_runs, shelf
+from app.stored.shelf import Listed
+from app.widgets.charts import FONT
+from app.widgets.markdown import plain
+from app.work import opened_models
+from hap_engine.errors import HapError
+from hap_engine.graph.ranking import edge_budget
+from hap_engine.models.locate import locate
+from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.runs.continue_run import further
+from hap_engine.runs.record import Run
+
+
+def show(run: Run, left: str, right: str, pins: list[str]) -> None:
+    """Draw the sizes found so far on the left, the way to a smaller one on the right."""
+    seen, onward = st.columns([3, 2], gap="large")
+    with seen:
+        _sizes_so_far(run)
+    with onward:
+        _onward(run)
+
+
+def _onward(run: Run) -> None:
+    """Choose a size and start; or say why there is no way on."""
+    edges = len(run.circuits[run.main].circuit)
+    title = METHOD_TITLES.get(run.main, run.main)
+    try:
+        sizes = related_runs.sizes(run)
+    except HapError as error:
+        st.info(plain(str(error)), icon=":material/block:")
+        return
+    if not sizes or classroom.rules():
+        st.info(
+            "In class mode runs start on the left."
+            if sizes
+            else f"With {edges:,} edges this circuit is as small as the page makes them.",
+            icon=":material/block:",
+        )
+        return
+    st.markdown(
+        f"{title} kept {edges:,} edges. Edge Pruning can go on among these, from the order in which their "
+        "gates stand: fewer edges, most often at a lower KL than a run of its own to that size."
+    )
+    kept = st.select_slider(
+        "Edges to keep",
+        sizes[::-1],
+        sizes[0],
+        format_func=lambda share: f"{share:g} %",
+        key=f"smaller-{run.id}",
+        help="Of all edges of the model.",
+    )
+    target = edge_budget(run.graph, related_runs.sparsity_of(kept))
+    why = opened_models.remedy(run)
+    if st.button(
+        f"Prune on to {target:,} edges",
+        type="primary",
+        icon=":material/compress:",
+        width="stretch",
+        disabled=bool(why),
+        key="prune-on",
+        help="Starts a run of its own, with the same prompts and steps. This one stays as it is.",
+    ):
+        _start(run, kept)
+    if why:
+        ask_for_weights(run, why)
+    else:
+        source = locate(run.model, opened_models.given(run))
+        cost.show(source, replace(further(run, related_runs.sparsity_of(kept)), model=source.reference))
+
+
+def _start(run: Run, kept: float) -> None:
+    try:
+        st.query_params["job"] = opened_models.start_run(run, further(run, related_runs.sparsity_of(kept)))
+    except HapError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    st.rerun()
+
+
+def _sizes_so_far(run: Run) -> None:
+    """KL at every size of this descent, and a way to each of its runs."""
+    found = [one for one in related_runs.chain(run, shelf.listed()[0]) if one.kl is not None]
+    if len(found) < 2:
+        st.caption(
+            "One size so far. After the next one this shows what each edge less costs: KL against "
+            "edges, from one descent."
+        )
+        return
+    st.plotly_chart(
+        figure(found, run, palette(st.context.theme.type)),
+        key="descent-curve",
+        alt="KL divergence at each number of edges, of this descent and of EAP",
+        config={"displayModeBar": False},
+    )
+    for one in found:
+        told = f"{one.edges:,} edges, KL {one.kl:.3f}"
+        if one.id == run.id:
+            st.markdown(f"**{told}** · this run")
+        elif st.button(told, key=f"size-{one.id}", type="tertiary", icon=":material/arrow_forward:"):
+            url.go_to_run(one.id)
+            st.rerun()
+
+
+def figure(found: Sequence[Listed], run: Run, colours: Palette) -> go.Figure:
+    """KL against edges (log scale), of the descent and of EAP at the same sizes."""
+    drawn = go.Figure()
+    main: Any = (METHOD_TITLES.get(run.main, run.main), [one.kl for one in found], colours.right)
+    eap: Any = (METHOD_TITLES["eap"], [one.eap_kl for one in found], colours.left)
+    for (name, kl, colour), dash in ((eap, "dash"), (main, "solid")):
+        drawn.add_trace(
+            go.Scatter(
+                x=[one.edges for one in found],
+                y=kl,
+                name=name,
+                mode="lines+markers",
+                line={"color": colour, "dash": dash},
+                marker={"size": 9},
+                hovertemplate="%{x:,} edges: KL %{y:.3f}<extra>" + name + "</extra>",
+            )
+        )
+    sizes = [one.edges for one in found]
+    drawn.update_xaxes(title_text="edges kept", type="log", tickvals=sizes, ticktext=[f"{n:,}" for n in sizes])
+    drawn.update_yaxes(title_text="KL", rangemode="tozero")
+    return drawn.update_layout(
+        height=300,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": colours.text, "family": FONT},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+    )

@@ -1,0 +1,47 @@
+"""The test prompt that the whole page looks at: in the address, in the picker, in every panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from app import url
+from hap_engine.runs.record import Run
+
+
+def prompt(run: Run) -> int:
+    """Index of the chosen test prompt; 0 unless the address names one that the run has."""
+    return url.link().valid(run).prompt
+
+
+def choose(index: int) -> None:
+    """Load a test prompt everywhere."""
+    url.put(prompt=index)
+
+
+def picker(run: Run) -> int:
+    """A select box of all test prompts; returns the index of the chosen one."""
+    tests = run.prompts.get("test", [])
+    if not tests:
+        return 0
+    key = f"prompt-of-{run.id}"
+    st.session_state[key] = prompt(run)
+
+    def changed() -> None:
+        choose(st.session_state[key])
+
+    return st.selectbox(
+        "Test prompt",
+        range(len(tests)),
+        format_func=lambda index: label(index, tests[index]),
+        key=key,
+        on_change=changed,
+        help="The prompt that attention patterns and live changes are shown on. No method saw it.",
+    )
+
+
+def label(index: int, one: Mapping[str, Any]) -> str:
+    """``3 · Later, Mary and John … gave a ring to → Mary`` (select boxes show plain text)."""
+    return f"{index + 1} · {one.get('clean', '')} → {str(one.get('answer', '')).strip()}"

@@ -1,0 +1,178 @@
+"""Put to the test: what ``evaluate --full`` and ``stability`` add to a run, read aloud, or how to get it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.diagram.palette import Palette, palette
+from app.questions import add_to_run
+from app.stored import related_runs, shelf
+from app.widgets.markdown import plain
+from app.widgets.tables import Column, table
+from app.work import opened_models
+from hap_engine.errors import HapError
+from hap_engine.progress import Progress
+from hap_engine.report.test_sentences import findings
+from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.runs.record import Run
+
+
+def show(run: Run) -> None:
+    """The findings, the curve over sizes and the ablations; what is missing is offered."""
+    st.markdown("#### Put to the test")
+    found = findings(run)
+    if found:
+        words, charts = st.columns([3, 2], gap="large")
+        with words:
+            for finding in found:
+                st.markdown(f"**{plain(finding.question)}** {plain(finding.answer)}")
+                st.caption(plain(finding.detail))
+        with charts:
+            _curves(run)
+            _ablations(run)
+        if run.statistics:
+            _tags(run)
+    if not run.statistics:
+        _offer_tests(run)
+    if not run.stability:
+        _offer_seeds(run)
+    add_to_run.finish(run)
+
+
+def _curves(run: Run) -> None:
+    if not run.statistics.get("curves"):
+        return
+    st.plotly_chart(
+        curve_figure(run, palette(st.context.theme.type)),
+        key="size-curves",
+        alt="Faithfulness at every size, for each order of the edges",
+        config={"displayModeBar": False},
+    )
+
+
+def curve_figure(run: Run, colours: Palette) -> go.Figure:
+    """Faithfulness against the share of edges kept (log scale); diamonds are the run's own circuits."""
+    looks = {"eap": (colours.left, "dash"), run.main: (colours.right, "solid")}
+    figure = go.Figure()
+    for name, curve in run.statistics["curves"].items():
+        colour, dash = looks.get(name, (colours.both, "dot"))
+        title = METHOD_TITLES.get(name, name)
+        figure.add_trace(
+            go.Scatter(
+                x=curve["shares"],
+                y=curve["faithfulness"],
+                name=f"{title}'s order",
+                mode="lines+markers",
+                line={"color": colour, "dash": dash, "width": 2},
+                marker={"size": 6},
+                hovertemplate="%{x:.1%} of the edges: %{y:.2f}<extra></extra>",
+            )
+        )
+        faith = run.metrics.get(name, {}).get("faithfulness")
+        if name in run.circuits and isinstance(faith, float) and math.isfinite(faith):
+            figure.add_trace(
+                go.Scatter(
+                    x=[len(run.circuits[name].circuit) / run.graph.n_edges],
+                    y=[faith],
+                    mode="markers",
+                    name=f"{title}'s circuit",
+                    marker={"symbol": "diamond", "size": 12, "color": colour},
+                    hovertemplate="%{x:.1%} of the edges: %{y:.2f}<extra></extra>",
+                )
+            )
+    figure.add_hline(y=1, line={"color": colours.muted, "width": 1, "dash": "dot"})
+    figure.update_xaxes(title="edges kept", type="log", tickformat=".1~%", dtick=1, gridcolor=colours.surface)
+    figure.update_yaxes(title="faithfulness", gridcolor=colours.surface, zerolinecolor=colours.muted)
+    return figure.update_layout(
+        height=320,
+        margin={"l": 4, "r": 8, "t": 8, "b": 40},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": colours.text},
+        legend={"orientation": "h", "y": -0.3},
+    )
+
+
+def _ablations(run: Run) -> None:
+    kinds = run.statistics.get("ablations") or {}
+    names = [name for name in run.circuits if all(name in rows for rows in kinds.values())]
+    if not kinds or not names:
+        return
+    table(
+        [Column("KL"), *(Column(kind, str(next(iter(rows.values()))["ablation"])) for kind, rows in kinds.items())],
+        [[METHOD_TITLES.get(name, name), *(f"{rows[name]['kl']:.2f}" for rows in kinds.values())] for name in names],
+        caption="KL of each circuit under each kind of ablation",
+    )
+    st.caption("What the edges that are cut carry: another prompt's run, the mean of such runs, or nothing.")
+
+
+def _tags(run: Run) -> None:
+    found = run.statistics
+    st.caption(
+        f"{found['n_prompts']:,} {plain(found['split'])} prompts; {found['n_prompts_many']:,} of them for completeness,"
+        " minimality, sizes, ablations and the filter, which measure many circuits. Ablation"
+        f" {plain(found['ablation'])} unless said otherwise. Share of the task: of the logit difference between the"
+        " full model and everything corrupted."
+    )
+
+
+def _offer_tests(run: Run) -> None:
+    """A button that tests the run's circuits now, and the command that does the same."""
+    why = opened_models.remedy(run)
+    st.caption(
+        "Not tested yet: paired tests against the other circuits, agreement on the model's mistakes, completeness, "
+        "minimality, the faithfulness at every size, other ablations, and what the first filter dropped. More than a "
+        "hundred circuits are measured: a minute or two for hap-mini, much longer for a language model."
+    )
+    if st.button(
+        "Put it to the test now",
+        icon=":material/rule:",
+        disabled=bool(why) or add_to_run.busy(run),
+        help=why or None,
+        key="scrutinise",
+    ):
+
+        def add(masked: Any, run: Run) -> add_to_run.Revision:
+            from hap_engine.workflows.retest import examine
+
+            return (yield from examine(masked, run))
+
+        add_to_run.begin(run, add_to_run.with_model(run, add))
+    st.code(f"python -m hap_engine evaluate {run.id}.json --full", language="bash")
+
+
+def _offer_seeds(run: Run) -> None:
+    """Compare with the same run of other seeds, or find one."""
+    others = related_runs.siblings(run, shelf.listed()[0])
+    if others:
+        names = ", ".join(str(one.seed) for one in others)
+        st.caption(f"This machine holds the same run with seed {names}: which edges do they share?")
+        if st.button("Compare the seeds", icon=":material/casino:", key="seeds", disabled=add_to_run.busy(run)):
+
+            def compare() -> add_to_run.Revision:
+                yield Progress("evaluate", 0, 1, "Comparing the seeds")
+                from hap_engine.workflows.retest import with_stability
+
+                return with_stability([run, *(shelf.open_run(one.id) for one in others)])[0]
+
+            add_to_run.begin(run, compare)
+        return
+    config = related_runs.again(run, run.seed + 1)
+    st.caption("One seed so far: whether another finds the same edges is not known.")
+    if config and st.button(
+        f"Find it again with seed {config.seed}",
+        icon=":material/casino:",
+        key="another-seed",
+        disabled=bool(opened_models.remedy(run)),
+        help="Starts the same run with another seed. When it has ended, come back here to compare the two.",
+    ):
+        try:
+            st.query_params["job"] = opened_models.start_run(run, config)
+        except HapError as error:
+            st.error(plain(str(error)), icon=":material/error:")
+            return
+        st.rerun()

@@ -1,0 +1,109 @@
+"""How good is a circuit? Each number beside its controls, with its interval and in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.diagram.palette import Palette, palette
+from app.glossary import HELP
+from app.questions import full_tests
+from hap_engine.report.by_prompt import closer, measured
+from hap_engine.report.metric_sentences import TITLES, interval, overlap, read
+from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.runs.record import Run
+
+CONTROLS = {"full": "Full model", "empty": "All corrupted", "random": "Random circuits"}
+
+
+def show(run: Run, left: str, right: str, pins: list[str]) -> None:
+    """One circuit's numbers read aloud, and every circuit's interval for one metric."""
+    names = [name for name in run.circuits if name in run.metrics]
+    if not names:
+        st.info("This run file holds no measurements. Compute the run again.")
+        return
+    words, chart = st.columns([3, 2], gap="large")
+    with words:
+        name = (
+            st.segmented_control(
+                "Circuit",
+                names,
+                default=run.main if run.main in names else names[0],
+                format_func=lambda key: METHOD_TITLES.get(key, key),
+                key=f"read-{run.id}",
+                required=True,
+            )
+            or names[0]
+        )
+        for key, sentence in read(run, name).items():
+            st.markdown(f"**{TITLES[key]} {_number(run, name, key)}.** {sentence}", help=HELP[key])
+        st.markdown(_comparison(run, left, right))
+    with chart:
+        metric = st.selectbox("Compare", list(TITLES), format_func=TITLES.__getitem__, key="read-metric")
+        every = [*CONTROLS, *names]
+        st.plotly_chart(
+            interval_figure(run, every, metric, palette(st.context.theme.type)),
+            key="intervals",
+            alt=f"{TITLES[metric]} of the controls and of every circuit, with 95 % intervals",
+            config={"displayModeBar": False},
+        )
+    row = run.metrics[name]
+    st.caption(
+        f"Means over {row.get('n_prompts', '?')} {row.get('split', '')} prompts that no method saw, "
+        f"{len(run.circuits[name].circuit):,} live edges, ablation {row.get('ablation', '?')}, seed {run.seed}. "
+        "Intervals: 95 %, percentile bootstrap over prompts; they say nothing about other seeds. "
+        "Random circuits are connected and as large as the circuit that the run looked for."
+    )
+    full_tests.show(run)
+
+
+def _number(run: Run, name: str, key: str) -> str:
+    return f"{run.metrics[name][key]:z.2f}"
+
+
+def _comparison(run: Run, left: str, right: str) -> str:
+    parts = [overlap(run, left, right)]
+    if left != right and measured(run, left) and measured(run, right):
+        parts.append(closer(run, left, right))
+    return " ".join(filter(None, parts))
+
+
+def interval_figure(run: Run, names: Sequence[str], metric: str, colours: Palette) -> go.Figure:
+    """A dot for each row with a line for its interval; controls are hollow."""
+    shown = [name for name in reversed(names) if run.metrics.get(name, {}).get(metric) is not None]
+    values = [float(run.metrics[name][metric]) for name in shown]
+    ends = [interval(run, name, metric) or (v, v) for name, v in zip(shown, values, strict=True)]
+    titles = [CONTROLS.get(name, METHOD_TITLES.get(name, name)) for name in shown]
+    figure = go.Figure(
+        go.Scatter(
+            x=values,
+            y=titles,
+            mode="markers+text",
+            text=[f"{value:z.2f}" for value in values],
+            textposition="top center",
+            marker={
+                "size": 11,
+                "color": [colours.background if n in CONTROLS else colours.right for n in shown],
+                "line": {"width": 2, "color": [colours.both if n in CONTROLS else colours.right for n in shown]},
+            },
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [max(0.0, high - v) for v, (_, high) in zip(values, ends, strict=True)],
+                "arrayminus": [max(0.0, v - low) for v, (low, _) in zip(values, ends, strict=True)],
+                "color": colours.muted,
+            },
+            hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title=TITLES[metric], gridcolor=colours.surface, zerolinecolor=colours.muted)
+    return figure.update_layout(
+        height=90 + 46 * len(shown),
+        margin={"l": 4, "r": 24, "t": 24, "b": 40},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": colours.text},
+        showlegend=False,
+    )

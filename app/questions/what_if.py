@@ -1,0 +1,265 @@
+"""What happens if …: switch heads and edges off or on and see the predictions change, with undo.
+
+The changes live in the address (``do=-a9.h6``), so a link shows the same experiment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import url
+from app.diagram import component, marks
+from app.glossary import define
+from app.questions import add_to_run, chosen_prompt
+from app.work import opened_models
+from hap_engine.errors import HapError
+from hap_engine.graph.circuit import Circuit, full_circuit
+from hap_engine.graph.edits import Change, apply, edges_of, parse_all
+from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.verdict import heads_of_role
+from hap_engine.runs.record import Run
+
+if TYPE_CHECKING:
+    from hap_engine.explain.what_if import Bench, Reading
+
+FULL = "full"
+PARAMETER = "do"
+
+
+def show(run: Run, left: str, right: str, pins: list[str]) -> None:
+    """The panel: where to start, what to change, what it does."""
+    st.caption(
+        "Switch a part off: it then writes what it wrote on the corrupted prompt. Restore one that was "
+        "pruned: it is joined to all that the circuit holds. Nothing in the stored run changes.",
+        help=define("ablation"),
+    )
+    why = opened_models.remedy(run)
+    base = _base(run)
+    changes = current(run)
+    circuit = apply(circuit_of(run, base), changes)
+    fold = url.link().fold
+    marks.show(component.picture(run.fingerprint, left, right, fold, None, run), changes, base)
+    _controls(run, circuit, pins, disabled=bool(why))
+    if why:
+        ask_for_weights(run, why)
+    elif changes or opened_models.opened(run):
+        _effect(run, base, changes, circuit)
+    else:
+        st.caption("The model opens at your first change; that takes a few seconds, once.")
+    add_to_run.save_button(run, circuit, changed=bool(changes), disabled=bool(why))
+
+
+def circuit_of(run: Run, name: str) -> Circuit:
+    """A circuit of the run by its key, or the full model."""
+    return full_circuit(run.graph) if name == FULL else run.circuits[name].circuit
+
+
+def titled(name: str) -> str:
+    return "Full model" if name == FULL else METHOD_TITLES.get(name, name)
+
+
+def current(run: Run) -> tuple[Change, ...]:
+    """The changes that the address asks for; those that do not fit this run are dropped, aloud."""
+    try:
+        return parse_all(st.query_params.get_all(PARAMETER), run.graph)
+    except HapError as error:
+        st.warning(f"The changes in the address do not fit this run. {error}")
+        st.query_params.pop(PARAMETER, None)
+        return ()
+
+
+def ask_for_weights(run: Run, why: str) -> None:
+    """Say why live work is off, and take a path."""
+    st.info(why, icon=":material/download:")
+    path = st.text_input(
+        "Path of the weights",
+        key=f"weights-{run.id}",
+        placeholder="~/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+        help="A .gguf file or a folder written by save_pretrained, with the weights of this run.",
+    )
+    if path:
+        wrong = opened_models.give(run, path)
+        if wrong:
+            st.error(wrong, icon=":material/error:")
+        else:
+            st.rerun()
+
+
+def _base(run: Run) -> str:
+    options = [FULL, *run.circuits]
+    named = st.query_params.get("base", run.main)
+    key = f"base-{run.id}"
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = named if named in options else run.main
+
+    def changed() -> None:
+        st.query_params["base"] = st.session_state[key] or run.main
+
+    picked = st.segmented_control("Start from", options, format_func=titled, key=key, on_change=changed, required=True)
+    return picked or run.main
+
+
+def _do(change: Change) -> None:
+    st.query_params[PARAMETER] = [*st.query_params.get_all(PARAMETER), change.text]
+
+
+def _undo() -> None:
+    st.query_params[PARAMETER] = st.query_params.get_all(PARAMETER)[:-1]
+
+
+def _reset() -> None:
+    st.query_params.pop(PARAMETER, None)
+
+
+def _controls(run: Run, circuit: Circuit, pins: list[str], disabled: bool) -> None:
+    graph, live_nodes = run.graph, circuit.live
+    known = [w.name for w in graph.writers[1:]]
+    first = [pin for pin in reversed(pins) if pin in known]
+    held = [w.name for w in graph.writers[1:] if live_nodes.kept[graph.writer_index[w.name]].any()]
+    nodes = list(dict.fromkeys([*first, *held, *known]))
+    one, off, on = st.columns([3, 2, 2], vertical_alignment="bottom")
+    node = one.selectbox(
+        "Head or MLP",
+        nodes,
+        format_func=lambda name: name + (" · pinned" if name in first else ""),
+        key=f"node-{run.id}-{'-'.join(first)}",
+        help="The node pinned last comes first, then those that the circuit holds, then all others.",
+    )
+    off.button(
+        "Switch it off",
+        icon=":material/toggle_off:",
+        width="stretch",
+        key="node-off",
+        disabled=disabled or node not in held,
+        on_click=_do,
+        args=(Change(False, (node,)),),
+    )
+    on.button(
+        "Restore it",
+        icon=":material/toggle_on:",
+        width="stretch",
+        key="node-on",
+        disabled=disabled,
+        on_click=_do,
+        args=(Change(True, (node,)),),
+        help="Joins it to every node that the circuit holds.",
+    )
+    edges = edges_of(graph, node)
+    edges.sort(key=lambda cell: not circuit.kept[cell])  # kept ones first
+    one, off = st.columns([3, 4], vertical_alignment="bottom")
+    cell = one.selectbox(
+        f"Edge of {node}", edges, format_func=lambda c: _edge_label(circuit, c), key=f"edge-{run.id}-{node}"
+    )
+    if cell is not None:
+        here = bool(circuit.kept[cell])
+        name = f"{graph.writers[cell[0]].name}->{graph.readers[cell[1]].name}"
+        off.button(
+            "Switch this edge off" if here else "Restore this edge",
+            icon=":material/link_off:" if here else ":material/add_link:",
+            width="stretch",
+            key="edge-flip",
+            disabled=disabled,
+            on_click=_do,
+            args=(Change(not here, (name,)),),
+        )
+    _at_once(run, live_nodes, disabled)
+
+
+def _edge_label(circuit: Circuit, cell: tuple[int, int]) -> str:
+    names = f"{circuit.graph.writers[cell[0]].name} → {circuit.graph.readers[cell[1]].name}"
+    return names if circuit.kept[cell] else f"{names} · pruned"
+
+
+def _at_once(run: Run, circuit: Circuit, disabled: bool) -> None:
+    heads = tuple(h for h in heads_of_role(run, "s_inhibition") if circuit.kept[run.graph.writer_index[h]].any())
+    many, undo, reset = st.columns([4, 2, 2])
+    title = ROLE_TITLES["s_inhibition"]
+    many.button(
+        f"Remove every {title} head" + (f" ({len(heads)})" if heads else ""),
+        icon=":material/group_remove:",
+        width="stretch",
+        key="remove-role",
+        type="primary",
+        disabled=disabled or not heads,
+        on_click=_do,
+        args=(Change(False, heads),),
+        help=", ".join(heads) or f"The circuit holds no head that was measured as {title}.",
+    )
+    some = bool(st.query_params.get_all(PARAMETER))
+    undo.button("Undo", icon=":material/undo:", width="stretch", disabled=not some, on_click=_undo, key="undo")
+    reset.button("Start over", icon=":material/restart_alt:", width="stretch", disabled=not some, on_click=_reset)
+
+
+def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) -> None:
+    masked = opened_models.model_of(run, "intervene")
+    if masked is None:
+        return
+    index = chosen_prompt.prompt(run)
+    before_circuit = circuit_of(run, base)
+    try:
+        sides = [(opened_models.bench(run, which, masked), which) for which in (index, opened_models.FEW)]
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    if changes:
+        st.markdown("Changes: " + " · ".join(f"`{change.text}`" for change in changes))
+    one, two = st.columns(2, gap="medium")
+    readings = {}
+    for column, (bench, which), title in zip(
+        (one, two), sides, ("This prompt", f"{len(sides[1][0].pairs)} test prompts (mean)"), strict=True
+    ):
+        before = reading(run, which, bench, before_circuit)
+        after = reading(run, which, bench, circuit)
+        readings[which] = (before, after)
+        with column:
+            _numbers(title, before, after, changed=bool(changes))
+    from hap_engine.explain.what_if import describe
+
+    bench = sides[0][0]
+    before, after = readings[index]
+    if changes:
+        st.markdown(describe(*readings[opened_models.FEW]))
+    _tokens(bench, titled(base), before, after, changed=bool(changes))
+
+
+def reading(run: Run, which: int, bench: Bench, circuit: Circuit) -> Reading:
+    """One masked pass, remembered by prompt and mask."""
+    kept = hashlib.sha256(circuit.live.kept.tobytes()).hexdigest()
+    return _reading(f"{run.fingerprint}-{which}", kept, bench, circuit)
+
+
+@st.cache_resource(max_entries=128, show_spinner="One masked pass …")
+def _reading(key: str, kept: str, _bench: Bench, _circuit: Circuit) -> Reading:
+    return _bench.read(_circuit)
+
+
+def _numbers(title: str, before: Reading, after: Reading, changed: bool) -> None:
+    st.markdown(f"**{title}**")
+    one, two = st.columns(2)
+    old, new = (float(side.logit_diff.mean()) for side in (before, after))
+    one.metric(
+        "Logit difference", f"{new:.2f}", f"{new - old:+.2f}" if changed else None, help=define("logit difference")
+    )
+    old, new = (float(side.kl.mean()) for side in (before, after))
+    delta = f"{new - old:+.2f}" if changed else None
+    two.metric("KL to the full model", f"{new:.2f}", delta, delta_color="inverse", help=define("KL"))
+
+
+def _tokens(bench: Bench, base: str, before: Reading, after: Reading, changed: bool) -> None:
+    import pandas as pd
+
+    sides = {"Full model": bench.full(), base: before}
+    if changed:
+        sides["After the change"] = after
+    rows = [{"Next token": repr(token)[1:-1], **values} for token, values in bench.top_tokens(sides)]
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={
+            side: st.column_config.ProgressColumn(side, format="%.3f", min_value=0, max_value=1) for side in sides
+        },
+    )
+    st.caption("Probabilities of the next token on the chosen prompt: the likeliest of each column.")

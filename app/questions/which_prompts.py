@@ -1,0 +1,123 @@
+"""Prompt by prompt: where a circuit fails although the model succeeds; a click loads that prompt."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app.glossary import define
+from app.questions import add_to_run, chosen_prompt
+from app.work import opened_models
+from hap_engine.report.by_prompt import RULES, STATUSES, PromptOutcome, by_prompt, closer, measured, summary
+from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.runs.record import Run
+
+
+def show(run: Run, left: str, right: str, pins: list[str]) -> None:
+    """The table of one circuit, with a filter by outcome."""
+    known = [name for name in run.circuits if measured(run, name)]
+    if not known:
+        _measure(run)
+        return
+    side, rule = st.columns([2, 3], vertical_alignment="bottom")
+    name = (
+        side.segmented_control(
+            "Circuit",
+            known,
+            default=run.main if run.main in known else known[0],
+            format_func=lambda key: METHOD_TITLES.get(key, key),
+            key=f"table-{run.id}",
+            required=True,
+        )
+        or known[0]
+    )
+    success = (
+        rule.segmented_control(
+            "Success means", list(RULES), default="beats", format_func=RULES.__getitem__, key="rule", required=True
+        )
+        or "beats"
+    )
+    sentence = summary(run, name, success)
+    if left != name and left in known:
+        sentence += " " + closer(run, left, name)
+    st.markdown(sentence)
+    found = by_prompt(run, name, success)
+    order = list(STATUSES)
+    counts = {key: sum(o.status == key for o in found) for key in STATUSES}
+    wanted = st.pills(
+        "Show",
+        [key for key in STATUSES if counts[key]],
+        selection_mode="multi",
+        format_func=lambda key: f"{STATUSES[key]} ({counts[key]})",
+        key=f"status-{run.id}-{name}",
+    )
+    rows = [outcome for outcome in found if not wanted or outcome.status in wanted]
+    rows.sort(key=lambda outcome: order.index(outcome.status))  # stable: by KL within each
+    _table(run, name, rows)
+
+
+def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
+    tests = run.prompts["test"]
+    frame = pd.DataFrame(
+        [
+            {
+                "#": row.index + 1,
+                "Prompt": tests[row.index].get("clean", ""),
+                "Answer": str(tests[row.index].get("answer", "")).strip(),
+                "Outcome": STATUSES[row.status],
+                "Full model": row.full_logit_diff,
+                "Circuit": row.logit_diff,
+                "KL": row.kl,
+            }
+            for row in rows
+        ]
+    )
+    key = f"outcomes-{run.id}-{name}-{len(rows)}"
+
+    def picked() -> None:
+        selected = st.session_state[key].selection.rows
+        if selected and selected[0] < len(rows):
+            chosen_prompt.choose(rows[selected[0]].index)
+            st.session_state["prompt-picked"] = True
+
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=min(420, 38 + 35 * max(1, len(frame))),
+        key=key,
+        on_select=picked,
+        selection_mode="single-row",
+        column_config={
+            "Prompt": st.column_config.TextColumn(width="large"),
+            "Full model": st.column_config.NumberColumn(
+                format="%.2f", help=f"Its logit difference. {define('logit difference')}"
+            ),
+            "Circuit": st.column_config.NumberColumn(format="%.2f", help="The circuit's logit difference"),
+            "KL": st.column_config.NumberColumn(format="%.2f", help=define("KL")),
+        },
+    )
+    st.caption(
+        f"Select a row to load that prompt everywhere on this page (now: {chosen_prompt.prompt(run) + 1}). "
+        "Failures come first, the furthest from the full model before others; click a column's head to sort."
+    )
+    if st.session_state.pop("prompt-picked", False):
+        st.rerun()  # the whole page: a click here reruns only the section around this table
+
+
+def _measure(run: Run) -> None:
+    """An older run: say what is missing, and measure it if the weights are here."""
+    st.info(
+        "This run was computed before numbers per prompt were stored. Measure them now with its "
+        "model, or compute the run again.",
+        icon=":material/history:",
+    )
+    why = opened_models.remedy(run)
+    if st.button(
+        "Measure every prompt",
+        icon=":material/play_arrow:",
+        disabled=bool(why),
+        help=why or None,
+        key="measure-prompts",
+    ):
+        add_to_run.begin_per_prompt(run)
+    add_to_run.finish(run)

@@ -1,0 +1,127 @@
+"""Why was it missed? EAP's estimate of a head's edges beside what cutting each of them really does."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.diagram.palette import Palette, palette
+from app.glossary import define
+from app.questions.what_if import ask_for_weights
+from app.widgets.markdown import plain
+from app.work import opened_models, registry
+from hap_engine.explain.why_missed import PROMPTS, explain
+from hap_engine.report.missed_heads import Explanation, missed_heads
+from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.runs.record import Run
+
+
+def show(run: Run, left: str, right: str, pins: list[str]) -> None:
+    """Choose a head that only the right circuit keeps; measure it; a sentence and a plot."""
+    titles = [METHOD_TITLES.get(name, name) for name in (left, right)]
+    heads = missed_heads(run, left, right)
+    if not heads:
+        st.info(f"{titles[0]} keeps every head that {titles[1]} keeps: none was missed.")
+        return
+    roles = run.roles.get("heads") or {}
+
+    def named(head: str) -> str:
+        role = roles.get(head, {}).get("role")
+        return f"{head} · {ROLE_TITLES.get(role, role)}" if role else head
+
+    first = next((pin for pin in reversed(pins) if pin in heads), heads[0])
+    why = opened_models.remedy(run)
+    pick, go_ = st.columns([3, 2], vertical_alignment="bottom")
+    head = pick.selectbox(
+        f"Heads that {titles[1]} keeps and {titles[0]} does not ({len(heads)})",
+        heads,
+        heads.index(first),
+        format_func=named,
+        key=f"missed-{run.id}-{first}-{left}-{right}",
+    )
+    key = f"why-{run.fingerprint}-{left}-{right}-{head}"
+    if go_.button(
+        f"Measure the edges of {head}",
+        icon=":material/straighten:",
+        key="measure-missed",
+        width="stretch",
+        disabled=bool(why),
+        type="primary",
+        help=f"On {PROMPTS} test prompts: EAP's estimate, then the exact effect of cutting each edge.",
+    ):
+        _begin(run, key, head, left, right)
+    rank = run.heads.get(head, {}).get("eap_rank")
+    if rank:
+        edge = " → ".join(run.heads[head].get("eap_edge") or [])
+        st.caption(
+            f"EAP ranks the best edge of {head} ({plain(edge)}) {rank:,} of {run.graph.n_edges:,}; "
+            f"the circuits keep {len(run.circuits[left].circuit):,} and "
+            f"{len(run.circuits[right].circuit):,} edges."
+        )
+    if why:
+        ask_for_weights(run, why)
+    found = opened_models.result(key)
+    if found is not None:
+        _explain(found)
+
+
+def _begin(run: Run, key: str, head: str, left: str, right: str) -> None:
+    opening = opened_models.steps_to_open(run)
+
+    def begin():  # type: ignore[no-untyped-def]
+        masked = yield from opening()
+        return (yield from explain(masked, run, head, left, right))
+
+    registry.background().start(key, begin)
+
+
+def _explain(found: Explanation) -> None:
+    right = METHOD_TITLES.get(found.right, found.right)
+    st.markdown(f"**{plain(found.how)}** {plain(found.why)}")
+    st.plotly_chart(
+        effects_figure(found, palette(st.context.theme.type)),
+        key=f"effects-{found.head}",
+        alt=f"For each edge of {found.head}: EAP's estimate and the exact effects of cutting it",
+        config={"displayModeBar": False},
+    )
+    st.caption(
+        f"Change of the logit difference when one edge is cut, mean of {found.n_prompts} test prompts. "
+        f"The band is EAP's cut: an estimate inside it does not make the circuit. All of {found.head} "
+        f"switched off: {found.head_exact:+.2f} in the full model, {found.head_in_circuit:+.2f} in "
+        f"{right}'s circuit. Negative: the part helps the right answer.",
+        help=f"EAP's estimate is first-order. {define('first-order')}",
+    )
+
+
+def effects_figure(found: Explanation, colours: Palette) -> go.Figure:
+    """A line of three marks for each edge: the estimate, the truth, the truth in the circuit."""
+    names = [f"{e.writer} → {e.reader}".replace("<", "&lt;") for e in found.edges][::-1]
+    right = METHOD_TITLES.get(found.right, found.right)
+    series = (
+        ("EAP's estimate", "estimate", "diamond", colours.left),
+        ("exact, full model", "exact", "circle", colours.both),
+        (f"exact, in {right}'s circuit", "in_circuit", "square", colours.right),
+    )
+    figure = go.Figure()
+    figure.add_vrect(x0=-found.cut, x1=found.cut, fillcolor=colours.muted, opacity=0.18, line_width=0)
+    for title, key, symbol, colour in series:
+        figure.add_scatter(
+            x=[getattr(edge, key) for edge in found.edges][::-1],
+            y=names,
+            mode="markers",
+            name=title,
+            marker={"symbol": symbol, "size": 10, "color": colour},
+            hovertemplate="%{y}: %{x:+.3f}<extra>" + title + "</extra>",
+        )
+    figure.update_xaxes(
+        title="change of the logit difference", gridcolor=colours.surface, zeroline=True, zerolinecolor=colours.muted
+    )
+    figure.update_yaxes(gridcolor=colours.surface, type="category")
+    return figure.update_layout(
+        height=130 + 26 * len(names),
+        margin={"l": 4, "r": 8, "t": 8, "b": 40},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": colours.text},
+    )

@@ -1,0 +1,115 @@
+"""Attention of a head on the chosen test prompt, clean and corrupted side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.diagram.palette import Palette, palette
+from app.questions import chosen_prompt
+from app.work import opened_models
+from hap_engine.errors import HapError
+from hap_engine.runs.record import Run
+
+LONGEST = 60  # tokens drawn with their texts; longer prompts show positions only
+
+
+def show(run: Run, name: str) -> None:
+    """Both patterns; from the run file for its stored prompts, else from the opened model."""
+    number = chosen_prompt.prompt(run)
+    st.markdown(f"**Where does it look?** Test prompt {number + 1}")
+    found = _stored(run, name, number) or _live(run, name, number)
+    if found is None:
+        return
+    colours = palette(st.context.theme.type)
+    for column, side in zip(st.columns(2), ("clean", "corrupt"), strict=True):
+        column.caption("Clean prompt" if side == "clean" else "Corrupted prompt")
+        column.plotly_chart(
+            figure(found["patterns"][side], found["tokens"][side], found["roles"], colours),
+            key=f"attention-{name}-{side}",
+            alt=f"Attention pattern of {name} on the {side} prompt",
+            config={"displayModeBar": False},
+        )
+    st.caption("Rows look, columns are looked at; darker is more. Roles in bold. Choose another prompt below.")
+
+
+def _stored(run: Run, name: str, number: int) -> dict[str, Any] | None:
+    if number >= len(run.attention) or name not in run.attention[number]["heads"]:
+        return None
+    prompt = run.attention[number]
+    return {"patterns": prompt["heads"][name], "tokens": prompt["tokens"], "roles": prompt.get("roles") or {}}
+
+
+def _live(run: Run, name: str, number: int) -> dict[str, Any] | None:
+    key = f"want-attention-{run.id}"
+    if opened_models.opened(run) is None and not st.session_state.get(key):
+        stored = [i + 1 for i, one in enumerate(run.attention) if name in one["heads"]]
+        where = f" (stored: prompt {', '.join(map(str, stored))})" if stored else ""
+        why = opened_models.remedy(run)
+        if st.button(
+            "Open the model to see it on this prompt",
+            icon=":material/play_arrow:",
+            disabled=bool(why),
+            help=why or None,
+            key=f"open-for-{name}",
+        ):
+            st.session_state[key] = True
+            st.rerun()
+        st.caption(f"The run file holds no pattern of {name} for this prompt{where}.")
+        return None
+    masked = opened_models.model_of(run, f"attention-{name}")
+    if masked is None:
+        return None
+    try:
+        bench = opened_models.bench(run, number, masked)
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+    writer = run.graph.writers[run.graph.writer_index[name]]
+    assert writer.head is not None
+    return {
+        "patterns": bench.attention(writer.layer, writer.head),
+        "tokens": bench.tokens(),
+        "roles": bench.pairs[0].roles,
+    }
+
+
+def figure(
+    matrix: Sequence[Sequence[float]], tokens: Sequence[str], roles: Mapping[str, int], colours: Palette
+) -> go.Figure:
+    """Query tokens downwards, key tokens across; the roles are written beside their tokens."""
+    from app.widgets.charts import markup
+
+    by_position: dict[int, list[str]] = {}
+    for role, position in roles.items():
+        by_position.setdefault(position, []).append(role)
+    labels = [
+        markup(token.strip() or "␣") + (f" <b>{markup(', '.join(by_position[i]))}</b>" if i in by_position else "")
+        for i, token in enumerate(tokens)
+    ]
+    made = go.Figure(
+        go.Heatmap(
+            z=matrix,
+            zmin=0,
+            zmax=1,
+            colorscale=[[0, colours.surface], [1, colours.right]],
+            showscale=False,
+            customdata=[[f"{query.strip()} → {key.strip()}" for key in tokens] for query in tokens],
+            hovertemplate="%{customdata}: %{z:.2f}<extra></extra>",
+        )
+    )
+    axis: dict[str, Any] = {"showgrid": False, "tickfont": {"size": 10}}
+    if len(tokens) <= LONGEST:
+        axis |= {"tickvals": list(range(len(tokens))), "ticktext": labels}
+    made.update_xaxes(**axis, tickangle=-60)
+    made.update_yaxes(**axis, autorange="reversed")
+    return made.update_layout(
+        height=max(300, min(560, 150 + 15 * len(tokens))),
+        margin={"l": 4, "r": 4, "t": 4, "b": 4},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": colours.text},
+    )

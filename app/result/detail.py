@@ -1,0 +1,151 @@
+"""What is known about the pinned nodes: role and evidence, circuits, edges by sign, attention, tokens."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from app import url
+from app.glossary import TERMS, define
+from app.link import MAX_PINS
+from app.result import attention, promoted
+from app.widgets.markdown import plain
+from hap_engine.report.node_edges import EdgeFacts, edges_at, keepers
+from hap_engine.report.titles import METHOD_TITLES, OWN, ROLE_TITLES
+from hap_engine.runs.record import Run
+
+SIGNS = {
+    "helps": ("Help the right answer", "EAP score below 0: corrupting the edge would lower the logit difference."),
+    "against": ("Work against it", "EAP score above 0: corrupting the edge would raise the logit difference."),
+    "unknown": ("Not scored", "Edges that only your own circuit keeps."),
+}
+
+
+def show(run: Run, left: str, right: str, pins: list[str]) -> None:
+    """Details of the node that was pinned last; tabs if there are several."""
+    st.subheader("What does it do?", anchor=False)
+    for tab, name in zip(st.tabs(list(reversed(pins))), reversed(pins), strict=True):
+        with tab:
+            _node(run, left, right, name)
+
+
+def _node(run: Run, left: str, right: str, name: str) -> None:
+    _role(run, name)
+    _facts(run, name)
+    _edges(run, left, right, name)
+    if name in run.heads or name in run.graph.heads:
+        attention.show(run, name)
+    if name != "input":
+        promoted.show(run, name)
+
+
+def _role(run: Run, name: str) -> None:
+    role = (run.roles.get("heads") or {}).get(name)
+    thresholds = run.roles.get("thresholds")
+    if role:
+        title = ROLE_TITLES.get(role["role"], role["role"])
+        sentence = plain(role.get("sentence", ""))
+        known = title if title in TERMS else "role"
+        st.markdown(f"**{title[0].upper() + title[1:]} head.** {sentence}", help=define(known))
+    elif name in run.graph.heads and thresholds:
+        st.markdown("No role passed its threshold here.")
+    if name in run.graph.heads and thresholds:
+        stated = ", ".join(
+            f"{key.replace('_', ' ')} {value:.3g}"
+            for key, value in thresholds.items()
+            if isinstance(value, int | float)
+        )
+        st.caption(f"Thresholds of this run: {plain(stated)}.")
+    published = (run.roles.get("published") or {}).get(name)
+    if published:
+        st.caption(f"Published role (Wang et al. 2022): {ROLE_TITLES.get(published, published)}")
+
+
+def _facts(run: Run, name: str) -> None:
+    kept = keepers(run, name)
+    badges = [
+        f":{'green' if here else 'gray'}-badge[{'✓' if here else '✗'} {plain(METHOD_TITLES.get(key, key))}]"
+        for key, here in kept.items()
+    ]
+    st.markdown("Kept by " + " ".join(badges))
+    head = run.heads.get(name, {})
+    facts = []
+    if "eap_rank" in head:
+        edge = " → ".join(head.get("eap_edge") or [])
+        score = f", score {head['eap_score']:+.4f}" if "eap_score" in head else ""
+        touches = any(end.split("<")[0] == name for end in head.get("eap_edge") or [name])
+        shared = "" if touches else "; a key or value input that it shares with that head"
+        rank = f"best EAP rank {head['eap_rank']:,} of {run.graph.n_edges:,}"
+        facts.append(f"{rank} ({edge}{score}{shared})")
+    if "direct_effect" in head:
+        facts.append(f"alone moves the logit difference by {head['direct_effect']:+z.2f}")
+    looks = [f"{pair.replace('->', '→')} {x:.2f}" for pair, x in head.get("attention", {}).items()]
+    if looks:
+        facts.append("mean attention " + ", ".join(looks))
+    if facts:
+        st.caption(plain(" · ".join(facts)))
+
+
+def _edges(run: Run, left: str, right: str, name: str) -> None:
+    sides = list(dict.fromkeys([left, right, *(key for key in run.circuits if key == OWN)]))
+    facts = edges_at(run, name, sides)
+    if not facts:
+        st.caption("None of the circuits on screen keeps an edge of it.")
+        return
+    for into, title in ((True, "Edges into it"), (False, "Edges out of it")):
+        part = [fact for fact in facts if fact.into == into]
+        if not part:
+            continue
+        st.markdown(f"**{title}** ({len(part)})")
+        groups = [sign for sign in SIGNS if any(fact.sign == sign for fact in part)]
+        columns = st.columns(2) if len(groups) > 1 else [st.container()]
+        for column, sign in zip([*columns, *columns], groups, strict=False):
+            with column:
+                _list(run, name, sign, into, [fact for fact in part if fact.sign == sign])
+    st.caption("Select an edge to pin the node at its other end.")
+
+
+def _list(run: Run, name: str, sign: str, into: bool, facts: list[EdgeFacts]) -> None:
+    import pandas as pd
+
+    title, explained = SIGNS[sign]
+    st.caption(f"{title} ({len(facts)})", help=explained)
+    frame = pd.DataFrame(
+        {
+            "From" if into else "To": [fact.writer if into else fact.reader for fact in facts],
+            **({"At": [fact.slot for fact in facts]} if into and facts[0].slot else {}),
+            "Score": [fact.score for fact in facts],
+            "Rank": [fact.rank for fact in facts],
+            "Gate": [fact.gate for fact in facts],
+            "In": [", ".join(METHOD_TITLES.get(key, key) for key in fact.circuits) for fact in facts],
+        }
+    )
+    for column in ("Rank", "Gate"):
+        if frame[column].map(math.isnan).all():
+            frame = frame.drop(columns=column)
+    key = f"edges-{run.id}-{name}-{into}-{sign}"
+
+    def picked() -> None:
+        rows = st.session_state[key].selection.rows
+        if rows and rows[0] < len(facts):
+            pins = [pin for pin in url.link().pins if pin != facts[rows[0]].other]
+            url.put(pins=(*pins, facts[rows[0]].other)[-MAX_PINS:])
+
+    st.dataframe(
+        frame,
+        hide_index=True,
+        height=min(240, 38 + 35 * len(frame)),
+        key=key,
+        on_select=picked,
+        selection_mode="single-row",
+        column_config={
+            "At": st.column_config.TextColumn(width=30, help=define("query, key, value")),
+            "Score": st.column_config.NumberColumn(format="%.4f", help=f"EAP score. {define('EAP')}"),
+            "Rank": st.column_config.NumberColumn(
+                format="localized", help="EAP rank: 1 = largest absolute score of all edges"
+            ),
+            "Gate": st.column_config.NumberColumn(format="%.1f", help=f"Log alpha of the gate. {define('gate')}"),
+            "In": st.column_config.TextColumn(help="Circuits that keep the edge"),
+        },
+    )

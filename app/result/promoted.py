@@ -1,0 +1,62 @@
+"""What a node says straight to the output: the tokens it promotes and those it holds back (live)."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.questions import chosen_prompt
+from app.widgets.tables import Column, table
+from app.work import opened_models
+from hap_engine.errors import HapError
+from hap_engine.runs.record import Run
+
+
+def show(run: Run, name: str) -> None:
+    """A small table for the chosen prompt, if the model is open or can be opened."""
+    st.markdown(f"**What does it say?** Test prompt {chosen_prompt.prompt(run) + 1}")
+    key = f"want-tokens-{run.id}"
+    if opened_models.opened(run) is None and not st.session_state.get(key):
+        why = opened_models.remedy(run)
+        if st.button(
+            "Open the model to see the tokens",
+            icon=":material/play_arrow:",
+            disabled=bool(why),
+            help=why or None,
+            key=f"tokens-for-{name}",
+        ):
+            st.session_state[key] = True
+            st.rerun()
+        return
+    masked = opened_models.model_of(run, f"tokens-{name}")
+    if masked is None:
+        return
+    try:
+        bench = opened_models.bench(run, chosen_prompt.prompt(run), masked)
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    if name == "logits":
+        rows = bench.top_tokens({"corrupt": bench.corrupted(), "clean": bench.full()})
+        table(
+            [Column("Next token"), Column("Clean prompt"), Column("Corrupted prompt")],
+            [[_shown(token), f"{p['clean']:.1%}", f"{p['corrupt']:.1%}"] for token, p in rows],
+            caption="Probabilities of the next token in the full model",
+        )
+        return
+    up, down = bench.promoted(name)
+    table(
+        [Column("Promotes"), Column("by"), Column("Holds back"), Column("by")],
+        [
+            [_shown(a), f"{100 * x:+z.2f}", _shown(b), f"{100 * y:+z.2f}"]
+            for (a, x), (b, y) in zip(up, down, strict=True)
+        ],
+        caption=f"Tokens that {name} promotes and holds back",
+    )
+    st.caption(
+        "Percentage points of probability that its own edge to the logits adds, compared with what it "
+        "writes on the corrupted prompt. Its effect through later parts is not counted here."
+    )
+
+
+def _shown(token: str) -> str:
+    return token.strip() or repr(token)

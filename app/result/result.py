@@ -1,0 +1,178 @@
+"""A finished run: the verdict, both circuits, the numbers with their controls, the prompts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import streamlit as st
+
+from app import url
+from app.diagram import component
+from app.diagram.component import Shown, comparison, shown
+from app.diagram.wire import MAX_PINS
+from app.result import numbers
+from app.stored import shelf
+from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.verdict import distance, few_prompts, has_roles, verdict
+from hap_engine.runs.record import Run
+
+READABLE = 2000  # edges drawn at first of a larger circuit; the slider under the picture shows all
+
+
+def show(run: Run) -> None:
+    """Draw the whole result."""
+    link = url.show_problems(run)
+    left, right = _sides(run, link)
+    _heading(run)
+    _verdict(run, left, right)
+    pins, seen = _picture(run, left, right, link)
+    st.space("small")
+    one, two = st.columns(2, gap="large")
+    with one:
+        _detail(run, left, right, pins if seen.painted else [], seen.edge)
+    with two:
+        numbers.show(run, left, right)
+    if seen.painted:  # what needs much code in the browser waits for the picture
+        _ask(run, left, right, pins)
+        _more(run, left, right)
+
+
+def _ask(run: Run, left: str, right: str, pins: list[str]) -> None:
+    from app.questions import menu
+
+    menu.show(run, left, right, pins)
+
+
+def _detail(run: Run, left: str, right: str, pins: list[str], edge: tuple[str, str] | None) -> None:
+    if edge:
+        from app.result import edge as selected
+
+        selected.show(run, left, right, edge)
+    if pins:
+        from app.result import detail
+
+        detail.show(run, left, right, pins)
+    elif not edge:
+        st.subheader("What does it do?", anchor=False)
+        st.caption(
+            "Click a head, an MLP or an edge in either picture: its role, its evidence, its edges in "
+            "both circuits and what it attends to appear here. Hovering lights up its neighbours."
+        )
+
+
+def _more(run: Run, left: str, right: str) -> None:
+    """What few visitors open is made when it is opened: it must not hold up the picture."""
+    test = run.prompts.get("test", [])
+    shown = st.expander(f"Prompts of this run ({len(test)} test)", on_change="rerun")
+    if shown.open:
+        from app.explore import prompts
+
+        with shown:
+            prompts.table(test)
+    shared = st.expander("Share and export", on_change="rerun", icon=":material/share:")
+    if shared.open:
+        from app.result import share
+
+        with shared:
+            share.show(run, left, right)
+    made = st.expander("How this run was made", on_change="rerun")
+    if made.open:
+        from app.result import provenance
+
+        with made:
+            provenance.show(run)
+
+
+def _sides(run: Run, link: url.Link) -> tuple[str, str]:
+    """The two circuits to compare: those that the link names, else plain EAP and what was sought."""
+    others = [name for name in run.circuits if name != run.main]
+    left = ("eap" if "eap" in others else others[0]) if others else run.main
+    return link.left or left, link.right or run.main
+
+
+def _heading(run: Run) -> None:
+    st.subheader(run.title, anchor=False)
+    date = run.created[:10]
+    if shelf.is_shipped(run):
+        st.markdown(
+            f":material/inventory_2: **Example, computed before**: {date}, seed {run.seed}, "
+            f"with `{run.command}`. **Find the circuit** computes your own, with the model chosen on the left."
+        )
+    else:
+        seconds = run.seconds.get("total", 0)
+        where = "elsewhere (imported)" if shelf.imported(run.id) else "on this machine"
+        st.caption(f"Computed {where} on {date} in {seconds:,.0f} s · seed {run.seed}")
+
+
+def _verdict(run: Run, left: str, right: str) -> None:
+    if warning := few_prompts(run):
+        st.warning(warning, icon=":material/playlist_add:")
+    if not has_roles(run):
+        st.info(
+            f"**{distance(run, left, right)}** Roles of heads were not measured for this task.",
+            icon=":material/balance:",
+        )
+        return
+    found = verdict(run, left=left, right=right)
+    text = f"**{found.sentence}** {distance(run, left, right)}"
+    if found.missed_left:
+        st.success(text, icon=":material/search:")
+    else:
+        st.info(text, icon=":material/balance:")
+
+
+def _choose(run: Run, side: Literal["left", "right"], now: str) -> None:
+    """Which of the run's circuits one panel shows."""
+    names, key = list(run.circuits), f"{side}-of-{run.id}"
+    st.session_state.setdefault(key, now)
+
+    def changed() -> None:
+        url.put(**{side: st.session_state[key]})
+
+    st.selectbox(
+        f"Circuit on the {side}",
+        names,
+        format_func=lambda name: f"{side.capitalize()}: {METHOD_TITLES.get(name, name)}",
+        key=key,
+        on_change=changed,
+        label_visibility="collapsed",
+        width=150,
+    )
+
+
+def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str], Shown]:
+    """The linked comparison; returns the pinned nodes, and what the browser says of it."""
+    wanted = list(link.pins)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        fold = st.toggle(
+            "Fold empty layers",
+            link.fold,
+            key="fold",
+            help="Layers that hold nothing in either circuit become thin lines.",
+        )
+        inhibitors = list(verdict(run, left=left, right=right).heads)
+        if st.button("Pin the S-inhibition heads", disabled=not inhibitors, icon=":material/push_pin:"):
+            wanted = inhibitors[:MAX_PINS]
+        if len(run.circuits) > 2:
+            _choose(run, "left", left)
+            _choose(run, "right", right)
+    picture = component.picture(run.fingerprint, left, right, fold, None, run)
+    most = max(len(run.circuits[side].circuit) for side in (left, right))
+    key = f"comparison-{run.id}-{left}-{right}"
+    pins = comparison(
+        picture,
+        key=key,
+        pinned=wanted,
+        height=720,
+        view=link.view or "pair",
+        drawn=link.drawn or (READABLE if most > READABLE else 0),
+        run=run,
+    )
+    seen = shown(picture, key)
+    url.put(
+        pins=tuple(pins),
+        view="" if seen.view == "pair" else seen.view,
+        drawn=seen.drawn if seen.drawn < most else 0,
+        fold=fold,
+    )
+    return pins, seen

@@ -1,0 +1,302 @@
+"""The runs on this machine: list, name, delete, import (no Streamlit here).
+
+A run lives in ``<id>.json``; what its owner calls it lives beside it in ``<id>.title``, so that naming
+never rewrites a result. Two tabs may edit one run: whoever changes something says what they saw
+before, and is told if it was changed meanwhile. The examples that ship with the explorer can be
+named, but not deleted.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from app.classroom import check_change
+from hap_engine.errors import HapError
+from hap_engine.files import write_text
+from hap_engine.models.catalog import ASSETS
+from hap_engine.report.titles import METHOD_TITLES, OWN
+from hap_engine.report.verdict import verdict
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import dumps, load, loads, runs_folder, save
+
+SHIPPED = ASSETS / "runs"
+FIRST_TASK = b'"task": {"name": "ioi"'  # as `runs.save` writes it
+LONGEST_NAME = 80
+_changing = threading.Lock()  # one change at a time: compare and write belong together
+
+
+class ShelfError(HapError):
+    """A run that cannot be found, named, deleted or imported."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run file that can be opened, as a list shows it."""
+
+    id: str
+    path: Path
+    shipped: bool
+    title: str
+    named: bool
+    created: str
+    model: str
+    task: str
+    edges: int
+    sparsity: float
+    seed: int
+    method: str
+    kl: float | None
+    verdict: str
+    has_eap: bool  # holds EAP's circuit beside the one it set out to find
+    eap_kl: float | None = None  # of EAP's circuit of that size
+    continues: str = ""  # id of the run from whose circuit it goes on
+
+
+def find(run_id: str) -> Path:
+    """The file of a run, the user's own before a shipped one. Raises ShelfError."""
+    for folder in (runs_folder(), SHIPPED):
+        path = folder / f"{run_id}.json"
+        if path.name == f"{run_id}.json" and path.parent == folder and path.is_file():
+            return path
+    raise ShelfError(
+        f"There is no run {run_id[:64]!r} on this machine: it was deleted, or computed elsewhere. "
+        "Open one from the list, or import its file on the Runs page."
+    )
+
+
+def open_run(run_id: str) -> Run:
+    """A run by id, with the name that its owner gave it. Raises HapError."""
+    path = find(run_id)
+    run = _load(path, path.stat().st_mtime_ns)
+    name = given_name(run_id)
+    return replace(run, name=name) if name else run
+
+
+def listed() -> tuple[list[Listed], list[str]]:
+    """All runs, newest saved first and shipped last, and a message for each damaged file."""
+    found: dict[str, Listed] = {}
+    damaged = []
+    for path in _files():
+        try:
+            item = _summary(path, path.stat().st_mtime_ns)
+        except FileNotFoundError:  # deleted by another tab meanwhile
+            continue
+        except HapError as error:
+            damaged.append(f"{path.name}: {error}")
+            continue
+        name = given_name(item.id)
+        found.setdefault(item.id, replace(item, title=name, named=True) if name else item)
+    return list(found.values()), damaged
+
+
+def example() -> str | None:
+    """Id of the shipped run to show first: indirect object identification of a real model, if there is one.
+
+    A first visit waits for this, so files are parsed no further than needed.
+    """
+
+    def likely(path: Path) -> tuple[bool, int]:
+        return FIRST_TASK in path.read_bytes(), path.stat().st_size  # a real model's is larger
+
+    found = []
+    for path in sorted(SHIPPED.glob("*.json"), key=likely, reverse=True):
+        with suppress(HapError):
+            found.append(_load(path, path.stat().st_mtime_ns))
+            if found[-1].model["name"] != "hap-mini":
+                return found[-1].id
+    return found[0].id if found else None
+
+
+def shipped_at(run_id: str) -> str | None:
+    """When the shipped run of that id was computed; None if there is none."""
+    path = SHIPPED / f"{run_id}.json"
+    return _load(path, path.stat().st_mtime_ns).created if path.is_file() else None
+
+
+def given_name(run_id: str) -> str:
+    """What the owner calls a run; empty if they gave it no name."""
+    try:
+        return clean_name(_title_file(run_id).read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+
+
+def rename(run_id: str, name: str, seen: str) -> str:
+    """Give a run a name (empty: its own title again); `seen` is the name before, as shown.
+
+    Raises:
+        ShelfError: if the run is gone, or was named by somebody else meanwhile.
+    """
+    check_change()
+    find(run_id)
+    name = clean_name(name)
+    with _changing:
+        now = given_name(run_id)
+        if now not in (seen, name):
+            raise ShelfError(
+                f"This run was renamed to {now!r} in another tab meanwhile. "
+                "That name was kept; rename it again if you want yours."
+            )
+        if name:
+            write_text(_title_file(run_id), name)
+        else:
+            _title_file(run_id).unlink(missing_ok=True)
+    return name
+
+
+def clean_name(name: str) -> str:
+    """One printable line of at most 80 characters."""
+    line = "".join(c if c.isprintable() else " " for c in name)
+    return re.sub(r"\s+", " ", line).strip()[:LONGEST_NAME].strip()
+
+
+def delete(run_id: str) -> str:
+    """Delete a run of the user with all its files; returns what it was called.
+
+    Raises:
+        ShelfError: if it is gone already, or is one of the examples.
+    """
+    check_change()
+    with _changing:
+        path = find(run_id)
+        if path.parent == SHIPPED:
+            raise ShelfError("This example ships with the explorer and cannot be deleted.")
+        called = given_name(run_id) or _summary(path, path.stat().st_mtime_ns).title
+        path.unlink(missing_ok=True)
+        for other in (path.with_suffix(".safetensors"), _title_file(run_id), _mark(run_id)):
+            other.unlink(missing_ok=True)
+    return called
+
+
+def import_run(data: bytes) -> tuple[Run, str]:
+    """Put a run file on the shelf; returns the run and what happened, in one sentence.
+
+    Nothing is ever overwritten: a file with a known id and other content gets an id of its own.
+
+    Raises:
+        RunFileError: if it is not a run file that can be shown.
+    """
+    check_change()
+    run = loads(data)
+    with _changing:
+        for candidate in _ids(run.id):
+            try:
+                here = find(candidate)
+            except ShelfError:
+                if candidate != run.id:
+                    run = replace(run, id=candidate)
+                save(run, runs_folder() / f"{candidate}.json")
+                write_text(_mark(candidate), "")
+                return run, f"Imported “{run.title}”."
+            if _same(here, replace(run, id=candidate)):
+                return replace(run, id=candidate), f"“{run.title}” is here already."
+    raise AssertionError("unreachable: ids never end")
+
+
+def keep_computed(run: Run) -> None:
+    """Write a run that was computed here; a circuit that its owner added to it before stays in it."""
+    path = runs_folder() / f"{run.id}.json"
+    with suppress(HapError, FileNotFoundError):
+        before = load(path)
+        if OWN in before.circuits and before.graph == run.graph:
+            circuits = {**run.circuits, OWN: before.circuits[OWN]}
+            metrics = {**run.metrics, OWN: before.metrics[OWN]} if OWN in before.metrics else run.metrics
+            run = replace(run, circuits=circuits, metrics=metrics)
+    save(run, path)
+
+
+def imported(run_id: str) -> bool:
+    """Was this run computed elsewhere and brought here as a file?"""
+    return _mark(run_id).is_file()
+
+
+def _ids(run_id: str) -> Iterator[str]:
+    yield run_id
+    number = 2
+    while True:
+        yield f"{run_id[:56]}-{number}"
+        number += 1
+
+
+def _same(path: Path, run: Run) -> bool:
+    try:
+        return dumps(load(path)) == dumps(run)
+    except HapError:
+        return False
+
+
+def _files() -> list[Path]:
+    saved = []
+    for path in runs_folder().glob("*.json"):
+        try:
+            saved.append((path.stat().st_mtime, path))
+        except FileNotFoundError:
+            continue
+    return [path for _, path in sorted(saved, reverse=True)] + sorted(SHIPPED.glob("*.json"), reverse=True)
+
+
+def _title_file(run_id: str) -> Path:
+    return runs_folder() / f"{run_id}.title"
+
+
+def _mark(run_id: str) -> Path:
+    return runs_folder() / f"{run_id}.imported"
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, modified: int) -> Run:
+    return load(path)
+
+
+@lru_cache(maxsize=1024)
+def _summary(path: Path, modified: int) -> Listed:
+    run = load(path)
+    if path.stem != run.id:
+        raise ShelfError(f"Expected the run {path.stem!r} in this file, found {run.id!r}. Import it again.")
+    kl = run.metrics.get(run.main, {}).get("kl")
+    return Listed(
+        run.id,
+        path,
+        path.parent == SHIPPED,
+        run.title,
+        False,
+        run.created,
+        str(run.model["name"]),
+        str(run.task["title"]),
+        len(run.circuits[run.main].circuit),
+        run.sparsity,
+        run.seed,
+        run.main,
+        kl,
+        short_verdict(run),
+        "eap" in run.circuits and run.main != "eap",
+        run.metrics.get("eap", {}).get("kl"),
+        str(run.settings.get("continues") or ""),
+    )
+
+
+def short_verdict(run: Run) -> str:
+    """The verdict on S-inhibition heads in a few words, for a list."""
+    if "eap" not in run.circuits or run.main == "eap" or not run.roles:
+        return ""
+    found = verdict(run)
+    if not found.heads:
+        return "no S-inhibition head measured"
+    main = METHOD_TITLES.get(run.main, run.main)
+    return f"S-inhibition heads kept: EAP {len(found.kept_left)}, {main} {len(found.kept_right)} of {len(found.heads)}"
+
+
+def default_run() -> str | None:
+    """Id of the run that a first visit shows: the shipped real model, else any other."""
+    return example()
+
+
+def is_shipped(run: Run) -> bool:
+    """Computed elsewhere before; so is the user's copy of such a run, with a circuit of their own."""
+    return shipped_at(run.id) == run.created

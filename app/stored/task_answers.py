@@ -1,0 +1,89 @@
+"""Which tasks can a model do? Remembered under ``HAP_HOME``, so that the list of tasks can say it (no Streamlit).
+
+An answer comes from every run (which asks first) and from `trying`, which asks about all tasks at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from app.stored import json_files
+from hap_engine.errors import TaskError
+from hap_engine.files import short_hash
+from hap_engine.models.catalog import Source
+from hap_engine.progress import Progress
+from hap_engine.tasks.builtin import TASKS
+from hap_engine.tasks.task import SplitSizes
+
+FILE = "tasks.json"
+KEPT = 50  # models; older answers are forgotten
+
+Answers = dict[str, dict[str, Any]]  # by task: `task_check.TaskCheck.to_dict`, or what went wrong
+
+
+def known(source: Source) -> Answers:
+    """What was found for these weights before, by the name of the task."""
+    found = _read().get(_identity(source))
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def remember(source: Source, answers: Mapping[str, Any]) -> None:
+    """Keep answers for these weights. A disk that cannot be written to is no obstacle."""
+    identity = _identity(source)
+    if not identity:
+        return
+    everything = _read()
+    latest = {identity: {**everything.pop(identity, {}), **answers}}
+    with suppress(OSError):
+        json_files.write(dict(list({**latest, **everything}.items())[:KEPT]), FILE)
+
+
+def usable(answer: Mapping[str, Any]) -> bool:
+    """Whether a circuit of this task would mean something."""
+    return bool(answer.get("solved")) and bool(answer.get("broken"))
+
+
+def trying(source: Source) -> Generator[Progress, None, Answers]:
+    """Ask the model about every task, a few prompts each."""
+    yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
+    from hap_engine.masked.opening import open_masked
+    from hap_engine.transformer.load import loading
+    from hap_engine.workflows.ask_model import CHECKED, check_task
+
+    model = yield from loading(source.reference)
+    masked = open_masked(model)
+    answers: Answers = {}
+    for done, task in enumerate(TASKS.values()):
+        yield Progress("prompts", done, len(TASKS), f"Trying: {task.title}")
+        sizes = SplitSizes(1, 1, CHECKED)
+        try:
+            prompts = task.generate(model.tokenizer, sizes, 0, task.default_corruption)
+        except TaskError as error:
+            answers[task.name] = {"solved": False, "broken": False, "sentence": str(error)}
+            continue
+        answers[task.name] = (yield from check_task(masked, prompts.test)).to_dict()
+    remember(model.source, answers)
+    return answers
+
+
+def _identity(source: Source) -> str:
+    """Names the weights without reading them: a Hub commit, or sizes and times of the files."""
+    if source.path is None:
+        return ""
+    if source.commit:
+        return f"{source.name}@{source.commit}"
+    files = [source.path] if source.path.is_file() else sorted(source.path.glob("*.safetensors"))
+    return short_hash([[file.name, *_stamp(file)] for file in files])
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def _read() -> dict[str, Any]:
+    data = json_files.read(FILE)
+    return data if isinstance(data, dict) else {}

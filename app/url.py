@@ -1,0 +1,91 @@
+"""Typed access to the URL, which holds all that decides what a page shows (see `app.link`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import streamlit as st
+
+from app.link import KEYS, Link
+from app.widgets.markdown import plain
+from hap_engine.runs.record import Run
+
+
+def link() -> Link:
+    """What the URL asks for; never fails."""
+    return Link.from_query({key: st.query_params.get_all(key) for key in st.query_params})
+
+
+def put(**changes: Any) -> None:
+    """Change parts of the URL by `Link`'s field names: ``put(pins=("a9.h9",), view="overlay")``."""
+    query = replace(link(), **changes).query()
+    for field in changes:
+        key = KEYS[field]
+        if key in query:
+            if st.query_params.get_all(key) != query[key]:
+                st.query_params[key] = query[key]
+        else:
+            st.query_params.pop(key, None)
+
+
+def address(run: Run) -> str:
+    """The full address of what is on screen, to copy and send: the URL as it is, with the run named."""
+    here = urlsplit(st.context.url or "http://localhost:8501/")
+    query = {key: st.query_params.get_all(key) for key in st.query_params if key != "job"}
+    query["run"] = [run.id]
+    return f"{here.scheme}://{here.netloc}{here.path}?{urlencode(query, doseq=True)}"
+
+
+def show_problems(run: Run) -> Link:
+    """Say what the URL names that this run lacks; returns the link without it."""
+    asked = link()
+    keep_saying(run.id, asked.problems(run))
+    return asked.valid(run)
+
+
+def keep_saying(about: str, problems: Sequence[str]) -> None:
+    """Show what is wrong with a link until it is dismissed: the URL itself is mended at once."""
+    kept = st.session_state.setdefault("link-problems", {})
+    if problems:
+        kept[about] = list(problems)
+    for problem in kept.get(about, ()):
+        st.warning(plain(problem), icon=":material/info:")
+    if kept.get(about) and st.button("Dismiss", key=f"dismiss-{about}", icon=":material/close:"):
+        del kept[about]
+        st.rerun()
+
+
+T = TypeVar("T")
+
+
+def from_url(key: str, options: Sequence[T], default: T) -> T:
+    """The option that the URL names, else `default`. (Streamlit's own binding puts labels there.)"""
+    named = st.query_params.get(key)
+    return next((option for option in options if str(option) == named), default)
+
+
+def select(label: str, options: Sequence[str], key: str, *, format_func: Callable[[str], str], explained: str) -> str:
+    """A select box whose choice stands in the URL under `key`; the first option is the default."""
+    if st.session_state.get(key) not in options:  # a first visit, or the choice is gone
+        st.session_state[key] = from_url(key, options, options[0])
+    return st.selectbox(
+        label, options, format_func=format_func, key=key, on_change=to_url, args=(key, options[0]), help=explained
+    )
+
+
+def to_url(key: str, default: object) -> None:
+    """Widget callback: put the widget's value into the URL, defaults left out."""
+    value = st.session_state[key]
+    if value == default or value is None:
+        st.query_params.pop(key, None)
+    else:
+        st.query_params[key] = str(value)
+
+
+def go_to_run(run_id: str) -> None:
+    """Show a run; a finished job leaves the URL."""
+    st.query_params["run"] = run_id
+    st.query_params.pop("job", None)

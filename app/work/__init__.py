@@ -1,0 +1,4 @@
+"""Work behind the page: runs, opened models, short computations, heavy imports.
+
+Read `jobs` and `background`, then `registry`, `opened_models` and `heavy_imports`.
+"""

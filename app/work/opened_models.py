@@ -1,0 +1,177 @@
+"""The opened model behind a run's page: opened once, in the background, when it is first needed.
+
+Views ask `model_of` and `bench`; torch is imported by the thread that opens the model, never by a page
+that only shows a stored run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from app.classroom import check_change
+from app.work import heavy_imports, registry
+from app.work.background import Background, Start
+from app.work.jobs import Opening
+from app.work.registry import _models, background
+from hap_engine.errors import HapError
+from hap_engine.models.locate import locate
+from hap_engine.progress import Progress
+from hap_engine.runs.record import Run
+from hap_engine.settings import DiscoveryConfig
+
+if TYPE_CHECKING:
+    from hap_engine.explain.what_if import Bench
+    from hap_engine.masked.masked_pass import MaskedModel
+
+FEW = -1  # the bench of a few test prompts
+
+
+@st.cache_resource
+def _given() -> dict[str, str]:
+    """Paths that users gave for weights, by hash, as long as the process lives."""
+    return {}
+
+
+def remedy(run: Run) -> str:
+    """Why nothing can be computed live for this run and what to do; empty if it can."""
+    try:
+        locate(run.model, given(run))
+    except HapError as error:
+        return str(error)
+    return ""
+
+
+def given(run: Run) -> str:
+    """The path that a user gave for the run's weights; empty if none."""
+    return _given().get(str(run.model.get("sha256")), "")
+
+
+def give(run: Run, path: str) -> str:
+    """Take a path for the run's weights; returns what is wrong with it, or nothing."""
+    try:
+        check_change()  # in a class no visitor reaches the host's files
+        locate(run.model, path)
+    except HapError as error:
+        return str(error)
+    _given()[str(run.model["sha256"])] = path
+    return ""
+
+
+def opened(run: Run) -> MaskedModel | None:
+    """The run's model if it is open already."""
+    work = _models().get(_model_key(run))
+    return work.result if work is not None and work.state == "done" else None
+
+
+def model_of(run: Run, where: str = "") -> MaskedModel | None:
+    """The run's model, opened if need be; None while it opens or when it cannot be (a line says so).
+
+    Args:
+        where: names the panel that asks; several on a page may wait for one model.
+    """
+    _models().start(_model_key(run), steps_to_open(run))
+    return result(_model_key(run), _models(), where)
+
+
+def steps_to_open(run: Run) -> Start:
+    """The work of opening the run's model, for use inside other work; at once if it is open."""
+    masked = opened(run)
+    if masked is None:
+        return _anew(run)
+
+    def begin() -> Generator[Progress, None, Any]:
+        yield Progress("load", 1, 1, "The model is open")
+        return masked
+
+    return begin
+
+
+def start_run(run: Run, config: DiscoveryConfig) -> str:
+    """Start another run on the weights of `run`; returns the job's id.
+
+    It opens the model for itself, for the page may ask its own copy something meanwhile.
+
+    Raises:
+        HapError: if the weights cannot be found or the queue is full.
+    """
+    if config.device != "cpu":  # the page's way opens models on the processor
+        return registry.jobs().submit(config)
+    locate(run.model, given(run))
+    return registry.jobs().submit(config, Opening(str(run.model["sha256"]), _anew(run)))
+
+
+def _anew(run: Run) -> Start:
+    path = given(run)
+
+    def begin() -> Generator[Progress, None, Any]:
+        yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
+        heavy_imports.load()
+        from hap_engine.masked.opening import check_same_graph, open_run_model
+
+        found = yield from open_run_model(locate(run.model, path), run.model)
+        check_same_graph(found, run)
+        return found
+
+    return begin
+
+
+def result(key: str, registry: Background | None = None, where: str = "") -> Any:
+    """What came of background work; None while it runs, when it failed or was never begun.
+
+    Draws a progress bar, with a Stop button for work other than opening a model, or the error with
+    a way to dismiss it.
+    """
+    registry = registry or background()
+    work = registry.get(key)
+    if work is None or work.state == "done":
+        return work.result if work else None
+    if work.state == "error":
+        st.error(work.error, icon=":material/error:")
+        if st.button("Try again", key=f"again-{key}-{where}"):
+            registry.stop(key)
+            st.rerun()
+    else:
+        _watch(key, registry)
+    return None
+
+
+@st.fragment(run_every=1)
+def _watch(key: str, registry: Background) -> None:
+    work = registry.get(key)
+    if work is None or work.state != "running":
+        st.rerun()  # in full, once: the result takes this line's place
+        return
+    record = work.progress
+    bar, stop = st.columns([6, 1], vertical_alignment="center")
+    bar.progress(min(1.0, record.step / max(1, record.total)), text=f"{record.message} …")
+    stoppable = registry is background()
+    if stoppable and stop.button("Stop", key=f"stop-{key}", icon=":material/stop:"):
+        registry.stop(key)
+        st.rerun()
+
+
+def bench(run: Run, prompt: int, masked: MaskedModel) -> Bench:
+    """The run's model on one test prompt, or on a `FEW` of them. Raises HapError."""
+    return _bench(run.fingerprint, prompt, masked, run)
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _bench(run_key: str, prompt: int, _masked: MaskedModel, _run: Run) -> Bench:
+    from hap_engine.explain.what_if import FEW as COUNT
+    from hap_engine.explain.what_if import Bench, encode_prompt
+
+    tests = _run.prompts.get("test", [])
+    chosen = tests[:COUNT] if prompt == FEW else tests[prompt : prompt + 1]
+    if not chosen:
+        raise HapError("This run file holds no test prompts. Compute the run again.")
+    return Bench(_masked, [encode_prompt(_masked, one) for one in chosen])
+
+
+def _model_key(run: Run) -> str:
+    """Weights and graph: a run file that claims another graph is checked for itself, and refused."""
+    graph = run.graph
+    shape = (graph.n_layers, graph.n_heads, graph.n_kv_heads, graph.parallel)
+    return f"model-{run.model.get('sha256', run.id)}-{shape}"

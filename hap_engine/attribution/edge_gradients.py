@@ -1,0 +1,230 @@
+"""Gradients of all edges at once, from an ordinary pass.
+
+Where every mask entry is 1, all slots of a layer read the same residual stream, so the masked pass is
+the ordinary forward pass and nothing has to be mixed. What remains is its gradient::
+
+    d metric / d m[w, r] = (clean_w - corrupt_w) · d metric / d reader_r
+
+Each slot's own gradient with respect to what it reads is formed in the backward pass of `_Slots`, multiplied
+with the deltas of all writers before it, and forgotten. As in the masked pass (`tape.py`), the readers
+of a few layers are multiplied together. This equals the gradient of `MaskedModel.logits`
+at m = 1 (tests/test_attribution.py) for a fraction of its cost.
+
+`Rules` (`gradient_rules.py`) change how gradients flow backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hap_engine.attribution.gradient_rules import PLAIN, Rules, Softmax, normed, secant_rule, shared
+from hap_engine.masked.masked_pass import MaskedModel, put_rows
+from hap_engine.masked.plan import Positions, look_ahead
+from hap_engine.transformer.attention import attention_scores, rotate
+from hap_engine.transformer.blocks import Block
+from hap_engine.transformer.plain_pass import Trace
+
+
+class EdgeGradients:
+    """Adds up ``d metric / d m`` of one batch over any number of passes.
+
+    Attributes:
+        total: ``[writer, reader]``, summed over prompts, positions and passes.
+    """
+
+    def __init__(
+        self,
+        masked: MaskedModel,
+        clean_embed: Float[Tensor, "batch pos d_model"],
+        corrupt: Trace,
+        last: Int[Tensor, " batch"],
+        rules: Rules = PLAIN,
+        *,
+        magnitude: bool = False,
+    ) -> None:
+        """`magnitude` adds up absolute values of single positions, so that none cancel."""
+        self.rules, self.magnitude = rules, magnitude
+        self.masked, self.graph, self.last = masked, masked.graph, last
+        self.clean_embed, self.corrupt = clean_embed, corrupt
+        self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
+        self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
+        self._dtype = masked.mix_dtype
+        self._together, self._readers_of_layer = look_ahead(self.graph), self._mlp_column(0) + 1
+        self._delta = self._take("delta", len(self.graph.writers))
+        self._grads = self._take("readers", self._together * self._readers_of_layer)
+        self._filled = False
+        self._heads, self._slots = (
+            torch.arange(count, device=last.device) for count in (self.graph.n_heads, len(masked.blocks[0].w_in))
+        )
+
+    def _take(self, use: str, rows: int) -> Float[Tensor, "row token d_model"]:
+        shape = (rows, len(self.positions.wide), self.clean_embed.shape[-1])
+        device = self.clean_embed.device
+        return self.masked.workspace.take(use, shape, self._dtype, device)
+
+    def add(self, point: float, metric: Callable[[Tensor], Tensor]) -> None:
+        """Add the gradient of ``metric(logits)`` where ``embed = corrupt + point (clean - corrupt)``."""
+        if not self._filled and point != 1.0:
+            with torch.no_grad():
+                self._forward(1.0)
+        with ExitStack() as stack:
+            if self.rules.secant:
+                for block in self.masked.blocks:
+                    stack.enter_context(secant_rule(block))
+            value = metric(self._forward(point))
+        value.backward()
+
+    def close(self) -> Float[Tensor, "writer reader"]:
+        """Hand the buffers back and return `total`."""
+        self.masked.workspace.give("delta", self._delta)
+        self.masked.workspace.give("readers", self._grads)
+        return self.total
+
+    # -- forward ---------------------------------------------------------------------------------
+
+    def _forward(self, point: float) -> Float[Tensor, "batch vocab"]:
+        """The ordinary pass; the first one is the clean one and fills the deltas."""
+        masked, graph, corrupt, wide = self.masked, self.graph, self.corrupt, self.positions.wide
+        fill, self._filled = not self._filled, True
+        embed = corrupt.embed + point * (self.clean_embed - corrupt.embed)
+        resid = embed.flatten(0, 1)[wide].requires_grad_(torch.is_grad_enabled())
+        rows = corrupt.at(wide)
+        if fill:
+            change = (self.clean_embed - corrupt.embed).flatten(0, 1)[wide]
+            self._delta[0] = masked.blocks[0].norm.centre(change)
+        for index, block in enumerate(masked.blocks):
+            z = self._attention(index, block, resid)
+            attn_out = torch.einsum("hte,hed->td", z, block.w_out) + block.b_out
+            mlp_in = resid if graph.parallel else resid + attn_out
+            read = self._watch(mlp_in, index)[None]
+            mlp_out = block.mlp(normed(block.norm_mlp, read, self.rules)).squeeze(0)
+            if fill:
+                first = 1 + index * (graph.n_heads + 1)
+                change = z.detach() - rows.z(index, self._heads)
+                out = self._delta[first : first + graph.n_heads]
+                torch.bmm(change.to(out.dtype), block.w_write, out=out)
+                change = mlp_out.detach() - rows.mlp(index)[1]
+                self._delta[first + graph.n_heads] = block.norm.centre(change)
+            resid = resid + attn_out + mlp_out
+        final = self._watch(resid[self.positions.ends], None)
+        return masked.logits_of(normed(masked.final_norm, final, self.rules))
+
+    def _attention(
+        self, index: int, block: Block, resid: Float[Tensor, "token d_model"]
+    ) -> Float[Tensor, "head token d_head"]:
+        masked, wide, shape = self.masked, self.positions.wide, self.clean_embed.shape[:2]
+        live = _Slots.apply(resid, self, index, block)
+        slots = self.corrupt.whole(self.corrupt.layers[index].slots).flatten(1, 2)
+        slots = put_rows(slots, self._slots, wide, live)
+        q, k, v = masked.split(slots.unflatten(1, shape))
+        rotary = masked.rotary_tables(q.shape[2])
+        k, v = (x.index_select(0, masked.kv_of_head) for x in (rotate(k, rotary), v))
+        at = torch.arange(q.shape[2], device=q.device)[None]
+        scores = attention_scores(rotate(q, rotary), k, block.scale, at)
+        pattern = Softmax.apply(scores, self.rules.temperature, self.rules.qk_share)
+        z = pattern @ shared(v, self.rules.v_share)
+        return z.flatten(1, 2).index_select(1, wide)
+
+    def _mlp_column(self, index: int) -> int:
+        return (index + 1) * (self.graph.n_heads + 2 * self.graph.n_kv_heads + 1) - 1
+
+    def _watch(self, x: Tensor, index: int | None) -> Tensor:
+        return _Watch.apply(x, self, index) if x.requires_grad else x
+
+    # -- backward --------------------------------------------------------------------------------
+
+    def contract(self, rows: slice, columns: slice, grad: Float[Tensor, "reader token d_model"]) -> None:
+        """Multiply readers' gradients with the deltas of some writers."""
+        delta, grad = self._delta[rows], grad.to(self._delta.dtype)
+        if grad.shape[1] != delta.shape[1]:  # the logits
+            delta = delta[:, self.positions.ends]
+        if self.magnitude:
+            products = torch.bmm(grad.transpose(0, 1), delta.permute(1, 2, 0))
+            products = products.abs().sum(0, dtype=torch.float32)
+        else:
+            products = grad.flatten(1) @ delta.flatten(1).T
+        self.total[rows, columns] += products.T.float()
+
+    def _grads_of(self, index: int) -> Float[Tensor, "reader token d_model"]:
+        """Where the gradients of a layer's slots and, last, of its MLP are kept."""
+        count = self._readers_of_layer
+        first = index % self._together * count
+        return self._grads[first : first + count]
+
+    def mlp_read(self, index: int, grad: Float[Tensor, "token d_model"]) -> None:
+        """An MLP sees what its layer's slots see, and the layer's heads: contract with those, and keep
+        the gradient for the product of the slots."""
+        column, upstream = self._mlp_column(index), self.graph.upstream
+        rows = slice(upstream[column - 1], upstream[column])
+        if rows.start < rows.stop:  # not in parallel blocks
+            self.contract(rows, slice(column, column + 1), grad[None])
+        self._grads_of(index)[-1] = grad
+
+    def slots_read(
+        self, index: int, block: Block, grad: Tensor, centred: Tensor, scaled: Tensor
+    ) -> Float[Tensor, "token d_model"]:
+        """Keep the gradients of a layer's slots, and contract them and the MLP's with the writers since
+        the first of the layers that go together, or all of these with the writers before.
+
+        Returns the sum over the slots.
+        """
+        grads, upstream = self._grads_of(index), self.graph.upstream
+        own, low = grads[:-1], centred.to(grads.dtype)
+        torch.bmm(grad.to(low.dtype), block.w_read.mT, out=own)
+        own.addcmul_(low[None], scaled.to(low.dtype))
+        start = index - index % self._together
+        first, column = (i * self._readers_of_layer for i in (start, index))
+        if index > start:
+            rows = slice(upstream[first], upstream[column])
+            self.contract(rows, slice(column, column + len(grads)), grads)
+        else:
+            last = min(start + self._together, self.graph.n_layers) * self._readers_of_layer
+            self.contract(slice(0, upstream[first]), slice(first, last), self._grads[: last - first])
+        return own.sum(0, dtype=torch.float32)
+
+
+class _Slots(torch.autograd.Function):
+    """All slots of a layer from the residual stream they share."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, resid: Float[Tensor, "token d_model"], owner: EdgeGradients, index: int, block: Block
+    ) -> Float[Tensor, "slot token d_head"]:
+        centred = block.norm.centre(resid)
+        inverse = 1 / block.norm.sigma(centred)
+        product = torch.bmm(centred.expand(len(block.w_in), -1, -1), block.w_in)
+        ctx.kept = owner, index, block, centred, inverse, product
+        return product * inverse + block.b_in
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        owner, index, block, centred, inverse, product = ctx.kept
+        scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / centred.shape[-1]
+        scaled = scaled * owner.rules.norm_share
+        total = owner.slots_read(index, block, grad * inverse, centred, scaled)
+        return block.norm.centre(total), None, None, None
+
+
+class _Watch(torch.autograd.Function):
+    """The identity; its backward shows the gradient of what a layer's MLP or (None) the logits read."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, owner: EdgeGradients, index: int | None) -> Tensor:
+        ctx.owner, ctx.index = owner, index
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        owner, index = ctx.owner, ctx.index
+        if index is None:
+            column = len(owner.graph.readers) - 1
+            owner.contract(slice(0, None), slice(column, column + 1), grad[None])
+        else:
+            owner.mlp_read(index, grad)
+        return grad, None, None

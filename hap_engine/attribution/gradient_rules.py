@@ -1,0 +1,106 @@
+"""How gradients flow backwards through norms, attention and MLPs, for scorers that correct known faults of
+the plain gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hap_engine.errors import UnsupportedModelError
+from hap_engine.transformer.blocks import Block
+from hap_engine.transformer.norms import GainedNorm
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How gradients flow backwards; the defaults are the gradient itself.
+
+    Attributes:
+        norm_share: share of the gradient through the norms' statistics; 0 takes them as constants.
+        temperature: at which the backward pass of the softmax is taken.
+        qk_share, v_share: factors of the gradients into attention scores and values. A product of two
+            factors that both change is shared between them instead of counted twice.
+        secant: an activation passes ``a(x) / x`` back instead of its slope, and a gated MLP's product is
+            shared between gate and value.
+    """
+
+    norm_share: float = 1.0
+    temperature: float = 1.0
+    qk_share: float = 1.0
+    v_share: float = 1.0
+    secant: bool = False
+
+
+PLAIN = Rules()  # the gradient itself
+
+
+def normed(norm: GainedNorm, x: Tensor, rules: Rules) -> Tensor:
+    """A norm with the gradient that the rules want."""
+    out = norm(x)
+    if rules.norm_share == 1 or not x.requires_grad:
+        return out
+    centred = norm.kind.centre(x)
+    frozen = centred / norm.kind.sigma(centred).detach() * norm.gain
+    frozen = frozen + (out - frozen).detach()
+    return frozen + rules.norm_share * (out - out.detach() - frozen + frozen.detach())
+
+
+class Softmax(torch.autograd.Function):
+    """Softmax whose backward pass is that of a softmax at another temperature, times a share."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, temperature: float, share: float) -> Tensor:
+        ctx.share = share
+        pattern = scores.softmax(-1)
+        soft = pattern if temperature == 1 else (scores / temperature).softmax(-1)
+        # Not as an attribute: the output would then hold its own graph, and neither would ever be freed.
+        ctx.save_for_backward(soft)
+        return pattern
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (soft,) = ctx.saved_tensors
+        return ctx.share * soft * (grad - (soft * grad).sum(-1, keepdim=True)), None, None
+
+
+def shared(x: Tensor, share: float) -> Tensor:
+    """`x`, passing back a share of its gradient."""
+    return x if share == 1 else share * x + ((1 - share) * x).detach()
+
+
+@contextmanager
+def secant_rule(block: Block) -> Iterator[None]:
+    """While open, the block's MLP passes gradients back by the secant rule.
+
+    Raises:
+        UnsupportedModelError: where the MLP has no activation module to correct.
+    """
+    mlp: Any = block.mlp
+    mlp = getattr(mlp, "mlp", mlp)  # the model's own or its copy in another dtype
+    act = getattr(mlp, "act_fn", None) or getattr(mlp, "act", None)
+    if not isinstance(act, torch.nn.Module):
+        raise UnsupportedModelError(
+            f"RelP needs an MLP with an activation module, and {type(mlp).__name__} has none. Choose another scorer."
+        )
+    up = getattr(mlp, "up_proj", None)
+
+    def secant(module: Any, inputs: tuple[Tensor], out: Tensor) -> Tensor:
+        (x,) = inputs
+        small = x.abs() < 1e-4
+        slope = torch.where(small, 0.5, (out / torch.where(small, 1.0, x))).detach()
+        line = x * slope
+        return shared(line + (out - line).detach(), 1.0 if up is None else 0.5)
+
+    hooks = [act.register_forward_hook(secant)]
+    if up is not None:
+        hooks.append(up.register_forward_hook(lambda module, inputs, out: shared(out, 0.5)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,171 @@
+"""Edge scorers: how much does the metric change, to first order, when an edge is corrupted?
+
+EAP (Syed et al. 2023, arXiv 2310.10348), with the sign convention of this project::
+
+    score[w, r] = (corrupt_w - clean_w) · d metric / d reader_r  =  - d metric / d m[w, r]   at m = 1
+
+summed over positions, averaged over prompts. Edges that help have negative scores under logit
+difference; rankings use the absolute value. One backward pass through the masked forward gives all
+scores. (TransformerLens' edge tool differentiates on the corrupt run: swap clean and corrupt.)
+
+EAP-IG (Hanna et al. 2024, arXiv 2403.17806) replaces the gradient by its mean over `IG_STEPS` points
+between the corrupt and the clean embedding, which repairs saturated gradients.
+
+GIM-style scores (arXiv 2505.17630) take the norms' statistics as constants, the softmax's backward pass at
+temperature 2, and share products between their factors: attention that would repair itself hides less.
+RelP-style scores (arXiv 2508.21258) also pass ``a(x) / x`` back through activations instead of the slope.
+
+Under KL(full ‖ circuit) the gradient at m = 1 is exactly zero (KL has its minimum there), so plain
+EAP refuses it; EAP-IG leaves that point and can use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hap_engine.attribution.edge_gradients import EdgeGradients
+from hap_engine.attribution.gradient_rules import Rules
+from hap_engine.errors import SettingsError, UnknownNameError
+from hap_engine.evaluation.metrics import kl_divergence, logit_difference, probability_difference
+from hap_engine.graph.graph import Graph
+from hap_engine.graph.ranking import rank_matrix
+from hap_engine.machine import memory
+from hap_engine.masked.prompt_cache import Prepared
+from hap_engine.progress import Progress
+from hap_engine.settings import IG_STEPS
+
+Scores = Float[np.ndarray, "writer reader"]
+Metric = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # logits, full, answer, distractor
+
+
+def _logit_difference(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Tensor:
+    return logit_difference(logits, answer, distractor)
+
+
+def _kl(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Tensor:
+    return kl_divergence(logits, full)
+
+
+def _prob_diff(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Tensor:
+    return probability_difference(logits, answer, distractor)
+
+
+METRICS: dict[str, Metric] = {"logit_diff": _logit_difference, "prob_diff": _prob_diff, "kl": _kl}
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One way to score edges.
+
+    Attributes:
+        about: one sentence for the page and the docs.
+        points: where between the corrupt (0) and the clean embedding (1) gradients are averaged.
+        rules: how gradients flow backwards.
+        magnitude: add up absolute values of single positions.
+        metric: what is differentiated unless the caller says otherwise.
+        parts: scorers whose rankings are averaged; the other fields are then unused.
+    """
+
+    about: str
+    points: tuple[float, ...] = (1.0,)
+    rules: Rules = field(default_factory=Rules)
+    magnitude: bool = False
+    metric: str = "logit_diff"
+    parts: tuple[str, ...] = ()
+
+
+_PUBLISHED = tuple(step / IG_STEPS for step in range(IG_STEPS))  # the corrupt end, not the clean one
+_MIDPOINTS = tuple((step + 0.5) / IG_STEPS for step in range(IG_STEPS))
+_GIM = Rules(norm_share=0.0, temperature=2.0, qk_share=0.25, v_share=0.5)
+_RELP = Rules(norm_share=0.0, qk_share=0.25, v_share=0.5, secant=True)
+
+SCORERS: dict[str, Scorer] = {
+    "eap": Scorer("The gradient on the clean prompt times the change of each writer."),
+    "eap-abs": Scorer("EAP, adding up magnitudes of single positions.", magnitude=True),
+    "eap-gim": Scorer("EAP with gradients corrected for self-repair of attention.", rules=_GIM),
+    "eap-relp": Scorer("EAP with relevance coefficients instead of slopes.", rules=_RELP),
+    "eap-ig": Scorer("Gradients averaged between corrupt and clean prompt.", _PUBLISHED),
+    "eap-ig-mid": Scorer("EAP-IG at the midpoints of its five intervals.", _MIDPOINTS),
+    "eap-ig-kl": Scorer("EAP-IG of the whole next-token distribution.", _PUBLISHED, metric="kl"),
+    "rank-mean": Scorer("Mean rank under EAP-IG and EAP-IG of KL.", parts=("eap-ig", "eap-ig-kl")),
+}
+
+
+def score(
+    prepared: Prepared, scorer: str = "eap", metric: str | None = None, batch_size: int = 16
+) -> Generator[Progress, None, Scores]:
+    """Scores of all real edges (0 elsewhere), averaged over the prompts.
+
+    Raises:
+        UnknownNameError: for an unknown scorer or metric.
+        SettingsError: for KL at the clean point, and when the scores are not finite or all zero.
+    """
+    if scorer not in SCORERS:
+        raise UnknownNameError("scorer", scorer, SCORERS)
+    chosen = SCORERS[scorer]
+    if chosen.parts:
+        found = []
+        for part in chosen.parts:
+            one = yield from score(prepared, part, metric, batch_size)
+            found.append(one)
+        return mean_rank(prepared.masked.graph, found)
+    metric = metric or chosen.metric
+    if metric not in METRICS:
+        raise UnknownNameError("metric", metric, METRICS)
+    if chosen.points == (1.0,) and metric == "kl":
+        raise SettingsError(
+            "Plain EAP cannot use KL: KL(full ‖ circuit) is at its minimum when every edge is kept, "
+            "so its gradient there is zero for every edge. Use the logit difference, or EAP-IG."
+        )
+    masked = prepared.masked
+    total = torch.zeros(masked.graph.edge_mask.shape, device=masked.device)
+    chunks = prepared.parts(range(len(prepared)), batch_size)
+    for done, indices in enumerate(chunks, 1):
+        total -= _mask_gradient(prepared, indices, chosen, METRICS[metric])
+        if done % memory.TRIM_BATCHES == 0 or done == len(chunks):
+            memory.trim()
+        yield Progress("score", done, len(chunks), "Scoring every edge from gradients")
+    scores = (total / len(prepared)).cpu().numpy()
+    _check(scores, scorer, metric)
+    return scores
+
+
+def mean_rank(graph: Graph, found: Sequence[Scores]) -> Scores:
+    """One score from several: 1 for an edge that all rank first, towards 0 for the last."""
+    ranks = np.mean([rank_matrix(graph, scores) for scores in found], axis=0)
+    return np.where(graph.edge_mask, 1 - (ranks - 1) / graph.n_edges, 0).astype(np.float32)
+
+
+def _mask_gradient(
+    prepared: Prepared, indices: list[int], scorer: Scorer, metric: Metric
+) -> Float[Tensor, "writer reader"]:
+    """Sum over prompts of d metric / d m, its gradient averaged over the scorer's points."""
+    batch, corrupt, clean, full = prepared.batch(indices)
+    gradients = EdgeGradients(prepared.masked, clean, corrupt, batch.last, scorer.rules, magnitude=scorer.magnitude)
+
+    def value(logits: Tensor) -> Tensor:
+        found = metric(logits, full, batch.answer, batch.distractor)
+        return found.sum() / len(scorer.points)
+
+    for point in scorer.points:
+        gradients.add(point, value)
+    return gradients.close()
+
+
+def _check(scores: Scores, scorer: str, metric: str) -> None:
+    if not np.isfinite(scores).all():
+        raise SettingsError(
+            f"Expected finite scores, got NaN or infinity from {scorer} ({metric}). "
+            "The model overflows on these prompts; use float32 and check the prompts."
+        )
+    if not scores.any():
+        raise SettingsError(
+            f"Every edge scored exactly 0 under {scorer} ({metric}), so there is nothing to rank. "
+            "The metric does not depend on what the corruption changes; choose other prompts."
+        )

@@ -1,0 +1,261 @@
+"""The engine from a terminal: ``python -m hap_engine discover | evaluate | …``.
+
+Exit codes: 0 done, 1 an error that the message explains, 2 wrong arguments, 130 cancelled (Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hap_engine.cli.options import make_parser
+from hap_engine.cli.progress_bar import follow
+from hap_engine.cli.tables import print_ablations, print_statistics, print_table
+from hap_engine.errors import HapError, SettingsError
+from hap_engine.machine.threads import wait_briefly
+
+if TYPE_CHECKING:
+    from hap_engine.settings import DiscoveryConfig
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = make_parser().parse_args(arguments)
+    wait_briefly()
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        COMMANDS[options.command](options)
+    except HapError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncancelled", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output (`| head`) has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _config(options: argparse.Namespace) -> DiscoveryConfig:
+    from dataclasses import replace
+
+    from hap_engine.machine.estimate import AUTO, faster_dtype
+    from hap_engine.settings import DiscoveryConfig, with_preset
+
+    names = (
+        "model",
+        "task",
+        "corruption",
+        "sparsity",
+        "method",
+        "scorer",
+        "keep",
+        "keep_level",
+        "seed",
+        "device",
+        "memory",
+    )
+    config = DiscoveryConfig(
+        **{name: getattr(options, name) for name in names},
+        sizes=_sizes(options.prompts),
+        prompts=_given_prompts(options),
+    )
+    if options.preset:
+        config = with_preset(config, options.preset)
+    tuned = (
+        "budget",
+        "steps",
+        "batch_size",
+        "lr",
+        "init",
+        "warm_start",
+        "descent",
+        "harden",
+        "patience",
+        "clip",
+        "ld_weight",
+    )
+    given = {name: getattr(options, name) for name in tuned if getattr(options, name) is not None}
+    config = replace(config, pruning=replace(config.pruning, **given))
+    if options.dtype != AUTO:
+        return replace(config, dtype=options.dtype)
+    from hap_engine.workflows.measure_machine import measured
+
+    return replace(config, dtype=faster_dtype(config, measured()))
+
+
+def _sizes(text: str | None) -> Any:
+    from hap_engine.tasks.task import SplitSizes
+
+    if text is None:
+        return SplitSizes()
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise SettingsError(f"Expected --prompts as train,validation,test (such as 600,100,256), got {text!r}.")
+    return SplitSizes(*(int(part) for part in parts))
+
+
+def _given_prompts(options: argparse.Namespace) -> Any:
+    """The rows of the prompts file, if one is named; on demand only those that can be used."""
+    path = options.prompts_file
+    if path is None:
+        return ()
+    from hap_engine.tasks.prompts_file import read_prompts, read_rows
+    from hap_engine.tasks.rows import check_rows, told
+    from hap_engine.workflows.run_prompts import usable_rows
+
+    if not options.skip_bad_rows:
+        return read_prompts(_found(path))
+    rows = read_rows(_found(path))
+    good, wrong = usable_rows(rows, options.model)
+    if wrong:
+        print(f"{told(wrong, len(rows))}\nGoing on with the other {len(good):,}.", file=sys.stderr)
+    return check_rows(good)
+
+
+def _found(path: Path) -> Path:
+    """A file; a bare name is looked up among the saved runs too."""
+    from hap_engine.runs.run_file import runs_folder
+
+    saved = runs_folder() / path.name
+    return path if path.exists() or not saved.is_file() else saved
+
+
+def _discover(options: argparse.Namespace) -> None:
+    _check_out(options.out)
+    _run(_config(options), options.out)
+
+
+def _continue(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from hap_engine.runs.continue_run import further
+    from hap_engine.runs.run_file import load
+
+    _check_out(options.out)
+    config = further(load(_found(options.file)), options.sparsity)
+    if options.steps:
+        config = replace(config, pruning=replace(config.pruning, steps=options.steps))
+    _run(replace(config, model=options.model or config.model), options.out)
+
+
+def _check_out(out: Path | None) -> None:
+    if out and (out.is_dir() or _nearest(out).is_file()):
+        raise SettingsError(f"Expected --out as a file that can be written, got {out}. Name a .json file.")
+
+
+def _run(config: DiscoveryConfig, out: Path | None) -> None:
+    """Estimate, discover, save and report."""
+    from hap_engine.workflows.run_prompts import try_prompts
+
+    try_prompts(config)  # before torch is imported: that takes seconds
+    from hap_engine.machine.estimate import describe
+    from hap_engine.report.verdict import few_prompts, verdict
+    from hap_engine.runs.run_file import runs_folder, save
+    from hap_engine.workflows.discover import discover
+    from hap_engine.workflows.measure_machine import measured
+
+    cost = describe(config, measured())
+    if cost is not None:
+        print(f"{cost.sentence} (an estimate for this machine)", file=sys.stderr)
+    run = follow(discover(config))
+    path = save(run, out or runs_folder() / f"{run.id}.json")
+    print_table(run.metrics, run)
+    if run.roles and "eap" in run.circuits:
+        print("\n" + verdict(run).sentence)
+    if warning := few_prompts(run):
+        print("\n" + warning)
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
+    print(f"\n{seconds}\nWritten to {path}")
+
+
+def _nearest(path: Path) -> Path:
+    """The closest parent that exists."""
+    return next(parent for parent in path.absolute().parents if parent.exists())
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from hap_engine.masked.opening import open_masked
+    from hap_engine.runs.run_file import load, save
+    from hap_engine.transformer.load import load_model
+    from hap_engine.workflows.retest import examine, reevaluate
+
+    run = load(options.file)
+    if not options.model and "reference" not in run.model:
+        raise SettingsError("The run file does not say where its model is. Name it with --model.")
+    model = load_model(options.model or run.model["reference"], device=options.device)
+    if model.graph == run.graph and model.sha256 != run.model.get("sha256"):
+        print("note: these weights differ from the run's (other hash)", file=sys.stderr)
+    masked = open_masked(model)
+    metrics = follow(reevaluate(masked, run, options.ablation))
+    print_table(metrics, run)
+    if options.full:
+        examined = follow(examine(masked, run, prompts=options.prompts))
+        print_statistics(examined)
+        print_ablations(examined)
+        print(f"Written to {save(examined, options.out or options.file)}")
+
+
+def _stability(options: argparse.Namespace) -> None:
+    from hap_engine.cli.tables import print_stability
+    from hap_engine.runs.run_file import load, save
+    from hap_engine.workflows.retest import with_stability
+
+    runs = with_stability([load(path) for path in options.files])
+    for path, run in zip(options.files, runs, strict=True):
+        save(run, path)
+    print_stability(runs[0])
+
+
+def _reproduce(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from hap_engine.runs.run_file import runs_folder
+    from hap_engine.workflows.reproduce_paper import configs, reproduce, table
+
+    wanted = configs(options.steps, options.seed)
+    if options.device != "cpu":
+        wanted = {name: replace(config, device=options.device) for name, config in wanted.items()}
+    rows = follow(reproduce(runs_folder(), wanted))
+    print(f"GPT-2 small, IOI, 94 % of the edges removed, seed {options.seed}; held-out prompts.")
+    print(table(rows))
+    if options.steps:
+        print(f"EP and HAP with {options.steps:,} steps; the published recipe has 3,000.")
+    print(f"The runs are in {runs_folder()}")
+
+
+def _models(options: argparse.Namespace) -> None:
+    from hap_engine.models.catalog import BUNDLED, HUB_MODELS
+    from hap_engine.models.hub import cached, cached_models
+
+    for name in BUNDLED:
+        print(f"{name:40} bundled")
+    for name, model in HUB_MODELS.items():
+        where = "on this machine" if cached(name) else f"to download ({model.gigabytes:g} GB)"
+        print(f"{name:40} {where}: {model.text}")
+    for name in cached_models():
+        if name not in HUB_MODELS:
+            print(f"{name:40} on this machine")
+    print(
+        "Also: the path of a .gguf file or of a save_pretrained folder, or any Hub owner/name or owner/name@revision."
+    )
+
+
+def _tasks(options: argparse.Namespace) -> None:
+    from hap_engine.cli.tasks_command import tasks
+
+    tasks(options, _given_prompts(options))
+
+
+COMMANDS = {
+    "discover": _discover,
+    "continue": _continue,
+    "evaluate": _evaluate,
+    "stability": _stability,
+    "reproduce-paper": _reproduce,
+    "models": _models,
+    "tasks": _tasks,
+}

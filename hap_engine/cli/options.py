@@ -1,0 +1,100 @@
+"""The terminal's commands and their options (no torch)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hap_engine.settings import SCORERS, DiscoveryConfig
+
+ABOUT = "Discover, evaluate and compare circuits of transformers."
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Reads the command (``options.command``) and its options."""
+    parser = argparse.ArgumentParser(prog="python -m hap_engine", description=ABOUT)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    found = commands.add_parser("discover", help="find a circuit and write a run file")
+    found.add_argument("--model", default="hap-mini", help="bundled or Hub name, folder, .gguf file")
+    found.add_argument("--task", default="ioi")
+    found.add_argument("--corruption", help="abc (default), s2 or s2_io for ioi")
+    found.add_argument("--sparsity", type=float, default=0.98, help="share of edges removed")
+    found.add_argument("--method", default="hap", help="hap, eap or ep")
+    found.add_argument(
+        "--scorer", default=DiscoveryConfig().scorer, help=f"picks HAP's candidates: {', '.join(SCORERS)}"
+    )
+    found.add_argument("--keep", type=float, help="share of edges left to EP (max(10 %%, 4 x target))")
+    found.add_argument(
+        "--keep-level", type=float, help="instead: the smallest kept set with this faithfulness on validation prompts"
+    )
+    found.add_argument("--preset", help="quick, standard, thorough or published")
+    found.add_argument("--budget", help="projection (default) or lagrangian (published)")
+    found.add_argument("--steps", type=int, help="steps of Edge Pruning")
+    found.add_argument("--batch-size", type=int, help="prompts per step, at most all to learn from")
+    found.add_argument("--lr", type=float, help="step size of the gates")
+    found.add_argument("--clip", type=float, help="most that one batch pulls at a gate, in RMS gradients; 0: no limit")
+    found.add_argument(
+        "--ld-weight",
+        type=float,
+        help="weight of (mean error of the logit difference)² beside KL; 0: KL alone (default)",
+    )
+    found.add_argument("--init", type=float, help="log alpha at the start")
+    found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
+    found.add_argument("--descent", type=float, help="share of steps over which the budget falls")
+    found.add_argument("--harden", type=float, help="share of steps before the noise fades")
+    found.add_argument("--patience", type=int, help="looks at the validation prompts without a better circuit")
+    found.add_argument("--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom")
+    _skip(found)
+    found.add_argument("--prompts", help="train,validation,test counts, e.g. 600,100,256")
+    found.add_argument("--seed", type=int, default=0)
+    found.add_argument("--device", default="cpu", help="cpu, cuda or mps")
+    found.add_argument("--dtype", default="auto", help="of training: float32, bfloat16, or what is faster here")
+    found.add_argument("--memory", type=float, help="GB that the run may take")
+    found.add_argument("--out", type=Path, help="run file to write (default: the explorer's folder)")
+
+    onward = commands.add_parser("continue", help="prune a run's circuit on to a tighter budget")
+    onward.add_argument("file", type=Path, help="a run of hap or ep, or its name in the explorer")
+    onward.add_argument("--sparsity", type=float, required=True, help="above that of the run")
+    onward.add_argument("--steps", type=int, help="of Edge Pruning (default: as the run)")
+    onward.add_argument("--model", help="where the model is, if not where the run found it")
+    onward.add_argument("--out", type=Path, help="run file to write (default: explorer's folder)")
+
+    tested = commands.add_parser("evaluate", help="test a run file's circuits again")
+    tested.add_argument("file", type=Path)
+    tested.add_argument("--model", help="where the model is, if not where the run found it")
+    tested.add_argument("--device", default="cpu")
+    tested.add_argument("--ablation", default="resample", help="what cut edges carry: resample, mean or zero")
+    tested.add_argument(
+        "--full",
+        action="store_true",
+        help="also: complement, completeness, minimality, curves, paired tests, what EAP missed",
+    )
+    tested.add_argument("--prompts", type=int, default=64, help="test prompts for the parts of --full that cost most")
+    tested.add_argument("--out", type=Path, help="where --full writes (default: the same file)")
+
+    steady = commands.add_parser("stability", help="which edges several seeds' runs share")
+    steady.add_argument("files", type=Path, nargs="+", help="runs that differ in their seed only")
+
+    paper = commands.add_parser("reproduce-paper", help="the paper's table: EAP, EP and HAP on GPT-2 small at 94 %%")
+    paper.add_argument("--steps", type=int, help="fewer than the published 3,000, for a look")
+    paper.add_argument("--seed", type=int, default=0)
+    paper.add_argument("--device", default="cpu")
+
+    commands.add_parser("models", help="models that can be opened by name")
+    asked = commands.add_parser("tasks", help="the tasks, and how well a model does them")
+    asked.add_argument("--model", help="measure each task on this model")
+    asked.add_argument("--task", help="only this one; without --model, what it is about")
+    asked.add_argument("--prompts-file", type=Path, help="your own pairs instead: every row is asked")
+    _skip(asked)
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--device", default="cpu")
+    return parser
+
+
+def _skip(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--skip-bad-rows",
+        action="store_true",
+        help="go on without the rows of the prompts file that cannot be used; each is told",
+    )

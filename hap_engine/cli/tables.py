@@ -1,0 +1,85 @@
+"""What a terminal shows: a live line per phase, and tables of results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hap_engine.runs.record import Run
+
+COLUMNS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
+
+
+def print_table(metrics: Any, run: Run) -> None:
+    tag = next(iter(metrics.values()))
+    print(
+        f"\n{run.model['name']} · {run.task['title']} · {tag['n_prompts']} {tag['split']} prompts · "
+        f"ablation: {tag['ablation']} · seed {run.seed}"
+    )
+    own = run.task.get("metric", "logit_diff")
+    columns = COLUMNS if own in COLUMNS or own not in tag else (*COLUMNS, own)
+    print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in columns))
+    order = ["full", "empty", "random", *(key for key in metrics if key not in ("full", "empty", "random"))]
+    for name in order:
+        row = metrics[name]
+        cells = "".join(f"{row[key]:>14.3f}" for key in columns)
+        print(f"{name:10}{row['n_edges']:>8,}{cells}")
+
+
+def print_statistics(run: Run) -> None:
+    """The main figures of ``evaluate --full``."""
+    found = run.statistics
+    main = found["main"]
+    print(f"\n{found['n_prompts_many']} prompts for what follows, unless it says otherwise")
+    for name, curve in found["curves"].items():
+        print(f"curve of {name}: CPR {curve['cpr']:.3f}, CMD {curve['cmd']:.3f}")
+    complete, minimal = found["completeness"], found["minimality"]
+    if complete["sets"]:
+        print(
+            f"completeness of {main}: knocked out in circuit and model alike, they differ by "
+            f"{complete['mean_gap']:.1%} of the task on average, {complete['max_gap']:.1%} at most"
+        )
+    print(
+        f"minimality of {main}: {minimal['needed']} of {len(minimal['nodes'])} heads and MLPs carry "
+        f"at least {minimal['threshold']:.0%} of the task"
+    )
+    for name, row in found["complement"].items():
+        print(f"the model without {name}: faithfulness {row['faithfulness']:.3f} ({found['n_prompts']} prompts)")
+    for name, row in found["agreement"].items():
+        parts = ", ".join(
+            f"{part} {shown['share']:.0%} of {shown['n']}" if shown["n"] else f"{part} no prompts"
+            for part, shown in row["top1"].items()
+        )
+        print(f"{name} gives the model's token where the model is {parts}")
+    for name, tests in found["comparisons"].items():
+        kl = tests["kl"]
+        sure = "no interval" if kl["interval"] is None else "{:+.3f} to {:+.3f}".format(*kl["interval"])
+        heads = tests["heads"]
+        print(
+            f"{main} minus {name}: KL {kl['mean']:+.3f} ({sure}); heads only {main} keeps "
+            f"{heads['first_only']}, only {name} {heads['second_only']} (McNemar p {heads['p']:.3f})"
+        )
+    if missed := found.get("missed"):
+        print(f"without the {missed['n_dropped']:,} edges that stage one drops: KL {missed['all']:.3f}")
+        for row in missed["subsets"]:
+            print(
+                f"  without a random {row['share']:.0%} of them: KL {row['mean']:.4f} on average, "
+                f"{row['max']:.4f} at most in {row['n_subsets']} draws"
+            )
+
+
+def print_ablations(run: Run) -> None:
+    """The same circuits under each ablation: never compare numbers across them without saying so."""
+    for rows in run.statistics.get("ablations", {}).values():
+        print_table(rows, run)
+
+
+def print_stability(run: Run) -> None:
+    """How much the circuits of several seeds share."""
+    found = run.stability
+    print(
+        f"{len(found['seeds'])} seeds: {found['always']:,} of {found['ever']:,} edges are in every "
+        f"circuit; two circuits share {found['jaccard']:.0%} of their edges on average"
+    )
+    for head, share in sorted(found["heads"].items(), key=lambda item: (-item[1], item[0])):
+        print(f"  {head:8} {share:.0%}")

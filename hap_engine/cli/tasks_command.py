@@ -1,0 +1,102 @@
+"""The terminal's command ``tasks``: what the tasks are, and how well a model does them or somebody's own pairs."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+
+from hap_engine.cli.progress_bar import follow
+from hap_engine.errors import SettingsError, TaskError
+from hap_engine.tasks.builtin import TASKS
+from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import NAME as CUSTOM
+from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.task import SplitSizes, Task
+
+ASKED = 64  # prompts a task
+WEAKEST = 10  # pairs of one's own that are listed
+COLUMNS = ("accuracy", "top1", "logit_diff", "prob_diff")
+
+
+def tasks(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
+    """List the tasks, explain one, or (with ``--model``) ask a model.
+
+    Raises:
+        HapError: an unknown task or model, or own pairs that the model cannot read.
+    """
+    if own and options.task in (None, CUSTOM):
+        if options.model is None:
+            raise SettingsError("Expected a model that reads the pairs. Add --model.")
+        _ask_own(options, own)
+    elif options.task == CUSTOM:
+        raise SettingsError("Expected your own pairs with the task custom. Add --prompts-file.")
+    else:
+        chosen = [get_task(options.task)] if options.task else list(TASKS.values())
+        if options.model:
+            _ask(options, chosen)
+        else:
+            _list(chosen, explain=bool(options.task))
+
+
+def _list(chosen: Sequence[Task], explain: bool) -> None:
+    for task in chosen:
+        print(f"{task.name}: {task.title}")
+        if explain:
+            print(textwrap.indent(textwrap.fill(task.summary, 96), "  "))
+            print(f"  token roles: {', '.join(task.role_names)}; score beside KL: {task.metric}")
+        for name, text in task.corruptions.items():
+            print(f"  --corruption {name}: {text}")
+    print(
+        "custom: your own pairs, with --prompts-file. What is a task about? Name it with --task. "
+        "How well does a model do? Add --model."
+    )
+
+
+def _ask(options: argparse.Namespace, chosen: Sequence[Task]) -> None:
+    """Each task's row: the full model on clean prompts and (in brackets) on corrupted ones."""
+    from hap_engine.masked.opening import open_masked
+    from hap_engine.transformer.load import loading
+    from hap_engine.workflows.ask_model import check_task
+
+    model = follow(loading(options.model, options.device))
+    masked = open_masked(model)
+    print(f"{model.name}, on clean prompts and (in brackets) on corrupted ones")
+    print(f"{'task':14}" + "".join(f"{name:>16}" for name in COLUMNS))
+    for task in chosen:
+        sizes = SplitSizes(1, 1, ASKED)
+        try:
+            sets = task.generate(model.tokenizer, sizes, options.seed, task.default_corruption)
+        except TaskError as error:
+            print(f"{task.name:14}  cannot be asked: {error}")
+            continue
+        found = follow(check_task(masked, sets.test)).to_dict()
+        cells = [f"{found[name]:.2f} ({found['corrupt_' + name]:.2f})" for name in COLUMNS]
+        print(f"{task.name:14}" + "".join(f"{cell:>16}" for cell in cells))
+        if not (found["solved"] and found["broken"]):
+            print(f"{'':14}  {found['sentence']}")
+
+
+def _ask_own(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
+    """Every pair is asked; the weakest are listed, with what is wrong with them."""
+    from hap_engine.settings import DiscoveryConfig
+    from hap_engine.workflows.run_prompts import try_prompts
+
+    try_prompts(DiscoveryConfig(model=options.model, task=CUSTOM, prompts=tuple(own)))
+    from hap_engine.masked.opening import open_masked
+    from hap_engine.tasks.custom import encode_rows
+    from hap_engine.transformer.load import loading
+    from hap_engine.workflows.ask_model import ask, summary
+
+    model = follow(loading(options.model, options.device))
+    found = follow(ask(open_masked(model), encode_rows(model.tokenizer, own)))
+    print(f"{model.name}: {summary(found)}")
+    print(f"\nThe weakest pairs\n{'row':>5} {'p(answer)':>10} {'corrupted':>10} {'logit diff':>11}  prompt")
+    for index in sorted(range(len(found)), key=lambda index: found[index].clean_diff)[:WEAKEST]:
+        one, pair = found[index], own[index]
+        print(
+            f"{index + 1:5} {one.clean:10.1%} {one.corrupt:10.1%} {one.clean_diff:11.2f}  "
+            f"… {pair.clean[-40:]}{pair.answer} (the model says {one.says!r})"
+        )
+        if one.complaint:
+            print(f"{'':5} {one.complaint}")

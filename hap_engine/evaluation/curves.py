@@ -1,0 +1,136 @@
+"""Faithfulness against size: the standard grid, and its two areas CPR and CMD (Mueller et al. 2025, MIB).
+
+For each share k of the grid, the circuit of the best k of a ranking's edges is evaluated. With
+f(k) its normalised faithfulness ``(m(C) - m(empty)) / (m(full) - m(empty))``,
+
+* CPR (circuit performance ratio) = area under f over k: larger is better, and it can exceed 1;
+* CMD (circuit-model distance) = area under |1 - f| over k: 0 is best.
+
+Both are trapezoids on the linear axis from 0.1 % to 100 % of the edges. Sizes are counts of chosen
+edges; dead ones among them are removed before evaluation and change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from hap_engine.errors import SettingsError
+from hap_engine.graph.circuit import Circuit
+from hap_engine.graph.graph import Graph
+from hap_engine.graph.ranking import ranking
+
+GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Faithfulness at each share of the grid, with the two areas (NaN when the metric never moves)."""
+
+    shares: tuple[float, ...]
+    faithfulness: tuple[float, ...]
+    kl: tuple[float, ...]
+    n_live: tuple[int, ...]
+
+    @property
+    def cpr(self) -> float:
+        return area(self.shares, self.faithfulness)
+
+    @property
+    def cmd(self) -> float:
+        return area(self.shares, [abs(1 - f) for f in self.faithfulness])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "shares": list(self.shares),
+            "faithfulness": list(self.faithfulness),
+            "kl": list(self.kl),
+            "n_live": list(self.n_live),
+            "cpr": self.cpr,
+            "cmd": self.cmd,
+        }
+
+
+def area(shares: Sequence[float], values: Sequence[float]) -> float:
+    """Trapezoid area of `values` over `shares`; NaN if a value is undefined.
+
+    Raises:
+        SettingsError: for fewer than two points, or shares that do not rise.
+    """
+    if len(shares) != len(values) or len(shares) < 2 or any(np.diff(shares) <= 0):
+        raise SettingsError(
+            "Expected at least two rising shares with one value each for an area, got "
+            f"{len(shares)} shares and {len(values)} values."
+        )
+    return float(np.trapezoid(values, shares))
+
+
+def check_scores(graph: Graph, scores: Float[np.ndarray, "writer reader"]) -> None:
+    """Raises SettingsError if there is nothing to rank: NaN, infinity, or all zero."""
+    real = np.asarray(scores)[graph.edge_mask]
+    if not np.isfinite(real).all():
+        raise SettingsError(
+            f"Expected finite scores, got NaN or infinity on {int((~np.isfinite(real)).sum()):,} of "
+            f"{real.size:,} edges. Score again in float32."
+        )
+    if not real.any():
+        raise SettingsError(
+            "Every edge has score 0, so there is no ranking to draw a curve from. "
+            "Use another scorer or metric (plain EAP with KL is 0 everywhere)."
+        )
+
+
+def by_score(graph: Graph, scores: Float[np.ndarray, "writer reader"]) -> list[tuple[int, int]]:
+    """All real edges, largest absolute score first. Raises SettingsError for unusable scores."""
+    check_scores(graph, scores)
+    rows, columns = ranking(graph, scores)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def by_closing(
+    graph: Graph, edges: Sequence[Sequence[str]], last_open: Sequence[int], rest: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Pruning's own nested ranking: edges in the order in which their gates closed, last first.
+
+    Edge Pruning learns one size; on its way down it passes through the larger ones, and the run
+    stores when each edge was last open. Ties, and the edges that EP never saw, follow `rest`.
+    """
+    when = {graph.edge(writer, reader): int(step) for (writer, reader), step in zip(edges, last_open, strict=True)}
+    return sorted(rest, key=lambda cell: -when.get(cell, 0))  # stable: ties stay in order
+
+
+def grid_circuits(graph: Graph, order: Sequence[tuple[int, int]], grid: Sequence[float] = GRID) -> dict[float, Circuit]:
+    """The live circuit of the first ``share x edges`` of an ordering, for every share of the grid."""
+    circuits = {}
+    for share in grid:
+        count = int(share * graph.n_edges + 1e-9)
+        kept = np.zeros_like(graph.edge_mask)
+        if count:
+            rows, columns = zip(*order[:count], strict=True)
+            kept[list(rows), list(columns)] = True
+        circuits[share] = Circuit(graph, kept).live
+    return circuits
+
+
+def curve(
+    circuits: Mapping[float, Circuit],
+    logit_diff: Mapping[float, float],
+    kl: Mapping[float, float],
+    full: float,
+    empty: float,
+) -> Curve:
+    """Put measured means together. `full` and `empty` are the ends of the same metric."""
+    shares = tuple(sorted(circuits))
+    span = full - empty
+    faith = [(logit_diff[share] - empty) / span if abs(span) > 1e-9 else math.nan for share in shares]
+    return Curve(
+        shares,
+        tuple(float(value) for value in faith),
+        tuple(float(kl[share]) for share in shares),
+        tuple(len(circuits[share]) for share in shares),
+    )

@@ -1,0 +1,243 @@
+"""Evidence about what a head does: attention, direct effects and single paths patched (Wang et al. 2022).
+
+All of it comes from two plain passes over the same prompts, clean and corrupt (`Scene`):
+
+* `measure_heads`: **attention** at the task's role positions (END→IO, END→S1, …) and the **direct effect**: the
+  head's edge to ``logits`` alone carries the corrupt run; reported is by how much the logit difference
+  falls (positive: the head argues for IO).
+* **Path effects**: one path alone carries the corrupt run, everything else stays clean, and the
+  attention of the head at the path's end is compared. `mover_effects`: head → name movers' queries at END, and
+  how much of their attention moves from IO to S. `inhibition_effects`: head → S-inhibition heads'
+  keys and values at S2 → name movers' queries. `induction_effects`: head → induction heads' keys at S1+1.
+* `copy_scores`: does a head's **OV circuit** copy? The name at IO, as block 0 leaves it, goes through the head's
+  value and output weights alone; the score is how often the name is then among the `TOP` tokens
+  (negative score: among the `TOP` of the negated output).
+
+No hooks and no forward passes beyond the two: every path needs a few matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.tasks.pair import EncodedPair
+from hap_engine.transformer.batches import to_batch
+from hap_engine.transformer.plain_pass import Trace
+
+PAIRS = (("END", "IO"), ("END", "S1"), ("END", "S2"), ("S2", "S1"), ("S2", "S1+1"), ("S1+1", "S1"))
+TOP = 5  # Wang et al. 2022
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Clean and corrupt traces of the probed prompts with the positions of their roles."""
+
+    masked: MaskedModel
+    clean: Trace
+    corrupt: Trace
+    at: Mapping[str, Int[Tensor, " batch"]]
+    answer: Tensor
+    distractor: Tensor
+
+    def delta(self, layer: int, role: str) -> Float[Tensor, "head batch d_model"]:
+        """Clean minus corrupt output of a layer's heads at a role's position."""
+        at = self.at[role]
+        clean = self.masked.head_outputs_at(self.clean, layer, at)
+        return clean - self.masked.head_outputs_at(self.corrupt, layer, at)
+
+    def upstream(self, layer: int, role: str) -> Float[Tensor, "head batch d_model"]:
+        """`delta` of all heads before a layer, in graph order."""
+        return torch.cat([self.delta(earlier, role) for earlier in range(layer)])
+
+    def resid(self, layer: int, role: str) -> Float[Tensor, "batch d_model"]:
+        return self.clean.at(self.clean.tokens(self.at[role])).attn_in(layer)
+
+
+@torch.no_grad()
+def measure_heads(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> dict[str, dict[str, np.ndarray]]:
+    """Evidence per prompt for every head: attention at `PAIRS` and ``direct_effect``.
+
+    Prompts whose task names no IOI roles give the direct effect only.
+    """
+    scene = make_scene(masked, pairs)
+    found: dict[str, dict[str, np.ndarray]] = {head: {} for head in masked.graph.heads}
+    for layer in range(masked.graph.n_layers):
+        effects = direct_effects(scene, layer)
+        pattern = masked.patterns(scene.clean, layer)
+        for head in range(masked.graph.n_heads):
+            evidence = found[f"a{layer}.h{head}"]
+            evidence["direct_effect"] = effects[head].cpu().numpy()
+            for query, key in PAIRS:
+                if query in scene.at and key in scene.at:
+                    values = _cells(pattern[head], scene.at[query], scene.at[key])
+                    evidence[f"{query}->{key}"] = values.cpu().numpy()
+    return found
+
+
+def make_scene(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> Scene:
+    batch = to_batch(pairs, masked.device)
+    shared = set.intersection(*(set(pair.roles) for pair in pairs))
+    at = {
+        role: torch.tensor([pair.roles[role] for pair in pairs], device=masked.device)
+        for role in shared | {"END"}
+        if role in shared
+    }
+    at["END"] = batch.last
+    return Scene(
+        masked,
+        masked.trace(batch.clean, batch.last),
+        masked.trace(batch.corrupt, batch.last),
+        at,
+        batch.answer,
+        batch.distractor,
+    )
+
+
+def direct_effects(scene: Scene, layer: int) -> Float[Tensor, "head batch"]:
+    final = scene.clean.final
+    without = final - scene.delta(layer, "END")
+    return logit_differences(scene, final[None]) - logit_differences(scene, without)
+
+
+def logit_differences(scene: Scene, final: Float[Tensor, "sender batch d_model"]) -> Float[Tensor, "sender batch"]:
+    model = scene.masked.model
+    weight = model.hf_model.get_output_embeddings().weight
+    normed = scene.masked.final_norm(final)
+    reference = weight[scene.distractor[:, 0]]  # cancels; a set of one token loses no digit to it
+
+    def relative(ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "sender batch"]:
+        parts = [
+            (normed * (weight[column.clamp(min=0)] - reference)).sum(-1).masked_fill(column < 0, float("-inf"))
+            for column in ids.T
+        ]
+        return torch.stack(parts).logsumexp(0)
+
+    return relative(scene.answer) - relative(scene.distractor)
+
+
+def _attention_from(
+    scene: Scene, layer: int, head: int, query: Float[Tensor, "sender batch d_head"]
+) -> Float[Tensor, "sender batch key"]:
+    """Attention of one head at END for given queries, keys of the clean run."""
+    keys, _ = scene.masked.keys_values(scene.clean, layer, head)
+    scores = torch.einsum("sbe,bke->sbk", query, keys) * scene.masked.scale(layer)
+    positions = torch.arange(keys.shape[1], device=keys.device)
+    future = positions[None] > scene.at["END"][:, None]
+    return scores.masked_fill(future[None], float("-inf")).softmax(-1)
+
+
+def _preference(scene: Scene, pattern: Float[Tensor, "sender batch key"]) -> Float[Tensor, "sender batch"]:
+    """Attention to IO minus attention to S (both mentions)."""
+    rows = torch.arange(pattern.shape[1], device=pattern.device)
+    parts = {role: pattern[:, rows, scene.at[role]] for role in ("IO", "S1", "S2")}
+    return parts["IO"] - parts["S1"] - parts["S2"]
+
+
+def _query_effect(
+    scene: Scene, layer: int, head: int, delta: Float[Tensor, "sender batch d_model"]
+) -> Float[Tensor, "sender batch"]:
+    """How much a mover's preference for IO falls when `delta` is taken out of its query input."""
+    resid = scene.resid(layer, "END")
+    stack = torch.cat([resid[None], resid - delta])
+    query = scene.masked.slot_at(layer, "q", head, stack, scene.at["END"])
+    preference = _preference(scene, _attention_from(scene, layer, head, query))
+    return preference[:1] - preference[1:]
+
+
+def mover_effects(scene: Scene, movers: list[tuple[int, int]], roll: int = 0) -> Float[Tensor, "head batch"]:
+    """Mean over movers of the effect of each earlier head on their queries (0 for later heads).
+
+    With `roll`, each prompt gets the change of the prompt so many places before it: the baseline of a
+    change of the same kind that says nothing about this prompt.
+    """
+    total = torch.zeros(len(scene.masked.graph.heads), len(scene.answer), device=scene.masked.device)
+    for layer, head in movers:
+        if layer:
+            effect = _query_effect(scene, layer, head, scene.upstream(layer, "END").roll(roll, dims=1))
+            total[: len(effect)] += effect / len(movers)
+    return total
+
+
+def inhibition_effects(
+    scene: Scene, inhibitors: list[tuple[int, int]], movers: list[tuple[int, int]]
+) -> Float[Tensor, "head batch"]:
+    """Effect on the movers of each head through the inhibitors' keys and values at S2."""
+    masked, count = scene.masked, len(scene.masked.graph.heads)
+    total = torch.zeros(count, len(scene.answer), device=masked.device)
+    shifts = {place: _output_shift(scene, *place) for place in inhibitors if place[0]}
+    for layer, head in movers:
+        delta = torch.zeros(count, *scene.resid(layer, "END").shape, device=masked.device)
+        for (earlier, _), shift in shifts.items():
+            if earlier < layer:
+                delta[: len(shift)] += shift
+        total += _query_effect(scene, layer, head, delta) / len(movers)
+    return total
+
+
+def _output_shift(scene: Scene, layer: int, head: int) -> Float[Tensor, "sender batch d_model"]:
+    """What a head's output at END loses when each earlier head's edge into its k and v at S2 is cut."""
+    masked, s2 = scene.masked, scene.at["S2"]
+    stack = torch.cat([scene.resid(layer, "S2")[None], scene.resid(layer, "S2") - scene.upstream(layer, "S2")])
+    key = masked.slot_at(layer, "k", head, stack, s2)
+    value = masked.slot_at(layer, "v", head, stack, s2)
+    query = masked.slot_at(layer, "q", head, scene.resid(layer, "END")[None], scene.at["END"])[0]
+    keys, values = masked.keys_values(scene.clean, layer, head)
+    scores = torch.einsum("be,bke->bk", query, keys).expand(len(stack), -1, -1).clone()
+    rows = torch.arange(len(s2), device=masked.device)
+    scores[:, rows, s2] = (query * key).sum(-1)
+    future = torch.arange(keys.shape[1], device=masked.device)[None] > scene.at["END"][:, None]
+    pattern = (scores * masked.scale(layer)).masked_fill(future, float("-inf")).softmax(-1)
+    z = torch.einsum("sbk,bke->sbe", pattern, values)
+    z += pattern[:, rows, s2, None] * (value - values[rows, s2])
+    out = z @ masked.output_weight(layer, head)
+    return out[:1] - out[1:]
+
+
+def induction_effects(scene: Scene, inductors: list[tuple[int, int]]) -> Float[Tensor, "head batch"]:
+    """How much of the inductors' attention S2→S1+1 each earlier head carries through their keys."""
+    masked = scene.masked
+    total = torch.zeros(len(masked.graph.heads), len(scene.answer), device=masked.device)
+    rows = torch.arange(len(scene.answer), device=masked.device)
+    for layer, head in inductors:
+        if not layer:
+            continue
+        resid, at = scene.resid(layer, "S1+1"), scene.at["S1+1"]
+        stack = torch.cat([resid[None], resid - scene.upstream(layer, "S1+1")])
+        key = masked.slot_at(layer, "k", head, stack, at)
+        query = masked.slot_at(layer, "q", head, scene.resid(layer, "S2")[None], scene.at["S2"])[0]
+        keys, _ = masked.keys_values(scene.clean, layer, head)
+        scores = torch.einsum("be,bke->bk", query, keys).expand(len(stack), -1, -1).clone()
+        scores[:, rows, at] = (query * key).sum(-1)
+        future = torch.arange(keys.shape[1], device=masked.device)[None] > scene.at["S2"][:, None]
+        pattern = (scores * masked.scale(layer)).masked_fill(future, float("-inf")).softmax(-1)
+        carried = pattern[:1, rows, at] - pattern[1:, rows, at]
+        total[: len(carried)] += carried / len(inductors)
+    return total
+
+
+def _cells(pattern: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return pattern[torch.arange(len(query), device=pattern.device), query, key]
+
+
+@torch.no_grad()
+def copy_scores(scene: Scene, layer: int, head: int) -> tuple[float, float]:
+    """How often the name at IO is among the top tokens that the head's OV circuit writes, and that its
+    negation writes. 0 in layer 0, where no name has passed a block yet."""
+    masked = scene.masked
+    if not layer:
+        return 0.0, 0.0
+    value = masked.slot_at(layer, "v", head, scene.resid(1, "IO")[None], scene.at["IO"])[0]
+    written = value @ masked.output_weight(layer, head)
+    names = scene.answer[:, :1]
+    found = []
+    for sign in (1, -1):
+        best = masked.unembed(sign * written).topk(TOP, dim=-1).indices
+        found.append(float((best == names).any(-1).float().mean()))
+    return found[0], found[1]

@@ -1,0 +1,212 @@
+"""Which role each head plays in IOI, by evidence measured on this model (Wang et al. 2022).
+
+`path_effects.py` measures; here it is decided. A head has a role if its mean attention at the role's defining
+pair passes `ATTENTION` and the role's effect passes both its threshold and three standard errors over
+prompts. Roles are found from the output backwards, because each is defined by what it does to the next:
+name movers by their direct effect, S-inhibition by its effect on the movers' queries, duplicate-token and
+induction heads by their effect through S-inhibition, previous-token heads by that on induction heads.
+
+The thresholds follow the published definition of the GPT-2 small circuit, not a fit to any list: attention
+well above chance, and an effect that is reliably not zero. Where the model is `gpt2` the result is set
+beside the published 26 heads (`agreement`). A role is a reading of evidence, not a proof; the evidence
+of each head is stored with it, with a baseline: what the same path does when it carries the change of
+*another* prompt (``mover_effect_elsewhere``: near 0 if the head speaks about its own prompt).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hap_engine.explain.path_effects import (
+    PAIRS,
+    Scene,
+    copy_scores,
+    induction_effects,
+    inhibition_effects,
+    logit_differences,
+    make_scene,
+    measure_heads,
+    mover_effects,
+)
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.tasks.pair import EncodedPair
+
+__all__ = ["PAIRS", "find_roles", "measure_heads", "published_roles", "summarise_heads"]
+
+ATTENTION = 0.2  # mean attention that a role's defining pair needs (chance at 17 tokens: 0.06)
+DIRECT = 0.02  # share of the full logit difference that a name mover must carry on its own
+ERRORS = 3  # standard errors over prompts that an effect must reach
+EFFECT = 0.01  # mean change of attention that a path must cause
+MOVERS = 8  # strongest name movers whose queries are watched; bounds the cost
+
+# role: (attention pair, evidence key, sign of the evidence)
+ROLES: dict[str, tuple[str, str, int]] = {
+    "name_mover": ("END->IO", "direct_effect", +1),
+    "negative_name_mover": ("END->IO", "direct_effect", -1),
+    "s_inhibition": ("END->S2", "mover_effect", +1),
+    "induction": ("S2->S1+1", "inhibition_effect", +1),
+    "duplicate_token": ("S2->S1", "inhibition_effect", +1),
+    "previous_token": ("S1+1->S1", "induction_effect", +1),
+}
+
+# GPT-2 small, Wang et al. 2022: 26 heads found by hand. Shown beside the measured roles.
+PUBLISHED_GPT2 = {
+    "name_mover": "9.9 10.0 9.6",
+    "backup_name_mover": "10.10 10.6 10.2 10.1 11.2 9.7 9.0 11.9",
+    "negative_name_mover": "10.7 11.10",
+    "s_inhibition": "7.3 7.9 8.6 8.10",
+    "induction": "5.5 5.8 5.9 6.9",
+    "duplicate_token": "0.1 0.10 3.0",
+    "previous_token": "2.2 4.11",
+}
+
+_WHAT = {
+    "direct_effect": "alone moves the logit difference by {:+.2f}",
+    "mover_effect": "moves {:.1%} of the name movers' attention from S to IO through their queries",
+    "inhibition_effect": "moves {:.1%} of the name movers' attention through the S-inhibition heads",
+    "induction_effect": "carries {:.1%} of the induction heads' attention to S1+1 through their keys",
+}
+
+
+def published_roles(model_name: str) -> dict[str, str] | None:
+    """Head name to role for models with a published IOI circuit, else None."""
+    if model_name.split("/")[-1] != "gpt2":
+        return None
+    return {
+        f"a{head.split('.')[0]}.h{head.split('.')[1]}": role
+        for role, heads in PUBLISHED_GPT2.items()
+        for head in heads.split()
+    }
+
+
+@torch.no_grad()
+def find_roles(
+    masked: MaskedModel, pairs: Sequence[EncodedPair], evidence: Mapping[str, dict[str, np.ndarray]]
+) -> dict[str, Any]:
+    """The run file's ``roles``: measured role of each head with evidence and thresholds."""
+    scene = make_scene(masked, pairs)
+    chosen, _ = assign_roles(scene, evidence)
+    published = published_roles(masked.model.name)
+    return {
+        "thresholds": thresholds(scene),
+        "n_prompts": len(pairs),
+        "heads": chosen,
+        "published": published,
+        "agreement": agreement(chosen, published) if published else None,
+    }
+
+
+def thresholds(scene: Scene) -> dict[str, float]:
+    """What a role needs, as stated in the run; the direct effect is in logits of this model and task."""
+    full = float(logit_differences(scene, scene.clean.final[None]).mean())
+    return {
+        "attention": ATTENTION,
+        "direct_effect": DIRECT * abs(full),
+        "path_effect": EFFECT,
+        "standard_errors": ERRORS,
+    }
+
+
+@torch.no_grad()
+def assign_roles(
+    scene: Scene, evidence: Mapping[str, dict[str, np.ndarray]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, np.ndarray]]]:
+    """The heads that have a role, and the evidence per prompt of every head."""
+    n_heads, names = scene.masked.graph.n_heads, scene.masked.graph.heads
+    limits = {"direct_effect": thresholds(scene)["direct_effect"]}
+    table = {head: dict(values) for head, values in evidence.items()}
+    chosen: dict[str, dict[str, Any]] = {}
+
+    def assign(*roles: str) -> list[str]:
+        for head in names:
+            for role in roles:
+                if head not in chosen and _has_role(table[head], role, limits):
+                    chosen[head] = _describe(table[head], role)
+        return [head for head in names if chosen.get(head, {}).get("role") in roles]
+
+    def places(heads: Sequence[str]) -> list[tuple[int, int]]:
+        return [divmod(names.index(head), n_heads) for head in heads]
+
+    movers = assign("name_mover")
+    assign("negative_name_mover")
+    strongest = sorted(movers, key=lambda head: -table[head]["direct_effect"].mean())[:MOVERS]
+    receivers = places(strongest)
+    _store(table, names, "mover_effect", mover_effects(scene, receivers))
+    _store(table, names, "mover_effect_elsewhere", mover_effects(scene, receivers, roll=1))
+    inhibitors = places(assign("s_inhibition"))
+    _store(table, names, "inhibition_effect", inhibition_effects(scene, inhibitors, receivers))
+    assign("induction", "duplicate_token")
+    inductors = places([head for head in chosen if chosen[head]["role"] == "induction"])
+    _store(table, names, "induction_effect", induction_effects(scene, inductors))
+    assign("previous_token")
+    for head, found in chosen.items():
+        found["evidence"] |= _more_evidence(scene, head, table[head])
+    return chosen, table
+
+
+def agreement(chosen: Mapping[str, Mapping[str, Any]], published: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Per role: heads published, heads measured here, heads in both.
+
+    Backup name movers count as name movers: what sets them apart shows only when the others are cut.
+    """
+    same = {"backup_name_mover": "name_mover"}
+    theirs = {head: same.get(role, role) for head, role in published.items()}
+    ours = {head: str(found["role"]) for head, found in chosen.items()}
+    return {
+        role: {
+            "published": sum(found == role for found in theirs.values()),
+            "measured": sum(found == role for found in ours.values()),
+            "both": sum(found == role == theirs.get(head) for head, found in ours.items()),
+        }
+        for role in ROLES
+    }
+
+
+def summarise_heads(evidence: Mapping[str, dict[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
+    """Means of `measure_heads` for the run file's ``heads``."""
+    return {
+        head: {
+            "direct_effect": float(values["direct_effect"].mean()),
+            "attention": {key: round(float(numbers.mean()), 4) for key, numbers in values.items() if "->" in key},
+        }
+        for head, values in evidence.items()
+    }
+
+
+def _more_evidence(scene: Scene, head: str, values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Direct and path effects of a head whatever its role, and what its OV circuit copies."""
+    known = ("direct_effect", "mover_effect", "mover_effect_elsewhere")
+    found = {key: round(float(values[key].mean()), 5) for key in known if key in values}
+    layer, index = (int(part[1:]) for part in head.split("."))
+    copied, opposed = copy_scores(scene, layer, index)
+    return {**found, "copy_score": round(copied, 4), "negative_copy_score": round(opposed, 4)}
+
+
+def _store(table: dict[str, dict[str, Any]], names: Sequence[str], key: str, values: Tensor) -> None:
+    for head, row in zip(names, values.cpu().numpy(), strict=True):
+        table[head][key] = row
+
+
+def _has_role(evidence: Mapping[str, np.ndarray], role: str, limits: Mapping[str, float]) -> bool:
+    pair, key, sign = ROLES[role]
+    if pair not in evidence or key not in evidence:
+        return False
+    values = sign * evidence[key]
+    error = values.std() / max(1, len(values)) ** 0.5
+    strong = values.mean() >= max(limits.get(key, EFFECT), ERRORS * error)
+    return bool(evidence[pair].mean() >= ATTENTION and strong)
+
+
+def _describe(evidence: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
+    pair, key, _ = ROLES[role]
+    attention, effect = float(evidence[pair].mean()), float(evidence[key].mean())
+    return {
+        "role": role,
+        "evidence": {f"attention {pair}": round(attention, 4), key: round(effect, 5)},
+        "sentence": f"{pair.replace('->', '→')} attention {attention:.2f}; " + _WHAT[key].format(effect) + ".",
+    }

@@ -1,0 +1,198 @@
+"""Memory and time of a run before it starts (no torch).
+
+Every phase is counted in the units that a processor works in: floating-point operations (those of
+float32 and those of the training precision apart), bytes moved and small operations started. With the
+machine's measured speeds (`hap_engine.machine`) a phase takes
+
+    seconds  =  a · (flops32 / rate32 + flops / rate)  +  b · bytes / bandwidth
+              +  (c · started + d · started in bfloat16) · dispatch
+
+where a to d of each phase say how far the real work is from one ideal matrix product, one pass over
+memory and one operation a layer. They, and such factors of what memory holds, stand in ``assets/estimate.json``,
+fitted to real runs by ``python -m benchmarks.fit_estimate``; nothing else is tuned.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from operator import mul
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from hap_engine.errors import HapError, SettingsError
+from hap_engine.machine.memory import Limits
+from hap_engine.machine.speed import Machine, free_memory
+from hap_engine.machine.workload import SCORE_BATCH, memory, workload
+from hap_engine.models.catalog import ASSETS, config_of, resolve, tokenizer_file
+from hap_engine.models.shape import Shape
+from hap_engine.settings import DTYPES, DiscoveryConfig
+from hap_engine.tasks.task import FEW
+
+AUTO = "auto"  # the precision that `faster_dtype` chooses
+WORTH = 0.8  # bfloat16 rounds: it has to save at least a fifth of the time
+USUAL_TOKENS = 20.0  # of a prompt, while no tokenizer is at hand
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds by phase, peak bytes, and a remedy where they do not fit."""
+
+    seconds: Mapping[str, float]
+    bytes: float
+    free: int | None
+    advice: str = ""
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    @property
+    def fits(self) -> bool:
+        return self.free is None or self.bytes <= self.free
+
+    @property
+    def sentence(self) -> str:
+        text = f"About {duration(self.total)} and {self.bytes / 1e9:.1f} GB of memory"
+        if not self.fits:
+            assert self.free is not None
+            text += f", of which {self.free / 1e9:.1f} GB are free. {self.advice}"
+        return text.rstrip(".") + "."
+
+
+def estimate(
+    config: DiscoveryConfig, shape: Shape, machine: Machine, tokens: float = USUAL_TOKENS, free: int | None = None
+) -> Estimate:
+    """What a run will take on this machine, with a suggestion when its memory will not do."""
+    constants = _constants()
+    seconds = {}
+    for phase, work in workload(config, shape, tokens).items():
+        ideal = work.seconds(machine, config.dtype)
+        seconds[phase] = sum(map(mul, constants["seconds"][phase], ideal))
+    seconds["load"] += constants["open"]
+    needed = _bytes(config, shape, tokens)
+    found = Estimate(seconds, needed, free)
+    return found if found.fits else replace(found, advice=_advice(config, shape, tokens, free))
+
+
+def _bytes(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None) -> float:
+    limits = limits or _limits_of(config, shape, tokens)
+    factors = _constants()["memory"]
+    held = memory(config, shape, tokens, limits)
+    return float(factors["base"] + sum(factors[name] * size for name, size in held.items()))
+
+
+def limits_within(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limits:
+    """The largest parts of a batch, and then whether to keep corrupt runs, within ``config.memory`` GB.
+
+    Raises:
+        SettingsError: if not even one prompt at a time fits.
+    """
+    if config.memory is None:
+        return Limits()
+    budget, batch = config.memory * 1e9, max(config.pruning.batch_size, SCORE_BATCH)
+    while True:
+        for limits in (Limits(batch), Limits(batch, cache=0)):
+            if _bytes(config, shape, tokens, limits) <= budget:
+                return limits
+        if batch == 1:
+            break
+        batch //= 2
+    least = _bytes(config, shape, tokens, Limits(1, cache=0))
+    raise SettingsError(
+        f"Expected memory for one prompt at a time, about {least / 1e9:.1f} GB for this model, got "
+        f"{config.memory:g} GB. Allow more (--memory {math.ceil(least / 1e8) / 10:g}), or take a smaller model."
+    )
+
+
+def _limits_of(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limits:
+    try:
+        return limits_within(config, shape, tokens)
+    except SettingsError:
+        return Limits(1, cache=0)  # the run itself will say so
+
+
+def _advice(config: DiscoveryConfig, shape: Shape, tokens: float, free: int | None) -> str:
+    """The first change that makes the run fit."""
+    for text, changed in _savings(config):
+        if free is not None and _bytes(changed, shape, tokens) <= free:
+            return f"{text} ({_bytes(changed, shape, tokens) / 1e9:.1f} GB), or close other programs."
+    return "Choose a smaller model: no batch, precision or number of prompts makes this one fit."
+
+
+def _savings(config: DiscoveryConfig) -> Iterator[tuple[str, DiscoveryConfig]]:
+    """Cheaper settings, each on top of the ones before it."""
+    said = []
+    smaller = max(config.pruning.batch_size, config.sizes.train // 4)  # a batch takes no more
+    if not config.prompts and smaller < config.sizes.train:
+        config = replace(config, sizes=replace(config.sizes, train=smaller))
+        said.append(f"use {smaller} training prompts")
+        yield _said(said), config
+    if config.pruning.batch_size > 4:
+        config = replace(config, pruning=replace(config.pruning, batch_size=4))
+        said.append("take batches of 4")
+        yield _said(said), config
+
+
+def _said(parts: list[str]) -> str:
+    return " and ".join(parts).capitalize()
+
+
+def tokens_of(config: DiscoveryConfig, words: Path | None) -> float:
+    """Mean length of a task's prompts, from a few of them; `USUAL_TOKENS` without a tokenizer."""
+    if words is None:
+        return USUAL_TOKENS
+    task = config.find_task()
+    corruption = config.corruption or task.default_corruption
+    try:
+        tokenizer = Tokenizer.from_file(str(words))
+        pairs = task.generate(tokenizer, FEW, config.seed, corruption).train
+    except HapError:  # a task that this model's words do not allow: the run will say so
+        return USUAL_TOKENS
+    return sum(len(pair.clean_ids) for pair in pairs) / len(pairs)
+
+
+def describe(config: DiscoveryConfig, machine: Machine) -> Estimate | None:
+    """The estimate of a run on this machine.
+
+    None if the model's sizes are unknown, or for a GPU: only the processor is measured.
+    """
+    source = resolve(config.model)
+    shape = Shape.of(config_of(source) or {})
+    if shape is None or config.device != "cpu":
+        return None
+    tokens = tokens_of(config, tokenizer_file(source))
+    return estimate(config, shape, machine, tokens, free_memory())
+
+
+def faster_dtype(config: DiscoveryConfig, machine: Machine) -> str:
+    """bfloat16 where this machine would end the run much sooner with it."""
+    source = resolve(config.model)
+    shape = Shape.of(config_of(source) or {})
+    if shape is None or config.device != "cpu":
+        return "float32"
+    seconds = {}
+    for dtype in DTYPES:
+        found = estimate(replace(config, dtype=dtype), shape, machine)
+        seconds[dtype] = found.seconds["score"] + found.seconds["prune"]
+    return "bfloat16" if seconds["bfloat16"] < WORTH * seconds["float32"] else "float32"
+
+
+def duration(seconds: float) -> str:
+    """Rounded as coarsely as an estimate deserves."""
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90:
+        return f"{round(seconds, -1):.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+@cache
+def _constants() -> dict[str, Any]:
+    return dict(json.loads((ASSETS / "estimate.json").read_text()))

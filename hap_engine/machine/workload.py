@@ -1,0 +1,183 @@
+"""What a run costs, counted: operations, small operations started, and bytes (no torch).
+
+`hap_engine.estimate` turns these counts into seconds and gigabytes on a machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hap_engine.machine.memory import Limits
+from hap_engine.machine.speed import Machine
+from hap_engine.models.shape import Shape
+from hap_engine.settings import (
+    EAP_PROMPTS,
+    IG_PROMPTS,
+    IG_STEPS,
+    RANDOM_CIRCUITS,
+    ROLE_PROMPTS,
+    VALIDATED,
+    DiscoveryConfig,
+    kept_share,
+)
+from hap_engine.tasks.task import SplitSizes
+
+SCORE_BATCH = 16  # prompts of a pass that scores edges
+RUN_BATCH = 32  # prompts of a pass without gradients
+LOOK_AHEAD = 80  # readers mixed in one product: measured best at 48-96 on SmolLM2's and GPT-2's shapes
+# Edges times d_model. On a processor oneDNN makes a bfloat16 kernel ready for each shape it meets, which takes hap-mini
+# (2e5) as long again and 0.6 GB; GPT-2 small (2e7) gains.
+LITTLE = 5e6
+KERNELS = 4e7  # of bfloat16 products, made ready for each shape they meet: measured on hap-mini
+MOMENTS = 100  # of a descent, for a mean over it
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a phase costs: operations in float32, in the training precision, bytes, and how many start
+    in float32 and in bfloat16, where numbers are converted and kernels made ready for each shape."""
+
+    float32: float = 0.0
+    mixed: float = 0.0
+    bytes: float = 0.0
+    started: float = 0.0
+    converted: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.float32 + other.float32,
+            self.mixed + other.mixed,
+            self.bytes + other.bytes,
+            self.started + other.started,
+            self.converted + other.converted,
+        )
+
+    def exact(self) -> Work:
+        """The same work, all of it in float32."""
+        return replace(self, float32=self.float32 + self.mixed, mixed=0.0)
+
+    def seconds(self, machine: Machine, dtype: str) -> tuple[float, float, float, float]:
+        """Of multiplying, of moving memory and of starting, on an ideal machine of these speeds."""
+        flops = self.float32 / machine.float32 + self.mixed / machine.rate(dtype)
+        moved = self.bytes / machine.bandwidth
+        return flops, moved, self.started * machine.dispatch, self.converted * machine.dispatch
+
+
+def _pass(
+    shape: Shape, tokens: float, prompts: float, batch: float, live: float = 0.0, sizes: tuple[int, int] = (4, 4)
+) -> Work:
+    """One forward pass over prompts; a share of the readers mix deltas. `sizes` are the bytes of a number in MLPs and
+    in deltas."""
+    (size, mix), passes, readers = sizes, prompts / batch, shape.layers * (shape.slots + 1)
+    per_token = 2 * shape.attention + 4 * shape.layers * shape.heads * shape.head_width * tokens
+    unembed = 2 * shape.vocabulary * shape.width  # at one position only
+    weights = 4 * shape.attention + size * shape.mlp + 4 * shape.vocabulary * shape.width
+    layer = 8 * shape.width + 3 * shape.slots * shape.head_width + 4 * shape.inner + 3 * shape.heads * tokens
+    ahead = max(1, round(LOOK_AHEAD / (shape.slots + 1)))
+    mixed = 8 * readers + shape.writers * (shape.layers / ahead + ahead) / 2
+    moved = 4 * shape.layers * layer + mix * live * mixed * shape.width
+    mixing = live * tokens * 2 * shape.edges * shape.width
+    exact = mixing if mix == 4 else 0.0
+    starts = math.ceil(passes) * shape.layers
+    return Work(
+        prompts * (tokens * per_token + exact + unembed),
+        prompts * (tokens * 2 * shape.mlp + mixing - exact),
+        passes * weights + prompts * tokens * moved,
+        starts,
+        starts if size == 2 else 0.0,
+    )
+
+
+def live_readers(share: float) -> float:
+    """Share of the mixing that a share of all edges still takes: measured on SmolLM2 and GPT-2's shape."""
+    return float(min(1.0, (share / 0.28) ** 0.27))
+
+
+def _loading(shape: Shape) -> Work:
+    """Opening the weights, taking them apart and checking two prompts of 24 tokens on both ends."""
+    weights = shape.attention + shape.mlp
+    return Work(float32=2 * 4 * 48 * weights, bytes=20 * shape.parameters, started=shape.layers)
+
+
+def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, Work]:
+    """The work of each phase of a run whose prompts have `tokens` tokens."""
+    sizes, pruning = split_sizes(config), config.pruning
+    train, batch = sizes.train, pruning.batch_size
+    found = {"load": _loading(shape)}
+    found["prompts"] = _pass(shape, tokens, 2 * train, RUN_BATCH / 2)
+    scored = min(EAP_PROMPTS, train)
+    found["score"] = _pass(shape, tokens, 2 * scored, SCORE_BATCH / 3)
+    found["score"] += _pass(shape, tokens, 3 * scored, SCORE_BATCH / 3, 1.0)
+    if config.method == "hap" and config.scorer != "eap":
+        few = min(IG_PROMPTS, train)
+        found["score"] += _pass(shape, tokens, 2 * few, SCORE_BATCH / 3)
+        found["score"] += _pass(shape, tokens, (3 * IG_STEPS + 1) * few, SCORE_BATCH / 3, 1.0)
+    found["score"] = found["score"].exact()
+    found["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), RUN_BATCH / 2)
+    found["prune"] = Work()
+    if config.method != "eap":
+        live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, pruning.descent)
+        found["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape))
+    circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
+    found["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, RUN_BATCH).exact()
+    found["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4).exact()
+    return found
+
+
+def sizes_of(config: DiscoveryConfig, shape: Shape) -> tuple[int, int]:
+    """Bytes of a number in the MLPs of a pruning step, and in its deltas (`MaskedModel.with_dtype`)."""
+    if config.dtype != "bfloat16":
+        return 4, 4
+    return 2, 4 if shape.edges * shape.width < LITTLE and config.device == "cpu" else 2
+
+
+def split_sizes(config: DiscoveryConfig) -> SplitSizes:
+    """How many prompts each split has; own prompts have as many as there are."""
+    return SplitSizes(**config.to_dict()["sizes"])
+
+
+def mean_over(cost: Callable[[float], float], kept: float, target: float, descent: float) -> float:
+    """Mean over the steps of what a share of edges costs: it falls geometrically, then stays at the target."""
+    target = min(target, kept)
+    parts = [(i + 0.5) / MOMENTS for i in range(MOMENTS)]
+    shares = [kept * (target / kept) ** min(1.0, part / descent) for part in parts]
+    return sum(map(cost, shares)) / MOMENTS
+
+
+def memory(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None) -> dict[str, float]:
+    """Bytes at the peak, by what holds them."""
+    limits = limits or Limits()
+    size, mix = sizes_of(config, shape)
+    batch = max(config.pruning.batch_size if config.method != "eap" else 1, SCORE_BATCH)
+    batch = min(batch, limits.batch)
+    slots = shape.slots + shape.heads
+    trace = 4 * tokens * shape.layers * (2 * shape.width + slots * shape.head_width)
+    sizes = split_sizes(config)
+    prompts = sizes.train + min(VALIDATED, sizes.validation)
+    kept = prompts * trace
+    # scores are taken in float32: in bfloat16 from corrupt runs of their own
+    again = min(EAP_PROMPTS, sizes.train) * trace if size == 2 else 0.0
+    rows = batch * tokens
+    deltas = 2 * 4 * shape.writers * rows * shape.width
+    if config.scorer != "eap" and config.method == "hap":
+        deltas *= 1.5  # the deltas at the clean point stay while the gradient is taken at others
+    layer = (
+        4 * shape.slots * shape.width
+        + 4 * slots * shape.head_width
+        + 4 * shape.inner
+        + 3 * shape.heads * tokens
+        + 8 * shape.width
+    )
+    return {
+        "kernels": KERNELS if size == 2 else 0.0,
+        "weights": 4 * (shape.parameters + shape.attention)
+        + (size == 2) * 2 * shape.mlp
+        + (mix == 2) * 2 * shape.attention,
+        "prompts": (kept if kept <= limits.cache else min(RUN_BATCH, limits.batch) * trace)
+        + (again if again <= limits.cache else 0.0)
+        + 2 * 4 * prompts * shape.vocabulary,
+        "deltas": deltas,
+        "activations": 4 * rows * shape.layers * layer + 4 * 4 * batch * shape.vocabulary,
+    }

@@ -1,0 +1,60 @@
+"""The one way to a masked model: build it, then check that its masked pass is what it claims."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hap_engine.errors import ModelError, UnsupportedModelError
+from hap_engine.machine.memory import out_of_memory
+from hap_engine.masked import self_check
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.models.catalog import Source
+from hap_engine.models.supported import WORKING
+from hap_engine.progress import Progress
+from hap_engine.runs.record import Run
+from hap_engine.transformer.load import Model, loading
+
+
+def open_masked(model: Model) -> MaskedModel:
+    """The masked pass of `model`, after the self-check (`hap_engine.masked.self_check`).
+
+    m = 1 must reproduce the model's clean logits, m = 0 its corrupt ones, and the mask's gradient must agree
+    with differences of logits. A model whose heads are not summed into the residual stream as they are (Gemma-2
+    normalises them after their sum) fails and is refused.
+
+    Raises:
+        UnsupportedModelError: naming the model, the difference and the likely cause.
+    """
+    try:
+        masked = MaskedModel(model)
+        self_check.check(masked)
+    except Exception as error:  # parts that take other arguments fail in many ways
+        if isinstance(error, UnsupportedModelError) or out_of_memory(error):
+            raise
+        raise UnsupportedModelError(
+            f"{model.name} ({type(model.hf_model).__name__}) fails inside the masked pass "
+            f"({type(error).__name__}: {error}). {WORKING}"
+        ) from error
+    return masked
+
+
+def open_run_model(source: Source, model: Mapping[str, Any]) -> Generator[Progress, None, MaskedModel]:
+    """Open the weights that `locate` found for a run's ``model`` section."""
+    opened = yield from loading(source.reference)
+    if opened.source.name != model["name"]:  # the converted copy of a .gguf, a moved folder
+        named = replace(opened.source, name=str(model["name"]), kind=str(model["source"]))
+        opened = replace(opened, source=named, sha256=str(model["sha256"]))
+    yield Progress("load", 1, 1, "Checking that the masked pass reproduces the model")
+    return open_masked(opened)
+
+
+def check_same_graph(masked: MaskedModel, run: Run) -> None:
+    """Raises ModelError if the model's graph is not the run's."""
+    if masked.graph != run.graph:
+        raise ModelError(
+            f"The run is of a model with {run.graph.n_layers} layers of {run.graph.n_heads} heads; "
+            f"{masked.model.name} has {masked.graph.n_layers} of {masked.graph.n_heads}. "
+            "Give the weights that the run was computed with."
+        )

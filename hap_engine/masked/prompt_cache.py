@@ -1,0 +1,142 @@
+"""What a set of prompts needs once, whatever the mask: corrupt traces and full log-probabilities.
+
+Edge Pruning visits the same few hundred prompts again and again, so their corrupt runs are cached as
+long as `Limits` allows; beyond that each batch is traced when it is needed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hap_engine.machine.memory import Limits
+from hap_engine.machine.workload import RUN_BATCH
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.progress import Progress
+from hap_engine.tasks.pair import EncodedPair
+from hap_engine.transformer.batches import Batch, in_batches, to_batch
+from hap_engine.transformer.plain_pass import LayerTrace, Trace
+
+
+class Scene(NamedTuple):
+    """Some prompts, as a masked pass sees them."""
+
+    batch: Batch
+    corrupt: Trace
+    clean: Float[Tensor, "batch pos d_model"]  # embeddings
+    full: Float[Tensor, "batch vocab"]  # log-probabilities
+
+
+class Prepared:
+    """Prompts with their full-model log-probabilities and, where they fit, cached corrupt traces."""
+
+    def __init__(self, masked: MaskedModel, pairs: Sequence[EncodedPair], limits: Limits | None = None) -> None:
+        self.masked, self.pairs, self.limits = masked, list(pairs), limits or Limits()
+        self.every = to_batch(self.pairs, masked.device)
+        self.full: Float[Tensor, "prompt vocab"]
+        self._kept: Traces | None = None
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def run(self) -> Generator[Progress, None, Prepared]:
+        """Fill the caches, yielding after each batch."""
+        masked = self.masked
+        full: dict[int, Tensor] = {}
+        lengths = [len(pair.clean_ids) for pair in self.pairs]
+        keep = self._bytes(sum(lengths)) <= self.limits.cache
+        size = min(RUN_BATCH, self.limits.batch)
+        batches = list(in_batches(self.pairs, size, masked.device))
+        for done, (indices, batch) in enumerate(batches, 1):
+            logits = full_logits(masked, batch)
+            full.update(zip(indices, logits.log_softmax(-1), strict=True))
+            if keep:
+                trace = masked.trace(batch.corrupt, batch.last)
+                if self._kept is None:
+                    self._kept = Traces(trace, lengths)
+                self._kept.put(indices, trace)
+            yield Progress("prompts", done, len(batches), "Running the full model on the prompts")
+        self.full = torch.stack([full[index] for index in range(len(self.pairs))])
+        return self
+
+    def first(self, count: int) -> Prepared:
+        """The first prompts alone, sharing what is kept of them."""
+        other = copy.copy(self)
+        other.pairs, other.full = self.pairs[:count], self.full[:count]
+        return other
+
+    def batch(self, indices: Sequence[int]) -> Scene:
+        """What a masked pass needs of some prompts, at the length of the longest of them."""
+        length = max(len(self.pairs[index].clean_ids) for index in indices)
+        return self.scene(torch.tensor(list(indices), device=self.masked.device), length)
+
+    def scene(self, rows: Int[Tensor, " batch"], length: int) -> Scene:
+        """What a masked pass needs of the prompts `rows`, none longer than `length`. Never waits for a GPU."""
+        batch = self.every.rows(rows, length)
+        trace = self.masked.trace(batch.corrupt, batch.last) if self._kept is None else self._kept.get(rows, length)
+        return Scene(batch, trace, self.masked.embed(batch.clean), self.full[rows])
+
+    def parts(self, indices: Iterable[int], size: int | None = None) -> list[list[int]]:
+        """`indices` in parts of at most `size` and the limit; prompts of one length go together."""
+        order, most = list(indices), min(size or self.limits.batch, self.limits.batch)
+        if len(order) <= most:
+            return [order]
+        order.sort(key=lambda index: len(self.pairs[index].clean_ids))
+        return [order[start : start + most] for start in range(0, len(order), most)]
+
+    def _bytes(self, tokens: int) -> int:
+        cfg, graph = self.masked.model.bridge.cfg, self.masked.graph
+        slots = 2 * graph.n_heads + 2 * graph.n_kv_heads
+        per_layer = 2 * int(cfg.d_model) + slots * int(cfg.d_head)
+        return 4 * tokens * per_layer * graph.n_layers
+
+
+def full_logits(masked: MaskedModel, batch: Batch) -> Float[Tensor, "batch vocab"]:
+    """The full model's logits at the scored position."""
+    return masked.unembed(masked.trace(batch.clean, batch.last).final)
+
+
+class Traces:
+    """Traces of prompts, token after token: a prompt takes as much memory as it is long.
+
+    Made once and filled in place, so that nothing is in memory twice; a batch's trace looks into it.
+    """
+
+    def __init__(self, like: Trace, lengths: Sequence[int]) -> None:
+        device = like.embed.device
+        self._lengths, self._parallel = torch.tensor(lengths, device=device), like.parallel
+        self._starts = self._lengths.cumsum(0) - self._lengths
+
+        def room(x: Float[Tensor, "*axes some d"]) -> Float[Tensor, "*axes token d"]:
+            return x.new_empty((*x.shape[:-2], sum(lengths), x.shape[-1]))
+
+        self._embed = room(like.embed[0])
+        self._layers = tuple(LayerTrace(*map(room, layer)) for layer in like.layers)
+        self._final = like.final.new_empty(len(lengths), like.final.shape[-1])
+
+    def put(self, indices: Sequence[int], trace: Trace) -> None:
+        """Copy the traces of some prompts to their places."""
+        length = trace.embed.shape[1]
+        chosen = torch.tensor(list(indices), device=trace.embed.device)
+        real = torch.arange(length, device=chosen.device) < self._lengths[chosen][:, None]
+        into, out = self._places(chosen, length)[real], trace.places[real.flatten()]
+        self._embed[into] = trace.embed[real]
+        for kept, new in zip(self._layers, trace.layers, strict=True):
+            for mine, x in zip(kept, new, strict=True):
+                mine[..., into, :] = x.index_select(-2, out)
+        self._final[chosen] = trace.final
+
+    def get(self, indices: Int[Tensor, " batch"], length: int) -> Trace:
+        """The traces of some prompts, at `length` positions; after its end a prompt repeats its last."""
+        places = self._places(indices, length)
+        embed = self._embed.index_select(0, places.flatten()).unflatten(0, places.shape)
+        return Trace(embed, self._layers, self._final[indices], places.flatten(), self._parallel)
+
+    def _places(self, indices: Tensor, length: int) -> Int[Tensor, "batch pos"]:
+        at = torch.arange(length, device=indices.device)
+        return self._starts[indices][:, None] + at.minimum(self._lengths[indices][:, None] - 1)

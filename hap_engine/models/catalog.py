@@ -1,0 +1,206 @@
+"""Where a model comes from, told without opening it (no torch, no network).
+
+A reference is what a user types: the name of a bundled model, the path of a ``.gguf`` file, the path
+of a ``save_pretrained`` folder, or a name on the Hugging Face Hub. `resolve` says which it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hap_engine.errors import ModelError, UnknownNameError
+from hap_engine.files import file_sha256, files_sha256, home
+from hap_engine.graph.graph import Graph
+from hap_engine.models import hub
+from hap_engine.models.gguf_header import header
+from hap_engine.models.supported import is_parallel
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+BUNDLED = {"hap-mini": ASSETS / "models" / "hap-mini"}
+DEFAULT_MODEL = "hap-mini"
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model that the page offers by name.
+
+    `config` holds the sizes of its ``config.json``, so that a run can be estimated before the
+    download of `gigabytes`.
+    """
+
+    text: str
+    gigabytes: float
+    config: Mapping[str, Any]
+
+
+def _gpt2(text: str, gigabytes: float, layers: int, heads: int, width: int) -> HubModel:
+    sizes = {"n_layer": layers, "n_head": heads, "n_embd": width, "vocab_size": 50257}
+    return HubModel(text, gigabytes, {"model_type": "gpt2", "n_positions": 1024, **sizes})
+
+
+def _pythia(text: str, gigabytes: float, layers: int, heads: int, width: int) -> HubModel:
+    return HubModel(text, gigabytes, _sizes("gpt_neox", layers, heads, heads, width, 4 * width, 50304))
+
+
+def _llama(
+    kind: str, text: str, gigabytes: float, layers: int, heads: int, kv: int, width: int, inner: int, vocabulary: int
+) -> HubModel:
+    tied = {"tie_word_embeddings": True}
+    return HubModel(text, gigabytes, _sizes(kind, layers, heads, kv, width, inner, vocabulary) | tied)
+
+
+def _sizes(kind: str, layers: int, heads: int, kv: int, width: int, inner: int, vocabulary: int) -> dict[str, Any]:
+    return {
+        "model_type": kind,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv,
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": 2048,
+    }
+
+
+HUB_MODELS = {
+    "gpt2": _gpt2("GPT-2 small, the model of the IOI and HAP papers", 0.55, 12, 12, 768),
+    "gpt2-medium": _gpt2("GPT-2 medium", 1.5, 24, 16, 1024),
+    "gpt2-large": _gpt2("GPT-2 large", 3.2, 36, 20, 1280),
+    "gpt2-xl": _gpt2("GPT-2 XL", 6.4, 48, 25, 1600),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _llama(
+        "llama", "SmolLM2-135M, a small modern model", 0.27, 30, 9, 3, 576, 1536, 49152
+    ),
+    "HuggingFaceTB/SmolLM2-360M-Instruct": _llama(
+        "llama", "SmolLM2-360M, a larger one of its kind", 0.72, 32, 15, 5, 960, 2560, 49152
+    ),
+    "EleutherAI/pythia-160m": _pythia("Pythia-160M, parallel attention and MLP", 0.38, 12, 12, 768),
+    "EleutherAI/pythia-410m": _pythia("Pythia-410M", 0.91, 24, 16, 1024),
+    "Qwen/Qwen2.5-0.5B": _llama("qwen2", "Qwen2.5-0.5B, many languages", 0.99, 24, 14, 2, 896, 4864, 151936),
+    "meta-llama/Llama-3.2-1B": _llama(
+        "llama", "Llama-3.2-1B (accept its licence on the Hub first)", 2.5, 16, 32, 8, 2048, 8192, 128256
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A resolved reference: `kind` is ``bundled``, ``gguf``, ``folder`` or ``hub``.
+
+    `path` is the file or folder on this machine, None for a Hub model that is not downloaded.
+    `revision` is the branch, tag or commit asked for (``owner/name@revision``), if any.
+    """
+
+    reference: str
+    kind: str
+    name: str
+    path: Path | None
+    revision: str | None = None
+
+    @property
+    def commit(self) -> str | None:
+        """The Hub commit of the weights on this machine."""
+        return self.path.name if self.kind == "hub" and self.path else None
+
+
+def resolve(reference: str) -> Source:
+    """Tell what `reference` names; looks at names, the disk and the Hub's local cache only.
+
+    Raises:
+        ModelError: if a path does not exist or is of no kind that can be opened.
+        UnknownNameError: if it is neither a path nor a possible Hub name.
+    """
+    reference = reference.strip()
+    if reference in BUNDLED:
+        return Source(reference, "bundled", reference, BUNDLED[reference])
+    if not reference:
+        raise ModelError("Expected a model's name or path, got nothing. Try hap-mini.")
+    try:
+        path = Path(reference).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a zero byte
+        raise ModelError(f"There is no file or folder {reference[:200]!r}. Check the path.") from None
+    if path.is_dir():
+        return Source(reference, "folder", path.resolve().name, path.resolve())
+    if path.is_file():
+        if path.suffix == ".gguf":
+            return Source(reference, "gguf", path.name, path.resolve())
+        raise ModelError(
+            f"Expected a .gguf file or a model folder, got the file {path.name}. "
+            "Checkpoints that can run code (.bin, .pt, .pkl) are never opened; convert them to "
+            "safetensors with save_pretrained."
+        )
+    if path.suffix == ".gguf" or reference.startswith((".", "/", "~")) or os.sep * 2 in reference:
+        raise ModelError(f"There is no file or folder {reference}. Check the path.")
+    name, at, revision = reference.partition("@")
+    sound = re.fullmatch(r"[\w.-]+(/[\w.-]+)*", revision) and ".." not in revision
+    if (name in HUB_MODELS or re.fullmatch(r"[\w.-]+/[\w.-]+", name)) and (sound or not at):
+        return Source(reference, "hub", name, hub.cached(name, revision or None), revision or None)
+    raise UnknownNameError(
+        "model",
+        reference,
+        [*BUNDLED, *HUB_MODELS],
+        "Other Hub models need their owner (owner/name, or owner/name@revision); a file or folder needs its path.",
+    )
+
+
+def gguf_cache(sha256: str) -> Path:
+    """Folder in which the converted weights of a ``.gguf`` file are kept."""
+    return home() / "models" / sha256[:16]
+
+
+def config_of(source: Source) -> Mapping[str, Any] | None:
+    """A model's ``config.json``, or what stands for it before a download or a conversion.
+
+    For offered Hub models the sizes are known, and a ``.gguf`` file has them in its header.
+    """
+    folder = source.path
+    if source.kind == "gguf" and source.path is not None:
+        folder = gguf_cache(file_sha256(source.path))
+        if not (folder / "config.json").is_file():
+            return header(source.path)
+    try:
+        config = json.loads((folder / "config.json").read_text()) if folder else None
+    except (OSError, ValueError):
+        config = None
+    if isinstance(config, dict):
+        return config
+    known = HUB_MODELS.get(source.name) if source.kind == "hub" else None
+    return known.config if known else None
+
+
+def graph_of(source: Source) -> Graph | None:
+    """The graph of a model by its ``config.json``; None while that is not on this machine."""
+    config = config_of(source) or {}
+    names = (("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head"))
+    layers, heads = (next((config[n] for n in pair if n in config), None) for pair in names)
+    if not isinstance(layers, int) or not isinstance(heads, int):
+        return None
+    kv = 1 if config.get("multi_query") else config.get("num_key_value_heads") or heads
+    return Graph(layers, heads, int(kv), is_parallel(config))
+
+
+def weights_sha256(source: Source) -> str | None:
+    """Hash of the file that holds the (first) weights; None while it is not on this machine."""
+    if source.path is None:
+        return None
+    if source.kind == "gguf":
+        return file_sha256(source.path)
+    weights = sorted(source.path.glob("*.safetensors"))
+    return files_sha256(weights) if weights else None
+
+
+def tokenizer_file(source: Source) -> Path | None:
+    """The model's ``tokenizer.json`` if it is on this machine already, else None."""
+    if source.path is None:
+        return None
+    folder = source.path
+    if source.kind == "gguf":
+        folder = gguf_cache(file_sha256(source.path))
+    candidate = folder / "tokenizer.json"
+    return candidate if candidate.is_file() else None

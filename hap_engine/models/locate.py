@@ -1,0 +1,76 @@
+"""Where on this machine are the weights that a run was computed with? (no torch, no network)
+
+A run names its model and carries the hash of its weights, never a path. `locate` finds weights of
+that hash: the bundled model, the Hub's local cache, the converted copy of a ``.gguf`` file, or a path
+that the user gives. Other weights under the same name are refused: live numbers would not be those
+of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hap_engine.errors import HapError, ModelError
+from hap_engine.models.catalog import Source, gguf_cache, resolve, weights_sha256
+
+
+def locate(model: Mapping[str, Any], given: str = "") -> Source:
+    """The weights of a run's ``model`` section.
+
+    Args:
+        given: a path or Hub name that the user typed, tried instead of the run's own reference.
+
+    Raises:
+        ModelError: saying what is missing and how to mend it.
+    """
+    wanted, kind = str(model.get("sha256", "")), model.get("source")
+    name = str(model.get("name", "the model"))
+    if not wanted:
+        raise ModelError(
+            f"This run does not say which weights of {name} it used, so nothing can be computed live. "
+            "Compute the run again."
+        )
+    if given:
+        return _checked(resolve(given), wanted, name)
+    if kind == "gguf":
+        folder = gguf_cache(wanted)
+        if (folder / "model.safetensors").is_file():
+            return Source(str(folder), "folder", name, folder)
+    elif kind in ("bundled", "hub"):
+        source = resolve(str(model.get("reference", "")))
+        if source.path is not None:
+            return _checked(source, wanted, name)
+    what = {
+        "gguf": "the path of its .gguf file",
+        "folder": "the path of its folder",
+        "hub": "its Hub name on the left and start a run, which downloads it,",
+    }.get(str(kind), "the path of a copy")
+    raise ModelError(f"The weights of {name} are not on this machine. Give {what} to compute live.")
+
+
+def _checked(source: Source, wanted: str, name: str) -> Source:
+    if source.path is None:
+        raise ModelError(
+            f"{source.name} is not on this machine yet. Start a run with it on the left, which "
+            "downloads it, or give the path of a copy."
+        )
+    try:
+        found = weights_sha256(source)
+    except OSError as error:
+        raise ModelError(f"{source.name} cannot be read: {error.strerror}. Check it.") from None
+    if found != wanted:
+        raise ModelError(
+            f"The run was computed with weights {wanted[:12]}… of {name}; {source.name} here has "
+            f"{(found or 'none')[:12]}…. Give the path of the same file, or compute the run again."
+        )
+    return source
+
+
+def on_machine(model: Mapping[str, Any]) -> bool:
+    """Whether `locate` finds the weights by the run's own reference."""
+    try:
+        locate(model)
+    except HapError:
+        return False
+    return True

@@ -1,0 +1,167 @@
+"""Two ways to hold Edge Pruning's edge budget.
+
+* ``projection`` (ours): the loss is KL alone. After each optimiser step one scalar, found by
+  bisection, is added to every log alpha so that the expected number of open gates equals the
+  scheduled budget. The schedule falls geometrically from where the gates start to the target. All
+  gates share one step size (`SharedAdam`), and the gates' noise fades in the last part of the run,
+  so that few are still half open when the best are cut out.
+* ``lagrangian`` (published): the loss adds ``l1 (s - t) + l2 (s - t)^2`` with the sampled sparsity s, a
+  target t that rises linearly, and multipliers l1, l2 that ascend; AdamW with its weight decay.
+
+Both take the gradient of KL with respect to the gates' values, so the prompts of a step may be visited
+in parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hap_engine.pruning import gates
+from hap_engine.settings import PruningConfig
+
+
+class SharedAdam:
+    """Adam with one second moment for all gates (their mean) instead of one each.
+
+    Adam's own scaling moves a gate whose gradient is only noise as far as one that matters, so with
+    few steps the useless gates drift at random. With a shared scale they hardly move, and the
+    projection closes them. Measured on hap-mini, 30 edges, 200 steps, two seeds: held-out KL 0.07
+    and 0.31 instead of 0.35 and 0.67.
+
+    Gradients of gates have long tails: on SmolLM2 the largest of one batch is 20 to 110 times their RMS. With a
+    shared scale such a gate would move as many units at once, and a gate thrown far below zero is closed for
+    good, for its gradient is zero there. So a batch pulls a gate down with at most `clip` times the running RMS
+    (0: in full), and up with ten times that: edges that nothing works without must get out of the noise's reach.
+    """
+
+    RISE = 10.0
+
+    def __init__(self, parameter: Tensor, lr: float, clip: float, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.parameter, self.lr, self.betas = parameter, lr, betas
+        self.clip = clip or math.inf
+        self.mean = torch.zeros_like(parameter)
+        self.square = torch.zeros((), device=parameter.device)
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, gradient: Tensor) -> None:
+        """Move the parameter against `gradient`."""
+        self.steps += 1
+        one, two = self.betas
+        self.square.lerp_(gradient.square().mean(), 1 - two)
+        scale = (self.square / (1 - two**self.steps)).sqrt() + 1e-12
+        self.mean.lerp_((gradient / scale).clamp(-self.RISE * self.clip, self.clip) * scale, 1 - one)
+        self.parameter -= self.lr * self.mean / (1 - one**self.steps) / scale
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        device = self.parameter.device
+        self.mean, self.square = state["mean"].to(device), state["square"].to(device)
+        self.steps = int(state["steps"])
+
+
+class Projection:
+    """KL alone; the budget is met in expectation after every step."""
+
+    QUIET = 0.1  # noise at the last step; at 0 the gradient of a decided gate would vanish
+
+    def __init__(self, log_alpha: Tensor, target: int, config: PruningConfig) -> None:
+        self.log_alpha, self.target, self.config = log_alpha, target, config
+        self.optimiser = SharedAdam(log_alpha, config.lr, config.clip)
+        self.start = gates.open_probability(log_alpha.detach()).sum().item()
+
+    def noise(self, step: int) -> float:
+        """1 until ``harden`` of the steps are done, then falling to `QUIET`."""
+        share, start = step / self.config.steps, self.config.harden
+        return 1.0 if share <= start else 1 - (1 - self.QUIET) * (share - start) / (1 - start)
+
+    def step(self, pull: Float[Tensor, " edge"], z: Float[Tensor, " edge"], step: int) -> float:
+        """Move the gates against `pull` (d KL / d z) and back onto the budget, which is returned."""
+        (gradient,) = torch.autograd.grad(z, self.log_alpha, pull)
+        self.optimiser.step(gradient)
+        allowed = self.scheduled(step)
+        with torch.no_grad():
+            self.log_alpha += gates.project(self.log_alpha, allowed, self.noise(step))
+        return allowed
+
+    def scheduled(self, step: int) -> float:
+        """Geometric descent from what is open at the start to the target."""
+        share = min(1.0, step / (self.config.descent * self.config.steps))
+        return float(min(self.start, self.start * (self.target / self.start) ** share))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the next steps depend on but the gates; tensors may be the live ones."""
+        return self.optimiser.state() | {"start": torch.tensor(self.start, dtype=torch.float64)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.optimiser.restore(state)
+        self.start = float(state["start"])
+
+
+class Lagrangian:
+    """The published recipe (`settings.PRESETS["published"]`): AdamW with its default weight decay on gates
+    and multipliers, linear warm-up and decay of the rate, a linear ramp of the target, sampled sparsity."""
+
+    WARM_UP = 200 / 3000  # shares of the published 3,000 steps
+    RAMP = 2500 / 3000
+
+    def __init__(self, log_alpha: Tensor, target: int, config: PruningConfig) -> None:
+        self.log_alpha, self.steps = log_alpha, config.steps
+        self.goal = 1 - target / len(log_alpha)
+        self.multipliers = torch.zeros(2, device=log_alpha.device, requires_grad=True)
+        groups: list[dict[str, Any]] = [{"params": [log_alpha]}, {"params": [self.multipliers], "maximize": True}]
+        self.optimiser = torch.optim.AdamW(groups, lr=config.lr)
+        warm = max(1, round(self.WARM_UP * config.steps))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimiser, lambda done: min((done + 1) / warm, (config.steps - done) / max(1, config.steps - warm))
+        )
+
+    def noise(self, step: int) -> float:
+        return 1.0
+
+    def step(self, pull: Float[Tensor, " edge"], z: Float[Tensor, " edge"], step: int) -> float:
+        """Descend ``pull · z`` (whose gradient is that of KL) and the penalty; returns the budget."""
+        goal = self.goal * min(1.0, step / (self.RAMP * self.steps))
+        gap = 1 - z.mean() - goal
+        penalty = self.multipliers[0] * gap + self.multipliers[1] * gap**2
+        self.optimiser.zero_grad()
+        (pull @ z + penalty).backward()
+        self.optimiser.step()
+        self.schedule.step()
+        return (1 - goal) * len(self.log_alpha)
+
+    def state(self) -> dict[str, Tensor]:
+        """As `Projection.state`."""
+        held = {"multipliers": self.multipliers.detach()}
+        for name, parameter in self._named():
+            moments = self.optimiser.state[parameter]
+            held |= {f"{name}.{kind}": value for kind, value in moments.items()}
+        return held
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            self.multipliers.copy_(state["multipliers"])
+        for name, parameter in self._named():
+            moments = {key.partition(".")[2]: value for key, value in state.items() if key.startswith(f"{name}.")}
+            count = moments.pop("step")  # stays on the processor, as AdamW keeps it
+            self.optimiser.state[parameter] = {"step": count} | {
+                kind: value.to(parameter.device) for kind, value in moments.items()
+            }
+        done = int(state["gates.step"])
+        self.schedule.last_epoch = done
+        for group, rate in zip(self.optimiser.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = rate * self.schedule.lr_lambdas[0](done)
+
+    def _named(self) -> tuple[tuple[str, Tensor], tuple[str, Tensor]]:
+        return ("gates", self.log_alpha), ("pair", self.multipliers)
+
+
+BUDGETS: dict[str, type[Projection] | type[Lagrangian]] = {"projection": Projection, "lagrangian": Lagrangian}

@@ -1,0 +1,145 @@
+"""What a batch of prompts says of the gates: the loss of Edge Pruning and its gradient.
+
+On a GPU the few thousand small kernels of a pass take longer to start than to run. `Recorded` records
+them once and starts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hap_engine.evaluation.metrics import kl_divergence, logit_difference
+from hap_engine.graph.circuit import Circuit
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.plan import Plan, Positions
+from hap_engine.masked.prompt_cache import Prepared, Scene
+
+WARM_UP = 3  # passes before a recording, in which libraries choose their kernels (as torch's manual has it)
+
+
+class Pull(NamedTuple):
+    """What a batch says of the gates."""
+
+    kl: float
+    error: float  # mean logit difference of the circuit less the full model's
+    gradient: Float[Tensor, " candidate"]
+
+
+Puller = Callable[[Tensor, list[int], float], Pull]
+
+
+def puller(prepared: Prepared, candidates: Circuit, size: int) -> Puller:
+    """`kl_gradient` of batches of `size` prompts; recorded where that is faster."""
+    if prepared.masked.device.type == "cuda" and size <= prepared.limits.batch:
+        return Recorded(prepared, candidates, size)
+    return partial(kl_gradient, prepared, candidates)
+
+
+def kl_gradient(
+    prepared: Prepared, candidates: Circuit, z: Float[Tensor, " candidate"], indices: list[int], slope: float = 0.0
+) -> Pull:
+    """Loss over some prompts and its gradient with respect to the gates' values.
+
+    The loss is the mean KL plus `slope` times the mean error of the logit difference. The prompts are visited
+    in parts of at most ``prepared.limits.batch``, whose gradients add up.
+    """
+    leaf = z.detach().requires_grad_()
+    edges = _Edges(candidates, z.device)
+    kl, error = 0.0, 0.0
+    for part in prepared.parts(indices):
+        scene = prepared.batch(part)
+        logits = prepared.masked.logits(edges.mask(leaf), scene.clean, scene.corrupt, scene.batch.last)
+        both = _errors(logits, scene, len(indices))
+        (both[0] + slope * both[1] if slope else both[0]).backward()
+        kl, error = kl + both[0].item(), error + both[1].item()
+    assert leaf.grad is not None
+    return Pull(kl, error, leaf.grad)
+
+
+class Recorded:
+    """The same of one batch of a fixed size, its kernels started together (a CUDA graph).
+
+    A recording repeats what was done on tensors in the same places, which must stay its own: `_work` holds
+    them. So its plan is that of all candidates, whichever gates are closed, and it computes all positions of the
+    longest prompt: more arithmetic than `kl_gradient` does, and the same numbers. (Except the gradient of gates
+    at exactly 0, which `kl_gradient` leaves out where nothing lives: such a gate passes none on.)
+    """
+
+    def __init__(self, prepared: Prepared, candidates: Circuit, size: int) -> None:
+        device = prepared.masked.device
+        self._z = torch.zeros(len(candidates), device=device)
+        self._rows = torch.zeros(size, dtype=torch.long, device=device)
+        self._slope = torch.zeros((), device=device)
+        self._work = work = partial(
+            _fixed,
+            prepared,
+            prepared.masked.apart(),
+            _Edges(candidates, device),
+            Plan(candidates),
+            self._z,
+            self._rows,
+            self._slope,
+        )
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP):
+                work()
+        torch.cuda.current_stream().wait_stream(aside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._found = work()
+
+    def __call__(self, z: Float[Tensor, " candidate"], indices: list[int], slope: float) -> Pull:
+        self._z.copy_(z.detach())
+        self._rows.copy_(torch.tensor(indices))
+        self._slope.fill_(slope)
+        self._graph.replay()
+        kl, error, gradient = self._found
+        return Pull(kl.item(), error.item(), gradient.clone())
+
+
+def _fixed(
+    prepared: Prepared,
+    masked: MaskedModel,
+    edges: _Edges,
+    plan: Plan,
+    z: Float[Tensor, " candidate"],
+    rows: Int[Tensor, " batch"],
+    slope: Float[Tensor, ""],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """KL, error and gradient by a fixed plan: never waits for the GPU, and no shape depends on a number there."""
+    length = prepared.every.clean.shape[1]
+    scene = prepared.scene(rows, length)
+    leaf = z.detach().requires_grad_()
+    logits = masked.planned_logits(
+        plan, Positions.all(scene.batch.last, length), edges.mask(leaf), scene.clean, scene.corrupt, scene.batch.last
+    )
+    kl, error = _errors(logits, scene, len(rows))
+    (gradient,) = torch.autograd.grad(kl + slope * error, leaf)
+    return kl.detach(), error.detach(), gradient
+
+
+def _errors(logits: Tensor, scene: Scene, count: int) -> tuple[Tensor, Tensor]:
+    """KL and error of the logit difference, summed over the prompts and divided by `count`."""
+    sets = scene.batch.answer, scene.batch.distractor
+    error = logit_difference(logits, *sets) - logit_difference(scene.full, *sets)
+    return kl_divergence(logits, scene.full).sum() / count, error.sum() / count
+
+
+class _Edges:
+    """Where the candidates' gates go in a mask."""
+
+    def __init__(self, candidates: Circuit, device: torch.device) -> None:
+        self.shape = candidates.kept.shape
+        self.at = tuple(torch.from_numpy(axis).to(device) for axis in np.nonzero(candidates.kept))
+
+    def mask(self, values: Float[Tensor, " candidate"]) -> Float[Tensor, "writer reader"]:
+        return values.new_zeros(self.shape).index_put(self.at, values)

@@ -1,0 +1,88 @@
+"""Prompt by prompt: where does a circuit fail although the model succeeds, and the reverse? (no torch)
+
+`evaluation.evaluate` stores a few numbers per held-out prompt in each row of the run's ``metrics``
+(``per_prompt``), in the order of ``prompts.test``. Runs made before that lack them; `measured` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.runs.record import Run
+
+RULES = {"beats": "The right answer beats the wrong one", "first": "The right answer is the first choice of all words"}
+STATUSES = {
+    "lost": "Circuit fails, model right",
+    "won": "Circuit right, model fails",
+    "both": "Both right",
+    "neither": "Both fail",
+}
+
+
+@dataclass(frozen=True)
+class PromptOutcome:
+    """One test prompt under the full model and a circuit."""
+
+    index: int
+    status: str
+    full_logit_diff: float
+    logit_diff: float
+    kl: float
+
+
+def measured(run: Run, name: str) -> bool:
+    """Whether the run holds per-prompt numbers of the full model and of this circuit."""
+    return all(run.metrics.get(key, {}).get("per_prompt") for key in ("full", name))
+
+
+def by_prompt(run: Run, name: str, rule: str = "beats") -> list[PromptOutcome]:
+    """Every test prompt, those on which the circuit is furthest from the model first."""
+    full, circuit = (_arrays(run, key) for key in ("full", name))
+    right = _success(full, rule)
+    kept = _success(circuit, rule)
+    status = np.select([right & kept, right & ~kept, ~right & kept], ["both", "lost", "won"], "neither")
+    return [
+        PromptOutcome(
+            int(i),
+            str(status[i]),
+            float(full["logit_diff"][i]),
+            float(circuit["logit_diff"][i]),
+            float(circuit["kl"][i]),
+        )
+        for i in np.argsort(-circuit["kl"], kind="stable")
+    ]
+
+
+def summary(run: Run, name: str, rule: str = "beats") -> str:
+    """One sentence: how often each of the two is right alone."""
+    found = [outcome.status for outcome in by_prompt(run, name, rule)]
+    lost, won, n = found.count("lost"), found.count("won"), len(found)
+    title = METHOD_TITLES.get(name, name)
+    if not lost and not won:
+        return f"On all {n} test prompts {title} succeeds or fails exactly where the full model does."
+    return (
+        f"On {lost} of {n} test prompts {title} fails where the full model succeeds; on {won} it is the "
+        "other way round."
+    )
+
+
+def closer(run: Run, left: str, right: str) -> str:
+    """One sentence: on how many prompts `right` is closer to the full model than `left`."""
+    a, b = (_arrays(run, key)["kl"] for key in (left, right))
+    titles = [METHOD_TITLES.get(key, key) for key in (left, right)]
+    return (
+        f"Prompt by prompt, {titles[1]} is closer to the full model than {titles[0]} (smaller KL) on "
+        f"{int((b < a).sum())} of {len(a)}."
+    )
+
+
+def _arrays(run: Run, name: str) -> dict[str, np.ndarray]:
+    return {key: np.array(values) for key, values in run.metrics[name]["per_prompt"].items()}
+
+
+def _success(outcome: Mapping[str, np.ndarray], rule: str) -> np.ndarray:
+    return outcome["logit_diff"] > 0 if rule == "beats" else outcome["top1"] > 0

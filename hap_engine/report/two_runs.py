@@ -1,0 +1,148 @@
+"""Two runs side by side, as numbers: what differs, what both circuits share (no Streamlit here)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hap_engine.graph.circuit import Circuit
+from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.verdict import has_roles
+from hap_engine.runs.record import Run
+from hap_engine.runs.schema import METRICS
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How much two sets out of `total` share, and what chance alone would share.
+
+    Attributes:
+        chance: expected overlap of two random sets of these sizes, ``one x two / total``.
+    """
+
+    one: int
+    two: int
+    shared: int
+    total: int
+
+    @property
+    def jaccard(self) -> float:
+        """Shared over all in either; 1 for two empty sets."""
+        union = self.one + self.two - self.shared
+        return self.shared / union if union else 1.0
+
+    @property
+    def chance(self) -> float:
+        return self.one * self.two / self.total if self.total else 0.0
+
+
+def edge_overlap(one: Circuit, two: Circuit) -> Overlap:
+    return Overlap(len(one), len(two), len(one & two), one.graph.n_edges)
+
+
+def head_overlap(one: Circuit, two: Circuit) -> Overlap:
+    return Overlap(len(one.heads), len(two.heads), len(one.heads & two.heads), len(one.graph.heads))
+
+
+def comparable(one: Run, two: Run) -> str:
+    """Why the nodes of two runs cannot be matched, or an empty text if they can."""
+    if one.graph != two.graph:
+        return (
+            f"{one.model['name']} and {two.model['name']} have different graphs, so no head of one "
+            "corresponds to a head of the other. Each has its own picture; numbers are compared."
+        )
+    return ""
+
+
+def caution(one: Run, two: Run) -> str:
+    """A reason to read the overlap with care, or an empty text."""
+    if one.graph == two.graph and one.model.get("sha256") != two.model.get("sha256"):
+        return (
+            "The graphs are equal but the weights are not: head 3.1 of one need not do what head 3.1 of the other does."
+        )
+    if one.task["name"] != two.task["name"]:
+        return "The tasks differ: metrics are on different prompts, the overlap shows what both tasks use."
+    return ""
+
+
+def differences(one: Run, two: Run) -> list[tuple[str, str, str]]:
+    """Settings in which two runs differ: (name, one, two), the ones that matter most first."""
+    return [(name, a, b) for name, a, b in _settings(one, two) if a != b]
+
+
+def short_labels(one: Run, two: Run) -> tuple[str, str]:
+    """A name for each circuit that says what differs, short enough for a panel's title."""
+    pairs = [(a, b) for name, a, b in differences(one, two) if name in ("method", "task", "sparsity", "seed", "model")]
+    if not pairs:
+        return tuple(f"{METHOD_TITLES.get(run.main, run.main)} of {run.id[:8]}" for run in (one, two))  # type: ignore[return-value]
+    base = METHOD_TITLES.get(one.main, one.main) if one.main == two.main else ""
+    left, right = (", ".join(filter(None, (base, *(pair[i] for pair in pairs[:2])))) for i in (0, 1))
+    return left, right
+
+
+def metric_rows(one: Run, two: Run) -> list[dict[str, Any]]:
+    """One row a measure of both main circuits, with the difference."""
+    a, b = (run.metrics.get(run.main, {}) for run in (one, two))
+    rows: list[dict[str, Any]] = [
+        _row("Live edges", len(one.circuits[one.main].circuit), len(two.circuits[two.main].circuit))
+    ]
+    rows += [_row(key, a.get(key), b.get(key)) for key in METRICS if key in a or key in b]
+    return rows
+
+
+def role_rows(one: Run, two: Run) -> list[dict[str, Any]]:
+    """Per role: how many heads were measured to play it, and how many each circuit keeps."""
+    found = [_by_role(run) for run in (one, two)]
+    return [
+        {
+            "Role": ROLE_TITLES.get(role, role),
+            **_counts("left", one, found[0].get(role, ())),
+            **_counts("right", two, found[1].get(role, ())),
+        }
+        for role in dict.fromkeys((*ROLE_TITLES, *found[0], *found[1]))
+        if role in found[0] or role in found[1]
+    ]
+
+
+def _counts(side: str, run: Run, heads: Sequence[str]) -> dict[str, int | None]:
+    """Heads of a role and how many are kept; blank where roles were not measured."""
+    known = has_roles(run)
+    return {f"Heads, {side}": len(heads) if known else None, f"Kept, {side}": _kept(run, heads) if known else None}
+
+
+def _settings(one: Run, two: Run) -> list[tuple[str, str, str]]:
+    def facts(run: Run) -> Mapping[str, str]:
+        pruning = run.settings.get("pruning") or {}
+        return {
+            "model": str(run.model["name"]),
+            "task": str(run.task["title"]),
+            "method": METHOD_TITLES.get(run.main, run.main),
+            "sparsity": f"{run.sparsity:.2%} sparse",
+            "seed": f"seed {run.seed}",
+            "corruption": str(run.task.get("corruption", "")),
+            "scorer": str(run.settings.get("scorer", "")),
+            "steps": f"{pruning.get('steps', '')} steps",
+            "budget method": str(pruning.get("budget", "")),
+            "training precision": str(run.settings.get("dtype", "")),
+            "weights": str(run.model.get("sha256", ""))[:12],
+        }
+
+    left, right = facts(one), facts(two)
+    return [(name, left[name], right[name]) for name in left]
+
+
+def _row(name: str, a: float | None, b: float | None) -> dict[str, Any]:
+    known = a is not None and b is not None
+    return {"Measure": name, "Left": a, "Right": b, "Difference": b - a if known else None}  # type: ignore[operator]
+
+
+def _by_role(run: Run) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for head, record in run.roles.get("heads", {}).items():
+        found.setdefault(record["role"], []).append(head)
+    return found
+
+
+def _kept(run: Run, heads: Any) -> int:
+    return len(run.circuits[run.main].circuit.heads.intersection(heads))

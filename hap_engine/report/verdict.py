@@ -1,0 +1,128 @@
+"""What a run says about the heads of a role: which each circuit keeps, and how EAP ranked the rest.
+
+Everything is computed from the run; "EAP misses S-inhibition heads" is printed only when it is so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.runs.record import Run
+from hap_engine.settings import SCORERS
+
+FEW = 200  # training prompts; with as many as the papers use, the unseen ones are no worse by much
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Heads of one role, split by which of two circuits keeps them."""
+
+    role: str
+    heads: tuple[str, ...]
+    kept_left: tuple[str, ...]
+    kept_right: tuple[str, ...]
+    left: str
+    right: str
+    size: int
+    left_size: int
+    eap_ranks: dict[str, int]
+
+    @property
+    def missed_left(self) -> tuple[str, ...]:
+        """Heads that only the right circuit keeps."""
+        return tuple(h for h in self.kept_right if h not in self.kept_left)
+
+    @property
+    def _other_size(self) -> str:
+        """The left circuit's size where it is another."""
+        if self.left_size == self.size:
+            return ""
+        # Live edges of a ranking's cuts jump: not every number of them can be had.
+        why = ", as near as its ranking comes" if self.left in SCORERS else ""
+        return f" ({METHOD_TITLES.get(self.left, self.left)}: {self.left_size:,}{why})"
+
+    @property
+    def sentence(self) -> str:
+        """One plain sentence; it can say that nothing was missed."""
+        title = ROLE_TITLES.get(self.role, self.role)
+        left, right = (METHOD_TITLES.get(name, name) for name in (self.left, self.right))
+        n = len(self.heads)
+        if not n:
+            return f"No head of this model passes the measured threshold for {title}, so there is none to miss."
+        heads = f"{n} {title} head" + ("s" if n > 1 else "")
+        counts = (
+            f"At {self.size:,} edges{self._other_size}, {left} keeps {len(self.kept_left)} and {right} keeps "
+            f"{len(self.kept_right)} of the model's {heads}."
+        )
+        if self.missed_left:
+            ranks = ", ".join(
+                f"{head} (EAP rank {self.eap_ranks[head]:,})" if head in self.eap_ranks else head
+                for head in self.missed_left
+            )
+            return f"{counts} {left} alone misses {ranks}."
+        lost = [head for head in self.kept_left if head not in self.kept_right]
+        if lost:
+            return f"{counts} Here it is {right} that drops {', '.join(lost)}."
+        return f"{counts} {left} alone misses none that {right} keeps."
+
+
+def distance(run: Run, left: str = "eap", right: str = "") -> str:
+    """One sentence on how far the two circuits are from the full model on held-out prompts."""
+    right = right or run.main
+    parts = [
+        f"{METHOD_TITLES.get(name, name)} {run.metrics[name]['kl']:.2f}"
+        for name in dict.fromkeys((left, right))
+        if name in run.metrics
+    ]
+    return f"Distance from the full model on unseen prompts (KL, 0 is equal): {', '.join(parts)}."
+
+
+def has_roles(run: Run) -> bool:
+    """Whether roles were looked for, found or not."""
+    return bool(run.roles.get("heads") or run.roles.get("thresholds"))
+
+
+def kept_by_role(run: Run, left: str = "eap", right: str = "") -> dict[str, Verdict]:
+    """A verdict for every role that was measured, most common first."""
+    found = [head["role"] for head in run.roles.get("heads", {}).values()]
+    roles = sorted(set(found), key=lambda role: (-found.count(role), role))
+    return {role: verdict(run, role, left, right) for role in roles}
+
+
+def heads_of_role(run: Run, role: str) -> tuple[str, ...]:
+    """The heads that were measured to play a role, in graph order."""
+    return tuple(head for head, found in run.roles.get("heads", {}).items() if found.get("role") == role)
+
+
+def verdict(run: Run, role: str = "s_inhibition", left: str = "eap", right: str = "") -> Verdict:
+    """Compare two circuits of a run on the heads that were measured to play `role`."""
+    right = right or run.main
+    heads = heads_of_role(run, role)
+    kept = {key: run.circuits[key].circuit.heads for key in (left, right)}
+    return Verdict(
+        role=role,
+        heads=heads,
+        kept_left=tuple(head for head in heads if head in kept[left]),
+        kept_right=tuple(head for head in heads if head in kept[right]),
+        left=left,
+        right=right,
+        size=len(run.circuits[right].circuit),
+        left_size=len(run.circuits[left].circuit),
+        eap_ranks={head: int(run.heads[head]["eap_rank"]) for head in heads if "eap_rank" in run.heads.get(head, {})},
+    )
+
+
+def few_prompts(run: Run) -> str:
+    """A warning when a circuit fits the prompts it was learned from much better than unseen ones, or nothing."""
+    learned = run.settings.get("sizes", {}).get("train", FEW)
+    before = float(run.history[-1].get("kl", 0.0)) if run.history else 0.0
+    row = run.metrics.get(run.main, {})
+    after = float(row.get("kl", 0.0))
+    if not run.history or learned >= FEW or after < 2 * before or after < before + 0.1:
+        return ""
+    return (
+        f"{METHOD_TITLES.get(run.main, run.main)}'s circuit fits the {learned} prompts that it was learned from "
+        f"(KL about {before:.2f}) much better than the {row['n_prompts']} unseen ones (KL {after:.2f}). "
+        "It has learned those prompts more than the task: add rows."
+    )

@@ -1,0 +1,4 @@
+"""What one discovery found, as plain data, and the file that holds it.
+
+Read `record`, then `schema`, `run_file`, `command` (makes a run again) and `continue_run`.
+"""

@@ -1,0 +1,31 @@
+"""The terminal command that makes a run again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+
+from hap_engine.settings import DiscoveryConfig, run_id
+
+
+def command(config: DiscoveryConfig, reference: str, sha256: str) -> str:
+    """The command for `config`, on the weights that `reference` names and whose hash is `sha256`."""
+    default = DiscoveryConfig()
+    if config.start is not None:  # all else is in the file of the run that it goes on from
+        words = f"python -m hap_engine continue {config.start.run}.json --sparsity {config.sparsity}"
+        return f"{words} --steps {config.pruning.steps}"
+    parts = ["python -m hap_engine discover", f"--model {shlex.quote(reference)}"]
+    parts += [f"--task {config.task}", f"--sparsity {config.sparsity}", f"--seed {config.seed}"]
+    if config.prompts:  # the run's own file holds them
+        parts.append(f"--prompts-file {run_id(config, sha256)}.json")
+    for name in ("method", "scorer", "keep", "keep_level", "corruption", "device", "dtype", "memory"):
+        value = getattr(config, name)
+        if name == "dtype" or value != getattr(default, name):  # dtype: the default depends on the machine
+            parts.append(f"--{name.replace('_', '-')} {value}")
+    for name, value in asdict(config.pruning).items():
+        if value != getattr(default.pruning, name):
+            parts.append(f"--{name.replace('_', '-')} {value}")
+    if config.sizes != default.sizes:
+        sizes = config.sizes
+        parts.append(f"--prompts {sizes.train},{sizes.validation},{sizes.test}")
+    return " ".join(parts)

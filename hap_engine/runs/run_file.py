@@ -1,0 +1,204 @@
+"""The run file: everything one discovery found, as versioned JSON.
+
+A run is plain data (no pickle, no code), valid on its own: model, task, seed, settings, versions,
+graph sizes, circuits as lists of ``[writer, reader]`` names, metrics with their split and ablation,
+roles, the prompts used and the seconds spent. Files are written to a temporary name and renamed, so a
+reader never sees half a run. Loading checks every part that others rely on and answers with one plain
+sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hap_engine.errors import RunFileError, UnknownNameError
+from hap_engine.files import home, write_text
+from hap_engine.graph.circuit import Circuit
+from hap_engine.graph.graph import Graph
+from hap_engine.runs.record import EDGE_VALUES, CircuitRecord, Run
+from hap_engine.runs.schema import METRICS, check, check_header
+
+FORMAT = "hap-run"
+VERSION = 1
+MAX_BYTES = 20 * 2**20  # a SmolLM2 run is about 2 MB; ten times that is not one of ours
+REQUIRED: dict[str, type] = {
+    **dict.fromkeys(("id", "created", "command"), str),
+    **dict.fromkeys(("versions", "machine", "model", "task"), dict),
+    "seed": int,
+    **dict.fromkeys(("settings", "metrics", "seconds", "prompts"), dict),
+}
+OPTIONAL: dict[str, type] = {
+    **dict.fromkeys(("roles", "heads", "replay", "statistics", "stability"), dict),
+    **dict.fromkeys(("history", "attention"), list),
+}
+
+
+def to_dict(run: Run) -> dict[str, Any]:
+    """The file's content; the inverse of `from_dict`."""
+    plain = [field.name for field in fields(run) if field.name not in ("graph", "circuits")]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        **{key: getattr(run, key) for key in plain},
+        "graph": run.graph.to_dict(),
+        "circuits": {key: _circuit_to_dict(record) for key, record in run.circuits.items()},
+    }
+
+
+def _circuit_to_dict(record: CircuitRecord) -> dict[str, Any]:
+    return {
+        "edges": [list(names) for names in record.circuit.names()],
+        "n_raw": record.n_raw,
+        "n_live": len(record.circuit),
+        **{key: _numbers(array) for key, array in record.values.items()},
+    }
+
+
+def from_dict(data: Any) -> Run:
+    """Check and read a run.
+
+    Raises:
+        RunFileError: naming the part that is missing or wrong.
+    """
+    check_header(data, FORMAT, VERSION)
+    graph = Graph.from_dict(_section(data, "graph", dict))
+    circuits = {key: _circuit(graph, key, value) for key, value in _section(data, "circuits", dict).items()}
+    sections = {key: _section(data, key, kind) for key, kind in REQUIRED.items()}
+    added = {key: _section(data, key, kind) for key, kind in OPTIONAL.items() if key in data}
+    name = data.get("name") if isinstance(data.get("name"), str) else None
+    run = _with_clip(Run(**sections, **added, name=name, graph=graph, circuits=circuits))
+    check(run)
+    return replace(run, metrics={k: _nan_for_null(row) for k, row in run.metrics.items()})
+
+
+def _numbers(array: np.ndarray) -> list[float | None]:
+    """Numbers as JSON: NaN becomes null; seven significant digits are more than float32 holds."""
+    return [None if not math.isfinite(x) else float(f"{x:.7g}") for x in np.asarray(array).tolist()]
+
+
+def _with_clip(run: Run) -> Run:
+    """Runs made before gates' pulls were limited (`PruningConfig.clip`) say so from now on."""
+    pruning = run.settings.get("pruning")
+    if not isinstance(pruning, dict) or "clip" in pruning:
+        return run
+    limit = " --clip 0" if " discover " in run.command else ""
+    settings = {**run.settings, "pruning": {**pruning, "clip": 0.0}}
+    return replace(run, settings=settings, command=run.command + limit)
+
+
+def runs_folder() -> Path:
+    """Where finished runs live: ``$HAP_HOME/runs``, or the platform's data folder."""
+    return home() / "runs"
+
+
+def dumps(run: Run) -> str:
+    return json.dumps(_plain(to_dict(run)), ensure_ascii=False, allow_nan=False)
+
+
+def loads(text: str | bytes) -> Run:
+    """Read a run from the text of its file. Raises RunFileError."""
+    if len(text) > MAX_BYTES:
+        raise RunFileError(
+            f"Expected a run file of at most {MAX_BYTES >> 20} MB, got {len(text) / 2**20:.0f} MB. "
+            "Export the run again from the explorer."
+        )
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunFileError(f"This is not a run file: not valid JSON ({error}).") from None
+    return from_dict(data)
+
+
+def save(run: Run, path: Path | str) -> Path:
+    """Write `run` to `path` by atomic rename."""
+    return write_text(path, dumps(run))
+
+
+def load(path: Path | str) -> Run:
+    """Read a run file. Raises RunFileError."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise RunFileError(
+                f"Expected a run file of at most {MAX_BYTES >> 20} MB, got "
+                f"{path.stat().st_size / 2**20:.0f} MB: {path.name} is not one of ours."
+            )
+        return loads(path.read_bytes())
+    except OSError as error:
+        raise RunFileError(f"Cannot read the run file {path.name}: {error.strerror}. Check the path.") from None
+
+
+def _section(data: Mapping[str, Any], key: str, kind: type) -> Any:
+    value = data.get(key)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise RunFileError(
+            f"The run file's {key!r} should be a {_KINDS[kind]}, got {type(value).__name__}. "
+            "The file is damaged; export it again."
+        )
+    return value
+
+
+_KINDS = {dict: "mapping", list: "list", str: "text", int: "whole number"}
+
+
+def _circuit(graph: Graph, key: str, data: Any) -> CircuitRecord:
+    where = f"circuit {key!r}"
+    if not isinstance(data, dict) or not isinstance(data.get("edges"), list):
+        raise RunFileError(f"The run file's {where} should hold a list of edges.")
+    pairs = data["edges"]
+    if not all(isinstance(p, list) and len(p) == 2 and all(isinstance(n, str) for n in p) for p in pairs):
+        raise RunFileError(f"Each edge of the {where} should be a pair of names [writer, reader].")
+    try:
+        rows_columns = [graph.edge(writer, reader) for writer, reader in pairs]
+    except UnknownNameError as error:
+        raise RunFileError(f"The {where} has an edge that its graph lacks. {error}") from None
+    kept = np.zeros_like(graph.edge_mask)
+    for cell in rows_columns:
+        kept[cell] = True
+    if kept.sum() != len(pairs):
+        raise RunFileError(f"The {where} lists an edge twice.")
+    # Values follow the order of the file's edges; a circuit lists its edges in matrix order.
+    order = sorted(range(len(pairs)), key=rows_columns.__getitem__)
+    values = {name: _values(data[name], order, f"{where} {name}") for name in EDGE_VALUES if name in data}
+    n_raw = data.get("n_raw", len(pairs))
+    if not isinstance(n_raw, int) or n_raw < len(pairs):
+        raise RunFileError(f"The {where} states {n_raw!r} raw edges but lists {len(pairs)}.")
+    return CircuitRecord(Circuit(graph, kept), n_raw, values)
+
+
+def _nan_for_null(row: Mapping[str, Any]) -> dict[str, Any]:
+    """NaN (a faithfulness without span) is null in the file."""
+    return {**row, **{key: math.nan for key in METRICS if row[key] is None}}
+
+
+def _values(data: Any, order: list[int], where: str) -> np.ndarray:
+    numbers = isinstance(data, list) and len(data) == len(order)
+    if not numbers or not all(x is None or isinstance(x, int | float) for x in data):
+        raise RunFileError(f"Expected one number (or null) per edge in {where}.")
+    try:
+        array = np.array([math.nan if x is None else float(x) for x in data])
+    except OverflowError:
+        raise RunFileError(f"A number in {where} is too large.") from None
+    return array[order] if order else array
+
+
+def _plain(value: Any) -> Any:
+    """Dataclass-free, NaN-free JSON data."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

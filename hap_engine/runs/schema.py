@@ -1,0 +1,276 @@
+"""What a run file must look like, beyond its circuits: shapes as data, and one function to compare.
+
+A shape is a type; a mapping of keys (``key?`` may be absent or null); ``[shape]`` for a list; or
+`Each` for a mapping whose keys are free. Keys that no shape names are left alone, so that a newer
+program may add some. Everything a page reads without looking is named here: a file that passes
+cannot break a page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hap_engine.errors import RunFileError
+from hap_engine.runs.record import Run
+
+METRICS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
+PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what a row may hold for each prompt
+LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
+WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
+
+
+@dataclass(frozen=True)
+class Each:
+    """A mapping with any keys, whose values have one shape."""
+
+    shape: Any
+
+
+MATRIX = [[float]]
+SHARE = {"n": int, "share?": float, "interval?": [float]}
+SPLIT = {"right": SHARE, "wrong": SHARE}
+TEST = {"n": int, "p?": float, "mean?": float, "interval?": [float], "first_only?": int, "second_only?": int}
+# Written by ``evaluate --full``: all of it or nothing.
+STATISTICS = {
+    "version": int,
+    "n_prompts": int,
+    "n_prompts_many": int,
+    "split": str,
+    "ablation": str,
+    "main": str,
+    "agreement": Each({"top1": SPLIT, "accuracy": SPLIT}),
+    "complement": Each({"kl": float, "logit_diff": float, "faithfulness": float}),
+    "comparisons": Each({"kl": TEST, "logit_gap": TEST, "exact_match": TEST, "accuracy": TEST, "heads": TEST}),
+    "completeness": {
+        "sets": [{"name": str, "nodes": [str], "circuit": float, "model": float, "gap": float, "interval?": [float]}],
+        "mean_gap?": float,
+        "max_gap?": float,
+    },
+    "minimality": {"nodes": [{"node": str, "effect": float, "given": [str]}], "needed": int, "threshold": float},
+    "curves": Each(
+        {"shares": [float], "faithfulness": [float], "kl": [float], "n_live": [int], "cpr": float, "cmd": float}
+    ),
+    "ablations?": Each(Each({"ablation": str, "n_prompts": int, "kl": float, "logit_diff": float})),
+    "missed?": {
+        "n_dropped": int,
+        "all": float,
+        "confidence": float,
+        "subsets": [
+            {
+                "share": float,
+                "n_subsets": int,
+                "mean": float,
+                "interval?": [float],
+                "max": float,
+                "exceeded_at_most": float,
+                "seen": float,
+            }
+        ],
+    },
+}
+STABILITY = {
+    "version": int,
+    "seeds": [int],
+    "edges": [float],
+    "always": int,
+    "ever": int,
+    "jaccard": float,
+    "heads": Each(float),
+}
+ADDED_VERSION = 1  # of ``statistics`` and ``stability``
+SHAPES: Mapping[str, Any] = {
+    "model": {"name": str, "source": str, "reference?": str, "architecture?": str, "n_parameters?": int},
+    "task": {"name": str, "title": str, "corruption?": str, "role_names?": [str]},
+    "settings": {"method": str, "sparsity": float},
+    "seconds": Each(float),
+    "prompts": Each([{"clean?": str, "corrupt?": str, "answer?": str, "distractor?": str, "roles?": Each(int)}]),
+    "heads": Each(
+        {"eap_rank?": int, "eap_edge?": [str], "eap_score?": float, "direct_effect?": float, "attention?": Each(float)}
+    ),
+    "roles": {
+        "thresholds?": dict,
+        "published?": Each(str),
+        "heads?": Each({"role": str, "sentence?": str, "evidence?": dict}),
+    },
+    "history": [
+        {
+            "step?": int,
+            "kl?": float,
+            "budget?": float,
+            "expected?": float,
+            "open?": float,
+            "undecided?": float,
+            "seconds?": float,
+        }
+    ],
+    "replay": {"edges?": [[str]], "last_open?": [int]},
+    "attention": [
+        {
+            "tokens": {"clean": [str], "corrupt": [str]},
+            "roles?": Each(int),
+            "heads": Each({"clean": MATRIX, "corrupt": MATRIX}),
+        }
+    ],
+}
+
+
+def conform(value: Any, shape: Any, where: str) -> None:
+    """Raise RunFileError, naming `where`, unless `value` has `shape`."""
+    if isinstance(shape, type):
+        if not _is(value, shape):
+            raise RunFileError(
+                f"The run file's {where} should be {WORDS[shape]}, got {_shown(value)}. "
+                "The file is damaged; export it again."
+            )
+    elif isinstance(shape, list):
+        conform(value, list, where)
+        inner = shape[0]
+        if inner is float:  # attention patterns hold most of a file's numbers: no call for each
+            value = [x for x in value if not (type(x) is float and -LARGEST <= x <= LARGEST)]
+        if isinstance(inner, type):
+            value = [item for item in value if not _is(item, inner)][:1]
+        for item in value:
+            conform(item, inner, f"{where} entry")
+    elif isinstance(shape, Each):
+        conform(value, dict, where)
+        for key, item in value.items():
+            conform(item, shape.shape, f"{where} {str(key)[:40]!r}")
+    else:
+        conform(value, dict, where)
+        for key, inner in shape.items():
+            name = key.removesuffix("?")
+            if value.get(name) is None and name != key:
+                continue
+            if name not in value:
+                raise RunFileError(f"The run file's {where} lacks {name}.")
+            conform(value[name], inner, f"{where} {name!r}")
+
+
+def check_header(data: Any, file_format: str, version: int) -> None:
+    """Is this a run file, of a version that this program reads?"""
+    if not isinstance(data, dict) or data.get("format") != file_format:
+        raise RunFileError(
+            f'This is not a run file: expected JSON with "format": "{file_format}". '
+            "Export one from the explorer or with `discover --out`."
+        )
+    found = data.get("version")
+    if not isinstance(found, int) or found < 1:
+        raise RunFileError(f"Expected a run file version from 1 to {version}, got {found!r}.")
+    if found > version:
+        raise RunFileError(
+            f"This run file has version {found}; this program reads up to {version}. Update HAP Explorer to open it."
+        )
+
+
+def check(run: Run) -> None:
+    """Everything that others rely on and that the reader has not checked while reading."""
+    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run.id):
+        raise RunFileError(f"The run id {run.id[:80]!r} should be letters, digits, - and _ only.")
+    for section, shape in SHAPES.items():
+        conform(_plain(getattr(run, section)), shape, repr(section))
+    sparsity = run.settings["sparsity"]
+    if not 0 < sparsity < 1:
+        raise RunFileError(f"Expected a sparsity between 0 and 1 in the run file, got {sparsity!r}.")
+    if run.main not in run.circuits:
+        raise RunFileError(f"The run file states method {run.main!r} but holds no such circuit.")
+    _check_metrics(run)
+    _check_added(run)
+    _check_names(run)
+    _check_sizes(run)
+
+
+def _check_metrics(run: Run) -> None:
+    for name, row in run.metrics.items():
+        numbers = isinstance(row, dict)
+        wrong = [key for key in METRICS if not (numbers and _number_or_null(row, key))]
+        if wrong:
+            raise RunFileError(f"The metrics of {name!r} lack numbers for {', '.join(wrong)}.")
+        intervals = row.get("interval") or {}
+        conform(intervals, Each(list), f"interval of the metrics of {name!r}")
+        _check_per_prompt(run, name, row)
+
+
+def _check_per_prompt(run: Run, name: str, row: Mapping[str, Any]) -> None:
+    """Optional: one number per test prompt for each of `PER_PROMPT`."""
+    if row.get("per_prompt") is None:
+        return
+    where = f"per_prompt of the metrics of {name!r}"
+    conform(row["per_prompt"], {key: [float] for key in PER_PROMPT}, where)
+    count = len(run.prompts.get("test", []))
+    if any(len(row["per_prompt"][key]) != count for key in PER_PROMPT):
+        raise RunFileError(
+            f"The run file's {where} should hold {count:,} numbers each, one for each of the test prompts. "
+            "The file is damaged; export it again."
+        )
+
+
+def _check_added(run: Run) -> None:
+    """What was added to a finished run; a newer program's additions are refused, not misread."""
+    for name, shape in (("statistics", STATISTICS), ("stability", STABILITY)):
+        section = getattr(run, name)
+        if not section:
+            continue
+        conform(section, shape, repr(name))
+        if section["version"] != ADDED_VERSION:
+            raise RunFileError(
+                f"The run file's {name!r} has version {section['version']}; this program reads "
+                f"{ADDED_VERSION}. Update HAP Explorer, or run `evaluate --full` again."
+            )
+    kept = len(run.circuits[run.main].circuit)
+    if run.stability and len(run.stability["edges"]) != kept:
+        raise RunFileError(
+            f"The run file's stability should give one share for each of the {kept} edges of "
+            f"{run.main!r}, got {len(run.stability['edges'])}."
+        )
+
+
+def _check_names(run: Run) -> None:
+    described = run.roles.get("heads") or {}
+    known = run.graph.writer_index
+    unknown = [name for name in (*run.heads, *described) if name not in known]
+    if unknown:
+        raise RunFileError(f"The run file describes heads that its graph lacks: {unknown[:3]}.")
+
+
+def _check_sizes(run: Run) -> None:
+    """Lists that are read side by side have equal lengths; matrices fit their tokens."""
+    edges, last = run.replay.get("edges"), run.replay.get("last_open")
+    if len(edges or ()) != len(last or ()):
+        raise RunFileError("The run file's replay should give one last step for each edge.")
+    if any(len(pair) != 2 for pair in edges or ()):
+        raise RunFileError("Each edge of the replay should be a pair of names [writer, reader].")
+    for prompt in run.attention:
+        for head, sides in prompt["heads"].items():
+            for side in ("clean", "corrupt"):
+                size = len(prompt["tokens"][side])
+                if [len(row) for row in sides[side]] != [size] * size:
+                    raise RunFileError(
+                        f"The {side} attention of {head[:40]} should be {size} by {size} numbers, "
+                        "one row and column per token. The file is damaged; export it again."
+                    )
+
+
+def _plain(section: Any) -> Any:
+    """Sections that a program filled may be tuples where a file has lists."""
+    return list(section) if isinstance(section, tuple) else section
+
+
+def _number_or_null(row: Mapping[str, Any], key: str) -> bool:
+    return key in row and (row[key] is None or _is(row[key], float))
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind in (int, float):
+        if type(value) is float:
+            return kind is float and not (value > LARGEST or value < -LARGEST)  # NaN passes
+        return type(value) is int and -LARGEST < value < LARGEST
+    return isinstance(value, kind)
+
+
+def _shown(value: Any) -> str:
+    if type(value) in (int, float):
+        return str(value)[:40]
+    return WORDS.get(type(value), type(value).__name__)

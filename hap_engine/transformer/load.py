@@ -1,0 +1,247 @@
+"""Open a model as a TransformerLens bridge: bundled, ``.gguf`` file, local folder or Hub name.
+
+Whatever the source, the weights are read from safetensors (a ``.gguf`` is converted once and kept
+under ``HAP_HOME``), in float32, with eager attention, frozen and in eval mode. Pickle checkpoints and
+remote code are never loaded. The bridge gives every architecture the same names: ``blocks[l].ln1``,
+``attn.W_Q`` [head, d_model, d_head], ``mlp``, ``ln_final``, ``unembed``.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from hap_engine.errors import ModelError, UnsupportedModelError
+from hap_engine.files import files_sha256
+from hap_engine.graph.graph import Graph
+from hap_engine.models.catalog import Source, resolve
+from hap_engine.models.hub import PICKLES, Report, download
+from hap_engine.models.supported import WORKING, check_config, max_tokens
+from hap_engine.progress import Progress
+from hap_engine.transformer.convert_gguf import convert_gguf, first_line, quiet
+
+POLL_SECONDS = 0.2  # how often a watched load is looked at
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An opened model. `bridge` is a TransformerLens ``TransformerBridge`` over `hf_model`."""
+
+    source: Source
+    sha256: str
+    hf_model: Any
+    bridge: Any
+    tokenizer: Tokenizer
+    graph: Graph
+    n_parameters: int  # as published: without the copies that the bridge makes of fused q, k, v
+    stored_dtype: str = "float32"  # of the weights in the file; they are computed with in float32
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The model's ``config.json``."""
+        return dict(self.hf_model.config.to_dict())
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest prompt that it reads, or that its sliding window covers; None: any."""
+        return max_tokens(self.config)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.hf_model.parameters()).device
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run file's ``model`` section. A path is reduced to its last part."""
+        local = self.source.kind in ("gguf", "folder")
+        return {
+            "name": self.name,
+            "source": self.source.kind,
+            "reference": self.name if local else self.source.reference,
+            "revision": self.source.commit,
+            "sha256": self.sha256,
+            "architecture": type(self.hf_model).__name__,
+            "stored_dtype": self.stored_dtype,
+            "dtype": "float32",
+            "d_model": int(self.bridge.cfg.d_model),
+            "vocabulary": int(self.hf_model.config.vocab_size),
+            "n_parameters": self.n_parameters,
+        }
+
+
+def load_model(
+    reference: str,
+    *,
+    device: str = "cpu",
+    progress: Report = lambda message, share: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Model:
+    """Open the model that `reference` names.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``mps``, … as torch spells it.
+        progress: called with a message and the share done; only a download reports in between.
+        stopped: asked during a download; True ends it.
+
+    Raises:
+        ModelError: if it is missing, unreadable, offline, or of an unsupported kind.
+    """
+    source = resolve(reference)
+    check_device(device)
+    progress(f"Opening {source.name}", 0.0)
+    if source.kind == "hub" and source.path is None:
+        folder = download(source.name, source.revision, progress, stopped)
+        source = replace(source, path=folder)
+        progress(f"Opening {source.name}", 1.0)
+    assert source.path is not None
+    folder = convert_gguf(source, progress) if source.kind == "gguf" else source.path
+    model = _from_folder(source, folder, torch.device(device))
+    progress(f"Opened {source.name}", 1.0)
+    return model
+
+
+def loading(reference: str, device: str = "cpu") -> Generator[Progress, None, Model]:
+    """`load_model` as a generator of progress records, so that a download can be watched.
+
+    A caller that stops iterating stops a download at its next piece; what came so far is kept for
+    the next time. Reading the weights cannot be split: that ends by itself in its daemon thread,
+    and nobody holds the model.
+    """
+    told: list[tuple[str, float]] = [(f"Opening {reference}", 0.0)]
+    result: list[Model | BaseException] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            result.append(
+                load_model(reference, device=device, progress=lambda *step: told.append(step), stopped=stop.is_set)
+            )
+        except BaseException as error:  # handed to the caller's thread
+            result.append(error)
+
+    thread = threading.Thread(target=work, name="load-model", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            message, share = told[-1]
+            yield Progress("load", round(100 * share), 100, message)
+            thread.join(POLL_SECONDS)
+    finally:
+        stop.set()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
+
+
+def check_device(device: str) -> None:
+    """Raises ModelError if torch cannot use `device` here."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"Expected a device that torch can use here, got {device!r} "
+            f"({first_line(error).split('. ')[0].rstrip('.')}). Use cpu."
+        ) from None
+
+
+def from_hf(
+    hf_model: Any, tokenizer: Tokenizer, source: Source, sha256: str = "", stored_dtype: str = "float32"
+) -> Model:
+    """Bridge an in-memory Hugging Face causal language model.
+
+    The model is frozen and put in eval mode. Raises UnsupportedModelError if TransformerLens has no
+    adapter for its architecture.
+    """
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+    architecture = type(hf_model).__name__
+    hf_model.eval().requires_grad_(False)
+    count = sum(p.numel() for p in hf_model.parameters())
+    try:
+        bridge = build_bridge_from_module(
+            hf_model, architecture=architecture, hf_config=hf_model.config, tokenizer=None
+        )
+    except (ValueError, KeyError, AttributeError) as error:
+        raise UnsupportedModelError(f"{architecture} has no TransformerLens adapter ({error}). {WORKING}") from None
+    bridge.requires_grad_(False)  # it splits fused q, k, v into new parameters
+    hf_model.requires_grad_(False)
+    cfg = bridge.cfg
+    graph = Graph(
+        n_layers=int(cfg.n_layers),
+        n_heads=int(cfg.n_heads),
+        n_kv_heads=int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads),
+        parallel=bool(getattr(cfg, "parallel_attn_mlp", False)),
+    )
+    return Model(source, sha256, hf_model, bridge, tokenizer, graph, count, stored_dtype)
+
+
+def _from_folder(source: Source, folder: Path, device: torch.device) -> Model:
+    from transformers import AutoModelForCausalLM
+
+    config = _checked_config(source.name, folder)
+    try:
+        with quiet():
+            hf_model: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
+        hf_model.to(device)
+        tokenizer = _load_tokenizer(folder)
+    except Exception as error:  # transformers raises many kinds here; all mean "not a usable model"
+        raise ModelError(
+            f"{source.name} cannot be opened as a causal language model: {first_line(error)} "
+            "Check that the folder or file is complete and of a supported architecture."
+        ) from error
+    weights = sorted(folder.glob("*.safetensors"))
+    original = [source.path] if source.kind == "gguf" and source.path else weights
+    key = "stored_dtype" if source.kind == "gguf" else "dtype"
+    stored = str(config.get(key) or config.get("torch_dtype") or "unknown")
+    return from_hf(hf_model, tokenizer, source, files_sha256(original), stored)
+
+
+def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
+    """The folder's ``config.json``; refuses what must not or cannot be opened before it is."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
+        found = f"only pickle weights ({pickled[0]}), which can run code" if pickled else "neither"
+        raise ModelError(
+            f"Expected config.json and *.safetensors in {folder.name}, found {found}. "
+            "Save the model with save_pretrained(folder)."
+        )
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        if not isinstance(config, dict):
+            raise ValueError("it is not a mapping")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{name} cannot be opened: its config.json is damaged ({first_line(error)[:-1]}). "
+            "Save or download the model again."
+        ) from None
+    check_config(config, name, config.get("model_type") in CONFIG_MAPPING_NAMES)
+    return config
+
+
+def _load_tokenizer(folder: Path) -> Tokenizer:
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
+        raise FileNotFoundError("it has no tokenizer (tokenizer.json)")
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer

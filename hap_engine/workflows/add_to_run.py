@@ -1,0 +1,98 @@
+"""Add to a finished run: one's own circuit beside those that were found, numbers per test prompt.
+
+Both are measured on the run's own held-out prompts, which its file holds as text, so the new numbers
+stand beside the old ones. The model must be the run's (`weights.locate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hap_engine.errors import SettingsError
+from hap_engine.evaluation.evaluate import Setting, evaluate
+from hap_engine.evaluation.measure import compact, measure
+from hap_engine.explain.what_if import encode_prompt
+from hap_engine.graph.circuit import Circuit, empty_circuit
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.progress import Progress
+from hap_engine.report.titles import OWN
+from hap_engine.runs.record import EDGE_VALUES, CircuitRecord, Run
+from hap_engine.tasks.pair import EncodedPair
+
+
+def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN) -> Generator[Progress, None, Run]:
+    """Evaluate `circuit` on the run's test prompts and return the run with it as `name`.
+
+    Raises:
+        SettingsError: if nothing of the circuit is live, `name` is one that a method found, or the
+            run was measured with another ablation than resampling.
+    """
+    live = circuit.live
+    if not len(live):
+        raise SettingsError(
+            "This circuit has no path of edges from the input to the logits, so it is the corrupted "
+            "run. Restore an edge or a head first."
+        )
+    if name in run.circuits and name != OWN:
+        raise SettingsError(f"The run has a circuit {name!r} already. Choose another name.")
+    setting = _setting(run)
+    rows = yield from evaluate(masked, _test(masked, run), {name: live}, setting, control_size=len(live))
+    metrics = _with_per_prompt(run, {key: rows[key]["per_prompt"] for key in ("full", "empty")})
+    record = CircuitRecord(live, len(circuit), _values(run, live))
+    return replace(
+        run,
+        circuits={**run.circuits, name: record},
+        metrics={**metrics, name: {**rows[name], "random_kl": rows["random"]["kl"]}},
+    )
+
+
+def add_per_prompt(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
+    """Measure every circuit of an older run on each of its test prompts; its means stay as they are.
+
+    Raises:
+        SettingsError: if the run was measured with another ablation than resampling.
+    """
+    _setting(run)
+    circuits = {"empty": empty_circuit(run.graph)} | {
+        key: record.circuit for key, record in run.circuits.items() if key in run.metrics
+    }
+    outcomes = yield from measure(masked, _test(masked, run), circuits)
+    found = {key: compact(outcome) for key, outcome in outcomes.items() if key in run.metrics}
+    return replace(run, metrics=_with_per_prompt(run, found))
+
+
+def _with_per_prompt(run: Run, found: dict[str, Any]) -> dict[str, Any]:
+    return {key: {**row, "per_prompt": found[key]} if key in found else row for key, row in run.metrics.items()}
+
+
+def _test(masked: MaskedModel, run: Run) -> list[EncodedPair]:
+    return [encode_prompt(masked, prompt) for prompt in run.prompts.get("test", [])]
+
+
+def _setting(run: Run) -> Setting:
+    row = run.metrics.get(run.main, {})
+    ablation = str(row.get("ablation", ""))
+    if not ablation.startswith("resample") or not run.prompts.get("test"):
+        raise SettingsError(
+            "Expected a run with test prompts that was measured under resample ablation, got "
+            f"{ablation or 'none'!r}. Compute the run again with it."
+        )
+    return Setting(str(row.get("split", "test")), ablation, run.seed)
+
+
+def _values(run: Run, circuit: Circuit) -> dict[str, np.ndarray]:
+    """What the run's circuits know about these edges: NaN for an edge that none of them keeps."""
+    tables = {}
+    for key in EDGE_VALUES:
+        table = np.full(circuit.kept.shape, np.nan)
+        for record in run.circuits.values():
+            if key in record.values:
+                known = record.values[key]
+                cells = np.argwhere(record.circuit.kept)[~np.isnan(known)]
+                table[tuple(cells.T)] = known[~np.isnan(known)]
+        tables[key] = table[circuit.kept]
+    return tables

@@ -1,0 +1,174 @@
+"""Can the model do the task, and does the corruption take it away? Asked before a run is spent on it.
+
+A circuit explains how a model does something. If the model cannot do it, or does it on corrupted
+prompts just as well, a circuit of any size explains nothing. Only the full model is run, once on the clean and
+once on the corrupted prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hap_engine.evaluation.metrics import among, logit_difference, probability_difference, set_logit
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.prompt_cache import full_logits
+from hap_engine.progress import Progress
+from hap_engine.tasks.pair import EncodedPair
+from hap_engine.transformer.batches import Batch, in_batches
+
+SOLVED = 0.8  # share of prompts that must be answered right; chance is one half
+BROKEN = 0.5  # share of the logit difference that the corruption must take away
+SELDOM = 0.2  # share of prompts on which the answer is the first choice; below, a user should know
+CHECKED = 32  # prompts: the share is then known to about 7 points, in seconds
+
+
+@dataclass(frozen=True)
+class TaskCheck:
+    """Means over prompts of the full model, clean and corrupted (answers are the clean ones throughout)."""
+
+    n_prompts: int
+    accuracy: float
+    top1: float
+    logit_diff: float
+    prob_diff: float
+    corrupt_accuracy: float
+    corrupt_top1: float
+    corrupt_logit_diff: float
+    corrupt_prob_diff: float
+
+    @property
+    def solved(self) -> bool:
+        return self.accuracy >= SOLVED
+
+    @property
+    def broken(self) -> bool:
+        return self.corrupt_logit_diff <= (1 - BROKEN) * self.logit_diff
+
+    @property
+    def sentence(self) -> str:
+        """What was found and what it means for a run."""
+        right = f"the answer beats the distractor on {self.accuracy:.0%} of {self.n_prompts} prompts"
+        moved = f"logit difference {self.logit_diff:.2f}, corrupted {self.corrupt_logit_diff:.2f}"
+        if not self.solved:
+            return (
+                f"The model cannot do this task well enough: {right} (chance is 50%; {moved}). Its circuit "
+                "would say little. Choose another task or a larger model."
+            )
+        if not self.broken:
+            return (
+                f"The model does this task ({right}), but the corruption hardly changes its answer "
+                f"({moved}), so a circuit could leave everything out. Choose another corruption."
+            )
+        seldom = (
+            ""
+            if self.top1 >= SELDOM
+            else f" Yet it would say one of the right words on only {self.top1:.0%} of them, and something "
+            "else on the others."
+        )
+        return f"The model does this task: {right} ({moved}).{seldom}"
+
+    def to_dict(self) -> dict[str, Any]:
+        found = {"solved": self.solved, "broken": self.broken, "sentence": self.sentence}
+        return {**asdict(self), **found}
+
+
+def check_task(
+    masked: MaskedModel, pairs: Sequence[EncodedPair], batch_size: int = 16
+) -> Generator[Progress, None, TaskCheck]:
+    """Run the full model on clean and corrupted prompts."""
+    rows = []
+    batches = list(in_batches(pairs, batch_size, masked.device))
+    for done, (_, batch) in enumerate(batches, 1):
+        swapped = replace(batch, clean=batch.corrupt)
+        rows.append(torch.cat([_outcome(masked, batch), _outcome(masked, swapped)]))
+        yield Progress("prompts", done, len(batches), "Asking the full model")
+    return TaskCheck(len(pairs), *torch.cat(rows, dim=1).mean(dim=1).tolist())
+
+
+@torch.no_grad()
+def _outcome(masked: MaskedModel, batch: Batch) -> torch.Tensor:
+    """In the order of `TaskCheck`: accuracy, top-1, logit difference and probability difference."""
+    logits = full_logits(masked, batch)
+    sets = batch.answer, batch.distractor
+    difference = logit_difference(logits, *sets)
+    return torch.stack(
+        [
+            (difference > 0).float(),
+            among(logits.argmax(-1), batch.answer),
+            difference,
+            probability_difference(logits, *sets),
+        ]
+    ).cpu()
+
+
+BATCH = 32
+MOVED = 0.5  # nats of logit difference; less than that, corruption hardly changes what the model says
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the model says about one pair.
+
+    Attributes:
+        clean, corrupt: probability of the answer after each prompt.
+        clean_diff, corrupt_diff: logit difference of answer and distractor.
+        says: the model's first choice after the clean prompt.
+    """
+
+    clean: float
+    corrupt: float
+    clean_diff: float
+    corrupt_diff: float
+    says: str
+
+    @property
+    def complaint(self) -> str:
+        """Why the pair is a poor one, or nothing."""
+        if self.clean_diff <= 0:
+            return "The model prefers the distractor: it cannot do this one."
+        if self.clean_diff - self.corrupt_diff < MOVED:
+            return "The corrupted prompt hardly changes the answer: corrupt what decides it."
+        return ""
+
+
+@torch.no_grad()
+def ask(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> Generator[Progress, None, list[Asked]]:
+    """What the model says about each pair, in their order."""
+    found: dict[int, Asked] = {}
+    batches = list(in_batches(pairs, BATCH, masked.device))
+    for done, (indices, batch) in enumerate(batches, 1):
+        found.update(zip(indices, _ask(masked, batch), strict=True))
+        yield Progress("load", done, len(batches), "Asking the model")
+    return [found[index] for index in range(len(pairs))]
+
+
+def _ask(masked: MaskedModel, batch: Batch) -> list[Asked]:
+    def logits(tokens: Tensor) -> Tensor:
+        return masked.unembed(masked.trace(tokens, batch.last).final)
+
+    clean, corrupt = logits(batch.clean), logits(batch.corrupt)
+    columns = [
+        *(set_logit(side.log_softmax(-1), batch.answer).exp() for side in (clean, corrupt)),
+        *(logit_difference(side, batch.answer, batch.distractor) for side in (clean, corrupt)),
+    ]
+    decode = masked.model.tokenizer.decode
+    says = [decode([int(token)]) for token in clean.argmax(-1)]
+    rows = zip(*(column.tolist() for column in columns), says, strict=True)
+    return [Asked(*row) for row in rows]
+
+
+def summary(found: Sequence[Asked]) -> str:
+    """One sentence on how the model does."""
+    right = sum(one.clean_diff > 0 for one in found)
+    moved = sum(one.clean_diff - one.corrupt_diff >= MOVED for one in found)
+    mean, corrupt = (sum(getattr(one, name) for one in found) / len(found) for name in ("clean", "corrupt"))
+    return (
+        f"The model prefers the answer to the distractor on {right} of {len(found)} pairs and gives it "
+        f"a probability of {mean:.0%} on average; after the corrupted prompts {corrupt:.0%}. "
+        f"Corruption changes {moved} of {len(found)} pairs."
+    )

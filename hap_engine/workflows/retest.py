@@ -1,0 +1,131 @@
+"""Open a finished run again: test its circuits anew, and add what takes longer than a discovery should.
+
+A run file holds its prompts as text, so with its model everything can be measured again:
+`reevaluate` repeats the metrics (under another ablation, if asked), `examine` adds ``statistics``
+(`scrutiny.py`), `with_stability` adds ``stability`` from the runs of other seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hap_engine.attribution.scorers import score
+from hap_engine.errors import SettingsError
+from hap_engine.evaluation import curves
+from hap_engine.evaluation.evaluate import Setting, evaluate
+from hap_engine.evaluation.full_tests import PROMPTS, Order, Subject, scrutinise, stability
+from hap_engine.graph.circuit import Circuit
+from hap_engine.masked.ablation import ABLATIONS, title
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.prompt_cache import Prepared
+from hap_engine.progress import Progress
+from hap_engine.runs.record import Run
+from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
+
+TEXTS = {"clean", "corrupt", "answer", "distractor"}
+
+
+def reevaluate(
+    masked: MaskedModel, run: Run, ablation: str = "resample", prompts: int | None = None
+) -> Generator[Progress, None, dict[str, dict[str, Any]]]:
+    """The run's ``metrics``, measured again on its test prompts (the first `prompts` of them).
+
+    Args:
+        ablation: what cut edges carry: ``resample``, ``mean`` or ``zero`` (`ablation.py`).
+
+    Raises:
+        UnknownNameError: for another ablation.
+        SettingsError: if the run has no test prompts or was made on another model.
+    """
+    pairs = stored_prompts(masked, run, "test")[:prompts]
+    circuits = {name: record.circuit for name, record in run.circuits.items()}
+    size = len(circuits[run.main])
+    return (yield from evaluate(masked, pairs, circuits, _setting(run, ablation), control_size=size))
+
+
+def examine(masked: MaskedModel, run: Run, *, prompts: int = PROMPTS) -> Generator[Progress, None, Run]:
+    """The run with its ``statistics``.
+
+    Args:
+        prompts: test prompts for the parts that measure many circuits.
+
+    Raises:
+        SettingsError: if the run lacks prompts, was made on another model, or corruption does not
+            move its metric.
+    """
+    if prompts < 1:
+        raise SettingsError(f"Expected at least 1 prompt for the statistics, got {prompts}.")
+    pairs = stored_prompts(masked, run, "test")
+    by_eap = yield from _eap_order(masked, run)
+    orders = {"eap": by_eap}
+    filtered = None
+    if run.replay.get("edges"):
+        orders[run.main] = curves.by_closing(run.graph, run.replay["edges"], run.replay["last_open"], by_eap)
+        filtered = Circuit.from_names(run.graph, map(tuple, run.replay["edges"]))
+        filtered = filtered | run.circuits[run.main].circuit
+    subject = Subject(
+        circuits={name: record.circuit for name, record in run.circuits.items()},
+        main=run.main,
+        roles={head: found["role"] for head, found in run.roles.get("heads", {}).items()},
+        orders=orders,
+        filtered=filtered if run.main == "hap" else None,
+    )
+    found = yield from scrutinise(masked, pairs, subject, _setting(run), prompts=prompts)
+    ablations = {}
+    for kind in ABLATIONS:
+        rows = yield from reevaluate(masked, run, kind, prompts)
+        ablations[kind] = {name: _without_prompts(row) for name, row in rows.items()}
+    return replace(run, statistics={**found, "ablations": ablations})
+
+
+def with_stability(runs: Sequence[Run]) -> list[Run]:
+    """The runs, each with the share of seeds that keep each edge of its main circuit.
+
+    Raises:
+        SettingsError: if the runs differ in more than their seed, or share one.
+    """
+    alike = {(run.main, repr(run.graph), run.task["name"], run.sparsity) for run in runs}
+    seeds = [run.seed for run in runs]
+    if len(alike) > 1 or len(set(seeds)) < len(seeds):
+        raise SettingsError(
+            "Expected runs of one model, task, method and sparsity with different seeds, got seeds "
+            f"{seeds} of {len(alike)} kind(s) of run. Give runs that differ in --seed only."
+        )
+    circuits = {run.seed: run.circuits[run.main].circuit for run in runs}
+    return [replace(run, stability=stability(circuits, run.seed)) for run in runs]
+
+
+def stored_prompts(masked: MaskedModel, run: Run, split: str) -> list[EncodedPair]:
+    """The prompts of a split, encoded for the model.
+
+    Raises:
+        SettingsError: if there are none, or the model is not the run's.
+    """
+    rows = run.prompts.get(split, ())
+    if not rows or not all(set(row) >= TEXTS for row in rows):
+        raise SettingsError(f"The run file holds no {split} prompts, so there is nothing to evaluate on.")
+    if masked.graph != run.graph:
+        raise SettingsError(
+            f"The run was made on {run.model['name']} ({run.graph.n_edges:,} edges), and "
+            f"{masked.model.name} has {masked.graph.n_edges:,}. Name the right model with --model."
+        )
+    return [encode_pair(masked.model.tokenizer, PromptPair.from_dict(row)) for row in rows]
+
+
+def _without_prompts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A metrics row without its numbers per prompt: the run's own row has them."""
+    return {key: value for key, value in row.items() if key != "per_prompt"}
+
+
+def _eap_order(masked: MaskedModel, run: Run) -> Generator[Progress, None, Order]:
+    """All edges by plain EAP, scored again on the run's training prompts."""
+    training = Prepared(masked, stored_prompts(masked, run, "train"))
+    yield from training.run()
+    scores = yield from score(training, "eap")
+    return curves.by_score(masked.graph, scores)
+
+
+def _setting(run: Run, ablation: str = "resample") -> Setting:
+    return Setting("test", title(ablation, str(run.task.get("corruption", "?"))), run.seed)

@@ -1,0 +1,132 @@
+"""Class mode and presenter mode: what a visitor may do, and that no URL gets around it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import classroom, serve
+from app.classroom import ClassroomError, Rules, check_change, check_job
+from app.stored import shelf
+from app.work import opened_models
+from app.work.jobs import Jobs
+from hap_engine.runs.run_file import dumps, runs_folder, save
+from hap_engine.settings import PRESETS, DiscoveryConfig
+from tests.builders.fakes import fake_run
+
+MAIN = str(Path(__file__).parents[2] / "app" / "main.py")
+GOOD = DiscoveryConfig(pruning=PRESETS["quick"])
+
+
+@pytest.fixture
+def in_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(classroom.VARIABLE, "1")
+
+
+def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert classroom.rules() is None
+    check_change()
+    check_job(replace(GOOD, model="/some/path"), 99)
+    for value in ("0", "", "no"):
+        monkeypatch.setenv(classroom.VARIABLE, value)
+        assert classroom.rules() is None
+
+
+@pytest.mark.usefixtures("in_class")
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (replace(GOOD, model="gpt2"), "hap-mini"),
+        (replace(GOOD, model="/etc/passwd"), "hap-mini"),
+        (replace(GOOD, pruning=PRESETS["thorough"]), "settings are locked"),
+        (replace(GOOD, method="ep"), "settings are locked"),
+        (replace(GOOD, keep=0.9), "settings are locked"),
+        (replace(GOOD, dtype="bfloat16"), "settings are locked"),
+    ],
+)
+def test_only_presets_of_the_bundled_model(config: DiscoveryConfig, words: str) -> None:
+    with pytest.raises(ClassroomError, match=words):
+        check_job(config, 0)
+    with pytest.raises(ClassroomError, match=words):
+        Jobs(lambda *_: iter(())).submit(config)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.usefixtures("in_class")
+def test_free_choices_and_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_job(replace(GOOD, sparsity=0.95, seed=7), 0)
+    with pytest.raises(ClassroomError, match="6 is the limit"):
+        check_job(GOOD, 6)
+    monkeypatch.setenv(classroom.LIMIT, "2")
+    assert classroom.rules() == Rules(jobs=2)
+    with pytest.raises(ClassroomError, match="2 is the limit"):
+        check_job(GOOD, 2)
+
+
+def test_the_shelf_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = fake_run()
+    save(run, runs_folder() / f"{run.id}.json")
+    monkeypatch.setenv(classroom.VARIABLE, "1")
+    for change in (
+        lambda: shelf.rename(run.id, "x", ""),
+        lambda: shelf.delete(run.id),
+        lambda: shelf.import_run(dumps(fake_run(seed=2)).encode()),
+    ):
+        with pytest.raises(ClassroomError, match="stay as they are"):
+            change()
+    assert [path.name for path in runs_folder().iterdir()] == [f"{run.id}.json"]
+    assert "class mode" in opened_models.give(run, "/etc/passwd")
+
+
+@pytest.mark.usefixtures("in_class")
+def test_the_pages_offer_only_what_is_allowed() -> None:
+    app = AppTest.from_file(MAIN, default_timeout=60)
+    app.query_params["model"] = "other"
+    app.query_params["effort"] = "thorough"
+    app.run()
+    assert not app.exception
+    assert app.selectbox(key="model").options == ["hap-mini · bundled"]
+    assert not [e for e in app.expander if e.label == "Advanced"]
+    assert "Class mode" in " ".join(c.value for c in app.caption)
+    runs = AppTest.from_string("from app.pages import runs\nruns.page({})", default_timeout=60).run()
+    assert not runs.exception
+    assert {button.label for button in runs.button} == {"Open", "Compare"}
+    assert not runs.get("file_uploader")
+
+
+def test_serving_stays_on_this_machine_unless_asked() -> None:
+    command, environment = serve.plan(serve.parser().parse_args([]))
+    assert "--server.address=localhost" in command
+    assert classroom.VARIABLE not in environment
+    command, environment = serve.plan(serve.parser().parse_args(["--class", "--jobs", "3", "--port", "9000"]))
+    assert "--server.address=0.0.0.0" in command
+    assert "--server.port=9000" in command
+    assert environment[classroom.VARIABLE] == "1"
+    assert environment[classroom.LIMIT] == "3"
+    assert "http://" in serve.notice(9000, 3)
+    assert "at most 3" in serve.notice(9000, 3)
+
+
+@pytest.mark.parametrize("arguments", [["--port", "80"], ["--port", "x"], ["--jobs", "0"], ["--what"]])
+def test_wrong_arguments_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        serve.parser().parse_args(arguments)
+
+
+def test_a_class_setting_in_the_environment_does_not_leak_into_a_plain_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(classroom.VARIABLE, "1")
+    assert classroom.VARIABLE not in serve.plan(serve.parser().parse_args([]))[1]
+
+
+def test_presenter_mode_is_a_switch_and_a_link() -> None:
+    app = AppTest.from_file(MAIN, default_timeout=60).run()
+    next(b for b in app.button if b.label == "Present").click().run()
+    assert app.query_params["present"] == "1"
+    next(b for b in app.button if b.label == "Normal type").click().run()
+    assert "present" not in app.query_params
+    linked = AppTest.from_file(MAIN, default_timeout=60)
+    linked.query_params["present"] = "1"
+    linked.run()
+    assert [b.label for b in linked.button if b.label in ("Present", "Normal type")] == ["Normal type"]

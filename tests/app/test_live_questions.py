@@ -1,0 +1,263 @@
+"""The live panels through Streamlit's test runner, on the bundled model and its shipped run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.questions.menu import SECTIONS
+from app.stored import related_runs
+from app.work import registry
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load, runs_folder, save
+from tests.builders.fakes import fake_run
+from tests.builders.pages import open_app, texts
+
+SHIPPED = Path(__file__).parents[2] / "assets" / "runs"
+
+
+@pytest.fixture(scope="session")
+def mini() -> Run:
+    """The shipped run of the bundled model."""
+    runs = [load(path) for path in SHIPPED.glob("*.json")]
+    return next(run for run in runs if run.model["name"] == "hap-mini")
+
+
+def until(app: AppTest, text: str, seconds: float = 60) -> AppTest:
+    """Rerun the page, as its refreshing parts do, until it says `text`."""
+    end = time.time() + seconds
+    while text not in texts(app) and time.time() < end:
+        assert not app.exception, app.exception
+        time.sleep(0.3)
+        app.run()
+    assert text in texts(app), texts(app)[-1500:]
+    return app
+
+
+def buttons(app: AppTest) -> dict[str, bool]:
+    return {button.label: button.disabled for button in app.main.button}
+
+
+def test_removing_every_s_inhibition_head_shows_its_effect_and_can_be_undone(mini: Run) -> None:
+    app = open_app(run=mini.id)
+    (label,) = [label for label in buttons(app) if label.startswith("Remove every S-inhibition")]
+    assert not buttons(app)[label]
+    assert buttons(app)["Undo"]
+    app.button(key="remove-role").click().run()
+    until(app, "the preference for the right answer falls")
+    numbers = {metric.label: float(metric.delta) for metric in app.metric}
+    assert numbers["Logit difference"] < 0 < numbers["KL to the full model"]
+    app.button(key="undo").click().run()
+    assert "do" not in app.query_params
+    assert "the preference for the right answer" not in texts(app)
+    assert not app.exception
+
+
+def test_a_link_with_changes_shows_their_effect(mini: Run) -> None:
+    app = open_app(run=mini.id, do="-a0.h3", base="full", prompt="4")
+    until(app, "the preference for the right answer")
+    assert "`-a0.h3`" in texts(app)
+    assert [box.value for box in app.selectbox if box.label == "Test prompt"] == [4]
+
+
+@pytest.mark.parametrize("change", ["-a99.h1", "nonsense", "+m3->a0.h0<q>"])
+def test_changes_that_do_not_fit_are_dropped_with_a_reason(mini: Run, change: str) -> None:
+    app = open_app(run=mini.id, do=change, prompt="9999")
+    assert not app.exception
+    assert "The changes in the address do not fit this run" in texts(app)
+
+
+def test_without_weights_the_controls_are_off_and_say_what_to_do() -> None:
+    run = fake_run(model={"name": "m.gguf", "source": "gguf", "reference": "m.gguf", "sha256": "a" * 64})
+    save(run, runs_folder() / f"{run.id}.json")
+    app = open_app(run=run.id)
+    assert "not on this machine" in texts(app)
+    assert buttons(app)["Restore it"]
+    path = next(box for box in app.text_input if box.label == "Path of the weights")
+    path.set_value("/nowhere/at/all.gguf").run()
+    assert "There is no file or folder" in texts(app)
+    assert not app.exception
+
+
+def test_an_own_circuit_is_tested_saved_and_shown_beside_the_others(mini: Run) -> None:
+    app = open_app(run=mini.id, do=["-a0.h3", "+a2.h7"])
+    until(app, "the preference for the right answer")
+    app.button(key="save-own").click().run()
+    end = time.time() + 180
+    while "Mine" not in bases(app) and time.time() < end:
+        time.sleep(0.3)
+        app.run()
+        assert not app.exception, app.exception
+    assert "Mine" in bases(app)
+    saved = load(runs_folder() / f"{mini.id}.json")
+    assert saved.metrics["mine"]["kl"] > saved.metrics["hap"]["kl"]
+    assert "Example, computed before" in texts(app)
+    app.button(key="see-own").click().run()
+    assert not app.exception
+    assert (app.query_params["left"], app.query_params["right"]) == ("hap", "mine")
+    (start,) = [group for group in app.button_group if group.label == "Start from"]
+    start.set_value("mine").run()
+    app.button(key="drop-own").click().run()
+    assert "Mine" not in bases(app)
+    assert "right" not in app.query_params
+    assert not app.exception
+
+
+def bases(app: AppTest) -> list[str]:
+    (group,) = [group for group in app.button_group if group.label == "Start from"]
+    return list(group.options)
+
+
+def test_an_older_run_is_measured_prompt_by_prompt(mini: Run) -> None:
+    bare = {
+        name: {key: value for key, value in row.items() if key != "per_prompt"} for name, row in mini.metrics.items()
+    }
+    save(replace(mini, metrics=bare), runs_folder() / f"{mini.id}.json")
+    app = open_app(run=mini.id, ask="prompts")
+    assert "before numbers per prompt were stored" in texts(app)
+    app.button(key="measure-prompts").click().run()
+    until(app, "test prompts HAP")
+    (table,) = [frame.value for frame in app.dataframe if "Outcome" in frame.value]
+    assert len(table) == len(mini.prompts["test"])
+    assert "closer to the full model than EAP" in texts(app)
+
+
+def test_every_number_is_read_aloud(mini: Run) -> None:
+    app = open_app(run=mini.id, ask="numbers")
+    assert "nats from the full model's" in texts(app)
+    assert "95 % interval over prompts" in texts(app)
+    assert not app.exception
+
+
+def test_a_run_without_weights_says_so_in_every_section() -> None:
+    run = fake_run()
+    save(run, runs_folder() / f"{run.id}.json")
+    for section in SECTIONS:
+        app = open_app(run=run.id, ask=section)
+        assert not app.exception, section
+
+
+def test_a_missed_head_is_measured_and_explained(mini: Run) -> None:
+    app = open_app(run=mini.id, ask="missed")
+    if "none was missed" in texts(app):
+        return  # then that sentence is the whole answer
+    app.button(key="measure-missed").click().run()
+    until(app, "For the full model EAP expects")
+    assert app.get("plotly_chart")
+    assert "Change of the logit difference when one edge is cut" in texts(app)
+
+
+def test_details_of_every_kind_of_node(mini: Run) -> None:
+    head = next(iter(mini.roles["heads"]))
+    app = open_app(run=mini.id, pin=[head, "m2", "logits", "input"])
+    assert not app.exception
+    assert "Kept by" in texts(app)
+    assert "Thresholds of this run" in texts(app)
+    assert [tab.label for tab in app.tabs][:4] == ["input", "logits", "m2", head]
+    edges = [frame.value for frame in app.dataframe if "Score" in frame.value]
+    assert edges
+    assert all((frame["Score"] < 0).all() or (frame["Score"] > 0).all() for frame in edges)
+
+
+def test_attention_of_a_prompt_that_the_run_does_not_hold_is_computed_live(mini: Run) -> None:
+    registry._models.clear()  # another test may have opened it
+    head = next(iter(mini.roles["heads"]))
+    app = open_app(run=mini.id, pin=head, prompt="17")
+    assert f"holds no pattern of {head} for this prompt" in texts(app)
+    before = len(app.get("plotly_chart"))
+    app.button(key=f"open-for-{head}").click().run()
+    until(app, "Rows look, columns are looked at")
+    assert len(app.get("plotly_chart")) == before + 2
+
+
+def test_a_model_that_does_not_fit_is_refused_in_every_panel_that_waits(mini: Run) -> None:
+    other = replace(fake_run(), model=dict(mini.model), prompts=dict(mini.prompts))
+    save(other, runs_folder() / f"{other.id}.json")
+    app = open_app(run=other.id, pin=["a0.h0", "a1.h1", "logits"], do="-a0.h1", prompt="3")
+    app.session_state[f"want-attention-{other.id}"] = True
+    app.session_state[f"want-tokens-{other.id}"] = True
+    until(app.run(), "The run is of a model with 4 layers of 4 heads")
+    assert not app.exception
+
+
+def test_a_run_is_put_to_the_test_and_its_seeds_are_compared(mini: Run) -> None:
+    bare = {
+        name: {key: value for key, value in row.items() if key != "per_prompt"} for name, row in mini.metrics.items()
+    }
+    few = {**mini.prompts, "train": mini.prompts["train"][:8], "test": mini.prompts["test"][:6]}
+    run = replace(mini, id="few-prompts", metrics=bare, prompts=few, statistics={}, stability={})
+    save(run, runs_folder() / f"{run.id}.json")
+    other = replace(run, id="other-seed", seed=run.seed + 1)
+    save(other, runs_folder() / f"{other.id}.json")
+    app = open_app(run=run.id, ask="numbers")
+    app.button(key="scrutinise").click().run()
+    until(app, "Is it all of the mechanism?", 180)
+    assert "scrutinise" not in [button.key for button in app.main.button]
+    assert load(runs_folder() / f"{run.id}.json").statistics["n_prompts"] == 6
+    app.button(key="seeds").click().run()
+    until(app, "circuits share 100% of their edges")
+    assert not app.exception
+
+
+def test_one_seed_alone_offers_to_find_another(mini: Run) -> None:
+    run = replace(mini, id="one-seed", statistics={}, stability={})
+    save(run, runs_folder() / f"{run.id}.json")
+    app = open_app(run=run.id, ask="numbers")
+    labels = buttons(app)
+    assert labels[f"Find it again with seed {run.seed + 1}"] is False
+    assert not app.exception
+
+
+def test_the_settings_of_another_seed_are_the_runs_own(mini: Run) -> None:
+    config = related_runs.again(mini, 7)
+    assert config is not None
+    assert config.seed == 7
+    made = config.to_dict()
+    assert {key: mini.settings[key] for key in made if key != "seed"} == {
+        key: value for key, value in made.items() if key != "seed"
+    }
+    assert related_runs.again(replace(mini, settings={**mini.settings, "pruning": {"steps": "many"}}), 7) is None
+    assert related_runs.again(replace(mini, model={"name": "m"}), 7) is None
+
+
+def test_a_run_is_pruned_on_to_a_smaller_circuit(mini: Run) -> None:
+    """From the page: choose a size, watch, and see both sizes of the descent on one curve."""
+    quick = replace(mini, id="on", settings=_quickly(mini.settings))
+    save(quick, runs_folder() / "on.json")
+    app = open_app(run="on", ask="smaller")
+    assert "One size so far" in texts(app)
+    button = app.button(key="prune-on")
+    assert button.label == "Prune on to 15 edges"
+    button.click().run()
+    until(app, "15 edges", 120)
+    while "job" in app.query_params:
+        time.sleep(0.5)
+        app.run()
+    (made,) = [run for path in runs_folder().glob("*.json") if (run := load(path)).id != "on"]
+    assert made.settings["continues"] == "on"
+    assert len(made.circuits["hap"].circuit) <= 15
+    before, after = (set(one.circuits["hap"].circuit.names()) for one in (mini, made))
+    assert after < before
+    assert made.model == mini.model
+    app = open_app(run=made.id, ask="smaller")
+    assert "30 edges, KL" in " ".join(buttons(app))
+    assert "this run" in texts(app)
+    assert not app.exception
+    app.button(key="size-on").click().run()
+    assert app.query_params["run"] == "on"
+
+
+def _quickly(settings: Any) -> dict[str, Any]:
+    sizes = {"train": 40, "validation": 20, "test": 20}
+    return {**settings, "pruning": {**settings["pruning"], "steps": 5}, "sizes": sizes}
+
+
+def test_what_cannot_be_made_smaller_says_why(mini: Run) -> None:
+    plain = replace(mini, id="eap-only", settings={**mini.settings, "method": "eap"})
+    save(plain, runs_folder() / "eap-only.json")
+    assert "There is nothing to go on from" in texts(open_app(run="eap-only", ask="smaller"))

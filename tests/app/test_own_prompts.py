@@ -1,0 +1,244 @@
+"""The page of one's own prompts: kept at every change, checked row by row, mended, asked about."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from tokenizers import Tokenizer
+
+from app.own_prompts import drafts, tokens
+from hap_engine.models.catalog import resolve, tokenizer_file
+from hap_engine.tasks.builtin import TASKS
+from hap_engine.tasks.editing import align
+from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.task import SplitSizes
+from tests.builders.pages import open_app, texts
+from tests.builders.prompt_files import parse_prompts
+
+
+def words() -> Tokenizer:
+    path = tokenizer_file(resolve("hap-mini"))
+    assert path is not None
+    return Tokenizer.from_file(str(path))
+
+
+def draft(count: int = 12) -> list[drafts.Row]:
+    """Pairs that hap-mini knows, from its own IOI task."""
+    pairs = TASKS["ioi"].generate(words(), SplitSizes(count, 1, 1), 0, "abc").train
+    return [drafts.row_of(one.pair) for one in pairs]
+
+
+def longer(row: drafts.Row) -> drafts.Row:
+    """The row with one word too many in its corrupted prompt."""
+    return row | {"corrupt": row["corrupt"].replace(" and ", " and the ", 1)}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAP_HOME", str(tmp_path))
+
+
+def open_page() -> AppTest:
+    def script() -> None:
+        from app.pages import own_prompts
+
+        own_prompts.page({"explore": None})
+
+    app = AppTest.from_function(script, default_timeout=60).run()
+    assert not app.exception
+    return app
+
+
+def button(app: AppTest, label: str) -> object:
+    return next(one for one in app.button if one.label.startswith(label))
+
+
+# -- the draft -----------------------------------------------------------------------------------
+
+
+def test_a_draft_is_kept_as_it_is_typed(tmp_path: Path) -> None:
+    rows = [
+        {"clean": "half", "corrupt": "", "answer": "", "distractor": ""},
+        {"clean": "سافر إلى", "corrupt": "🙂 <b>", "answer": " été|=1", "distractor": " x"},
+    ]
+    drafts.save(rows)
+    assert drafts.load() == rows
+    (tmp_path / Path(*drafts.FILE)).write_text("{broken")
+    assert drafts.load() == []
+
+
+def test_rows_and_pairs_are_two_views_of_one_thing() -> None:
+    several = PromptPair("19", "18", " 1", " 2", more_answers=(" 3", " 4"))
+    for pair in (several, PromptPair("c d", "e f", " été", " x"), PromptPair("c", "d", "|", "y")):
+        again = drafts.pair_of(drafts.row_of(pair))
+        assert (again.answers, again.clean) == (pair.answers, pair.clean)
+    row = {"clean": "The cat ", "corrupt": "The dog ", "answer": "sits | lies", "distractor": "is"}
+    assert drafts.pair_of(row).answers == (" sits", " lies")
+    assert drafts.pair_of(row).clean == "The cat"
+
+
+def test_a_download_is_a_prompts_file() -> None:
+    rows = draft()
+    rows[0]["answer"] += "|" + rows[1]["answer"]
+    pairs = parse_prompts(drafts.to_jsonl(rows).encode(), "prompts.jsonl")
+    assert pairs == tuple(drafts.pair_of(row) for row in rows)
+
+
+def test_pasting_from_a_spreadsheet_or_as_text() -> None:
+    tabs = "clean\tcorrupt\tanswer\tdistractor\nA b, c\tA d, c\te\tf\n\n"
+    row = {"clean": "A b, c", "corrupt": "A d, c", "answer": "e", "distractor": "f"}
+    assert drafts.pasted(tabs) == [row]
+    assert drafts.pasted('"A b, c","A d, c",e,f') == [row]
+    assert drafts.pasted("only one cell") == [{"clean": "only one cell", "corrupt": "", "answer": "", "distractor": ""}]
+    assert drafts.pasted(" \n") == []
+
+
+# -- the tokens ----------------------------------------------------------------------------------
+
+
+def test_tokens_are_shown_as_text_never_as_markup() -> None:
+    attack = "<img src=x onerror=alert(1)>"
+    found = align(words(), attack, attack + " b")
+    shown = tokens.aligned(words(), attack, attack + " b", found)
+    assert "<img" not in shown
+    assert "&lt;" in shown
+
+
+def test_characters_of_several_tokens_are_shown_once() -> None:
+    from tokenizers import decoders, models, pre_tokenizers
+
+    made = Tokenizer(models.BPE({c: i for i, c in enumerate(pre_tokenizers.ByteLevel.alphabet())}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    assert tokens.pieces(made, "a🙂é") == ["a", "🙂", "·", "·", "·", "é", "·"]
+    assert "<bdi>" in tokens.aligned(made, "שלום", "שלוס", align(made, "שלום", "שלוס"))
+
+
+def test_the_first_mismatch_is_marked() -> None:
+    row = longer(draft(1)[0])
+    found = align(words(), row["clean"], row["corrupt"])
+    shown = tokens.aligned(words(), row["clean"], row["corrupt"], found)
+    assert shown.count('class="wrong"') + shown.count(' wrong"') == 2
+
+
+# -- the page ------------------------------------------------------------------------------------
+
+
+def test_an_empty_page_says_how_to_begin() -> None:
+    app = open_page()
+    assert "No rows yet" in texts(app)
+    assert button(app, "Use these prompts").disabled  # type: ignore[attr-defined]
+
+
+def test_start_from_a_task_and_keep_it_over_a_reload() -> None:
+    app = open_page()
+    button(app, "Add 12 pairs").click().run()  # type: ignore[attr-defined]
+    assert not app.exception
+    assert len(drafts.load()) == 12
+    again = open_page()
+    assert "12 of 12" in texts(again)
+    assert not button(again, "Use these prompts").disabled  # type: ignore[attr-defined]
+
+
+def test_wrong_rows_are_named_and_can_be_dropped() -> None:
+    rows = draft(13)
+    rows[2] = longer(rows[2])
+    rows[5]["answer"] = "Zyxwv"
+    rows[7] = dict(rows[6])
+    drafts.save(rows)
+    app = open_page()
+    said = texts(app)
+    assert "10 of 13" in said
+    for number, reason in ((3, "token"), (6, "Zyxwv"), (8, "repeats row 7")):
+        assert f"Row {number}: " in said
+        assert reason in said.split(f"Row {number}: ")[1][:400]
+    assert button(app, "Use these prompts").disabled  # type: ignore[attr-defined]
+    assert app.number_input[0].value == 3, "the first row with a problem is shown"
+    button(app, "Drop unusable rows").click().run()  # type: ignore[attr-defined]
+    assert "10 of 10" in texts(app)
+
+
+def test_a_mismatch_is_mended_and_a_proposal_taken() -> None:
+    rows = draft()
+    text = rows[0]["clean"]
+    drafts.save([rows[0] | {"corrupt": ""}, *rows[1:]])
+    app = open_page()
+    assert "corrupt is empty" in texts(app)
+    pills = app.button_group[0]
+    second = text.split()[1]
+    pills.set_value([1]).run()
+    assert not app.exception
+    proposal = next(one for one in app.button if one.label == "Use")
+    proposal.click().run()
+    taken = drafts.load()[0]["corrupt"]
+    assert taken != text
+    assert second not in taken.split()[:2]
+    assert "12 of 12" in texts(app)
+
+
+def test_the_model_is_asked_in_the_background() -> None:
+    import time
+
+    rows = draft()
+    rows[3]["answer"], rows[3]["distractor"] = rows[3]["distractor"], rows[3]["answer"]
+    drafts.save(rows)
+    app = open_page()
+    button(app, "Ask the model about 12 rows").click().run()  # type: ignore[attr-defined]
+    end = time.monotonic() + 120
+    while "weakest pairs" not in texts(app):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+        app.run()
+    assert not app.exception
+    assert "prefers the answer to the distractor on 11 of 12 pairs" in texts(app)
+
+
+def test_more_rows_than_a_run_can_take_are_refused_not_cut() -> None:
+    drafts.save(draft())
+    app = open_page()
+    many = "\n".join(f"the dog {number}\tthe cat {number}\tis\tare" for number in range(1_000))
+    app.text_area[0].set_value(many).run()
+    assert not app.exception
+    assert "That makes 1,012 rows, and at most 1,000 are possible" in " ".join(one.value for one in app.error)
+    assert len(drafts.load()) == 12
+
+
+# -- beside the picture --------------------------------------------------------------------------
+
+
+def test_own_prompts_are_a_task_of_the_explore_page() -> None:
+    drafts.save(draft())
+    app = open_app(task="custom")
+    assert not app.exception
+    assert not app.sidebar.button[0].disabled
+    assert "GB of memory." in texts(app)
+
+
+def test_the_sample_follows_what_was_written() -> None:
+    from app.explore.cost import prompts_key
+    from hap_engine.settings import DiscoveryConfig
+
+    pairs = [drafts.pair_of(row) for row in draft(13)]
+    one, other = (DiscoveryConfig(task="custom", prompts=tuple(chosen)) for chosen in (pairs[:12], pairs[1:]))
+    assert prompts_key(one) != prompts_key(other)
+    assert prompts_key(DiscoveryConfig()) != prompts_key(DiscoveryConfig(corruption="s2"))
+
+
+def test_without_prompts_the_explore_page_says_what_is_missing() -> None:
+    app = open_app(task="custom")
+    assert "at least 10 rows" in texts(app)
+    assert next(one for one in app.button if one.label == "Find the circuit").disabled
+
+
+def test_a_class_cannot_write_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAP_CLASS", "1")
+    assert "In class mode" in texts(open_page())
+    assert "Your own prompts" not in open_app().selectbox(key="task").options
+
+
+def test_what_is_written_is_json_on_disk(tmp_path: Path) -> None:
+    drafts.save(draft(2))
+    assert len(json.loads((tmp_path / "prompts" / "draft.json").read_text(encoding="utf-8"))) == 2

@@ -1,0 +1,138 @@
+"""The settings beside the picture: models with where they are, tasks with what they ask, the estimate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.stored import recent_models
+from app.work.jobs import Jobs
+from hap_engine.machine import speed
+from hap_engine.models.catalog import resolve
+from hap_engine.settings import DiscoveryConfig
+from tests.builders.fake_hub import put
+from tests.builders.pages import open_app, texts
+from tests.builders.tiny_models import MACHINE
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import streamlit as st
+
+    monkeypatch.setenv("HAP_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    st.cache_data.clear()
+
+
+def labels(app: AppTest) -> list[str]:
+    return list(app.selectbox(key="model").options)
+
+
+def test_every_model_says_where_it_is(tmp_path: Path, folder: Path) -> None:
+    put(tmp_path / "hub", "someone/tiny", folder)
+    recent_models.remember(resolve(str(folder)))
+    found = labels(open_app())
+    assert found[0] == "hap-mini · bundled"
+    assert "tiny · on this machine" in found
+    assert "someone/tiny · on this machine" in found
+    assert "gpt2 · to download, 0.55 GB" in found
+    assert found[-1].startswith("A file, a folder")
+
+
+def test_a_typed_path_joins_the_list_and_only_its_name_the_url(folder: Path) -> None:
+    app = open_app(model="other")
+    app.text_input(key="reference").set_value(str(folder)).run()
+    assert not app.exception
+    assert app.selectbox(key="model").value == "tiny"
+    assert app.query_params["model"] in ("tiny", ["tiny"])
+    assert str(folder.parent) not in str(app.query_params)
+    again = open_app(model="tiny")  # a reload, or tomorrow
+    assert again.selectbox(key="model").value == "tiny"
+    assert "of 110 edges" in texts(again)
+
+
+def test_a_typed_hub_name_is_kept_in_the_url() -> None:
+    app = open_app(model="other")
+    app.text_input(key="reference").set_value("someone/model@v2").run()
+    assert not app.exception
+    assert app.selectbox(key="model").value == "someone/model@v2"
+    again = open_app(model="someone/model@v2")
+    assert again.selectbox(key="model").value == "someone/model@v2"
+    assert "someone/model@v2 · to download" in labels(again)
+    for name in ("no such", "/etc", "../x", "other"):
+        assert name not in labels(open_app(model=name)), "a link cannot name a path"
+
+
+def test_a_model_that_was_moved_leaves_the_list(tmp_path: Path, folder: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    recent_models.remember(resolve(str(moved)))
+    assert "moved" in recent_models.remembered()
+    moved.rmdir()
+    assert recent_models.remembered() == {}
+    (tmp_path / "models.json").write_text("{not json")
+    assert recent_models.remembered() == {}
+    assert open_app(model="moved").selectbox(key="model").value == "hap-mini"
+
+
+def test_the_list_stays_short_and_holds_files_only(tmp_path: Path) -> None:
+    recent_models.remember(resolve("hap-mini"))
+    recent_models.remember(resolve("gpt2"))
+    assert recent_models.remembered() == {}
+    for number in range(20):
+        (tmp_path / f"m{number}").mkdir()
+        recent_models.remember(resolve(str(tmp_path / f"m{number}")))
+    assert list(recent_models.remembered())[:2] == ["m19", "m18"]
+    assert len(recent_models.remembered()) == recent_models.KEPT
+
+
+def test_time_and_memory_are_told_before_a_run() -> None:
+    assert "GB of memory." in texts(open_app())
+    assert "About" in texts(open_app(model="gpt2")), "the sizes of offered models are known"
+
+
+def test_where_there_is_a_gpu_it_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[DiscoveryConfig] = []
+    monkeypatch.setattr(speed, "known", lambda: replace(MACHINE, gpu="cuda", gpu_name="H200"))
+
+    def submit(jobs: Jobs, config: DiscoveryConfig) -> str:
+        asked.append(config)
+        return "nothing"
+
+    monkeypatch.setattr(Jobs, "submit", submit)
+    app = open_app()
+    where = next(box for box in app.selectbox if box.label == "Compute on")
+    assert where.options == ["GPU: H200", "Processor"]
+    assert "Only the processor's time is estimated" in texts(app)
+    next(b for b in app.button if b.label == "Find the circuit").click().run()
+    where = next(box for box in open_app().selectbox if box.label == "Compute on")
+    app = where.select("cpu").run()
+    assert "GB of memory." in texts(app)
+    assert [config.device for config in asked] == ["cuda"]
+
+
+def test_a_run_that_will_not_fit_is_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "free_memory", lambda: 10**6)
+    assert "Choose a smaller model" in texts(open_app(model="gpt2-xl"))
+
+
+def test_a_model_that_cannot_work_is_told_before_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "my-gemma"
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({"model_type": "gemma2"}))
+    recent_models.remember(resolve(str(path)))
+    assert "normalises the summed output" in texts(open_app(model="my-gemma"))
+
+
+def test_a_task_says_what_the_model_must_do() -> None:
+    from hap_engine.tasks.builtin import TASKS
+
+    for name, task in TASKS.items():
+        app = open_app(task=name)
+        assert not app.exception
+        assert app.selectbox(key="task").value == name
+        assert task.summary[:40] in texts(app)

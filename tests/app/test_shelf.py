@@ -1,0 +1,175 @@
+"""The runs on this machine: names, deletion, import, and what two tabs may do to each other."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from app.stored import shelf
+from app.stored.shelf import is_shipped
+from hap_engine.errors import HapError, RunFileError
+from hap_engine.report.titles import OWN
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import dumps, runs_folder, save
+from tests.builders.fakes import fake_run
+
+
+def keep(run: Run) -> Run:
+    save(run, runs_folder() / f"{run.id}.json")
+    return run
+
+
+@pytest.fixture
+def run() -> Run:
+    return keep(fake_run())
+
+
+def test_saved_runs_come_before_the_examples_newest_first() -> None:
+    for seed in (1, 2, 3):
+        path = save(fake_run(seed=seed), runs_folder() / f"synthetic-{seed}.json")
+        os.utime(path, (seed, seed))
+    found, damaged = shelf.listed()
+    assert [run.id for run in found[:3]] == ["synthetic-3", "synthetic-2", "synthetic-1"]
+    assert all(run.shipped for run in found[3:])
+    assert len(found) > 3
+    assert damaged == []
+
+
+def test_a_run_of_ones_own_hides_the_shipped_one_of_the_same_id() -> None:
+    shipped = next(run for run in shelf.listed()[0] if run.shipped)
+    keep(shelf.open_run(shipped.id))
+    found = [run for run in shelf.listed()[0] if run.id == shipped.id]
+    assert [run.shipped for run in found] == [False]
+
+
+def test_damaged_and_misnamed_files_are_named_and_do_not_hide_the_rest(run: Run) -> None:
+    (runs_folder() / "broken.json").write_text("{")
+    save(fake_run(seed=5), runs_folder() / "other.json")
+    found, damaged = shelf.listed()
+    assert run.id in [item.id for item in found]
+    assert any("broken.json" in text and "not a run file" in text for text in damaged)
+    assert any("other.json" in text and "'synthetic-5'" in text for text in damaged)
+
+
+def test_a_name_lives_beside_the_run(run: Run) -> None:
+    before = shelf.find(run.id).read_bytes()
+    assert shelf.rename(run.id, "  For\tclass \u202e 3  ", seen="") == "For class 3"
+    assert shelf.find(run.id).read_bytes() == before
+    assert shelf.open_run(run.id).title == "For class 3"
+    assert next(item for item in shelf.listed()[0] if item.id == run.id).title == "For class 3"
+    shelf.rename(run.id, "", seen="For class 3")
+    assert shelf.open_run(run.id).title == run.title
+    assert sorted(path.name for path in runs_folder().iterdir()) == [f"{run.id}.json"]
+
+
+def test_names_are_one_short_line() -> None:
+    assert shelf.clean_name("a\nb\x00c" + "d" * 500) == "a b c" + "d" * 75
+
+
+def test_two_tabs_renaming_one_run(run: Run) -> None:
+    shelf.rename(run.id, "first", seen="")
+    with pytest.raises(HapError, match="renamed to 'first' in another tab"):
+        shelf.rename(run.id, "second", seen="")
+    assert shelf.given_name(run.id) == "first"
+    shelf.rename(run.id, "first", seen="")  # the same wish twice is no conflict
+
+
+def test_many_tabs_at_once_leave_one_winner(run: Run) -> None:
+    def attempt(number: int) -> bool:
+        try:
+            shelf.rename(run.id, f"name {number}", seen="")
+        except HapError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [n for n, ok in enumerate(pool.map(attempt, range(16))) if ok]
+    assert len(won) == 1
+    assert shelf.given_name(run.id) == f"name {won[0]}"
+
+
+def test_deleting_takes_all_files_and_only_once(run: Run) -> None:
+    shelf.rename(run.id, "gone soon", seen="")
+    (runs_folder() / f"{run.id}.safetensors").write_bytes(b"")
+    (runs_folder() / f"{run.id}.imported").write_bytes(b"")
+    shelf.delete(run.id)
+    assert list(runs_folder().iterdir()) == []
+    with pytest.raises(HapError, match="no run 'synthetic-0' on this machine"):
+        shelf.delete(run.id)
+    with pytest.raises(HapError, match="no run"):
+        shelf.rename(run.id, "x", seen="")
+
+
+def test_examples_can_be_named_but_not_deleted() -> None:
+    example = shelf.listed()[0][0]
+    assert example.shipped
+    shelf.rename(example.id, "mine", seen="")
+    assert shelf.open_run(example.id).title == "mine"
+    with pytest.raises(HapError, match="cannot be deleted"):
+        shelf.delete(example.id)
+
+
+def test_importing_overwrites_nothing(run: Run) -> None:
+    again, words = shelf.import_run(dumps(run).encode())
+    assert again.id == run.id
+    assert "already" in words
+    assert not shelf.imported(run.id)  # it was here before
+    other = replace(run, seed=99)
+    for _ in range(2):  # the second time it is here already
+        imported, _ = shelf.import_run(dumps(other).encode())
+        assert imported.id == "synthetic-0-2"
+    assert shelf.open_run(run.id).seed == run.seed
+    assert shelf.open_run("synthetic-0-2").seed == 99
+    assert shelf.imported("synthetic-0-2")
+    assert len(list(runs_folder().glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[]", b'{"format": "hap-run", "version": 1}'])
+def test_files_that_are_no_runs_are_refused_and_leave_nothing(data: bytes) -> None:
+    with pytest.raises(RunFileError):
+        shelf.import_run(data)
+    assert not runs_folder().exists()
+
+
+def test_an_id_cannot_leave_the_folder() -> None:
+    for attack in ("../../etc/passwd", "..", "", "/etc/passwd", "a/b", "x\x00y"):
+        with pytest.raises(HapError):
+            shelf.find(attack)
+
+
+def test_the_verdict_of_a_list_is_computed() -> None:
+    run = fake_run()
+    kept = run.circuits["eap"].circuit.heads
+    heads = [h for h, r in run.roles["heads"].items() if r["role"] == "s_inhibition"]
+    count = sum(head in kept for head in heads)
+    assert f"EAP {count}, HAP" in shelf.short_verdict(run)
+    assert shelf.short_verdict(replace(run, roles={})) == ""
+    assert json.loads(dumps(run))["id"] == run.id
+
+
+def test_computing_a_run_again_keeps_the_circuit_that_its_owner_added(run: Run) -> None:
+    mine = {**run.circuits, OWN: run.circuits["eap"]}
+    keep(replace(run, circuits=mine, metrics={**run.metrics, OWN: run.metrics["eap"]}))
+    again = replace(run, created="2026-01-02T00:00:00+00:00")
+    shelf.keep_computed(again)
+    found = shelf.open_run(run.id)
+    assert found.created == again.created
+    assert found.circuits[OWN].circuit == run.circuits["eap"].circuit
+    assert found.metrics[OWN] == run.metrics["eap"]
+    (runs_folder() / f"{run.id}.json").write_text("damaged")
+    shelf.keep_computed(again)
+    assert OWN not in shelf.open_run(run.id).circuits
+
+
+def test_a_run_computed_here_is_no_example() -> None:
+    listed = next(run for run in shelf.listed()[0] if run.shipped)
+    example = shelf.open_run(listed.id)
+    assert is_shipped(example)
+    keep(example)
+    assert is_shipped(shelf.open_run(listed.id)), "a copy with something added"
+    keep(replace(example, created="2026-01-02T00:00:00+00:00"))
+    assert not is_shipped(shelf.open_run(listed.id))

@@ -1,0 +1,35 @@
+"""Open the explorer's pages in Streamlit's own test driver, and wait for its jobs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+
+from app.work.jobs import Jobs, Snapshot
+
+
+def wait_for(jobs: Jobs, job: str, state: str, timeout: float = 5) -> Snapshot:
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        found = jobs.get(job)
+        if found and found.state == state:
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"expected {state}, got {jobs.get(job)}")
+
+
+MAIN = str(Path(__file__).parents[2] / "app" / "main.py")
+
+
+def open_app(**query: str | list[str]) -> AppTest:
+    app = AppTest.from_file(MAIN, default_timeout=60)
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def texts(app: AppTest) -> str:
+    parts = [app.markdown, app.caption, app.error, app.info, app.success, app.warning]
+    return " ".join(str(element.value) for group in parts for element in group)

@@ -1,0 +1,173 @@
+"""The engine from a terminal: exit codes, one-line errors, files that load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hap_engine.cli.commands import main
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load, runs_folder
+from tests.conftest import ROOT
+
+FAST = ["--sparsity", "0.6", "--keep", "0.8", "--steps", "3", "--batch-size", "4", "--prompts", "8,6,8"]
+
+
+@pytest.fixture(scope="module")
+def written(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run file that `discover` wrote."""
+    out = tmp_path_factory.mktemp("cli") / "run.json"
+    assert main(["discover", "--model", str(folder), *FAST, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def run(written: Path) -> Run:
+    return load(written)
+
+
+def fails(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str, code: int = 1) -> None:
+    """`main` explains itself in one line and returns `code`."""
+    capsys.readouterr()
+    assert main(arguments) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert words in lines[0], lines[0]
+
+
+def test_discover_writes_a_valid_run(run: Run, folder: Path) -> None:
+    assert run.main == "hap"
+    assert run.model["name"] == "tiny"
+    assert [len(run.prompts[split]) for split in ("train", "test")] == [8, 8]
+    assert run.settings["pruning"]["steps"] == 3
+    assert run.command.startswith("python -m hap_engine discover --model tiny --task ioi")
+    assert str(folder) not in run.command
+
+
+def test_discover_shows_a_table_and_the_place(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["discover", "--model", str(folder), *FAST, "--method", "eap"]) == 0
+    shown = capsys.readouterr()
+    (path,) = runs_folder().iterdir()
+    assert f"Written to {path}" in shown.out
+    assert path.stem == load(path).id
+    for row in ("full", "empty", "random", "eap"):
+        assert f"\n{row} " in shown.out
+    assert "faithfulness" in shown.out
+    for phase in ("load", "prompts", "score", "evaluate", "roles"):
+        assert f"{phase}: " in shown.err
+
+
+def test_evaluate_gives_the_same_numbers(
+    written: Path, run: Run, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(written), "--model", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    for name, row in run.metrics.items():
+        (line,) = (line for line in shown.splitlines() if line.split()[:1] == [name])
+        cells = line.split()
+        assert cells[1] == f"{row['n_edges']:,}"
+        keys = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
+        assert [float(cell) for cell in cells[2:]] == pytest.approx([row[key] for key in keys], abs=2e-3)
+
+
+def test_models_and_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    assert "hap-mini" in capsys.readouterr().out
+    assert main(["tasks"]) == 0
+    shown = capsys.readouterr().out
+    assert "ioi: Indirect object identification" in shown
+    assert "--corruption s2_io" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "get2"], "Did you mean 'gpt2'"),
+        (["--model", "./nowhere"], "Check the path"),
+        (["--task", "iio"], "Did you mean 'ioi'"),
+        (["--method", "happ"], "Did you mean 'hap'"),
+        (["--scorer", "eap_ig"], "Did you mean 'eap-ig'"),
+        (["--sparsity", "98"], "sparsity between 0 and 1"),
+        (["--sparsity", "nan"], "sparsity between 0 and 1"),
+        (["--keep", "2"], "keep between 0 and 1"),
+        (["--seed", "-1"], "seed from 0"),
+        (["--steps", "0"], "steps from 1"),
+        (["--budget", "projecton"], "Did you mean 'projection'"),
+        (["--prompts", "8,6"], "--prompts as train,validation,test"),
+        (["--prompts", "0,1,1"], "train prompts, got 0"),
+        (["--preset", "quik"], "Did you mean 'quick'"),
+        (["--corruption", "abd"], "Did you mean 'abc'"),
+        (["--device", "tpu9"], "Use cpu"),
+    ],
+)
+def test_discover_explains_wrong_settings(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    given = [] if "--model" in arguments else ["--model", str(folder)]
+    fails(capsys, ["discover", *given, *FAST, *arguments], words)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["discovr"], ["discover", "--sparsity", "much"], ["evaluate"], ["discover", "x"]]
+)
+def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: python -m hap_engine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["a folder", "below a file"])
+def test_a_place_that_cannot_be_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    """Said at the end of minutes of work, a traceback would lose the run."""
+    (tmp_path / "file").write_text("")
+    out = tmp_path if where == "a folder" else tmp_path / "file" / "run.json"
+    fails(capsys, ["discover", "--model", str(folder), *FAST, "--out", str(out)], "--out")
+
+
+def test_evaluate_explains_what_it_cannot_use(
+    written: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails(capsys, ["evaluate", str(tmp_path / "gone.json")], "gone.json")
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    fails(capsys, ["evaluate", str(broken)], "not a run file")
+    data = json.loads(written.read_text())
+    for change, words in (
+        ({"graph": {"n_layers": 3, "n_heads": 4, "n_kv_heads": 4}}, "the right model"),
+        ({"prompts": {"train": []}}, "prompt"),
+        ({"prompts": {"test": [{"clean": "x"}]}}, "prompt"),
+        ({"prompts": {"test": []}}, "prompt"),
+    ):
+        broken.write_text(json.dumps(data | change))
+        fails(capsys, ["evaluate", str(broken), "--model", str(folder)], words)
+    model = {key: value for key, value in data["model"].items() if key != "reference"}
+    broken.write_text(json.dumps(data | {"model": model}))
+    fails(capsys, ["evaluate", str(broken)], "--model")
+
+
+def test_ctrl_c_is_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hap_engine.discovery
+
+    def interrupted(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hap_engine.workflows.discover, "discover", interrupted)
+    assert main(["discover", "--model", str(folder), *FAST]) == 130
+
+
+def test_the_module_runs_without_torch_where_it_can() -> None:
+    """``tasks`` and ``models`` answer at once: they import neither torch nor transformers."""
+    code = (
+        "import sys; from hap_engine.__main__ import main; "
+        "assert main(['tasks']) == 0 and main(['models']) == 0; "
+        "sys.exit(sorted({'torch', 'transformers'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

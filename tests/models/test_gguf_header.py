@@ -1,0 +1,82 @@
+"""What a .gguf file's header tells before anything is converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gguf import GGUFWriter
+
+from hap_engine.errors import UnsupportedModelError
+from hap_engine.graph.graph import Graph
+from hap_engine.models.catalog import config_of, gguf_cache, graph_of, resolve, weights_sha256
+from hap_engine.models.gguf_header import header
+from hap_engine.models.shape import Shape
+from hap_engine.models.supported import is_parallel
+from hap_engine.transformer.load import load_model
+from tests.conftest import SHARED_HOME
+
+
+def written(path: Path, architecture: str, tied: bool = True, **changes: Any) -> Path:
+    """A file of two layers with a table of 70 words, and no other weights."""
+    sizes = {
+        "block_count": 2,
+        "attention.head_count": 4,
+        "attention.head_count_kv": 2,
+        "embedding_length": 32,
+        "feed_forward_length": 96,
+        "context_length": 64,
+        **changes,
+    }
+    writer = GGUFWriter(path, architecture)
+    for name, value in sizes.items():
+        add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
+        add(f"{architecture}.{name}", value)
+    writer.add_tensor("token_embd.weight", np.zeros((70, 32), np.float32))
+    if not tied:
+        writer.add_tensor("output.weight", np.zeros((70, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_sizes_of_a_file_that_was_never_opened(tmp_path: Path) -> None:
+    source = resolve(str(written(tmp_path / "m.gguf", "llama", tied=False)))
+    assert graph_of(source) == Graph(2, 4, 2)
+    shape = Shape.of(config_of(source) or {})
+    assert shape == Shape(2, 4, 2, 32, 8, 96, 3, 70, tied=False)
+    neox = written(tmp_path / "neox.gguf", "gptneox", use_parallel_residual=True)
+    found = header(neox) or {}
+    assert found["model_type"] == "gpt_neox"
+    assert is_parallel(found)
+    assert found["tie_word_embeddings"] is True
+
+
+def test_a_model_that_cannot_work_is_refused_before_it_is_converted(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.gguf", "gemma2")
+    with pytest.raises(UnsupportedModelError, match=r"m\.gguf is a gemma2 model and is not supp"):
+        load_model(str(path))
+    assert not gguf_cache(weights_sha256(resolve(str(path))) or "").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\xff" * 64])
+def test_a_broken_header_tells_nothing(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(content)
+    assert header(path) is None
+    assert graph_of(resolve(str(path))) is None
+    assert header(tmp_path / "gone.gguf") is None
+
+
+def test_the_header_tells_what_the_converted_copy_does(
+    smollm2: str, smollm2_home: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_model(smollm2)
+    source = resolve(smollm2)
+    converted = graph_of(source), Shape.of(config_of(source) or {})
+    monkeypatch.setenv("HAP_HOME", str(SHARED_HOME / "nothing"))
+    assert (graph_of(source), Shape.of(config_of(source) or {})) == converted

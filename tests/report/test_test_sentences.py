@@ -1,0 +1,158 @@
+"""What the later tests of a run say in words: every branch, on made-up numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hap_engine.report.test_sentences import findings, p_value
+from hap_engine.runs.run_file import dumps, loads
+from tests.builders.fakes import fake_run
+
+SAME = {"n": 20, "first_only": 3, "second_only": 1, "p": 0.6}
+
+
+def statistics(**changes: Any) -> dict[str, Any]:
+    """A whole ``statistics`` section."""
+    yes = {"n": 15, "share": 0.9, "interval": [0.7, 0.98]}
+    no = {"n": 5, "share": 0.2, "interval": [0.03, 0.6]}
+    split = {"right": yes, "wrong": no}
+    test = {"n": 20, "mean": -0.5, "interval": [-0.7, -0.3], "p": 0.0004}
+    return {
+        "version": 1,
+        "n_prompts": 20,
+        "n_prompts_many": 10,
+        "split": "test",
+        "ablation": "resample (abc)",
+        "seed": 0,
+        "main": "hap",
+        "agreement": {"hap": {"top1": split, "accuracy": split}},
+        "complement": {"hap": {"kl": 3.0, "logit_diff": 0.2, "faithfulness": 0.04}},
+        "comparisons": {
+            "eap": {
+                "kl": test,
+                "logit_gap": test,
+                "exact_match": SAME,
+                "accuracy": SAME,
+                "heads": {"n": 4, "first_only": 2, "second_only": 0, "p": 0.5, "roles": True},
+            }
+        },
+        "completeness": {
+            "sets": [
+                {
+                    "name": "s_inhibition",
+                    "nodes": ["a1.h1"],
+                    "circuit": 0.1,
+                    "model": 2.0,
+                    "gap": 0.4,
+                    "interval": None,
+                },
+                {"name": "random half 1", "nodes": ["m1"], "circuit": 2.0, "model": 2.0, "gap": 0.0, "interval": None},
+            ]
+        },
+        "minimality": {
+            "nodes": [{"node": "a1.h1", "effect": 0.6, "given": []}, {"node": "m1", "effect": 0.001, "given": []}],
+            "needed": 1,
+            "threshold": 0.01,
+        },
+        "curves": {
+            name: {
+                "shares": [0.1, 1.0],
+                "faithfulness": [0.5, 1.0],
+                "kl": [1.0, 0.0],
+                "n_live": [5, 50],
+                "cpr": cpr,
+                "cmd": 1 - cpr,
+            }
+            for name, cpr in (("eap", 0.7), ("hap", 0.9))
+        },
+        "ablations": {
+            kind: {name: {"ablation": kind, "n_prompts": 10, "kl": kl, "logit_diff": 1.0} for name, kl in row}
+            for kind, row in {"resample": (("eap", 2.0), ("hap", 1.0)), "zero": (("eap", 1.0), ("hap", 2.0))}.items()
+        },
+        "missed": {
+            "n_dropped": 100,
+            "all": 0.05,
+            "confidence": 0.95,
+            "subsets": [
+                {
+                    "share": 0.1,
+                    "n_subsets": 20,
+                    "mean": 0.01,
+                    "interval": [0.0, 0.02],
+                    "max": 0.04,
+                    "exceeded_at_most": 0.14,
+                    "seen": 0.88,
+                }
+            ],
+        },
+    } | changes
+
+
+STABILITY = {
+    "version": 1,
+    "seeds": [0, 1],
+    "edges": [1.0] * 60,
+    "always": 60,
+    "ever": 90,
+    "jaccard": 0.5,
+    "heads": {"a1.h1": 1.0, "a2.h2": 0.5},
+}
+
+
+def answers(**changes: Any) -> dict[str, str]:
+    run = fake_run(statistics=statistics(**changes), stability=STABILITY)
+    run = loads(dumps(run))  # the shapes are those that a run file may have
+    return {one.question: f"{one.answer} {one.detail}" for one in findings(run)}
+
+
+def test_every_question_is_answered_with_its_numbers() -> None:
+    said = answers()
+    better = said["Is HAP closer to the model than EAP, beyond chance?"]
+    assert better.startswith("Yes: its KL is 0.50 nats lower (95 % interval 0.30 to 0.70).")
+    assert "on 20 prompts, sign-flip p < 0.001" in better
+    assert "on 3 prompts where EAP does not, the reverse on 1 (McNemar p = 0.60)" in better
+    assert "HAP alone keeps 2 and EAP alone 0" in better
+    assert said["Does it make the model's mistakes too?"].startswith("Less than its right answers")
+    assert "without them 4% of it is left" in said["Does the task go through these edges?"]
+    assert "so it has a back-up" in said["Is it all of the mechanism?"]
+    assert "S-inhibition: a1.h1" in said["Is it all of the mechanism?"]
+    assert "Not needed on these prompts: m1." in said["Is all of it needed?"]
+    assert "HAP's order of the edges stays closest" in said["And at other sizes?"]
+    assert "HAP under resample, EAP under zero" in said["Does the kind of ablation matter?"]
+    assert "100 of" in said["What did the first filter throw away?"]
+    assert "14% of such draws" in said["What did the first filter throw away?"]
+    assert "Heads that every seed keeps: a1.h1. Only some keep: a2.h2." in said["Would another seed find the same?"]
+
+
+def test_the_other_answers_are_told_as_plainly() -> None:
+    part = {"n": 20, "mean": 0.1, "interval": [-0.2, 0.4], "p": 0.4}
+    sure = {**part, "interval": [0.1, 0.2], "p": 0.03}
+    tests = statistics()["comparisons"]["eap"]
+    right = {"n": 20, "share": 0.9, "interval": [0.7, 0.98]}
+    none = {"n": 0, "share": None, "interval": None}
+    question = "Is HAP closer to the model than EAP, beyond chance?"
+    assert answers(comparisons={"eap": {**tests, "kl": part}})[question].startswith("These prompts do not tell")
+    worse = answers(comparisons={"eap": {**tests, "kl": sure}})[question]
+    assert worse.startswith("No, EAP is: its KL is 0.10 nats higher")
+    assert "p = 0.030" in worse
+    alone = answers(comparisons={"eap": {**tests, "kl": {"n": 1, "mean": 0.1}}})[question]
+    assert "has no interval" in alone
+    faultless = answers(agreement={"hap": {key: {"right": right, "wrong": none} for key in ("top1", "accuracy")}})
+    assert "wrong on none" in faultless["Does it make the model's mistakes too?"]
+    other = answers(complement={"hap": {"kl": 1.0, "logit_diff": 3.0, "faithfulness": 0.7}})
+    assert "most can take other ways" in other["Does the task go through these edges?"]
+
+
+@pytest.mark.parametrize("key", ["agreement", "complement", "comparisons", "curves"])
+def test_a_file_that_lacks_a_circuit_lacks_its_answer_and_nothing_else(key: str) -> None:
+    assert len(answers(**{key: {}})) == len(answers()) - 1
+
+
+def test_nothing_is_said_of_a_run_that_was_not_tested() -> None:
+    assert findings(fake_run()) == []
+
+
+def test_p_values_are_never_zero() -> None:
+    assert [p_value(p) for p in (None, 0.0005, 0.02, 0.5)] == ["p unknown", "p < 0.001", "p = 0.020", "p = 0.50"]
