@@ -26,7 +26,7 @@ runs:           ## compute the shipped runs again (GGUF=path of the SmolLM2 file
 	$(PYTHON) -m assets.make_runs $(GGUF)
 
 screenshots:    ## make the README's pictures from the real app
-	$(PYTHON) -m docs.make_screenshots
+	$(PYTHON) -m docs.generate.screenshots
 
 bench:          ## cost of every step and run in plain training steps (11 minutes on two cores)
 	$(PYTHON) -m benchmarks

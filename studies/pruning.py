@@ -1,9 +1,9 @@
 """The studies of Edge Pruning: sparsity, steps, starts, keep fraction (docs/studies/pruning.md).
 
-    python -m docs.make_pruning_studies hap-mini path/to/SmolLM2.gguf [--seeds 0 1 2] [--only sparsity keep]
+    python -m studies.pruning hap-mini path/to/SmolLM2.gguf [--seeds 0 1 2] [--only sparsity keep]
                                         [--device cuda]
 
-Descents that were computed before are read from docs/studies/data; the pages show all that is there, so the
+Descents that were computed before are read from studies/data/pruning; the pages show all that is there, so the
 work can be done in pieces and by several processes (one a seed).
 """
 
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import torch
 
-from docs.descents import Descent, Workbench, made
-from docs.study_data import everything
-from docs.study_pages import PAGE, page
-from docs.study_plots import plots
+from studies.pruning_circuits import everything
+from studies.pruning_descents import Descent, Workbench, made
+from studies.pruning_page import PAGE, page
+from studies.pruning_plots import plots
 
 MINI_PLAN = {0.8: 300, 0.9: 150, 0.94: 150, 0.96: 150, 0.98: 150}  # sparsity: steps to it
 # A real model goes down in two parts: HAP's filter is tighter for the second, and an early mistake costs less.

@@ -1,4 +1,4 @@
-"""Write measured figures into the texts from the shipped runs: ``python -m docs.make_results``.
+"""Write measured figures into the texts from the shipped runs: ``python -m studies.results``.
 
 Fills the README's results (the IOI runs; docs/studies/tasks.md has the others) and the measured roles in
 hap-mini's model card.
@@ -6,32 +6,22 @@ hap-mini's model card.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
+from studies.pages import ROOT, SHIPPED, fill
 
-ROOT = Path(__file__).parents[1]
 ROWS = {"full": "full model", "empty": "everything corrupted", "random": "random circuits"}
 
 
 def main() -> None:
-    runs = [load(path) for path in (ROOT / "assets" / "runs").glob("*.json")]
+    runs = [load(path) for path in SHIPPED.glob("*.json")]
     runs = [run for run in runs if run.task["name"] == "ioi"]
     runs.sort(key=lambda run: -run.graph.n_edges)
-    _fill(ROOT / "README.md", "results", "\n".join(map(_section, runs)))
+    fill(ROOT / "README.md", "results", "\n".join(map(_section, runs)))
     (mini,) = [run for run in runs if run.model["name"] == "hap-mini"]
-    _fill(ROOT / "assets" / "models" / "hap-mini" / "README.md", "roles", _roles(mini))
-
-
-def _fill(path: Path, name: str, body: str) -> None:
-    """Replace what stands between ``<!-- name:begin -->`` and ``<!-- name:end -->``."""
-    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    before, rest = path.read_text(encoding="utf-8").split(begin)
-    _, after = rest.split(end)
-    path.write_text(f"{before}{begin}\n{body}\n{end}{after}", encoding="utf-8")
+    fill(ROOT / "assets" / "models" / "hap-mini" / "README.md", "roles", _roles(mini))
 
 
 def _roles(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Measure every method on the planted circuits: ``python -m docs.make_ground_truth``.
+"""Measure every method on the planted circuits: ``python -m studies.ground_truth``.
 
 Writes the table of docs/ground-truth.md. Three seeds; minutes on one core.
 """
@@ -6,19 +6,18 @@ Writes the table of docs/ground-truth.md. Three seeds; minutes on one core.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from docs.make_results import _fill
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
+from studies.pages import ROOT, fill
 from tests.builders.planted import Planted
 from tests.builders.recovery import Method, methods
 from tests.builders.tiny_models import finish
 from tests.builders.toys import TOYS
 
-PAGE = Path(__file__).parent / "ground-truth.md"
+PAGE = ROOT / "docs" / "ground-truth.md"
 SEEDS = range(3)
 LEARNERS = ("ep", "hap")  # the methods that a seed changes
 
@@ -26,7 +25,7 @@ LEARNERS = ("ep", "hap")  # the methods that a seed changes
 def main() -> None:
     toys = {name: make() for name, make in TOYS.items()}
     ready = {name: finish(Prepared(open_masked(toy.model), toy.pairs).run()) for name, toy in toys.items()}
-    _fill(PAGE, "methods", _methods_table(toys, ready, methods()))
+    fill(PAGE, "methods", _methods_table(toys, ready, methods()))
 
 
 def _methods_table(toys: Mapping[str, Planted], ready: Mapping[str, Prepared], found: Mapping[str, Method]) -> str:

@@ -1,4 +1,4 @@
-"""Make the README's pictures from the real app: ``python -m docs.make_screenshots [part ...]``.
+"""Make the README's pictures from the real app: ``python -m docs.generate.screenshots [part ...]``.
 
 Parts: ``first-paint``, ``run``, ``result`` and ``animation``; all of them by default.
 
@@ -23,7 +23,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "images"
 PORT = 8599
 PLOT = ".js-plotly-plot .nsewdrag"

@@ -1,8 +1,8 @@
-"""What the studies of Edge Pruning are made of: descents, computed once and kept (docs/studies/data).
+"""What the studies of Edge Pruning are made of: descents, computed once and kept (studies/data/pruning).
 
 A descent finds circuits of one sparsity after another. The first budget is pruned from the candidates that
 stage one leaves; every later one goes on from the circuit before it, whose gates give the order of the new
-start (`search.go_on`). A descent without steps is a scorer alone. All circuits of a descent are measured on the
+start (`two_stages.go_on`). A descent without steps is a scorer alone. All circuits of a descent are measured on the
 same held-out prompts, under resample ablation, and written to one file when the descent ends. Until then its
 state is kept beside it every `SAVE_STEPS` steps: a descent that was stopped goes on from there, to the bit.
 """
@@ -40,9 +40,9 @@ from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
 from hap_engine.workflows.discover import DTYPES
 from hap_engine.workflows.two_stages import go_on, score_edges
+from studies import pages
 
-DATA = Path(__file__).parent / "studies" / "data"
-SHIPPED = Path(__file__).parents[1] / "assets" / "runs"
+DATA = pages.DATA / "pruning"
 FEW = 1_000  # circuits of at most so many edges are stored edge by edge, for their overlap
 STARTS = ("ranked", "equal", "random")
 SAVE_STEPS = 50
@@ -96,7 +96,7 @@ class Workbench:
     @cached_property
     def roles(self) -> dict[str, str]:
         """Role of each head, as the shipped run of this model measured it."""
-        runs = [load(path) for path in SHIPPED.glob("*.json")]
+        runs = [load(path) for path in pages.SHIPPED.glob("*.json")]
         (run,) = (r for r in runs if r.model["sha256"] == self.sha256 and r.task["name"] == "ioi")
         return {head: str(shown["role"]) for head, shown in run.roles["heads"].items()}
 

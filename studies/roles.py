@@ -1,4 +1,4 @@
-"""Which heads of SmolLM2 play which role in IOI? ``python -m docs.make_roles_study MODEL``.
+"""Which heads of SmolLM2 play which role in IOI? ``python -m studies.roles MODEL``.
 
 Writes docs/studies/roles.md: every head that passes the thresholds with its evidence, and, head by head,
 whether causal evidence confirms what attention patterns alone had suggested.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +16,9 @@ from hap_engine.explain.path_effects import make_scene, measure_heads
 from hap_engine.explain.roles import ROLES, assign_roles, thresholds
 from hap_engine.report.titles import ROLE_TITLES
 from hap_engine.tasks.task import SplitSizes
+from studies.pages import PAGES
 
-PAGE = Path(__file__).parent / "studies" / "roles.md"
+PAGE = PAGES / "roles.md"
 PROMPTS = 96  # three standard errors of an attention are then below 0.1, of an effect below 0.01
 SEED = 0
 
@@ -50,7 +50,7 @@ def main(reference: str) -> None:
         "# Roles in IOI, by causal evidence",
         "",
         f"{model.model.name}, {len(pairs)} validation prompts (seed {SEED}), corruption abc; made by "
-        "`python -m docs.make_roles_study MODEL`.",
+        "`python -m studies.roles MODEL`.",
         "",
         f"A head has a role if its attention reaches {limits['attention']:g}, and its effect reaches its "
         f"threshold and {limits['standard_errors']:g} standard errors over prompts. Thresholds: direct effect "
@@ -71,7 +71,6 @@ def main(reference: str) -> None:
         "the name is among the head's five top tokens when only its value and output weights act on it, "
         "“opposes” the same for the negated output.",
     ]
-    PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 
-from docs.descents import DATA
-from docs.study_data import TITLES, Found, at, chained, current, seconds, single, spread
+from studies.pages import PAGES
+from studies.pruning_circuits import TITLES, Found, at, chained, current, seconds, single, spread
 
-PAGE = DATA.parent / "pruning.md"
+PAGE = PAGES / "pruning.md"
 LEVELS = (1.0, 0.5, 0.35, 0.2, 0.1)  # KL to be reached, in the study of steps
 HEAD = """# Edge Pruning, with and without EAP before it
 
-Made by `python -m docs.make_pruning_studies hap-mini path/to/SmolLM2.gguf` from the descents in
-[`data/`](data), each of which is computed once. IOI, prompts as in a standard run (600 to learn from, 256
+Made by `python -m studies.pruning hap-mini path/to/SmolLM2.gguf` from the descents in
+`studies/data/pruning`, each of which is computed once. IOI, prompts as in a standard run (600 to learn from, 256
 held-out ones to measure on), resample ablation, equal numbers of live edges. KL in nats, lower is better; where several
 seeds were run, the mean and in brackets the lowest and the highest. Seconds are processor time of pruning alone on one
 thread (left out where a GPU did it). S-inhibition: of the heads that the shipped run of the model measured, how many
@@ -235,8 +235,8 @@ def _limit(found: Sequence[Found]) -> Iterator[str]:
     yield "### What limiting the pull of one batch does\n"
     yield (
         "Without the limit a gate moves as far as one batch says, up to a hundred times the usual, and one that is "
-        "thrown far down stays closed (`budgets.SharedAdam`). KL of the same descents with the limit and "
-        "without; by each the seeds that were run.\n"
+        "thrown far down stays closed (`hap_engine/pruning/budgets.py`, `SharedAdam`). KL of the same descents with "
+        "the limit and without; by each the seeds that were run.\n"
     )
     kinds = sorted({(_kind(o), o.sparsity) for o in before})
     rows = []

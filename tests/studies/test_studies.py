@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from docs import descents, make_scorers_study
-from docs.descents import Descent, Workbench, made
-from docs.study_data import Found, chained, everything, spread
-from docs.study_pages import PAGE, page
+from studies import pruning_descents as descents
+from studies import scorers
+from studies.pruning_circuits import Found, chained, everything, spread
+from studies.pruning_descents import Descent, Workbench, made
+from studies.pruning_page import PAGE, page
 
 
 def test_the_pages_are_made_of_the_data() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(everything())
-    scorers = make_scorers_study.PAGE.read_text(encoding="utf-8")
-    assert scorers == make_scorers_study.page(make_scorers_study.kept())
+    assert scorers.PAGE.read_text(encoding="utf-8") == scorers.page(scorers.kept())
 
 
 def test_every_plot_of_the_page_is_there() -> None:

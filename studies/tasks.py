@@ -1,6 +1,6 @@
 """HAP against EAP on every task that a model solves (docs/studies/tasks.md).
 
-    python -m docs.make_tasks_study hap-mini [path/to/SmolLM2.gguf]
+    python -m studies.tasks hap-mini [path/to/SmolLM2.gguf]
 
 hap-mini at 95 %, other models at 99 % of edges removed. Each model is asked first which tasks it can do; those it
 cannot are in the table with the reason. A run is written as soon as it is made and not made twice: those of
@@ -10,10 +10,8 @@ hap-mini under HAP_HOME, those of other models among the shipped examples (asset
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from assets.make_runs import FOLDER, ship
-from docs.make_results import _fill
 from hap_engine.cli.progress_bar import follow
 from hap_engine.errors import TaskError
 from hap_engine.masked.masked_pass import MaskedModel
@@ -28,9 +26,9 @@ from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
 from hap_engine.workflows.ask_model import check_task
 from hap_engine.workflows.discover import discover
+from studies.pages import PAGES, fill
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "studies" / "tasks.md"
+PAGE = PAGES / "tasks.md"
 MINI = ("ioi", "greater-than", "pronoun", "agreement", "induction")  # what a word-level toy can learn
 REAL = ("ioi", "capital", "agreement", "pronoun", "greater-than")
 STANDARD = ("ioi", "pronoun")  # of a real model; the others quickly
@@ -101,7 +99,7 @@ def section(model: str) -> tuple[str, str]:
 def main(models: list[str]) -> None:
     for model in models:
         name, table = section(model)
-        _fill(PAGE, "hap-mini" if name == "hap-mini" else "real", f"## {name}\n\n{table}")
+        fill(PAGE, "hap-mini" if name == "hap-mini" else "real", f"## {name}\n\n{table}")
 
 
 if __name__ == "__main__":
