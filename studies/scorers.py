@@ -1,11 +1,12 @@
 """Compare the scorers: what they cost, how good their best edges are, and what HAP makes of them
 (docs/studies/scorers.md).
 
-    python -m studies.scorers hap-mini [path/to/SmolLM2.gguf] [--seeds 0 1 2]
+    python -m studies.scorers hap-mini [path/to/SmolLM2.gguf] [--seeds 0 1 2] [--again eap-gim]
 
 Every scorer sees the same training prompts. Its best edges are cut out at several sizes (equal live edges),
 HAP prunes from its candidates, and all are measured on the same held-out prompts, under resample ablation.
-What was computed before is read from studies/data/scorers; the page shows all that is there.
+What was computed before is read from studies/data/scorers, except that of the scorers to compute again; the page
+shows all that is there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -53,27 +54,31 @@ Where several seeds were run, the mean and in brackets the lowest and the highes
 """
 
 
-def made(reference: str, seed: int) -> Path:
-    """The file of one model and seed, computed unless it is there."""
+def made(reference: str, seed: int, again: Collection[str] = ()) -> Path:
+    """The file of one model and seed; computed are the scorers that it lacks and those to compute `again`."""
     model = load_model(reference)
     path = DATA / f"{model.name.split('-Instruct')[0]}.{seed}.json"
+    sparsities = SPARSITIES.get(model.name, LARGE)
+    record: dict[str, Any] = {"model": model.name, "sparsities": sparsities, "cost": {}, "rows": {}}
     if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+    wanted = [name for name in SCORERS if name in again or name not in record["cost"]]
+    if not wanted:
         return path
     masked = open_masked(model)
     sets = get_task("ioi").generate(model.tokenizer, SIZES, seed, "abc")
     training = Prepared(masked, sets.train)
     drain(training.run())
-    sparsities = SPARSITIES.get(model.name, LARGE)
-    seconds, circuits = {}, {"empty": empty_circuit(masked.graph)}
-    for name in SCORERS:
-        started = time.process_time()
-        scores = drain(score(training.first(SCORED), name))
-        seconds[name] = time.process_time() - started
+    _, unit = _timed(training, "eap")  # what costs are multiples of
+    circuits = {"empty": empty_circuit(masked.graph)}
+    for name in wanted:
+        scores, seconds = _timed(training, name)
+        record["cost"][name] = 1.0 if name == "eap" else round(seconds / unit, 2)
         for sparsity in sparsities:
             live = edge_budget(masked.graph, sparsity)
             circuits[f"{name} {sparsity}"] = top_live(masked.graph, scores, live).live
         circuits[f"{name} hap"] = _pruned(training, scores, sparsities[-1], seed)
-        print(f"{model.name} seed {seed} {name} {seconds[name]:.1f} s", flush=True)
+        print(f"{model.name} seed {seed} {name} {seconds:.1f} s", flush=True)
     found = drain(measure(masked, sets.test, circuits))
     full, none = (float(found[name]["logit_diff"].mean()) for name in ("full", "empty"))
     rows = {
@@ -83,11 +88,17 @@ def made(reference: str, seed: int) -> Path:
         }
         for name, out in found.items()
     }
-    cost = {name: round(taken / seconds["eap"], 2) for name, taken in seconds.items()}
-    record = {"model": model.name, "sparsities": sparsities, "cost": cost, "rows": rows}
+    record["rows"] |= rows
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record) + "\n", encoding="utf-8")
     return path
+
+
+def _timed(training: Prepared, scorer: str) -> tuple[Scores, float]:
+    """Scores and the processor seconds that they took."""
+    started = time.process_time()
+    scores = drain(score(training.first(SCORED), scorer))
+    return scores, time.process_time() - started
 
 
 def _pruned(training: Prepared, scores: Scores, sparsity: float, seed: int) -> Circuit:
@@ -142,11 +153,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=["hap-mini"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--again", nargs="+", default=[], choices=tuple(SCORERS), help="scorers to compute again")
     options = parser.parse_args()
     torch.set_num_threads(1)  # so that processor time means something
     for model in options.models:
         for seed in options.seeds:
-            print(made(model, seed))
+            print(made(model, seed, options.again))
     PAGE.write_text(page(kept()), encoding="utf-8")
     print(PAGE)
 

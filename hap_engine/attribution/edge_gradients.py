@@ -6,9 +6,9 @@ the ordinary forward pass and nothing has to be mixed. What remains is its gradi
     d metric / d m[w, r] = (clean_w - corrupt_w) · d metric / d reader_r
 
 Each slot's own gradient with respect to what it reads is formed in the backward pass of `_Slots`, multiplied
-with the deltas of all writers before it, and forgotten. As in the masked pass (`tape.py`), the readers
+with the deltas of all writers before it, and forgotten. As in the masked pass (`delta_buffer.py`), the readers
 of a few layers are multiplied together. This equals the gradient of `MaskedModel.logits`
-at m = 1 (tests/test_attribution.py) for a fraction of its cost.
+at m = 1 (tests/attribution/test_scorers.py) for a fraction of its cost.
 
 `Rules` (`gradient_rules.py`) change how gradients flow backwards.
 """
@@ -51,6 +51,7 @@ class EdgeGradients:
         """`magnitude` adds up absolute values of single positions, so that none cancel."""
         self.rules, self.magnitude = rules, magnitude
         self.masked, self.graph, self.last = masked, masked.graph, last
+        self._mlp_share = rules.gate_share if masked.model.bridge.cfg.gated_mlp else 1.0
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
         self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
@@ -103,7 +104,7 @@ class EdgeGradients:
             attn_out = torch.einsum("hte,hed->td", z, block.w_out) + block.b_out
             mlp_in = resid if graph.parallel else resid + attn_out
             read = self._watch(mlp_in, index)[None]
-            mlp_out = block.mlp(normed(block.norm_mlp, read, self.rules)).squeeze(0)
+            mlp_out = shared(block.mlp(normed(block.norm_mlp, read, self.rules)).squeeze(0), self._mlp_share)
             if fill:
                 first = 1 + index * (graph.n_heads + 1)
                 change = z.detach() - rows.z(index, self._heads)

@@ -25,14 +25,17 @@ class Rules:
         temperature: at which the backward pass of the softmax is taken.
         qk_share, v_share: factors of the gradients into attention scores and values. A product of two
             factors that both change is shared between them instead of counted twice.
-        secant: an activation passes ``a(x) / x`` back instead of its slope, and a gated MLP's product is
-            shared between gate and value.
+        gate_share: factor of the gradients into both factors of a gated MLP's product, gate and value: another
+            product of two factors that change. All that an MLP passes back goes through it, so this is the share of
+            the gradient through the whole MLP.
+        secant: an activation passes ``a(x) / x`` back instead of its slope.
     """
 
     norm_share: float = 1.0
     temperature: float = 1.0
     qk_share: float = 1.0
     v_share: float = 1.0
+    gate_share: float = 1.0
     secant: bool = False
 
 
@@ -75,7 +78,7 @@ def shared(x: Tensor, share: float) -> Tensor:
 
 @contextmanager
 def secant_rule(block: Block) -> Iterator[None]:
-    """While open, the block's MLP passes gradients back by the secant rule.
+    """While open, the activation of the block's MLP passes gradients back by the secant rule.
 
     Raises:
         UnsupportedModelError: where the MLP has no activation module to correct.
@@ -87,20 +90,16 @@ def secant_rule(block: Block) -> Iterator[None]:
         raise UnsupportedModelError(
             f"RelP needs an MLP with an activation module, and {type(mlp).__name__} has none. Choose another scorer."
         )
-    up = getattr(mlp, "up_proj", None)
 
     def secant(module: Any, inputs: tuple[Tensor], out: Tensor) -> Tensor:
         (x,) = inputs
         small = x.abs() < 1e-4
         slope = torch.where(small, 0.5, (out / torch.where(small, 1.0, x))).detach()
         line = x * slope
-        return shared(line + (out - line).detach(), 1.0 if up is None else 0.5)
+        return line + (out - line).detach()
 
-    hooks = [act.register_forward_hook(secant)]
-    if up is not None:
-        hooks.append(up.register_forward_hook(lambda module, inputs, out: shared(out, 0.5)))
+    hook = act.register_forward_hook(secant)
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()

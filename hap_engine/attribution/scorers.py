@@ -5,14 +5,16 @@ EAP (Syed et al. 2023, arXiv 2310.10348), with the sign convention of this proje
     score[w, r] = (corrupt_w - clean_w) · d metric / d reader_r  =  - d metric / d m[w, r]   at m = 1
 
 summed over positions, averaged over prompts. Edges that help have negative scores under logit
-difference; rankings use the absolute value. One backward pass through the masked forward gives all
-scores. (TransformerLens' edge tool differentiates on the corrupt run: swap clean and corrupt.)
+difference; rankings use the absolute value. One backward pass through the ordinary forward pass
+gives all scores (`edge_gradients.py`). (TransformerLens' edge tool differentiates on the corrupt run: swap clean and
+corrupt.)
 
 EAP-IG (Hanna et al. 2024, arXiv 2403.17806) replaces the gradient by its mean over `IG_STEPS` points
 between the corrupt and the clean embedding, which repairs saturated gradients.
 
 GIM-style scores (arXiv 2505.17630) take the norms' statistics as constants, the softmax's backward pass at
-temperature 2, and share products between their factors: attention that would repair itself hides less.
+temperature 2, and share products (attention's, a gated MLP's) between their factors: attention that would repair
+itself hides less.
 RelP-style scores (arXiv 2508.21258) also pass ``a(x) / x`` back through activations instead of the slope.
 
 Under KL(full ‖ circuit) the gradient at m = 1 is exactly zero (KL has its minimum there), so plain
@@ -82,8 +84,8 @@ class Scorer:
 
 _PUBLISHED = tuple(step / IG_STEPS for step in range(IG_STEPS))  # the corrupt end, not the clean one
 _MIDPOINTS = tuple((step + 0.5) / IG_STEPS for step in range(IG_STEPS))
-_GIM = Rules(norm_share=0.0, temperature=2.0, qk_share=0.25, v_share=0.5)
-_RELP = Rules(norm_share=0.0, qk_share=0.25, v_share=0.5, secant=True)
+_GIM = Rules(norm_share=0.0, temperature=2.0, qk_share=0.25, v_share=0.5, gate_share=0.5)
+_RELP = Rules(norm_share=0.0, qk_share=0.25, v_share=0.5, gate_share=0.5, secant=True)
 
 SCORERS: dict[str, Scorer] = {
     "eap": Scorer("The gradient on the clean prompt times the change of each writer."),

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.tasks.pair import EncodedPair
+from hap_engine.transformer.attention import attention_scores
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.plain_pass import Trace
 
@@ -122,15 +123,27 @@ def logit_differences(scene: Scene, final: Float[Tensor, "sender batch d_model"]
     return relative(scene.answer) - relative(scene.distractor)
 
 
-def _attention_from(
-    scene: Scene, layer: int, head: int, query: Float[Tensor, "sender batch d_head"]
+def _scores(
+    scene: Scene, layer: int, head: int, query: Float[Tensor, "sender batch d_head"], role: str
 ) -> Float[Tensor, "sender batch key"]:
-    """Attention of one head at END for given queries, keys of the clean run."""
+    """Attention scores of a head's queries that stand at a role's position, with the keys of the clean run."""
     keys, _ = scene.masked.keys_values(scene.clean, layer, head)
-    scores = torch.einsum("sbe,bke->sbk", query, keys) * scene.masked.scale(layer)
-    positions = torch.arange(keys.shape[1], device=keys.device)
-    future = positions[None] > scene.at["END"][:, None]
-    return scores.masked_fill(future[None], float("-inf")).softmax(-1)
+    at = scene.at[role][:, None].expand(-1, len(query))
+    return attention_scores(query.transpose(0, 1)[None], keys[None], scene.masked.scale(layer), at)[0].transpose(0, 1)
+
+
+def _pattern_with_keys(
+    scene: Scene, layer: int, head: int, query_role: str, key_role: str, stack: Float[Tensor, "sender batch d_model"]
+) -> Float[Tensor, "sender batch key"]:
+    """Attention of a head's clean query when the key at one position is made of each of `stack`, the first the
+    clean residual stream."""
+    masked, at = scene.masked, scene.at[key_role]
+    key = masked.slot_at(layer, "k", head, stack, at)
+    query = masked.slot_at(layer, "q", head, scene.resid(layer, query_role)[None], scene.at[query_role])
+    scores = _scores(scene, layer, head, query, query_role).repeat(len(stack), 1, 1)
+    rows = torch.arange(len(at), device=at.device)
+    scores[:, rows, at] += (query * (key - key[:1])).sum(-1) * masked.scale(layer)
+    return scores.softmax(-1)
 
 
 def _preference(scene: Scene, pattern: Float[Tensor, "sender batch key"]) -> Float[Tensor, "sender batch"]:
@@ -147,7 +160,7 @@ def _query_effect(
     resid = scene.resid(layer, "END")
     stack = torch.cat([resid[None], resid - delta])
     query = scene.masked.slot_at(layer, "q", head, stack, scene.at["END"])
-    preference = _preference(scene, _attention_from(scene, layer, head, query))
+    preference = _preference(scene, _scores(scene, layer, head, query, "END").softmax(-1))
     return preference[:1] - preference[1:]
 
 
@@ -185,15 +198,10 @@ def _output_shift(scene: Scene, layer: int, head: int) -> Float[Tensor, "sender 
     """What a head's output at END loses when each earlier head's edge into its k and v at S2 is cut."""
     masked, s2 = scene.masked, scene.at["S2"]
     stack = torch.cat([scene.resid(layer, "S2")[None], scene.resid(layer, "S2") - scene.upstream(layer, "S2")])
-    key = masked.slot_at(layer, "k", head, stack, s2)
     value = masked.slot_at(layer, "v", head, stack, s2)
-    query = masked.slot_at(layer, "q", head, scene.resid(layer, "END")[None], scene.at["END"])[0]
-    keys, values = masked.keys_values(scene.clean, layer, head)
-    scores = torch.einsum("be,bke->bk", query, keys).expand(len(stack), -1, -1).clone()
+    _, values = masked.keys_values(scene.clean, layer, head)
     rows = torch.arange(len(s2), device=masked.device)
-    scores[:, rows, s2] = (query * key).sum(-1)
-    future = torch.arange(keys.shape[1], device=masked.device)[None] > scene.at["END"][:, None]
-    pattern = (scores * masked.scale(layer)).masked_fill(future, float("-inf")).softmax(-1)
+    pattern = _pattern_with_keys(scene, layer, head, "END", "S2", stack)
     z = torch.einsum("sbk,bke->sbe", pattern, values)
     z += pattern[:, rows, s2, None] * (value - values[rows, s2])
     out = z @ masked.output_weight(layer, head)
@@ -210,13 +218,7 @@ def induction_effects(scene: Scene, inductors: list[tuple[int, int]]) -> Float[T
             continue
         resid, at = scene.resid(layer, "S1+1"), scene.at["S1+1"]
         stack = torch.cat([resid[None], resid - scene.upstream(layer, "S1+1")])
-        key = masked.slot_at(layer, "k", head, stack, at)
-        query = masked.slot_at(layer, "q", head, scene.resid(layer, "S2")[None], scene.at["S2"])[0]
-        keys, _ = masked.keys_values(scene.clean, layer, head)
-        scores = torch.einsum("be,bke->bk", query, keys).expand(len(stack), -1, -1).clone()
-        scores[:, rows, at] = (query * key).sum(-1)
-        future = torch.arange(keys.shape[1], device=masked.device)[None] > scene.at["S2"][:, None]
-        pattern = (scores * masked.scale(layer)).masked_fill(future, float("-inf")).softmax(-1)
+        pattern = _pattern_with_keys(scene, layer, head, "S2", "S1+1", stack)
         carried = pattern[:1, rows, at] - pattern[1:, rows, at]
         total[: len(carried)] += carried / len(inductors)
     return total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,17 +10,13 @@ import torch
 
 from hap_engine import settings
 from hap_engine.attribution import scorers
-from hap_engine.attribution.edge_gradients import EdgeGradients
-from hap_engine.attribution.gradient_rules import Rules
 from hap_engine.attribution.scorers import SCORERS, mean_rank, score
 from hap_engine.errors import SettingsError, UnknownNameError
-from hap_engine.evaluation.metrics import logit_difference
 from hap_engine.graph.ranking import rank_matrix
 from hap_engine.masked import masked_pass
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.masked.opening import open_masked
 from hap_engine.settings import IG_STEPS
-from tests.builders.scoring import by_autograd, metric, prepare, scores_of
+from tests.builders.scoring import Corrected, by_autograd, metric, prepare, scores_of
 from tests.builders.slow import Slow
 from tests.builders.tiny_models import finish, make_model, random_pairs
 
@@ -189,30 +184,15 @@ def test_scores_in_bfloat16_are_close(masked: MaskedModel, little: float, monkey
     assert close(low, exact, 0.1)
 
 
-def frozen_by_hand(hf: Any) -> None:
-    """Make every norm of a tiny GPT-2 take its statistics as constants."""
-    for module in hf.modules():
-        inner = getattr(module, "original_component", None)
-        if isinstance(inner, torch.nn.LayerNorm):
-
-            def forward(x: torch.Tensor, inner: Any = inner) -> torch.Tensor:
-                centred = x - x.mean(-1, keepdim=True)
-                sigma = (centred.square().mean(-1, keepdim=True) + inner.eps).sqrt().detach()
-                return centred / sigma * inner.weight + inner.bias
-
-            module.__dict__["forward"] = forward  # past the bridge's own __setattr__
-
-
-def test_frozen_norms_are_those_of_a_model_with_constant_statistics() -> None:
-    masked, pairs = open_masked(make_model("gpt2")), random_pairs(LENGTHS)
-    prepared = prepare(masked, pairs)
-    batch, corrupt, clean, _ = prepared.batch(range(len(pairs)))
-    gradients = EdgeGradients(masked, clean, corrupt, batch.last, Rules(norm_share=0.0))
-    gradients.add(1.0, lambda logits: logit_difference(logits, batch.answer, batch.distractor).sum())
-    got = -gradients.close().numpy() / len(pairs)
-    frozen_by_hand(masked.model.hf_model)
-    assert close(got, by_autograd(masked, pairs))
-    assert not close(got, scores_of(open_masked(make_model("gpt2")), pairs), 0.02)
+@pytest.mark.parametrize(("scorer", "temperature"), [("eap-gim", 2.0), ("eap-relp", 1.0)])
+def test_corrected_gradients_are_those_written_out_by_hand(
+    masked: MaskedModel, scorer: str, temperature: float
+) -> None:
+    """Every factor of a product, a gated MLP's too, gets half of the product's gradient."""
+    pairs = random_pairs(LENGTHS)
+    got = scores_of(masked, pairs, scorer)
+    assert close(got, by_autograd(masked, pairs, Corrected(masked.model.hf_model, temperature, scorer == "eap-relp")))
+    assert not close(got, scores_of(masked, pairs), 0.02)
 
 
 @pytest.mark.parametrize("scorer", sorted(SCORERS))

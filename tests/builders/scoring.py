@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hap_engine.attribution.scorers import score
 from hap_engine.machine.memory import Limits
@@ -24,17 +26,63 @@ def scores_of(masked: MaskedModel, pairs: Sequence[EncodedPair], *args: object) 
     return finish(score(prepare(masked, pairs), *args))
 
 
-def metric(logits: torch.Tensor, pair: EncodedPair) -> torch.Tensor:
+def metric(logits: Tensor, pair: EncodedPair) -> Tensor:
     return logits[-1, pair.answer_id] - logits[-1, pair.distractor_id]
 
 
-def by_autograd(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> np.ndarray:
-    """``(corrupt_w - clean_w) · d metric / d reader`` of the plain model, no mask anywhere."""
-    graph, slow = masked.graph, Slow(masked.model.hf_model)
+def halved(product: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    """A product that gives each of its factors half of its gradient."""
+    return (product(a, b.detach()) + product(a.detach(), b)) / 2
+
+
+class Corrected(Slow):
+    """The same values with the gradients of GIM (or RelP), written out: norms' statistics are constants, each
+    factor of a product gets half, the softmax passes back what it would at another temperature, and (RelP)
+    activations pass back ``a(x) / x``."""
+
+    def __init__(self, hf: Any, temperature: float, secant: bool) -> None:
+        super().__init__(hf)
+        self.temperature, self.secant = temperature, secant
+
+    def norm(self, module: Any) -> Callable[[Tensor], Tensor]:
+        inner = getattr(module, "original_component", module)
+
+        def frozen(x: Tensor) -> Tensor:
+            centred = x - x.mean(-1, keepdim=True) if isinstance(inner, torch.nn.LayerNorm) else x
+            eps = inner.eps if isinstance(inner, torch.nn.LayerNorm) else inner.variance_epsilon
+            sigma = (centred.square().mean(-1, keepdim=True) + eps).sqrt().detach()
+            return centred / sigma * inner.weight + getattr(inner, "bias", 0)
+
+        return frozen
+
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        return halved(torch.matmul, a, b)
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        other = (scores / self.temperature).softmax(-1).detach()
+        safe = scores.masked_fill(scores.isinf(), 0)
+        to_first_order = other * (safe - (other * safe).sum(-1, keepdim=True))
+        return scores.softmax(-1).detach() + to_first_order - to_first_order.detach()
+
+    def activation(self, act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return (act(x) / x).detach() * x if self.secant else act(x)
+
+    def mlp(self, layer: int, x: Tensor) -> Tensor:
+        mlp = self.blocks[layer].mlp
+        if self.family == "llama":
+            gate = self.activation(mlp.act_fn, mlp.gate_proj(x))
+            return mlp.down_proj(halved(torch.mul, gate, mlp.up_proj(x)))
+        up, down = (mlp.c_fc, mlp.c_proj) if self.family == "gpt2" else (mlp.dense_h_to_4h, mlp.dense_4h_to_h)
+        return down(self.activation(mlp.act, up(x)))
+
+
+def by_autograd(masked: MaskedModel, pairs: Sequence[EncodedPair], slow: Slow | None = None) -> np.ndarray:
+    """``(corrupt_w - clean_w) · d metric / d reader`` of the plain model (or `slow`), no mask anywhere."""
+    graph, slow = masked.graph, slow or Slow(masked.model.hf_model)
     total = np.zeros(graph.edge_mask.shape)
     for pair in pairs:
 
-        def read(reader: str, out: dict[str, torch.Tensor]) -> torch.Tensor:
+        def read(reader: str, out: dict[str, Tensor]) -> Tensor:
             return sum(out[w] for w in out if slow.sees(w, reader)) + slow.biases(reader)
 
         clean = slow.walk(slow.embed(pair.clean_ids).clone().requires_grad_(), read)

@@ -2,7 +2,7 @@
 
 It takes single prompts, reads the raw Hugging Face weights (never the bridge), keeps its own idea of which
 writer comes before which reader, and sums every reader's input edge by edge. Nothing is shared with
-`hap_engine.patching`.
+`hap_engine.masked`.
 """
 
 from __future__ import annotations
@@ -51,13 +51,16 @@ class Slow:
     def unembed(self, x: Tensor) -> Tensor:
         base = self.hf.base_model
         norm = {"gpt2": "ln_f", "neox": "final_layer_norm", "llama": "norm"}[self.family]
-        return self.hf.get_output_embeddings()(getattr(base, norm)(x))
+        return self.hf.get_output_embeddings()(self.norm(getattr(base, norm))(x))
+
+    def norm(self, module: Any) -> Callable[[Tensor], Tensor]:
+        """How a norm is called."""
+        return module
 
     def norms(self, layer: int) -> tuple[Any, Any]:
         block = self.blocks[layer]
-        if self.family == "gpt2":
-            return block.ln_1, block.ln_2
-        return block.input_layernorm, block.post_attention_layernorm
+        names = ("ln_1", "ln_2") if self.family == "gpt2" else ("input_layernorm", "post_attention_layernorm")
+        return self.norm(getattr(block, names[0])), self.norm(getattr(block, names[1]))
 
     def project(self, layer: int, slot: str, head: int, x: Tensor) -> Tensor:
         block, size, at = self.blocks[layer], self.d_head, "qkv".index(slot)
@@ -97,6 +100,16 @@ class Slow:
         cos, sin = self.rotary(x[None], torch.arange(len(x))[None])
         return module.apply_rotary_pos_emb(x[None, None], x[None, None], cos, sin)[0][0, 0]
 
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """Of two things that both change: queries with keys, patterns with values."""
+        return a @ b
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        return scores.softmax(-1)
+
+    def mlp(self, layer: int, x: Tensor) -> Tensor:
+        return self.blocks[layer].mlp(x[None])[0]
+
     # -- passes --------------------------------------------------------------------------------
 
     def walk(self, embed: Tensor, read: Callable[[str, dict[str, Tensor]], Tensor]) -> Pass:
@@ -120,12 +133,12 @@ class Slow:
             made = {}
             for head in range(self.heads):
                 kv = head * self.kv_heads // self.heads
-                scores = self.rotate(q[head]) @ self.rotate(k[kv]).T / self.d_head**0.5
-                pattern = scores.masked_fill(future, float("-inf")).softmax(-1)
+                scores = self.product(self.rotate(q[head]), self.rotate(k[kv]).T) / self.d_head**0.5
+                pattern = self.softmax(scores.masked_fill(future, float("-inf")))
                 patterns[f"a{layer}.h{head}"] = pattern
-                made[f"a{layer}.h{head}"] = self.output(layer, head, pattern @ v[kv])
+                made[f"a{layer}.h{head}"] = self.output(layer, head, self.product(pattern, v[kv]))
             out |= made
-            out[f"m{layer}"] = self.blocks[layer].mlp(norm_mlp(get(f"m{layer}"))[None])[0]
+            out[f"m{layer}"] = self.mlp(layer, norm_mlp(get(f"m{layer}")))
         return Pass(out, inputs, patterns, self.unembed(get("logits")))
 
     def sees(self, writer: str, reader: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hap_engine.settings import PruningConfig
 from studies import pruning_descents as descents
 from studies import scorers
 from studies.pruning_circuits import Found, chained, everything, spread
@@ -19,6 +20,19 @@ from studies.pruning_page import PAGE, page
 def test_the_pages_are_made_of_the_data() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(everything())
     assert scorers.PAGE.read_text(encoding="utf-8") == scorers.page(scorers.kept())
+
+
+def test_a_scorer_is_computed_again_and_the_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorers, "STEPS", PruningConfig(steps=2))
+    before = (scorers.DATA / "hap-mini.0.json").read_text(encoding="utf-8")
+    (tmp_path / "hap-mini.0.json").write_text(before, encoding="utf-8")
+    monkeypatch.setattr(scorers, "DATA", tmp_path)
+    assert scorers.made("hap-mini", 0).read_text(encoding="utf-8") == before
+    after = json.loads(scorers.made("hap-mini", 0, ["eap-gim"]).read_text(encoding="utf-8"))
+    old = json.loads(before)
+    assert list(after["rows"]) == list(old["rows"])
+    changed = {name for name, row in after["rows"].items() if row != old["rows"][name]}
+    assert changed == {"eap-gim hap"}, "of two steps; the rest is found again to the last digit"
 
 
 def test_every_plot_of_the_page_is_there() -> None:
