@@ -60,16 +60,19 @@ def cached(name: str, revision: str | None = None) -> Path | None:
     except OSError:
         commit = revision or ""
     folder = home / "snapshots" / commit
-    if not commit or not (folder / "config.json").is_file():
-        return None
+    complete = commit and (folder / "config.json").is_file() and not missing_weights(folder)
+    return folder if complete else None
+
+
+def missing_weights(folder: Path) -> list[str]:
+    """Names of the weight files that transformers would look for in a folder and not find."""
     if (folder / "model.safetensors").is_file():
-        return folder
+        return []
     try:
         index = json.loads((folder / "model.safetensors.index.json").read_text())
-        shards = set(index["weight_map"].values())
+        return sorted(shard for shard in set(index["weight_map"].values()) if not (folder / shard).is_file())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return folder if all((folder / shard).is_file() for shard in shards) else None
+        return ["model.safetensors"]
 
 
 def cached_models() -> list[str]:

@@ -66,6 +66,12 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
         )
     if kind in CAUSES:
         raise UnsupportedModelError(f"{name} is a {kind} model and is not supported: {CAUSES[kind]}. {WORKING}")
+    stored = config.get("quantization_config")
+    if stored:
+        raise UnsupportedModelError(
+            f"{name} is stored quantised ({dict(stored).get('quant_method', 'of an unnamed kind')}): its weights are "
+            "codes, not numbers. Choose its 16- or 32-bit version, or save what its library's dequantize() gives."
+        )
     if not known:
         raise UnsupportedModelError(
             f"{name} cannot be opened: this version of transformers has no {kind!r} model. {WORKING}"

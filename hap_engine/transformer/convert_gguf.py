@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,6 +13,7 @@ from hap_engine.models.catalog import Source, gguf_cache
 from hap_engine.models.gguf_header import header
 from hap_engine.models.hub import Report
 from hap_engine.models.supported import check_config
+from hap_engine.transformer.weights import quiet
 
 
 def convert_gguf(source: Source, progress: Report) -> Path:
@@ -60,20 +59,6 @@ def _stored_dtype(path: Path) -> str:
 
     kinds = Counter(tensor.tensor_type.name for tensor in GGUFReader(path).tensors)
     return kinds.most_common(1)[0][0]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars of transformers: the caller reports progress its own way."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def first_line(error: BaseException) -> str:

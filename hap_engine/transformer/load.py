@@ -22,10 +22,11 @@ from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.files import files_sha256
 from hap_engine.graph.graph import Graph
 from hap_engine.models.catalog import Source, resolve
-from hap_engine.models.hub import PICKLES, Report, download
+from hap_engine.models.hub import PICKLES, Report, download, missing_weights
 from hap_engine.models.supported import WORKING, check_config, max_tokens
 from hap_engine.progress import Progress
-from hap_engine.transformer.convert_gguf import convert_gguf, first_line, quiet
+from hap_engine.transformer.convert_gguf import convert_gguf, first_line
+from hap_engine.transformer.weights import named, read_weights
 
 POLL_SECONDS = 0.2  # how often a watched load is looked at
 
@@ -105,7 +106,7 @@ def load_model(
         progress(f"Opening {source.name}", 1.0)
     assert source.path is not None
     folder = convert_gguf(source, progress) if source.kind == "gguf" else source.path
-    model = _from_folder(source, folder, torch.device(device))
+    model = _from_folder(source, folder, torch.device(device), progress)
     progress(f"Opened {source.name}", 1.0)
     return model
 
@@ -185,22 +186,14 @@ def from_hf(
     return Model(source, sha256, hf_model, bridge, tokenizer, graph, count, stored_dtype)
 
 
-def _from_folder(source: Source, folder: Path, device: torch.device) -> Model:
-    from transformers import AutoModelForCausalLM
-
+def _from_folder(source: Source, folder: Path, device: torch.device, progress: Report) -> Model:
     config = _checked_config(source.name, folder)
     try:
-        with quiet():
-            hf_model: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                attn_implementation="eager",
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-            )
+        hf_model = read_weights(source.name, folder, progress)
         hf_model.to(device)
         tokenizer = _load_tokenizer(folder)
+    except ModelError:
+        raise
     except Exception as error:  # transformers raises many kinds here; all mean "not a usable model"
         raise ModelError(
             f"{source.name} cannot be opened as a causal language model: {first_line(error)} "
@@ -217,12 +210,18 @@ def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
     """The folder's ``config.json``; refuses what must not or cannot be opened before it is."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
-        found = f"only pickle weights ({pickled[0]}), which can run code" if pickled else "neither"
+    if (folder / "adapter_config.json").is_file():
         raise ModelError(
-            f"Expected config.json and *.safetensors in {folder.name}, found {found}. "
-            "Save the model with save_pretrained(folder)."
+            f"{name} holds an adapter (adapter_config.json), which changes the weights of another model. Merge the "
+            "two (merge_and_unload() of PEFT) and save the result with save_pretrained(folder)."
+        )
+    missing = [file for file in ("config.json",) if not (folder / file).is_file()] + missing_weights(folder)
+    if missing:
+        pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
+        found = f", only pickle weights ({pickled[0]}), which can run code" if pickled else ""
+        raise ModelError(
+            f"Expected config.json and weights (*.safetensors) in {folder.name}, found no {named(missing)}{found}. "
+            "Save the model with save_pretrained(folder), or copy all of its files."
         )
     try:
         config = json.loads((folder / "config.json").read_text())

@@ -1,0 +1,109 @@
+"""Read a folder's weights, and refuse a model that would be partly made of something else.
+
+transformers fills what a checkpoint lacks with random numbers and passes over what it does not know. Here
+both are refused by name, and so are tensors of another shape, stored as integers, or not finite.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hap_engine.errors import ModelError
+from hap_engine.models.hub import Report
+
+# What training wraps a model in, by the mark that it leaves in the names of tensors.
+WRAPPERS = {
+    r"_orig_mod\.": "torch.compile",
+    r"^module\.": "DistributedDataParallel",
+    r"_fsdp_wrapped_module\.": "FSDP",
+    r"_checkpoint_wrapped_module\.": "activation checkpointing",
+}
+SHOWN = 3  # names in a message
+
+
+def read_weights(name: str, folder: Path, progress: Report) -> Any:
+    """The Hugging Face model of a folder, in float32 with eager attention: every weight is the file's.
+
+    Raises:
+        ModelError: naming the tensors that are missing, unknown, misshaped, integers or not finite.
+    """
+    from transformers import AutoModelForCausalLM
+
+    stored = _stored_dtypes(folder)
+    for mark, wrapper in WRAPPERS.items():
+        if any(re.search(mark, key) for key in stored):
+            progress(f"{name} was saved inside {wrapper}: its tensors are read without that prefix", 0.0)
+    opened: Any
+    with quiet():
+        opened = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            key_mapping=dict.fromkeys(WRAPPERS, ""),
+            ignore_mismatched_sizes=True,  # refused below, by name
+            output_loading_info=True,
+        )
+    hf_model, found = opened
+    faults = {
+        "are missing and would be random numbers": found["missing_keys"],
+        "have no place in this kind of model": found["unexpected_keys"] - {key for key, _ in hf_model.named_buffers()},
+        "have another shape than config.json says": [
+            f"{key} {list(got)} for {list(wanted)}" for key, got, wanted in found["mismatched_keys"]
+        ],
+        "are stored as integers, not as weights": [
+            key for key, kind in stored.items() if kind.startswith(("I", "U")) and key.endswith("weight")
+        ],
+        "hold values that are not finite (NaN or infinite)": [
+            key for key, value in hf_model.named_parameters() if not value.sum().isfinite()
+        ],
+    }
+    for fault, keys in faults.items():
+        if keys:
+            raise ModelError(
+                f"{name} is not a complete {type(hf_model).__name__}: {len(keys)} of its tensors {fault} "
+                f"({named(keys)}). Save it once more with save_pretrained, from the class that has a head for "
+                "language (AutoModelForCausalLM), with adapters merged."
+            )
+    return hf_model
+
+
+def named(keys: Collection[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(sorted(keys)[:SHOWN])
+    return shown if len(keys) <= SHOWN else f"{shown} and {len(keys) - SHOWN} more"
+
+
+def _stored_dtypes(folder: Path) -> Mapping[str, str]:
+    """How each tensor of a folder is stored, such as ``F32``, by its name."""
+    from safetensors import safe_open
+
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found |= {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and no reports of transformers: the caller tells what goes on its own way."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()
