@@ -11,11 +11,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
+from hap_engine.picture.wire import MAX_PINS, VIEWS
 from hap_engine.runs.record import Run
 
-MAX_PINS = 8  # as many as the picture lights
 NAME = re.compile(r"[\w.<>\- ]{1,64}")  # run ids, nodes, circuits, views: nothing else is a name here
-VIEWS = ("pair", "overlay", "roles", "matrix")
 
 
 @dataclass(frozen=True)

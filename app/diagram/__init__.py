@@ -1,4 +1,4 @@
-"""The picture of two circuits: palette → layout → scene → wire (JSON) → ``web/``, which draws it.
+"""The picture of two circuits in the explorer: `hap_engine.picture`, mounted by Streamlit.
 
-Everything up to the wire is pure; only `component` and `marks` import Streamlit, for their one call each.
+`component` shows both circuits, `marks` tells them what a live intervention changed.
 """

@@ -18,45 +18,23 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 
-from app.diagram import scene
-from app.diagram.scene import Scene
-from app.diagram.wire import MAX_PINS, payload, replay, replayable
-from hap_engine.models.catalog import ASSETS
+from hap_engine.picture import scene
+from hap_engine.picture.scene import Scene
+from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
+from hap_engine.picture.wire import MAX_PINS, VIEWS, payload, replay, replayable
 from hap_engine.runs.record import Run
 
-WEB = Path(__file__).parent / "web"
-PLOTLY = ASSETS / "vendor" / "plotly" / "plotly-basic.min.js"
-SCRIPTS = (  # one module, in this order
-    "geometry.js",
-    "choice.js",
-    "figure.js",
-    "marked.js",
-    "layer.js",
-    "folded.js",
-    "matrix.js",
-    "panel.js",
-    "tables.js",
-    "words.js",
-    "view.js",
-    "component.js",
-)
-VIEWS = ("pair", "overlay", "roles", "matrix")
 STATES = ("pinned", "edge", "view", "drawn", "replay", "painted")  # what the browser reports
 
 
-def _web(*names: str) -> str:
-    return "".join((WEB / name).read_text(encoding="utf-8") for name in names)
-
-
 _mount = st.components.v2.component(
-    "hap_comparison", html=_web("component.html"), css=_web("component.css"), js=_web(*SCRIPTS), isolate_styles=False
+    "hap_comparison", html=web("component.html"), css=web("component.css"), js=web(*SCRIPTS), isolate_styles=False
 )
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app.diagram.layout import Layout
-from app.diagram.scene import Scene
 from hap_engine.graph.edits import ARROW, Change
+from hap_engine.picture.layout import Layout
+from hap_engine.picture.scene import Scene
 
 _mount = st.components.v2.component(
     "hap_marks",

@@ -7,12 +7,12 @@ import time
 import streamlit as st
 
 from app import url
-from app.diagram.palette import palette
 from app.stored import task_answers
 from app.widgets.charts import curve_figure, preview_figure
 from app.widgets.markdown import plain
 from app.work import registry
 from app.work.jobs import Snapshot
+from hap_engine.picture.palette import palette
 
 PHASES = {
     "load": "Open the model",

@@ -8,8 +8,9 @@ from typing import Any
 
 import networkx as nx
 
-from app.diagram.palette import LIGHT, ROLES, role
-from hap_engine.runs.record import EDGE_VALUES, Run
+from hap_engine.findings import EDGE_VALUES
+from hap_engine.picture.palette import LIGHT, ROLES, role
+from hap_engine.runs.record import Run
 
 _ATTRIBUTES = {"scores": "eap_score", "ranks": "eap_rank", "gates": "log_alpha"}
 

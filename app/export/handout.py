@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from app.diagram import scene
-from app.export import page
 from app.export.svg import svg
+from hap_engine.picture import page, scene
 from hap_engine.runs.record import Run
 
 DRAWN = 400  # edges of each circuit: more is a grey mass on paper

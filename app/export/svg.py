@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from app.diagram.palette import LIGHT, ROLES, S_INHIBITION, Palette, role
-from app.diagram.scene import Scene, SceneEdge, SceneNode, Status
 from app.export.shapes import line, text
+from hap_engine.picture.palette import LIGHT, ROLES, S_INHIBITION, Palette, role
+from hap_engine.picture.scene import Scene, SceneEdge, SceneNode, Status
 
 Which = Literal["left", "right", "overlay"]
 

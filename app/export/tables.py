@@ -12,7 +12,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hap_engine.runs.record import EDGE_VALUES, Run
+from hap_engine.findings import EDGE_VALUES
+from hap_engine.runs.record import Run
 
 RISKY = ("=", "+", "-", "@")
 

@@ -9,12 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from app import url
-from app.diagram import component, scene
+from app.diagram import component
 from app.diagram.component import comparison
 from app.stored import shelf
 from app.stored.shelf import Listed
 from app.widgets.markdown import plain
 from hap_engine.errors import HapError
+from hap_engine.picture import scene
 from hap_engine.report import two_runs
 from hap_engine.report.metric_sentences import TITLES
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES

@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import classroom, url
-from app.diagram.palette import Palette, palette
 from app.explore import cost
 from app.questions.what_if import ask_for_weights
 from app.stored import related_runs, shelf
@@ -21,6 +20,7 @@ from app.work import opened_models
 from hap_engine.errors import HapError
 from hap_engine.graph.ranking import edge_budget
 from hap_engine.models.locate import locate
+from hap_engine.picture.palette import Palette, palette
 from hap_engine.report.titles import METHOD_TITLES
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.record import Run

@@ -8,13 +8,13 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.diagram.palette import Palette, palette
 from app.questions import add_to_run
 from app.stored import related_runs, shelf
 from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
 from app.work import opened_models
 from hap_engine.errors import HapError
+from hap_engine.picture.palette import Palette, palette
 from hap_engine.progress import Progress
 from hap_engine.report.test_sentences import findings
 from hap_engine.report.titles import METHOD_TITLES

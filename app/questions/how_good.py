@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.diagram.palette import Palette, palette
 from app.glossary import HELP
 from app.questions import full_tests
+from hap_engine.picture.palette import Palette, palette
 from hap_engine.report.by_prompt import closer, measured
 from hap_engine.report.metric_sentences import TITLES, interval, overlap, read
 from hap_engine.report.titles import METHOD_TITLES

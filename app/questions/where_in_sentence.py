@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.diagram.palette import ROLES, Palette, palette, role
 from app.questions import chosen_prompt
 from app.widgets.tables import Column, table
+from hap_engine.picture.palette import ROLES, Palette, palette, role
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
 from hap_engine.report.token_places import Link, Look, Story, default_heads, example, story
 from hap_engine.runs.record import Run

@@ -5,12 +5,12 @@ from __future__ import annotations
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.diagram.palette import Palette, palette
 from app.glossary import define
 from app.questions.what_if import ask_for_weights
 from app.widgets.markdown import plain
 from app.work import opened_models, registry
 from hap_engine.explain.why_missed import PROMPTS, explain
+from hap_engine.picture.palette import Palette, palette
 from hap_engine.report.missed_heads import Explanation, missed_heads
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
 from hap_engine.runs.record import Run

@@ -8,10 +8,10 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.diagram.palette import Palette, palette
 from app.questions import chosen_prompt
 from app.work import opened_models
 from hap_engine.errors import HapError
+from hap_engine.picture.palette import Palette, palette
 from hap_engine.runs.record import Run
 
 LONGEST = 60  # tokens drawn with their texts; longer prompts show positions only

@@ -9,10 +9,10 @@ import streamlit as st
 
 from app.glossary import HELP, define
 from app.widgets.tables import Column, table
+from hap_engine.findings import METRICS
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
 from hap_engine.report.verdict import kept_by_role
 from hap_engine.runs.record import Run
-from hap_engine.runs.schema import METRICS
 
 ROWS = {"full": "Full model", "empty": "All corrupted", "random": "Random"}
 TITLES = {

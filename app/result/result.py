@@ -9,9 +9,9 @@ import streamlit as st
 from app import url
 from app.diagram import component
 from app.diagram.component import Shown, comparison, shown
-from app.diagram.wire import MAX_PINS
 from app.result import numbers
 from app.stored import shelf
+from hap_engine.picture.wire import MAX_PINS
 from hap_engine.report.titles import METHOD_TITLES
 from hap_engine.report.verdict import distance, few_prompts, has_roles, verdict
 from hap_engine.runs.record import Run

@@ -9,9 +9,9 @@ from typing import Any
 import streamlit as st
 
 from app import url
-from app.diagram import scene
-from app.diagram.palette import palette
 from app.export.svg import Which, svg
+from hap_engine.picture import scene
+from hap_engine.picture.palette import palette
 from hap_engine.report.titles import METHOD_TITLES
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps
@@ -130,7 +130,7 @@ def _pages(run: Run, left: str, right: str) -> None:
     asked = url.link().valid(run)
 
     def interactive() -> str:
-        from app.export.standalone import standalone
+        from hap_engine.picture.standalone import standalone
 
         return standalone(run, left, right, asked.pins, fold=asked.fold, strongest=asked.drawn or None)
 

@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.diagram.palette import LIGHT, Palette
 from hap_engine.graph.circuit import Circuit
+from hap_engine.picture.palette import LIGHT, Palette
 
 
 def edges_per_component(circuit: Circuit) -> np.ndarray:

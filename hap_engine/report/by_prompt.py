@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hap_engine.findings import Findings
 from hap_engine.report.titles import METHOD_TITLES
-from hap_engine.runs.record import Run
 
 RULES = {"beats": "The right answer beats the wrong one", "first": "The right answer is the first choice of all words"}
 STATUSES = {
@@ -34,12 +34,12 @@ class PromptOutcome:
     kl: float
 
 
-def measured(run: Run, name: str) -> bool:
+def measured(run: Findings, name: str) -> bool:
     """Whether the run holds per-prompt numbers of the full model and of this circuit."""
     return all(run.metrics.get(key, {}).get("per_prompt") for key in ("full", name))
 
 
-def by_prompt(run: Run, name: str, rule: str = "beats") -> list[PromptOutcome]:
+def by_prompt(run: Findings, name: str, rule: str = "beats") -> list[PromptOutcome]:
     """Every test prompt, those on which the circuit is furthest from the model first."""
     full, circuit = (_arrays(run, key) for key in ("full", name))
     right = _success(full, rule)
@@ -57,7 +57,7 @@ def by_prompt(run: Run, name: str, rule: str = "beats") -> list[PromptOutcome]:
     ]
 
 
-def summary(run: Run, name: str, rule: str = "beats") -> str:
+def summary(run: Findings, name: str, rule: str = "beats") -> str:
     """One sentence: how often each of the two is right alone."""
     found = [outcome.status for outcome in by_prompt(run, name, rule)]
     lost, won, n = found.count("lost"), found.count("won"), len(found)
@@ -70,7 +70,7 @@ def summary(run: Run, name: str, rule: str = "beats") -> str:
     )
 
 
-def closer(run: Run, left: str, right: str) -> str:
+def closer(run: Findings, left: str, right: str) -> str:
     """One sentence: on how many prompts `right` is closer to the full model than `left`."""
     a, b = (_arrays(run, key)["kl"] for key in (left, right))
     titles = [METHOD_TITLES.get(key, key) for key in (left, right)]
@@ -80,7 +80,7 @@ def closer(run: Run, left: str, right: str) -> str:
     )
 
 
-def _arrays(run: Run, name: str) -> dict[str, np.ndarray]:
+def _arrays(run: Findings, name: str) -> dict[str, np.ndarray]:
     return {key: np.array(values) for key, values in run.metrics[name]["per_prompt"].items()}
 
 

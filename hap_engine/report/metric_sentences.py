@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from hap_engine.findings import Findings
 from hap_engine.report.titles import METHOD_TITLES
-from hap_engine.runs.record import Run
 
 TITLES = {
     "kl": "KL divergence",
@@ -19,7 +19,7 @@ TITLES = {
 }
 
 
-def read(run: Run, name: str) -> dict[str, str]:
+def read(run: Findings, name: str) -> dict[str, str]:
     """A sentence for each metric of a circuit, metrics that are not there left out."""
     row, full, empty, random = (run.metrics.get(key, {}) for key in (name, "full", "empty", "random"))
     known = {key: value for key, value in row.items() if isinstance(value, int | float)}
@@ -38,7 +38,7 @@ def read(run: Run, name: str) -> dict[str, str]:
     }
 
 
-def interval(run: Run, name: str, key: str) -> tuple[float, float] | None:
+def interval(run: Findings, name: str, key: str) -> tuple[float, float] | None:
     """The 95 % interval of a metric, if the run states a whole one."""
     ends = (run.metrics.get(name, {}).get("interval") or {}).get(key)
     if not isinstance(ends, list) or len(ends) != 2:
@@ -48,7 +48,7 @@ def interval(run: Run, name: str, key: str) -> tuple[float, float] | None:
     return float(ends[0]), float(ends[1])
 
 
-def overlap(run: Run, left: str, right: str) -> str:
+def overlap(run: Findings, left: str, right: str) -> str:
     """Do the intervals of the two circuits' KL overlap? One sentence, empty without intervals."""
     a, b = (interval(run, key, "kl") for key in (left, right))
     if a is None or b is None or left == right:
@@ -108,6 +108,6 @@ def _exact(key: str, value: float, full: Row, empty: Row, random: Row) -> str:
     return f"Its first choice is the full model's first choice on {value:.0%} of the prompts, right or wrong."
 
 
-def _interval(run: Run, name: str, key: str) -> str:
+def _interval(run: Findings, name: str, key: str) -> str:
     ends = interval(run, name, key)
     return f" 95 % interval over prompts: {ends[0]:.2f} to {ends[1]:.2f}." if ends else ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hap_engine.findings import Findings
 from hap_engine.report.titles import METHOD_TITLES
 from hap_engine.report.verdict import heads_of_role
-from hap_engine.runs.record import Run
 
 OFF = 2.0  # an estimate is "far" off, or others "stand in", from this factor on
 
@@ -107,7 +107,7 @@ class Explanation:
         return f"{text}: a fair estimate. {right} keeps the head for what its edges do together."
 
 
-def missed_heads(run: Run, left: str, right: str) -> tuple[str, ...]:
+def missed_heads(run: Findings, left: str, right: str) -> tuple[str, ...]:
     """Heads that only the right circuit keeps, S-inhibition heads first, then those with any role."""
     only = run.circuits[right].circuit.heads - run.circuits[left].circuit.heads
     first = heads_of_role(run, "s_inhibition")

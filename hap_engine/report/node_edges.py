@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hap_engine.findings import Findings
 from hap_engine.graph.edits import edges_of
 from hap_engine.graph.graph import Graph
-from hap_engine.runs.record import Run
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class EdgeFacts:
         return "helps" if self.score < 0 else "against"
 
 
-def edges_at(run: Run, node: str, circuits: Sequence[str]) -> list[EdgeFacts]:
+def edges_at(run: Findings, node: str, circuits: Sequence[str]) -> list[EdgeFacts]:
     """The edges of `node` that any of `circuits` keeps, largest absolute EAP score first."""
     graph, found = run.graph, []
     for cell in _touching(graph, node):
@@ -67,7 +67,7 @@ def edges_at(run: Run, node: str, circuits: Sequence[str]) -> list[EdgeFacts]:
     return sorted(found, key=lambda e: (math.isnan(e.score), -abs(np.nan_to_num(e.score))))
 
 
-def keepers(run: Run, node: str) -> dict[str, bool]:
+def keepers(run: Findings, node: str) -> dict[str, bool]:
     """Which circuits keep a node: a live edge in and a live edge out (the ends: either)."""
     index, graph = run.graph.writer_index.get(node), run.graph
     kept = {}
@@ -89,7 +89,7 @@ def _touching(graph: Graph, node: str) -> list[tuple[int, int]]:
     return [(row, column) for row in range(int(graph.upstream[column]))]
 
 
-def _value(run: Run, keeping: Sequence[str], cell: tuple[int, int], key: str) -> float:
+def _value(run: Findings, keeping: Sequence[str], cell: tuple[int, int], key: str) -> float:
     """The first known value of an edge among the circuits that keep it."""
     for name in keeping:
         record = run.circuits[name]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from hap_engine.findings import Findings
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
-from hap_engine.runs.record import Run
 
 SMALL = 0.1  # share of the task below which a gap or a rest is called small
 LARGE = 0.5  # and above which it is called large
@@ -30,7 +30,7 @@ class Finding:
     detail: str = ""
 
 
-def findings(run: Run) -> list[Finding]:
+def findings(run: Findings) -> list[Finding]:
     """Everything that ``statistics`` and ``stability`` say, in the order in which to read it."""
     found: list[Finding] = []
     if run.statistics:
@@ -45,7 +45,7 @@ def _title(name: str) -> str:
     return METHOD_TITLES.get(name, name)
 
 
-def _main(run: Run) -> str:
+def _main(run: Findings) -> str:
     return str(run.statistics["main"])
 
 
@@ -67,7 +67,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _comparisons(run: Run) -> Iterator[Finding]:
+def _comparisons(run: Findings) -> Iterator[Finding]:
     ours = _title(_main(run))
     for name, tests in run.statistics["comparisons"].items():
         kl, theirs = tests["kl"], _title(name)
@@ -110,7 +110,7 @@ def _heads(test: Mapping[str, Any], ours: str, theirs: str) -> str:
     )
 
 
-def _mistakes(run: Run) -> Iterator[Finding]:
+def _mistakes(run: Findings) -> Iterator[Finding]:
     sides = run.statistics["agreement"].get(_main(run))
     if not sides:
         return
@@ -136,7 +136,7 @@ def _share(side: Mapping[str, Any]) -> str:
     return f"{side.get('share') or 0:.0%} of {side['n']:,} prompts{between}"
 
 
-def _complement(run: Run) -> Iterator[Finding]:
+def _complement(run: Findings) -> Iterator[Finding]:
     row = run.statistics["complement"].get(_main(run))
     if not row:
         return
@@ -155,7 +155,7 @@ def _complement(run: Run) -> Iterator[Finding]:
     yield Finding("Does the task go through these edges?", answer, detail)
 
 
-def _completeness(run: Run) -> Iterator[Finding]:
+def _completeness(run: Findings) -> Iterator[Finding]:
     sets = run.statistics["completeness"]["sets"]
     if not sets:
         return
@@ -178,7 +178,7 @@ def _completeness(run: Run) -> Iterator[Finding]:
     yield Finding("Is it all of the mechanism?", answer, detail)
 
 
-def _minimality(run: Run) -> Iterator[Finding]:
+def _minimality(run: Findings) -> Iterator[Finding]:
     found = run.statistics["minimality"]
     rows = found["nodes"]
     if not rows:
@@ -194,7 +194,7 @@ def _minimality(run: Run) -> Iterator[Finding]:
     yield Finding("Is all of it needed?", answer, detail)
 
 
-def _curves(run: Run) -> Iterator[Finding]:
+def _curves(run: Findings) -> Iterator[Finding]:
     curves = run.statistics["curves"]
     if not curves:
         return
@@ -205,7 +205,7 @@ def _curves(run: Run) -> Iterator[Finding]:
     yield Finding("And at other sizes?", answer, detail)
 
 
-def _ablations(run: Run) -> Iterator[Finding]:
+def _ablations(run: Findings) -> Iterator[Finding]:
     best: dict[str, str] = {}
     for kind, rows in (run.statistics.get("ablations") or {}).items():
         sought = {name: row["kl"] for name, row in rows.items() if name in run.circuits}
@@ -222,7 +222,7 @@ def _ablations(run: Run) -> Iterator[Finding]:
     yield Finding("Does the kind of ablation matter?", answer, detail)
 
 
-def _missed(run: Run) -> Iterator[Finding]:
+def _missed(run: Findings) -> Iterator[Finding]:
     found = run.statistics.get("missed")
     if not found:
         return
@@ -240,7 +240,7 @@ def _missed(run: Run) -> Iterator[Finding]:
     yield Finding("What did the first filter throw away?", answer, detail)
 
 
-def _stability(run: Run) -> Finding:
+def _stability(run: Findings) -> Finding:
     found = run.stability
     always = [head for head, share in found["heads"].items() if share >= 1]
     sometimes = [head for head, share in found["heads"].items() if share < 1]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hap_engine.runs.record import Run
+from hap_engine.findings import Findings
 
 UNNAMED = 12  # heads shown where none has a role: still readable over one sentence
 WEAKEST = 0.1  # mean attention below this is not drawn: at 15 tokens, chance is 0.07
@@ -51,7 +51,7 @@ class Story:
     elsewhere: tuple[str, ...]
 
 
-def story(run: Run, heads: Sequence[str], circuit: str) -> Story:
+def story(run: Findings, heads: Sequence[str], circuit: str) -> Story:
     """Place `heads` on the token roles and the edges of `circuit` among them."""
     attention = {head: role_attention(run, head) for head in heads}
     looks = []
@@ -70,7 +70,7 @@ def story(run: Run, heads: Sequence[str], circuit: str) -> Story:
     )
 
 
-def default_heads(run: Run, circuit: str) -> list[str]:
+def default_heads(run: Findings, circuit: str) -> list[str]:
     """Heads with a measured role that the circuit keeps, in graph order.
 
     Where a task has no measured roles: the best-ranked of the kept heads whose attention is stored.
@@ -83,7 +83,7 @@ def default_heads(run: Run, circuit: str) -> list[str]:
     return sorted(ranked[:UNNAMED], key=run.graph.heads.index)
 
 
-def role_attention(run: Run, head: str) -> dict[str, float]:
+def role_attention(run: Findings, head: str) -> dict[str, float]:
     """Mean attention between token roles, ``END->S2`` to share: stored means, else stored patterns."""
     stored = run.heads.get(head, {}).get("attention")
     if stored:
@@ -100,7 +100,7 @@ def role_attention(run: Run, head: str) -> dict[str, float]:
     return {pair: float(np.mean(values)) for pair, values in found.items()}
 
 
-def example(run: Run, prompt: int) -> Mapping[str, str]:
+def example(run: Findings, prompt: int) -> Mapping[str, str]:
     """Role to token text of a prompt whose tokens the run stores, for labels; empty otherwise."""
     if prompt >= len(run.attention):
         return {}
@@ -109,7 +109,7 @@ def example(run: Run, prompt: int) -> Mapping[str, str]:
     return {role: tokens[at].strip() for role, at in (one.get("roles") or {}).items() if 0 <= at < len(tokens)}
 
 
-def _columns(run: Run, used: set[str]) -> tuple[str, ...]:
+def _columns(run: Findings, used: set[str]) -> tuple[str, ...]:
     """The roles in use, in the order in which they stand in the test prompts on average."""
     places: dict[str, list[int]] = {}
     for prompt in run.prompts.get("test", []):
@@ -118,7 +118,7 @@ def _columns(run: Run, used: set[str]) -> tuple[str, ...]:
     return tuple(sorted(used, key=lambda r: (float(np.mean(places.get(r, [10**6]))), r)))
 
 
-def _links(run: Run, looks: Sequence[Look], circuit: str) -> list[Link]:
+def _links(run: Findings, looks: Sequence[Look], circuit: str) -> list[Link]:
     graph, kept = run.graph, run.circuits[circuit].circuit.kept
     links = []
     for look in looks:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hap_engine.findings import METRICS, Findings
 from hap_engine.graph.circuit import Circuit
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
 from hap_engine.report.verdict import has_roles
-from hap_engine.runs.record import Run
-from hap_engine.runs.schema import METRICS
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def head_overlap(one: Circuit, two: Circuit) -> Overlap:
     return Overlap(len(one.heads), len(two.heads), len(one.heads & two.heads), len(one.graph.heads))
 
 
-def comparable(one: Run, two: Run) -> str:
+def comparable(one: Findings, two: Findings) -> str:
     """Why the nodes of two runs cannot be matched, or an empty text if they can."""
     if one.graph != two.graph:
         return (
@@ -55,7 +54,7 @@ def comparable(one: Run, two: Run) -> str:
     return ""
 
 
-def caution(one: Run, two: Run) -> str:
+def caution(one: Findings, two: Findings) -> str:
     """A reason to read the overlap with care, or an empty text."""
     if one.graph == two.graph and one.model.get("sha256") != two.model.get("sha256"):
         return (
@@ -66,12 +65,12 @@ def caution(one: Run, two: Run) -> str:
     return ""
 
 
-def differences(one: Run, two: Run) -> list[tuple[str, str, str]]:
+def differences(one: Findings, two: Findings) -> list[tuple[str, str, str]]:
     """Settings in which two runs differ: (name, one, two), the ones that matter most first."""
     return [(name, a, b) for name, a, b in _settings(one, two) if a != b]
 
 
-def short_labels(one: Run, two: Run) -> tuple[str, str]:
+def short_labels(one: Findings, two: Findings) -> tuple[str, str]:
     """A name for each circuit that says what differs, short enough for a panel's title."""
     pairs = [(a, b) for name, a, b in differences(one, two) if name in ("method", "task", "sparsity", "seed", "model")]
     if not pairs:
@@ -81,7 +80,7 @@ def short_labels(one: Run, two: Run) -> tuple[str, str]:
     return left, right
 
 
-def metric_rows(one: Run, two: Run) -> list[dict[str, Any]]:
+def metric_rows(one: Findings, two: Findings) -> list[dict[str, Any]]:
     """One row a measure of both main circuits, with the difference."""
     a, b = (run.metrics.get(run.main, {}) for run in (one, two))
     rows: list[dict[str, Any]] = [
@@ -91,7 +90,7 @@ def metric_rows(one: Run, two: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def role_rows(one: Run, two: Run) -> list[dict[str, Any]]:
+def role_rows(one: Findings, two: Findings) -> list[dict[str, Any]]:
     """Per role: how many heads were measured to play it, and how many each circuit keeps."""
     found = [_by_role(run) for run in (one, two)]
     return [
@@ -105,14 +104,14 @@ def role_rows(one: Run, two: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _counts(side: str, run: Run, heads: Sequence[str]) -> dict[str, int | None]:
+def _counts(side: str, run: Findings, heads: Sequence[str]) -> dict[str, int | None]:
     """Heads of a role and how many are kept; blank where roles were not measured."""
     known = has_roles(run)
     return {f"Heads, {side}": len(heads) if known else None, f"Kept, {side}": _kept(run, heads) if known else None}
 
 
-def _settings(one: Run, two: Run) -> list[tuple[str, str, str]]:
-    def facts(run: Run) -> Mapping[str, str]:
+def _settings(one: Findings, two: Findings) -> list[tuple[str, str, str]]:
+    def facts(run: Findings) -> Mapping[str, str]:
         pruning = run.settings.get("pruning") or {}
         return {
             "model": str(run.model["name"]),
@@ -137,12 +136,12 @@ def _row(name: str, a: float | None, b: float | None) -> dict[str, Any]:
     return {"Measure": name, "Left": a, "Right": b, "Difference": b - a if known else None}  # type: ignore[operator]
 
 
-def _by_role(run: Run) -> dict[str, list[str]]:
+def _by_role(run: Findings) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for head, record in run.roles.get("heads", {}).items():
         found.setdefault(record["role"], []).append(head)
     return found
 
 
-def _kept(run: Run, heads: Any) -> int:
+def _kept(run: Findings, heads: Any) -> int:
     return len(run.circuits[run.main].circuit.heads.intersection(heads))

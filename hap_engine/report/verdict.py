@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hap_engine.findings import Findings
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
-from hap_engine.runs.record import Run
 from hap_engine.settings import SCORERS
 
 FEW = 200  # training prompts; with as many as the papers use, the unseen ones are no worse by much
@@ -67,7 +67,7 @@ class Verdict:
         return f"{counts} {left} alone misses none that {right} keeps."
 
 
-def distance(run: Run, left: str = "eap", right: str = "") -> str:
+def distance(run: Findings, left: str = "eap", right: str = "") -> str:
     """One sentence on how far the two circuits are from the full model on held-out prompts."""
     right = right or run.main
     parts = [
@@ -78,24 +78,24 @@ def distance(run: Run, left: str = "eap", right: str = "") -> str:
     return f"Distance from the full model on unseen prompts (KL, 0 is equal): {', '.join(parts)}."
 
 
-def has_roles(run: Run) -> bool:
+def has_roles(run: Findings) -> bool:
     """Whether roles were looked for, found or not."""
     return bool(run.roles.get("heads") or run.roles.get("thresholds"))
 
 
-def kept_by_role(run: Run, left: str = "eap", right: str = "") -> dict[str, Verdict]:
+def kept_by_role(run: Findings, left: str = "eap", right: str = "") -> dict[str, Verdict]:
     """A verdict for every role that was measured, most common first."""
     found = [head["role"] for head in run.roles.get("heads", {}).values()]
     roles = sorted(set(found), key=lambda role: (-found.count(role), role))
     return {role: verdict(run, role, left, right) for role in roles}
 
 
-def heads_of_role(run: Run, role: str) -> tuple[str, ...]:
+def heads_of_role(run: Findings, role: str) -> tuple[str, ...]:
     """The heads that were measured to play a role, in graph order."""
     return tuple(head for head, found in run.roles.get("heads", {}).items() if found.get("role") == role)
 
 
-def verdict(run: Run, role: str = "s_inhibition", left: str = "eap", right: str = "") -> Verdict:
+def verdict(run: Findings, role: str = "s_inhibition", left: str = "eap", right: str = "") -> Verdict:
     """Compare two circuits of a run on the heads that were measured to play `role`."""
     right = right or run.main
     heads = heads_of_role(run, role)
@@ -113,7 +113,7 @@ def verdict(run: Run, role: str = "s_inhibition", left: str = "eap", right: str 
     )
 
 
-def few_prompts(run: Run) -> str:
+def few_prompts(run: Findings) -> str:
     """A warning when a circuit fits the prompts it was learned from much better than unseen ones, or nothing."""
     learned = run.settings.get("sizes", {}).get("train", FEW)
     before = float(run.history[-1].get("kl", 0.0)) if run.history else 0.0

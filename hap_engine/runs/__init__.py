@@ -1,4 +1,4 @@
-"""What one discovery found, as plain data, and the file that holds it.
+"""A run and the file that holds it.
 
 Read `record`, then `schema`, `run_file`, `command` (makes a run again) and `continue_run`.
 """

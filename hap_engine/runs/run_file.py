@@ -20,10 +20,11 @@ import numpy as np
 
 from hap_engine.errors import RunFileError, UnknownNameError
 from hap_engine.files import home, write_text
+from hap_engine.findings import EDGE_VALUES, METRICS, CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.runs.record import EDGE_VALUES, CircuitRecord, Run
-from hap_engine.runs.schema import METRICS, check, check_header
+from hap_engine.runs.record import Run
+from hap_engine.runs.schema import check, check_header
 
 FORMAT = "hap-run"
 VERSION = 1

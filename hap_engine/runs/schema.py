@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hap_engine.errors import RunFileError
-from hap_engine.runs.record import Run
+from hap_engine.findings import METRICS, Findings
 
-METRICS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
 PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what a row may hold for each prompt
 LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
 WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
@@ -165,7 +164,7 @@ def check_header(data: Any, file_format: str, version: int) -> None:
         )
 
 
-def check(run: Run) -> None:
+def check(run: Findings) -> None:
     """Everything that others rely on and that the reader has not checked while reading."""
     if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run.id):
         raise RunFileError(f"The run id {run.id[:80]!r} should be letters, digits, - and _ only.")
@@ -182,7 +181,7 @@ def check(run: Run) -> None:
     _check_sizes(run)
 
 
-def _check_metrics(run: Run) -> None:
+def _check_metrics(run: Findings) -> None:
     for name, row in run.metrics.items():
         numbers = isinstance(row, dict)
         wrong = [key for key in METRICS if not (numbers and _number_or_null(row, key))]
@@ -193,7 +192,7 @@ def _check_metrics(run: Run) -> None:
         _check_per_prompt(run, name, row)
 
 
-def _check_per_prompt(run: Run, name: str, row: Mapping[str, Any]) -> None:
+def _check_per_prompt(run: Findings, name: str, row: Mapping[str, Any]) -> None:
     """Optional: one number per test prompt for each of `PER_PROMPT`."""
     if row.get("per_prompt") is None:
         return
@@ -207,7 +206,7 @@ def _check_per_prompt(run: Run, name: str, row: Mapping[str, Any]) -> None:
         )
 
 
-def _check_added(run: Run) -> None:
+def _check_added(run: Findings) -> None:
     """What was added to a finished run; a newer program's additions are refused, not misread."""
     for name, shape in (("statistics", STATISTICS), ("stability", STABILITY)):
         section = getattr(run, name)
@@ -227,7 +226,7 @@ def _check_added(run: Run) -> None:
         )
 
 
-def _check_names(run: Run) -> None:
+def _check_names(run: Findings) -> None:
     described = run.roles.get("heads") or {}
     known = run.graph.writer_index
     unknown = [name for name in (*run.heads, *described) if name not in known]
@@ -235,7 +234,7 @@ def _check_names(run: Run) -> None:
         raise RunFileError(f"The run file describes heads that its graph lacks: {unknown[:3]}.")
 
 
-def _check_sizes(run: Run) -> None:
+def _check_sizes(run: Findings) -> None:
     """Lists that are read side by side have equal lengths; matrices fit their tokens."""
     edges, last = run.replay.get("edges"), run.replay.get("last_open")
     if len(edges or ()) != len(last or ()):

@@ -16,11 +16,12 @@ from hap_engine.errors import SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.measure import compact, measure
 from hap_engine.explain.what_if import encode_prompt
+from hap_engine.findings import EDGE_VALUES, CircuitRecord
 from hap_engine.graph.circuit import Circuit, empty_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.report.titles import OWN
-from hap_engine.runs.record import EDGE_VALUES, CircuitRecord, Run
+from hap_engine.runs.record import Run
 from hap_engine.tasks.pair import EncodedPair
 
 

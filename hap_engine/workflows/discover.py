@@ -27,6 +27,7 @@ from hap_engine.attribution.scorers import Scores
 from hap_engine.errors import OutOfMemoryError, SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.explain.head_facts import describe_heads
+from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.ranking import edge_budget, rank_matrix, top_live
 from hap_engine.machine import memory
@@ -39,7 +40,7 @@ from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.models.shape import Shape
 from hap_engine.progress import Progress
 from hap_engine.runs.command import command
-from hap_engine.runs.record import CircuitRecord, Run
+from hap_engine.runs.record import Run
 from hap_engine.settings import VALIDATED, DiscoveryConfig, run_id
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets

@@ -13,14 +13,14 @@ import networkx as nx
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.diagram import scene
-from app.diagram.palette import DARK, LIGHT
-from app.export import graphs, page, snippets, tables
+from app.export import graphs, snippets, tables
 from app.export.handout import handout
-from app.export.standalone import standalone
 from app.export.svg import svg
 from app.result.share import file_name
 from hap_engine.graph.graph import Graph
+from hap_engine.picture import page, scene
+from hap_engine.picture.palette import DARK, LIGHT
+from hap_engine.picture.standalone import standalone
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, PruningConfig, run_id
 from hap_engine.tasks.task import SplitSizes

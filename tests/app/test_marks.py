@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.diagram import scene
 from app.diagram.marks import marks
 from hap_engine.graph.edits import parse_all
+from hap_engine.picture import scene
 from tests.builders.fakes import fake_run
 
 RUN = fake_run()

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from hap_engine.findings import METRICS
 from hap_engine.masked.opening import open_masked
 from hap_engine.models.catalog import BUNDLED
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
-from hap_engine.runs.schema import METRICS
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.task import SplitSizes

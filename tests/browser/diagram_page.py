@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app.diagram import scene
 from app.diagram.component import comparison, shown
 from hap_engine.graph.graph import Graph
+from hap_engine.picture import scene
 from hap_engine.runs.record import Run
 from tests.builders.fakes import fake_run
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from app.export.handout import handout
-from app.export.standalone import standalone
 from app.stored.shelf import SHIPPED
 from hap_engine.graph.graph import Graph
+from hap_engine.picture.standalone import standalone
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
 from tests.browser.conftest import LOOKS, PATIENT, bring

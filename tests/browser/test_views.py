@@ -198,8 +198,8 @@ def test_statuses_in_the_browser_are_those_of_the_scene(page: Any) -> None:
         """() => { const rects = [...document.querySelectorAll('.hap-panel[data-side=left] .hap-nodes rect')];
           return rects.map((rect) => [rect.dataset.id, rect.getAttribute('aria-label')]); }"""
     )
-    from app.diagram import scene
     from hap_engine.graph.graph import Graph
+    from hap_engine.picture import scene
     from tests.builders.fakes import fake_run
 
     nodes = {n.id: n for n in scene.build(fake_run(Graph(6, 6, 2), edges=90)).nodes}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.runs.record import CircuitRecord
 
 SHAPES = [Graph(4, 8, 8), Graph(12, 12, 12), Graph(30, 9, 3), Graph(48, 25, 25), Graph(1, 1, 1)]
 

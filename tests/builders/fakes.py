@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit, random_circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.graph.ranking import rank_matrix, top_live
-from hap_engine.runs.record import CircuitRecord, Run
+from hap_engine.runs.record import Run
 
 ROLE_NAMES = ("s_inhibition", "name_mover", "induction", "duplicate_token", "previous_token")
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from app.diagram.palette import LIGHT
 from app.questions.where_in_sentence import story_figure
+from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
+from hap_engine.picture.palette import LIGHT
 from hap_engine.report.token_places import Link, default_heads, example, role_attention, story
-from hap_engine.runs.record import CircuitRecord, Run
+from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
 from tests.builders.fakes import fake_run
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.report.verdict import few_prompts, verdict
-from hap_engine.runs.record import CircuitRecord
 from tests.builders.fakes import fake_run
 
 GRAPH = Graph(2, 2, 2)

@@ -17,7 +17,7 @@ from hap_engine import files
 from hap_engine.errors import RunFileError
 from hap_engine.graph.graph import Graph
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.runs import record, run_file
+from hap_engine.runs import run_file
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, from_dict, load, loads, save
 from hap_engine.settings import DiscoveryConfig, PruningConfig
@@ -73,7 +73,7 @@ def test_saving_leaves_no_partial_file(run: Run, tmp_path: Path) -> None:
 def test_a_failed_save_keeps_the_old_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(run, tmp_path / "run.json")
     before = path.read_bytes()
-    monkeypatch.setattr(record, "dumps", lambda _: 1 / 0)
+    monkeypatch.setattr(run_file, "dumps", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(run, path)
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]

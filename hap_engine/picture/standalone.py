@@ -12,12 +12,11 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from app.diagram import scene
-from app.diagram.component import PLOTLY, SCRIPTS, WEB
-from app.diagram.palette import DARK, LIGHT, Palette
-from app.diagram.wire import payload, replay
-from app.export import page
-from hap_engine.runs.record import Run
+from hap_engine.findings import Findings
+from hap_engine.picture import page, scene
+from hap_engine.picture.palette import DARK, LIGHT, Palette
+from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
+from hap_engine.picture.wire import payload, replay
 
 CSS = """
 body { margin: 0 auto; max-width: 1500px; padding: 16px 24px 40px; background: var(--st-background-color);
@@ -44,7 +43,7 @@ POLICY = (
 
 
 def standalone(
-    run: Run, left: str, right: str, pins: Sequence[str] = (), *, fold: bool = False, strongest: int | None = None
+    run: Findings, left: str, right: str, pins: Sequence[str] = (), *, fold: bool = False, strongest: int | None = None
 ) -> str:
     """The page as HTML text."""
     built = scene.build(run, left, right, fold=fold)
@@ -69,10 +68,10 @@ def standalone(
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         f"<title>{escape(run.title)}</title>",
-        f"<style>{_variables()}{CSS}{_read('component.css')}</style></head><body>",
+        f"<style>{_variables()}{CSS}{web('component.css')}</style></head><body>",
         f"<h1>{escape(run.title)}</h1>",
         f"<p>{escape(page.sentence(run, left, right))}</p>",
-        f'<div id="hap">{_read("component.html")}</div>',
+        f'<div id="hap">{web("component.html")}</div>',
         "<h2>How close is each circuit to the whole model?</h2>",
         page.metrics_table(run),
         f"<p>{escape(page.conditions(run))}</p>",
@@ -91,15 +90,11 @@ def standalone(
 
 def _component() -> str:
     """The component's module as a plain script: what it exports becomes a global function."""
-    text = "\n".join(_read(name) for name in SCRIPTS)
+    text = web(*SCRIPTS)
     script, found = re.subn(r"^export default ", "window.hapMount = ", text, flags=re.MULTILINE)
     if found != 1:
         raise AssertionError("the component's scripts should export exactly one function")
     return script
-
-
-def _read(name: str) -> str:
-    return (WEB / name).read_text(encoding="utf-8")
 
 
 def _licence() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hap_engine.runs.record import EDGE_VALUES, CircuitRecord
+from hap_engine.findings import EDGE_VALUES, CircuitRecord
 
 
 def measure(record: CircuitRecord) -> tuple[str, np.ndarray]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from hap_engine.findings import Findings
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
 from hap_engine.report.verdict import distance, kept_by_role, verdict
-from hap_engine.runs.record import Run
 
 ROWS = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}
 COLUMNS = {
@@ -21,7 +21,7 @@ COLUMNS = {
 }
 
 
-def sentence(run: Run, left: str, right: str) -> str:
+def sentence(run: Findings, left: str, right: str) -> str:
     """The verdict on S-inhibition heads, if roles were measured, and the distance from the model."""
     parts = [distance(run, left, right)]
     if run.roles.get("heads") or run.roles.get("thresholds"):
@@ -29,7 +29,7 @@ def sentence(run: Run, left: str, right: str) -> str:
     return " ".join(parts)
 
 
-def metrics_table(run: Run) -> str:
+def metrics_table(run: Findings) -> str:
     names = [name for name in (*ROWS, *run.circuits) if name in run.metrics]
     rows = [
         [title(name), _whole(run.metrics[name].get("n_edges")), *(shown(run.metrics[name].get(key)) for key in COLUMNS)]
@@ -38,7 +38,7 @@ def metrics_table(run: Run) -> str:
     return table(["Circuit", "Edges", *COLUMNS.values()], rows)
 
 
-def roles_table(run: Run, left: str, right: str) -> str:
+def roles_table(run: Findings, left: str, right: str) -> str:
     """Heads by role, and how many each circuit keeps; empty if no role was measured."""
     rows = [
         [
@@ -53,7 +53,7 @@ def roles_table(run: Run, left: str, right: str) -> str:
     return table(heads, rows) if rows else ""
 
 
-def conditions(run: Run) -> str:
+def conditions(run: Findings) -> str:
     """On what the numbers were measured."""
     row = next(iter(run.metrics.values()), {})
     return (
@@ -62,7 +62,7 @@ def conditions(run: Run) -> str:
     )
 
 
-def facts(run: Run) -> list[tuple[str, str]]:
+def facts(run: Findings) -> list[tuple[str, str]]:
     """Where the run comes from, as pairs of name and value."""
     return [
         ("Model", f"{run.model['name']} ({run.model['source']})"),

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app.diagram import component, palette, scene, wire
-from app.diagram.layout import POINTS, arrange, empty_layers
+from app.diagram import component
 from app.widgets import charts
 from hap_engine.graph.graph import Graph
+from hap_engine.picture import palette, scene, wire
+from hap_engine.picture.layout import POINTS, arrange, empty_layers
 from hap_engine.runs import run_file
 from tests.builders.circuits import SHAPES, record
 from tests.builders.fakes import fake_run

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from app.diagram import groups, scene
 from hap_engine.graph.graph import Graph
+from hap_engine.picture import groups, scene
 from tests.builders.circuits import SHAPES, record
 from tests.builders.fakes import fake_run
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from app.diagram.palette import ROLES
-from app.diagram.scene import Scene, SceneNode, targets
+from hap_engine.picture.palette import ROLES
+from hap_engine.picture.scene import Scene, SceneNode, targets
 
 OTHER_HEADS, MLPS = "other heads", "MLPs"
 # Columns: roles in the middle, what has no role beside them.

@@ -18,13 +18,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from app.diagram import palette
-from app.diagram.edge_order import first, measure, values
-from app.diagram.layout import Layout, arrange, empty_layers
+from hap_engine.findings import EDGE_VALUES, CircuitRecord, Findings
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph, Reader
-from hap_engine.runs.record import EDGE_VALUES as VALUES
-from hap_engine.runs.record import CircuitRecord, Run
+from hap_engine.picture import palette
+from hap_engine.picture.edge_order import first, measure, values
+from hap_engine.picture.layout import Layout, arrange, empty_layers
 
 Status = Literal["both", "left", "right", "none"]
 Side = Literal["left", "right"]
@@ -108,7 +107,7 @@ class Scene:
 
 
 def build(
-    run: Run, left: str = "eap", right: str = "hap", *, fold: bool = False, strongest: int | None = None
+    run: Findings, left: str = "eap", right: str = "hap", *, fold: bool = False, strongest: int | None = None
 ) -> Scene:
     """Compare two circuits of a run.
 
@@ -192,7 +191,7 @@ def short_name(node: SceneNode) -> str:
     return {"head": f"{node.layer}.{node.head}", "mlp": f"mlp {node.layer}"}.get(node.kind, node.id)
 
 
-def _curve(run: Run, name: str) -> Curve:
+def _curve(run: Findings, name: str) -> Curve:
     """Faithfulness wherever it was measured: of the circuit itself, then along its order of edges."""
     whole = len(run.circuits[name].circuit), run.metrics.get(name, {}).get("faithfulness")
     stored = run.statistics.get("curves", {}).get(name, {})
@@ -207,7 +206,7 @@ def _panel(name: str, record: CircuitRecord, strongest: int | None, curve: Curve
     return Panel(name, TITLES.get(name, name), edges, shown, measure(record)[0], curve)
 
 
-def _seeds(run: Run) -> dict[tuple[str, str], float]:
+def _seeds(run: Findings) -> dict[tuple[str, str], float]:
     """Each edge of the main circuit with the share of seeds that keep it, where seeds were compared."""
     return dict(zip(run.circuits[run.main].circuit.names(), run.stability.get("edges", ()), strict=False))
 
@@ -217,7 +216,7 @@ def _edges(left: CircuitRecord, right: CircuitRecord, seeds: Mapping[tuple[str, 
     out = []
     for writer, reader in (left.circuit | right.circuit).names():
         here = [side.get((writer, reader), {}) for side in sides]
-        known = {key: first(found.get(key) for found in here) for key in VALUES}
+        known = {key: first(found.get(key) for found in here) for key in EDGE_VALUES}
         out.append(
             SceneEdge(
                 writer,

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from app.diagram.groups import fold
-from app.diagram.layout import LIFT, Layout
-from app.diagram.palette import DARK, LIGHT, ROLES, S_INHIBITION, role
-from app.diagram.scene import Panel, Scene, SceneNode, search_text, short_name, spoken, targets
-from hap_engine.runs.record import Run
+from hap_engine.findings import Findings
+from hap_engine.picture.groups import fold
+from hap_engine.picture.layout import LIFT, Layout
+from hap_engine.picture.palette import DARK, LIGHT, ROLES, S_INHIBITION, role
+from hap_engine.picture.scene import Panel, Scene, SceneNode, search_text, short_name, spoken, targets
 
-MAX_PINS = 8
+MAX_PINS = 8  # nodes that are lit at once
+VIEWS = ("pair", "overlay", "roles", "matrix")
 MAX_REPLAY = 20_000  # candidate edges; a slider step redraws those that are still open
 STATUSES = ("both", "left", "right", "none")
 
@@ -52,7 +53,7 @@ def wire(scene: Scene) -> dict[str, Any]:
     }
 
 
-def replay(run: Run, scene: Scene) -> dict[str, Any] | None:
+def replay(run: Findings, scene: Scene) -> dict[str, Any] | None:
     """The pruning as it went: every candidate edge with the last step at which its gate was open."""
     if not replayable(run):
         return None
@@ -78,7 +79,7 @@ def replay(run: Run, scene: Scene) -> dict[str, Any] | None:
     }
 
 
-def replayable(run: Run) -> bool:
+def replayable(run: Findings) -> bool:
     """Whether the run stored its pruning, and not more than the browser can draw at a slider's pace."""
     return 0 < len(run.replay.get("edges", ())) <= MAX_REPLAY
 
