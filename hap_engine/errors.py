@@ -7,9 +7,10 @@
     │   └── UnsupportedModelError   it opens, but the masked forward does not reproduce it
     ├── TaskError            prompts that cannot be used (lengths, answers, too few)
     ├── OutOfMemoryError     the device cannot hold what the run needs
+    ├── DiskError            a file that cannot be written: no permission, read-only, full
     └── RunFileError         a run file that is malformed, too large or too new
 
-The app and the terminal print ``str(error)`` and nothing else; a traceback is a bug of ours.
+The app and the terminal print ``str(error)`` and nothing else. Any other error is a bug of ours: see `crash_report`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ class TaskError(HapError):
 
 class OutOfMemoryError(HapError):
     """The device ran out of memory."""
+
+
+class DiskError(HapError):
+    """A file that cannot be written."""
 
 
 class RunFileError(HapError):

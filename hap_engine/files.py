@@ -1,7 +1,8 @@
-"""Content hashes: of weight files (remembered per path, size and time) and of settings."""
+"""Files: where the project keeps its own, how one is written whole or not at all, and hashes of contents."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+from hap_engine.errors import DiskError
+
+ROOM = 2**20  # bytes that a disk must take before a run starts; a run file is up to 2 MB
+FULL = (errno.ENOSPC, errno.EDQUOT)
+WHERE = "(--out in the terminal, HAP_HOME for all that is kept)"
 
 
 def file_sha256(path: Path) -> str:
@@ -45,15 +52,43 @@ def home() -> Path:
 
 
 def write_text(path: Path | str, text: str) -> Path:
-    """Write a file by atomic rename: a reader sees the old text or the new one, never a part."""
+    """Write a file by atomic rename: a reader sees the old text or the new one, never a part.
+
+    Raises:
+        DiskError: naming the file, the reason and the remedy.
+    """
     path = Path(path)  # a notebook may give text
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise DiskError(disk_problem(error, path)) from error
     return path
+
+
+def check_writable(path: Path) -> None:
+    """Raise DiskError if `path` could not be written now: asked before long work, whose result would be lost."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            file.write(bytes(ROOM))
+    except OSError as error:
+        raise DiskError(disk_problem(error, path)) from error
+
+
+def disk_problem(error: OSError, path: Path | str = "") -> str:
+    """What an error of the file system says to whoever chose the place, with the remedy."""
+    file = path or error.filename or "A file"
+    if error.errno in FULL:
+        return f"{file} could not be written: the disk is full. Free some space there, or choose another place {WHERE}."
+    reason = (error.strerror or str(error)).lower()
+    return f"{file} could not be {'written' if path else 'used'}: {reason}. Choose another place {WHERE}."

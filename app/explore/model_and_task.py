@@ -10,7 +10,7 @@ from app import classroom, url
 from app.own_prompts import drafts
 from app.stored import recent_models, task_answers
 from app.widgets.markdown import plain
-from app.work import opened_models, registry
+from app.work import opened_models, workers
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import BUNDLED, HUB_MODELS, Source, resolve
 from hap_engine.models.hub import cached, cached_models
@@ -151,7 +151,7 @@ def task(source: Source | None) -> str:
 def _try_all(source: Source, tried: bool) -> None:
     """A button that asks the model about every task, in the background."""
     key = f"try-{source.reference}"
-    work = registry.background().get(key)
+    work = workers.short_work().get(key)
     if work is not None and work.state != "done":
         opened_models.result(key)
     elif st.button(
@@ -159,8 +159,8 @@ def _try_all(source: Source, tried: bool) -> None:
         icon=":material/psychology:",
         help="Opens the model and asks it 32 prompts of every task. No circuit is searched.",
     ):
-        registry.background().stop(key)
-        registry.background().start(key, partial(task_answers.trying, source))
+        workers.short_work().forget(key)
+        workers.short_work().start(key, partial(task_answers.trying, source))
         st.rerun()
 
 

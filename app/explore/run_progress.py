@@ -10,9 +10,10 @@ from app import url
 from app.stored import task_answers
 from app.widgets.charts import curve_figure, preview_figure
 from app.widgets.markdown import plain
-from app.work import registry
-from app.work.jobs import Snapshot
+from app.work import workers
+from app.work.worker import Snapshot
 from hap_engine.picture.palette import palette
+from hap_engine.settings import DiscoveryConfig
 
 PHASES = {
     "load": "Open the model",
@@ -26,14 +27,14 @@ PHASES = {
 
 def show(job_id: str) -> bool:
     """Draw the job's panel; False if there is nothing to watch (unknown, or just finished)."""
-    job = registry.jobs().get(job_id)
+    job = workers.runs().get(job_id)
     if job is None:
         _instead(
             "That run is not known to this explorer any more (it was restarted). Finished runs are on the Runs page."
         )
         return False
     if job.state == "done":
-        url.go_to_run(job.run_id)
+        url.go_to_run(job.result)
         return False
     if job.state == "error":
         st.error(job.error, icon=":material/error:")
@@ -60,7 +61,7 @@ def _dismiss() -> None:
 
 @st.fragment(run_every=1)
 def _panel(job_id: str) -> None:
-    job = registry.jobs().get(job_id)
+    job = workers.runs().get(job_id)
     if job is None or not job.live:
         st.rerun()  # once, in full: the finished run takes this panel's place
         return
@@ -73,12 +74,13 @@ def _panel(job_id: str) -> None:
         disabled=job.state == "cancelling",
         key="cancel",
     ):
-        registry.jobs().cancel(job_id)
+        workers.runs().cancel(job_id)
         st.rerun(scope="fragment")
-    st.progress(min(1.0, job.step / max(1, job.total)), text=_status(job))
+    st.progress(min(1.0, job.progress.step / max(1, job.progress.total)), text=_status(job))
     st.markdown(_phases(job))
-    if job.check and not task_answers.usable(job.check):
-        st.warning(plain(str(job.check["sentence"])), icon=":material/block:")
+    check, circuit = job.latest.get("check"), job.latest.get("circuit")
+    if check and not task_answers.usable(check):
+        st.warning(plain(str(check["sentence"])), icon=":material/block:")
     colours = palette(st.context.theme.type)
     left, right = st.columns([3, 2])
     if job.history:
@@ -89,16 +91,16 @@ def _panel(job_id: str) -> None:
         )
     else:
         left.caption("Curves of KL and of the edges left appear when Edge Pruning starts.")
-    if job.circuit is not None:
+    if circuit is not None:
         right.plotly_chart(
-            preview_figure(job.circuit, colours),
+            preview_figure(circuit, colours),
             key="preview",
             alt="How many edges of the circuit touch each head and MLP now",
         )
 
 
 def _title(job: Snapshot) -> str:
-    config = job.config
+    config: DiscoveryConfig = job.about
     return (
         f"{config.model.split('/')[-1]} · {config.find_task().title} · keeping {1 - config.sparsity:.1%} of the edges"
     )
@@ -109,14 +111,15 @@ def _status(job: Snapshot) -> str:
         return "Waiting for the run before it"
     if job.state == "cancelling":
         return "Stopping after this step"
-    text = job.message
-    if job.total > 1:
-        if job.phase != "load":  # a download tells its megabytes
-            text += f" · {job.step} of {job.total}"
+    now = job.progress
+    text = now.message
+    if now.total > 1:
+        if now.phase != "load":  # a download tells its megabytes
+            text += f" · {now.step} of {now.total}"
         took = time.time() - job.phase_started
-        if 0 < job.step < job.total and took > 1:
-            text += f" · about {_duration(took / job.step * (job.total - job.step))} left"
-    if job.history and job.phase == "prune":
+        if 0 < now.step < now.total and took > 1:
+            text += f" · about {_duration(took / now.step * (now.total - now.step))} left"
+    if job.history and now.phase == "prune":
         last = job.history[-1]
         text += f" · KL {last['kl']:.2f} · {last['budget']:,.0f} edges"
     return text
@@ -128,7 +131,7 @@ def _duration(seconds: float) -> str:
 
 def _phases(job: Snapshot) -> str:
     names = list(PHASES)
-    here = names.index(job.phase) if job.phase in names else 0
+    here = names.index(job.progress.phase) if job.progress.phase in names else 0
     marks = [
         ("✓ " if i < here else "**● " if i == here else "○ ") + PHASES[name] + ("**" if i == here else "")
         for i, name in enumerate(names)

@@ -12,7 +12,7 @@ from app.explore import cost, model_and_task
 from app.glossary import define
 from app.stored.related_runs import KEPT, sparsity_of
 from app.widgets.markdown import plain
-from app.work import registry
+from app.work import discoveries, workers
 from hap_engine.errors import HapError
 from hap_engine.graph.ranking import edge_budget
 from hap_engine.machine import speed
@@ -208,7 +208,7 @@ def _config(source: Source | None, task: str, sparsity: float, advanced: dict[st
 
 def _start(config: DiscoveryConfig) -> None:
     try:
-        job = registry.jobs().submit(config)
+        job = discoveries.submit(workers.runs(), config)
     except HapError as error:
         st.error(str(error), icon=":material/error:")
         return
@@ -219,9 +219,9 @@ def _start(config: DiscoveryConfig) -> None:
 def _waiting() -> None:
     """Links to runs that go on in the background."""
     here = st.query_params.get("job")
-    for job in registry.jobs().live():
-        if job.id != here:
-            label = f"{job.config.model.split('/')[-1]} · {job.phase}"
-            if st.button(f"Watch: {label}", key=f"watch-{job.id}", width="stretch"):
-                st.query_params["job"] = job.id
+    for job in workers.runs().live():
+        if job.key != here:
+            label = f"{job.about.model.split('/')[-1]} · {job.progress.phase}"
+            if st.button(f"Watch: {label}", key=f"watch-{job.key}", width="stretch"):
+                st.query_params["job"] = job.key
                 st.rerun()

@@ -13,7 +13,7 @@ from app.own_prompts import drafts, table, tokens
 from app.own_prompts.drafts import Row
 from app.widgets import tables
 from app.widgets.markdown import plain
-from app.work import opened_models, registry
+from app.work import opened_models, workers
 from hap_engine.files import short_hash
 from hap_engine.models.catalog import Source
 from hap_engine.progress import Progress
@@ -112,14 +112,14 @@ def _ask(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: di
         found = yield from ask(open_masked(model), encoded)
         return found, summary(found)
 
-    if registry.background().get(key) is None:
+    if workers.short_work().get(key) is None:
         if st.button(
             f"Ask the model about {len(usable)} rows",
             icon=":material/psychology:",
             help="Opens the model and reads the probability of each answer, after the clean and after "
             "the corrupted prompt.",
         ):
-            registry.background().start(key, begin)
+            workers.short_work().start(key, begin)
             st.rerun()
         return
     done = opened_models.result(key)

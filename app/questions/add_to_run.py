@@ -13,7 +13,7 @@ import streamlit as st
 
 from app import url
 from app.classroom import check_change
-from app.work import opened_models, registry
+from app.work import opened_models, workers
 from hap_engine.errors import HapError
 from hap_engine.graph.circuit import Circuit
 from hap_engine.progress import Progress
@@ -86,14 +86,14 @@ def begin_per_prompt(run: Run) -> None:
 def finish(run: Run) -> None:
     """Show running work on this run; when it is done, take up the saved run."""
     if opened_models.result(_key(run)) is not None:
-        registry.background().stop(_key(run))  # forget it: the run on disk has it now
+        workers.short_work().forget(_key(run))  # forget it: the run on disk has it now
         st.rerun()
 
 
 def busy(run: Run) -> bool:
     """Is something being added to this run now? One thing at a time: the last to end would win."""
-    work = registry.background().get(_key(run))
-    return work is not None and work.state == "running"
+    work = workers.short_work().get(_key(run))
+    return work is not None and work.live
 
 
 def begin(run: Run, revise: Callable[[], Revision]) -> None:
@@ -109,7 +109,7 @@ def begin(run: Run, revise: Callable[[], Revision]) -> None:
         save(revised, runs_folder() / f"{run.id}.json")
         return revised
 
-    registry.background().start(_key(run), work)
+    workers.short_work().start(_key(run), work)
     st.rerun()  # at once, so that the buttons above know
 
 

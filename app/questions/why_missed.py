@@ -8,7 +8,7 @@ import streamlit as st
 from app.glossary import define
 from app.questions.what_if import ask_for_weights
 from app.widgets.markdown import plain
-from app.work import opened_models, registry
+from app.work import opened_models, workers
 from hap_engine.explain.why_missed import PROMPTS, explain
 from hap_engine.picture.palette import Palette, palette
 from hap_engine.report.missed_heads import Explanation, missed_heads
@@ -72,7 +72,7 @@ def _begin(run: Run, key: str, head: str, left: str, right: str) -> None:
         masked = yield from opening()
         return (yield from explain(masked, run, head, left, right))
 
-    registry.background().start(key, begin)
+    workers.short_work().start(key, begin)
 
 
 def _explain(found: Explanation) -> None:

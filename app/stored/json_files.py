@@ -6,11 +6,10 @@ What cannot be read counts as not there: the file may be half written by hand, o
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from hap_engine.files import home
+from hap_engine.files import home, write_text
 
 
 def read(*path: str) -> Any:
@@ -22,16 +21,8 @@ def read(*path: str) -> Any:
 
 
 def write(data: Any, *path: str) -> None:
-    """Keep `data`; readers see the old content or the new. Raises OSError if the disk refuses."""
-    file = _file(path)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(data, ensure_ascii=False, indent=0), encoding="utf-8")
-        part.replace(file)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    """Keep `data`; readers see the old content or the new. Raises DiskError."""
+    write_text(_file(path), json.dumps(data, ensure_ascii=False, indent=0))
 
 
 def _file(path: tuple[str, ...]) -> Path:

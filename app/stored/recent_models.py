@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from app.stored import json_files
-from hap_engine.errors import HapError
+from hap_engine.errors import DiskError, HapError
 from hap_engine.models.catalog import Source, resolve
 
 FILE = "models.json"
@@ -33,7 +33,7 @@ def remember(source: Source) -> None:
     if source.kind not in ("gguf", "folder") or source.path is None:
         return
     others = [one for one in _read() if one != str(source.path)]
-    with suppress(OSError):
+    with suppress(DiskError):
         json_files.write([str(source.path), *others][:KEPT], FILE)
 
 

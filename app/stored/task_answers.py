@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.stored import json_files
-from hap_engine.errors import TaskError
+from hap_engine.errors import DiskError, TaskError
 from hap_engine.files import short_hash
 from hap_engine.models.catalog import Source
 from hap_engine.progress import Progress
@@ -37,7 +37,7 @@ def remember(source: Source, answers: Mapping[str, Any]) -> None:
         return
     everything = _read()
     latest = {identity: {**everything.pop(identity, {}), **answers}}
-    with suppress(OSError):
+    with suppress(DiskError):
         json_files.write(dict(list({**latest, **everything}.items())[:KEPT]), FILE)
 
 

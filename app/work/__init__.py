@@ -1,4 +1,4 @@
 """Work behind the page: runs, opened models, short computations, heavy imports.
 
-Read `jobs` and `background`, then `registry`, `opened_models` and `heavy_imports`.
+Read `worker`, then `discoveries` and `opened_models`; `workers` are those of this process.
 """

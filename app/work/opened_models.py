@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app.classroom import check_change
-from app.work import heavy_imports, registry
-from app.work.background import Background, Start
-from app.work.jobs import Opening
-from app.work.registry import _models, background
+from app.work import discoveries, heavy_imports, workers
+from app.work.discoveries import Opening
+from app.work.worker import Begin, Worker
 from hap_engine.errors import HapError
 from hap_engine.models.locate import locate
 from hap_engine.progress import Progress
@@ -62,7 +61,7 @@ def give(run: Run, path: str) -> str:
 
 def opened(run: Run) -> MaskedModel | None:
     """The run's model if it is open already."""
-    work = _models().get(_model_key(run))
+    work = workers.models().get(_model_key(run))
     return work.result if work is not None and work.state == "done" else None
 
 
@@ -72,11 +71,11 @@ def model_of(run: Run, where: str = "") -> MaskedModel | None:
     Args:
         where: names the panel that asks; several on a page may wait for one model.
     """
-    _models().start(_model_key(run), steps_to_open(run))
-    return result(_model_key(run), _models(), where)
+    workers.models().start(_model_key(run), steps_to_open(run))
+    return result(_model_key(run), workers.models(), where)
 
 
-def steps_to_open(run: Run) -> Start:
+def steps_to_open(run: Run) -> Begin:
     """The work of opening the run's model, for use inside other work; at once if it is open."""
     masked = opened(run)
     if masked is None:
@@ -98,12 +97,12 @@ def start_run(run: Run, config: DiscoveryConfig) -> str:
         HapError: if the weights cannot be found or the queue is full.
     """
     if config.device != "cpu":  # the page's way opens models on the processor
-        return registry.jobs().submit(config)
+        return discoveries.submit(workers.runs(), config)
     locate(run.model, given(run))
-    return registry.jobs().submit(config, Opening(str(run.model["sha256"]), _anew(run)))
+    return discoveries.submit(workers.runs(), config, Opening(str(run.model["sha256"]), _anew(run)))
 
 
-def _anew(run: Run) -> Start:
+def _anew(run: Run) -> Begin:
     path = given(run)
 
     def begin() -> Generator[Progress, None, Any]:
@@ -118,38 +117,38 @@ def _anew(run: Run) -> Start:
     return begin
 
 
-def result(key: str, registry: Background | None = None, where: str = "") -> Any:
+def result(key: str, worker: Worker | None = None, where: str = "") -> Any:
     """What came of background work; None while it runs, when it failed or was never begun.
 
     Draws a progress bar, with a Stop button for work other than opening a model, or the error with
     a way to dismiss it.
     """
-    registry = registry or background()
-    work = registry.get(key)
+    worker = worker or workers.short_work()
+    work = worker.get(key)
     if work is None or work.state == "done":
         return work.result if work else None
     if work.state == "error":
         st.error(work.error, icon=":material/error:")
         if st.button("Try again", key=f"again-{key}-{where}"):
-            registry.stop(key)
+            worker.forget(key)
             st.rerun()
     else:
-        _watch(key, registry)
+        _watch(key, worker)
     return None
 
 
 @st.fragment(run_every=1)
-def _watch(key: str, registry: Background) -> None:
-    work = registry.get(key)
-    if work is None or work.state != "running":
+def _watch(key: str, worker: Worker) -> None:
+    work = worker.get(key)
+    if work is None or not work.live:
         st.rerun()  # in full, once: the result takes this line's place
         return
     record = work.progress
     bar, stop = st.columns([6, 1], vertical_alignment="center")
     bar.progress(min(1.0, record.step / max(1, record.total)), text=f"{record.message} …")
-    stoppable = registry is background()
+    stoppable = worker is not workers.models()
     if stoppable and stop.button("Stop", key=f"stop-{key}", icon=":material/stop:"):
-        registry.stop(key)
+        worker.forget(key)
         st.rerun()
 
 

@@ -1,12 +1,14 @@
 """The engine from a terminal: ``python -m hap_engine discover | evaluate | …``.
 
-Exit codes: 0 done, 1 an error that the message explains, 2 wrong arguments, 130 cancelled (Ctrl-C).
+Exit codes: 0 done, 1 an error that the message explains, 2 wrong arguments, 70 an error that nobody foresaw (the
+message names a file to send with a report), 130 cancelled (Ctrl-C).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from hap_engine.cli.options import make_parser
 from hap_engine.cli.progress_bar import follow
 from hap_engine.cli.tables import print_ablations, print_statistics, print_table
-from hap_engine.errors import HapError, SettingsError
+from hap_engine.crash_report import EXIT_CODE, explain, foreseen
+from hap_engine.errors import SettingsError
+from hap_engine.files import check_writable
 from hap_engine.machine.threads import wait_briefly
 
 if TYPE_CHECKING:
@@ -28,14 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         COMMANDS[options.command](options)
-    except HapError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("\ncancelled", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read the output (`| head`) has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # one net: no traceback reaches a user
+        command = shlex.join(["hap", *(sys.argv[1:] if arguments is None else arguments)])
+        print(f"\nerror: {explain(error, command)}", file=sys.stderr)
+        return 1 if foreseen(error) else EXIT_CODE
     return 0
 
 
@@ -125,7 +130,6 @@ def _found(path: Path) -> Path:
 
 
 def _discover(options: argparse.Namespace) -> None:
-    _check_out(options.out)
     _run(_config(options), options.out)
 
 
@@ -135,26 +139,21 @@ def _continue(options: argparse.Namespace) -> None:
     from hap_engine.runs.continue_run import further
     from hap_engine.runs.run_file import load
 
-    _check_out(options.out)
     config = further(load(_found(options.file)), options.sparsity)
     if options.steps:
         config = replace(config, pruning=replace(config.pruning, steps=options.steps))
     _run(replace(config, model=options.model or config.model), options.out)
 
 
-def _check_out(out: Path | None) -> None:
-    if out and (out.is_dir() or _nearest(out).is_file()):
-        raise SettingsError(f"Expected --out as a file that can be written, got {out}. Name a .json file.")
-
-
 def _run(config: DiscoveryConfig, out: Path | None) -> None:
-    """Estimate, discover, save and report."""
+    """Estimate, discover, save and report; a place that cannot be written is told before the work."""
+    from hap_engine.runs.run_file import keep, runs_folder
     from hap_engine.workflows.run_prompts import try_prompts
 
+    check_writable(out or runs_folder() / "run.json")
     try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.machine.estimate import describe
     from hap_engine.report.verdict import few_prompts, verdict
-    from hap_engine.runs.run_file import runs_folder, save
     from hap_engine.workflows.discover import discover
     from hap_engine.workflows.measure_machine import measured
 
@@ -162,7 +161,7 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     if cost is not None:
         print(f"{cost.sentence} (an estimate for this machine)", file=sys.stderr)
     run = follow(discover(config))
-    path = save(run, out or runs_folder() / f"{run.id}.json")
+    path, problem = keep(run, out or runs_folder() / f"{run.id}.json")
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
@@ -170,20 +169,19 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
         print("\n" + warning)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
     print(f"\n{seconds}\nWritten to {path}")
-
-
-def _nearest(path: Path) -> Path:
-    """The closest parent that exists."""
-    return next(parent for parent in path.absolute().parents if parent.exists())
+    if problem:
+        raise problem
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from hap_engine.masked.opening import open_masked
-    from hap_engine.runs.run_file import load, save
+    from hap_engine.runs.run_file import keep, load
     from hap_engine.transformer.load import load_model
     from hap_engine.workflows.retest import examine, reevaluate
 
     run = load(options.file)
+    if options.full:
+        check_writable(options.out or options.file)
     if not options.model and "reference" not in run.model:
         raise SettingsError("The run file does not say where its model is. Name it with --model.")
     model = load_model(options.model or run.model["reference"], device=options.device)
@@ -196,7 +194,10 @@ def _evaluate(options: argparse.Namespace) -> None:
         examined = follow(examine(masked, run, prompts=options.prompts))
         print_statistics(examined)
         print_ablations(examined)
-        print(f"Written to {save(examined, options.out or options.file)}")
+        path, problem = keep(examined, options.out or options.file)
+        print(f"Written to {path}")
+        if problem:
+            raise problem
 
 
 def _stability(options: argparse.Namespace) -> None:
@@ -204,7 +205,10 @@ def _stability(options: argparse.Namespace) -> None:
     from hap_engine.runs.run_file import load, save
     from hap_engine.workflows.retest import with_stability
 
-    runs = with_stability([load(path) for path in options.files])
+    runs = [load(path) for path in options.files]
+    for path in options.files:
+        check_writable(path)
+    runs = with_stability(runs)
     for path, run in zip(options.files, runs, strict=True):
         save(run, path)
     print_stability(runs[0])
@@ -216,6 +220,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     from hap_engine.runs.run_file import runs_folder
     from hap_engine.workflows.reproduce_paper import configs, reproduce, table
 
+    check_writable(runs_folder() / "run.json")
     wanted = configs(options.steps, options.seed)
     if options.device != "cpu":
         wanted = {name: replace(config, device=options.device) for name, config in wanted.items()}

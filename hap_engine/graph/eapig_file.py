@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hap_engine.errors import RunFileError
+from hap_engine.files import write_text
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph, Reader
 
@@ -102,10 +103,8 @@ def from_eapig(data: Any, n_kv_heads: int | None = None) -> tuple[Circuit, Score
 
 
 def write_eapig(path: Path | str, circuit: Circuit, scores: Scores | None = None, d_model: int = 0) -> Path:
-    """Write a circuit so that EAP-IG's ``Graph.from_json`` reads it."""
-    path = Path(path)
-    path.write_text(json.dumps(to_eapig(circuit, scores, d_model)), encoding="utf-8")
-    return path
+    """Write a circuit so that EAP-IG's ``Graph.from_json`` reads it. Raises DiskError."""
+    return write_text(path, json.dumps(to_eapig(circuit, scores, d_model)))
 
 
 def read_eapig(path: Path | str, n_kv_heads: int | None = None) -> tuple[Circuit, Scores]:

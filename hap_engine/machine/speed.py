@@ -12,11 +12,13 @@ import json
 import os
 import platform
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hap_engine.files import home
+from hap_engine.errors import DiskError
+from hap_engine.files import home, write_text
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,9 @@ def known() -> Machine | None:
 
 
 def remember(machine: Machine) -> None:
-    """Keep a measurement beside those of other machines and numbers of threads."""
-    path = _file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(_kept() | {_key(): asdict(machine)}, indent=1))
-    part.replace(path)
+    """Keep a measurement beside those of other machines and numbers of threads, where the disk takes it."""
+    with suppress(DiskError):
+        write_text(_file(), json.dumps(_kept() | {_key(): asdict(machine)}, indent=1))
 
 
 def _kept() -> dict[str, Any]:

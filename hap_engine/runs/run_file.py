@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hap_engine.errors import RunFileError, UnknownNameError
+from hap_engine.errors import DiskError, RunFileError, UnknownNameError
 from hap_engine.files import home, write_text
 from hap_engine.findings import EDGE_VALUES, METRICS, CircuitRecord
 from hap_engine.graph.circuit import Circuit
@@ -118,8 +119,24 @@ def loads(text: str | bytes) -> Run:
 
 
 def save(run: Run, path: Path | str) -> Path:
-    """Write `run` to `path` by atomic rename."""
+    """Write `run` to `path` by atomic rename. Raises DiskError."""
     return write_text(path, dumps(run))
+
+
+def keep(run: Run, path: Path) -> tuple[Path, DiskError | None]:
+    """`save` a run that took long; where the disk refuses, into the folder for temporary files.
+
+    Returns:
+        The file that was written and, if it is not `path`, the error that says why.
+
+    Raises:
+        DiskError: if that folder cannot be written either.
+    """
+    try:
+        return save(run, path), None
+    except DiskError as error:
+        elsewhere = save(run, Path(tempfile.gettempdir()) / f"hap-run-{run.id}.json")
+        return elsewhere, DiskError(f"{error} The run is safe in {elsewhere}: move it from there.")
 
 
 def load(path: Path | str) -> Run:

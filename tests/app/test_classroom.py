@@ -12,7 +12,8 @@ from app import classroom, serve
 from app.classroom import ClassroomError, Rules, check_change, check_job
 from app.stored import shelf
 from app.work import opened_models
-from app.work.jobs import Jobs
+from app.work.discoveries import submit
+from app.work.worker import Worker
 from hap_engine.runs.run_file import dumps, runs_folder, save
 from hap_engine.settings import PRESETS, DiscoveryConfig
 from tests.builders.fakes import fake_run
@@ -51,7 +52,7 @@ def test_only_presets_of_the_bundled_model(config: DiscoveryConfig, words: str) 
     with pytest.raises(ClassroomError, match=words):
         check_job(config, 0)
     with pytest.raises(ClassroomError, match=words):
-        Jobs(lambda *_: iter(())).submit(config)  # type: ignore[arg-type,return-value]
+        submit(Worker(2), config)
 
 
 @pytest.mark.usefixtures("in_class")

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.questions.menu import SECTIONS
 from app.stored import related_runs
-from app.work import registry
+from app.work import workers
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
 from tests.builders.fakes import fake_run
@@ -165,7 +165,7 @@ def test_details_of_every_kind_of_node(mini: Run) -> None:
 
 
 def test_attention_of_a_prompt_that_the_run_does_not_hold_is_computed_live(mini: Run) -> None:
-    registry._models.clear()  # another test may have opened it
+    workers.models.clear()  # another test may have opened it
     head = next(iter(mini.roles["heads"]))
     app = open_app(run=mini.id, pin=head, prompt="17")
     assert f"holds no pattern of {head} for this prompt" in texts(app)

@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.stored import recent_models
-from app.work.jobs import Jobs
+from app.work import discoveries
+from app.work.worker import Worker
 from hap_engine.machine import speed
 from hap_engine.models.catalog import resolve
 from hap_engine.settings import DiscoveryConfig
@@ -99,11 +100,11 @@ def test_where_there_is_a_gpu_it_is_offered(monkeypatch: pytest.MonkeyPatch) -> 
     asked: list[DiscoveryConfig] = []
     monkeypatch.setattr(speed, "known", lambda: replace(MACHINE, gpu="cuda", gpu_name="H200"))
 
-    def submit(jobs: Jobs, config: DiscoveryConfig) -> str:
+    def submit(worker: Worker, config: DiscoveryConfig) -> str:
         asked.append(config)
         return "nothing"
 
-    monkeypatch.setattr(Jobs, "submit", submit)
+    monkeypatch.setattr(discoveries, "submit", submit)
     app = open_app()
     where = next(box for box in app.selectbox if box.label == "Compute on")
     assert where.options == ["GPU: H200", "Processor"]

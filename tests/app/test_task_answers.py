@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.stored import task_answers
-from app.work.jobs import Jobs, Opening
+from app.work.discoveries import Opening, submit
+from app.work.worker import Worker
 from hap_engine.models.catalog import Source, resolve
 from hap_engine.progress import Progress
 from hap_engine.settings import DiscoveryConfig
@@ -79,7 +80,7 @@ def test_a_run_tells_and_remembers_what_it_found() -> None:
         yield Progress("prompts", 1, 1, "Asked", {"check": UNABLE})
         return fake_run()
 
-    jobs = Jobs(work)
-    done = wait_for(jobs, jobs.submit(DiscoveryConfig(task="induction")), "done")
-    assert done.check == UNABLE
+    jobs = Worker(2)
+    done = wait_for(jobs, submit(jobs, DiscoveryConfig(task="induction"), discover=work), "done")
+    assert done.latest["check"] == UNABLE
     assert task_answers.known(resolve("hap-mini")) == {"induction": UNABLE}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from app.work.jobs import Jobs, Snapshot
+from app.work.worker import Snapshot, Worker
 
 
-def wait_for(jobs: Jobs, job: str, state: str, timeout: float = 5) -> Snapshot:
+def wait_for(jobs: Worker, job: str, state: str, timeout: float = 5) -> Snapshot:
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         found = jobs.get(job)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from hap_engine.cli.commands import main
+from hap_engine.cli.commands import COMMANDS, main
+from hap_engine.errors import DiskError
+from hap_engine.files import home
+from hap_engine.machine import speed
+from hap_engine.runs import run_file
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder
 from tests.conftest import ROOT
@@ -131,6 +136,49 @@ def test_a_place_that_cannot_be_written(
     fails(capsys, ["discover", "--model", str(folder), *FAST, "--out", str(out)], "--out")
 
 
+def test_a_home_that_cannot_be_written_is_told_before_the_work_and_needed_for_nothing_else(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HAP_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.setattr(speed, "known", lambda: None)  # so that this machine is measured, and kept where it can be
+    fails(capsys, ["discover", "--model", str(folder), *FAST], "HAP_HOME")
+    out = tmp_path / "run.json"
+    assert main(["discover", "--model", str(folder), *FAST, "--method", "eap", "--out", str(out)]) == 0
+    assert load(out).main == "eap"
+
+
+def test_a_run_that_cannot_be_written_at_its_end_is_kept_elsewhere(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk filled up meanwhile: minutes of work must not be lost."""
+    write = run_file.write_text
+
+    def full(path: Path, text: str) -> Path:
+        if path.parent == tmp_path:
+            raise DiskError(f"{path} could not be written: the disk is full.")
+        return write(path, text)
+
+    monkeypatch.setattr(run_file, "write_text", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    arguments = ["discover", "--model", str(folder), *FAST, "--method", "eap", "--out", str(tmp_path / "run.json")]
+    fails(capsys, arguments, "The run is safe in")
+    (kept,) = (tmp_path / "temporary").iterdir()
+    assert load(kept).main == "eap"
+
+
+def test_an_unforeseen_error_is_a_sentence_and_a_report(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setitem(COMMANDS, "models", broken)
+    fails(capsys, ["models"], "ZeroDivisionError: oops", 70)
+    (report,) = (home() / "reports").iterdir()
+    assert "hap models" in report.read_text()
+
+
 def test_evaluate_explains_what_it_cannot_use(
     written: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,7 +201,7 @@ def test_evaluate_explains_what_it_cannot_use(
 
 
 def test_ctrl_c_is_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hap_engine.discovery
+    import hap_engine.workflows.discover
 
     def interrupted(*_: object) -> object:
         raise KeyboardInterrupt

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app.work.jobs import Jobs, Snapshot
+from app.work.discoveries import submit
+from app.work.worker import Snapshot, Worker
 from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.graph.graph import Graph
 from hap_engine.masked.opening import open_masked
@@ -163,18 +164,18 @@ def test_cancelling_a_job_on_the_page_stops_its_download(
     hub.piece, hub.pause = 1 << 20, 0.02
     extra = 40 << 20
     hub.files["model.safetensors"] += b"\0" * extra
-    jobs = Jobs()
-    job = jobs.submit(DiscoveryConfig(model="someone/tiny"))
+    jobs = Worker(2)
+    job = submit(jobs, DiscoveryConfig(model="someone/tiny"))
 
     def wait(done: Callable[[Snapshot], bool]) -> Snapshot:
         deadline = time.monotonic() + 60
-        while not done(found := jobs.get(job) or Snapshot(job, DiscoveryConfig())):
+        while not done(found := jobs.get(job) or Snapshot(job)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         return found
 
-    found = wait(lambda one: one.step >= 5)
-    assert re.fullmatch(r"Downloading someone/tiny: \d+ of 42 MB", found.message)
+    found = wait(lambda one: one.progress.step >= 5)
+    assert re.fullmatch(r"Downloading someone/tiny: \d+ of 42 MB", found.progress.message)
     jobs.cancel(job)
     wait(lambda one: one.state == "cancelled")
     (part,) = cache_folder().glob("models--*/snapshots/*/*.part")

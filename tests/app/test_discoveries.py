@@ -1,4 +1,4 @@
-"""The job registry: progress, joining, cancelling, queueing, errors. No torch, no model."""
+"""Runs in the background: progress, joining, cancelling, queueing, errors. No torch, no model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.work.jobs import MAX_WAITING, Jobs, Opening, TooManyJobsError
+from app.work.discoveries import MAX_WAITING, REMEMBERED, Discover, Opening, TooManyJobsError, submit
+from app.work.worker import Worker
 from hap_engine.errors import HapError, UnknownNameError
 from hap_engine.progress import PHASES, Progress
 from hap_engine.runs.record import Run
@@ -48,6 +49,17 @@ class Work:
             self.closed.set()
 
 
+class Jobs(Worker):
+    """A queue of runs that a fake engine makes."""
+
+    def __init__(self, engine: Discover) -> None:
+        super().__init__(REMEMBERED)
+        self.engine = engine
+
+    def submit(self, config: DiscoveryConfig, opening: Opening | None = None) -> str:
+        return submit(self, config, opening, self.engine)
+
+
 def config(seed: int = 0) -> DiscoveryConfig:
     return DiscoveryConfig(seed=seed)
 
@@ -62,12 +74,12 @@ def test_a_run_reports_its_phases_and_is_on_disk_when_done() -> None:
     jobs = Jobs(work)
     job = jobs.submit(config())
     work.go.release(4)
-    while (snapshot := jobs.get(job)) and snapshot.phase != "prune":
+    while (snapshot := jobs.get(job)) and snapshot.progress.phase != "prune":
         time.sleep(0.01)
     work.go.release(9)
     done = wait_for(jobs, job, "done")
     assert done.history == ({"kl": 1.0, "step": 1, "budget": 5},)
-    assert load(runs_folder() / f"{done.run_id}.json").id == done.run_id
+    assert load(runs_folder() / f"{done.result}.json").id == done.result
 
 
 def test_equal_settings_share_one_live_job() -> None:
@@ -140,6 +152,23 @@ def test_a_queued_run_can_be_cancelled_before_it_starts() -> None:
     assert jobs.get(second).state == "cancelled"  # type: ignore[union-attr]
 
 
+def test_a_cancelled_run_that_waited_makes_room_at_once() -> None:
+    work = Work()
+    jobs = Jobs(work)
+    threads = threading.active_count()
+    first, *others = [jobs.submit(config(seed)) for seed in range(MAX_WAITING + 1)]
+    assert threading.active_count() == threads + 1  # those that wait cost no thread
+    for job in others:
+        jobs.cancel(job)
+    assert [job.key for job in jobs.live()] == [first]
+    again = [jobs.submit(config(seed)) for seed in range(1, MAX_WAITING + 1)]
+    assert again == others
+    for job in jobs.live():
+        jobs.cancel(job.key)
+    work.go.release(99)
+    wait_for(jobs, first, "cancelled")
+
+
 def test_errors_become_plain_text() -> None:
     told = Jobs(Work(phases=(), fail=HapError("Expected a, got b. Use c.")))
     assert wait_for(told, told.submit(config()), "error").error == "Expected a, got b. Use c."
@@ -159,7 +188,7 @@ def test_unknown_models_and_full_queues_are_refused() -> None:
     with pytest.raises(TooManyJobsError, match=str(MAX_WAITING)):
         jobs.submit(config(99))
     for job in jobs.live():
-        jobs.cancel(job.id)
+        jobs.cancel(job.key)
     work.go.release(99)
 
 
