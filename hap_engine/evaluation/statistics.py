@@ -101,7 +101,7 @@ def interval_of(resampled: Float[np.ndarray, " resample"]) -> Interval | None:
     return float(low), float(high)
 
 
-def paired_difference(first: Values, second: Values, seed: int) -> Difference:
+def paired_difference(first: Values, second: Float[np.ndarray, " other"], seed: int) -> Difference:
     """First minus second over the same prompts, with interval and sign-flip p-value.
 
     If there were no difference, each prompt's difference could as well have the other sign: p is the

@@ -35,7 +35,7 @@ def run() -> Run:
 
 
 def test_runs_are_listed_with_their_facts_as_plain_text(run: Run) -> None:
-    app = opened("library")
+    app = opened("runs")
     assert not app.exception
     assert "**<b>my</b> *run***" in texts(app)
     assert "S-inhibition heads kept: EAP" in texts(app)
@@ -46,7 +46,7 @@ def test_runs_are_listed_with_their_facts_as_plain_text(run: Run) -> None:
 
 
 def test_rename(run: Run) -> None:
-    app = opened("library")
+    app = opened("runs")
     app.button(key=f"rename-{run.id}").click().run()
     app.text_input(key=f"name-{run.id}").set_value("Monday's class")
     app.button(key=f"save-{run.id}").click().run()
@@ -55,7 +55,7 @@ def test_rename(run: Run) -> None:
 
 
 def test_a_rename_that_another_tab_overtook_is_refused_plainly(run: Run) -> None:
-    app = opened("library")
+    app = opened("runs")
     app.button(key=f"rename-{run.id}").click().run()
     shelf.rename(run.id, "theirs", seen="")
     app.text_input(key=f"name-{run.id}").set_value("mine")
@@ -66,7 +66,7 @@ def test_a_rename_that_another_tab_overtook_is_refused_plainly(run: Run) -> None
 
 
 def test_delete_asks_first(run: Run) -> None:
-    app = opened("library")
+    app = opened("runs")
     app.button(key=f"delete-{run.id}").click().run()
     assert "cannot be undone" in texts(app)
     app.button(key=f"no-{run.id}").click().run()
@@ -79,7 +79,7 @@ def test_delete_asks_first(run: Run) -> None:
 
 
 def test_a_run_deleted_by_another_tab(run: Run) -> None:
-    app = opened("library")
+    app = opened("runs")
     app.button(key=f"delete-{run.id}").click().run()
     shelf.delete(run.id)
     app.button(key=f"yes-{run.id}").click().run()
@@ -96,14 +96,14 @@ def test_a_run_deleted_by_another_tab(run: Run) -> None:
     ],
 )
 def test_files_that_are_no_runs(data: bytes, words: str) -> None:
-    app = opened("library")
+    app = opened("runs")
     app.file_uploader[0].upload("run.json", data, "application/json").run()
     assert words in texts(app)
     assert not app.exception
 
 
 def test_import_lists_the_run_at_once() -> None:
-    app = opened("library")
+    app = opened("runs")
     app.file_uploader[0].upload("run.json", dumps(fake_run(seed=8)).encode(), "application/json").run()
     assert "Imported" in texts(app)
     assert app.button(key="open-synthetic-8")
@@ -112,7 +112,7 @@ def test_import_lists_the_run_at_once() -> None:
 def test_many_runs_come_in_portions_and_can_be_found() -> None:
     for seed in range(25):
         save(fake_run(Graph(2, 2, 2), edges=12, seed=seed), runs_folder() / f"synthetic-{seed}.json")
-    app = opened("library")
+    app = opened("runs")
     listed = len([button for button in app.button if button.label == "Open"])
     assert listed == 20
     app.text_input(key="find-run").set_value("seed synthetic-7").run()
@@ -131,7 +131,7 @@ def both(**changes: Any) -> tuple[Run, Run]:
 
 def test_two_seeds_side_by_side() -> None:
     one, two = both()
-    app = opened("pair", run=one.id, **{"with": two.id})
+    app = opened("compare", run=one.id, **{"with": two.id})
     assert not app.exception
     assert "seed: **seed 0** and **seed 1**" in texts(app)
     shared = len(one.circuits["hap"].circuit & two.circuits["hap"].circuit)
@@ -144,7 +144,7 @@ def test_two_models_get_a_picture_each_and_a_reason() -> None:
     graph = Graph(2, 2, 2)
     small = fake_run(graph, edges=20, seed=1)
     one, two = both(graph=graph, circuits=small.circuits, heads=small.heads, roles=small.roles)
-    app = opened("pair", run=one.id, **{"with": two.id})
+    app = opened("compare", run=one.id, **{"with": two.id})
     assert not app.exception
     assert "different graphs" in texts(app)
     assert len(app.get("bidi_component")) == 2
@@ -152,7 +152,7 @@ def test_two_models_get_a_picture_each_and_a_reason() -> None:
 
 def test_unknown_runs_in_the_link_are_said_and_replaced() -> None:
     both()
-    app = opened("pair", run="gone", **{"with": "../../etc/passwd"})
+    app = opened("compare", run="gone", **{"with": "../../etc/passwd"})
     assert not app.exception
     assert "The run gone of this link is not on this machine" in texts(app)
     assert len(app.get("bidi_component")) >= 1
@@ -162,7 +162,7 @@ def test_unknown_runs_in_the_link_are_said_and_replaced() -> None:
 
 def test_a_run_deleted_meanwhile() -> None:
     one, two = both()
-    app = opened("pair", run=one.id, **{"with": two.id})
+    app = opened("compare", run=one.id, **{"with": two.id})
     shelf.delete(two.id)
     app.run()
     assert not app.exception
@@ -171,7 +171,7 @@ def test_a_run_deleted_meanwhile() -> None:
 
 def test_swap_turns_the_sides() -> None:
     one, two = both()
-    app = opened("pair", run=one.id, **{"with": two.id})
+    app = opened("compare", run=one.id, **{"with": two.id})
     next(button for button in app.button if button.label == "Swap").click().run()
     assert app.query_params["run"] == two.id
     assert app.query_params["with"] == one.id

@@ -173,7 +173,7 @@ def test_a_curve_of_a_constant_metric_is_undefined() -> None:
 
 
 def outcome(**values: list[float]) -> dict[str, np.ndarray]:
-    return {key: np.array(numbers) for key, numbers in values.items()}
+    return {key: np.array(numbers, dtype=float) for key, numbers in values.items()}
 
 
 def test_agreement_by_hand() -> None:

@@ -55,7 +55,7 @@ def test_less_memory_means_smaller_parts_and_then_an_error() -> None:
 
 def test_a_run_in_parts_is_the_same_run(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = finish(discover(CONFIG, model))
-    monkeypatch.setattr(discover, "limits_within", lambda *_: Limits(batch=1, cache=0))
+    monkeypatch.setattr(discovery, "limits_within", lambda *_: Limits(batch=1, cache=0))
     parts = finish(discover(dataclasses.replace(CONFIG, memory=9.0), model))
     assert "--memory 9.0" in parts.command
     assert parts.circuits["hap"].circuit == whole.circuits["hap"].circuit
@@ -79,7 +79,7 @@ def test_a_full_device_is_told_and_the_next_run_works(
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr(discover, "find_circuit", fails)
+        patch.setattr(discovery, "find_circuit", fails)
         with pytest.raises(OutOfMemoryError, match=r"room for a run on cpu.*--memory") as error:
             finish(discover(CONFIG, model))
         assert error.value.__cause__ is None

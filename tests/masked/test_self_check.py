@@ -47,6 +47,6 @@ def test_a_full_memory_is_not_taken_for_an_unsupported_model(monkeypatch: pytest
     def full(_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(masked_pass.self_check, "check", full)
+    monkeypatch.setattr(self_check, "check", full)
     with pytest.raises(torch.OutOfMemoryError):
         open_masked(make_model("gpt2"))
