@@ -191,7 +191,7 @@ def test_set_algebra() -> None:
 def test_only_real_edges_may_be_kept() -> None:
     with pytest.raises(ValueError, match="before its reader"):
         Circuit(SMALL, np.ones_like(SMALL.edge_mask))
-    with pytest.raises((ValueError, TypeError), match="boolean matrix|Bool"):  # whichever check sees it first
+    with pytest.raises((ValueError, TypeError), match=r"boolean matrix|Bool"):  # whichever check sees it first
         Circuit(SMALL, SMALL.edge_mask.astype(int))
     with pytest.raises(UnknownNameError):
         circuit("m1 a0.h0<q>")

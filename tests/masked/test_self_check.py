@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hap_engine.errors import UnsupportedModelError
-from hap_engine.masked import masked_pass, self_check
+from hap_engine.masked import self_check
 from hap_engine.masked.delta_buffer import Span
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
