@@ -86,7 +86,7 @@ def _stored_dtypes(folder: Path) -> Mapping[str, str]:
     """How each tensor of a folder is stored, such as ``F32``, by its name."""
     from safetensors import safe_open
 
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             found |= {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
