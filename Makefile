@@ -1,12 +1,12 @@
 # The same commands everywhere. Use another environment with: make check PYTHON=python3
 PYTHON ?= .venv/bin/python
 
-.PHONY: app check test lint format types runs screenshots bench bench-seeds
+.PHONY: app check test lint format types docs runs screenshots pictures bench bench-seeds
 
 app:            ## start the explorer
 	$(PYTHON) -m streamlit run app/main.py
 
-check: test lint types  ## what CI runs
+check: docs test lint types  ## what CI runs
 
 test:
 	$(PYTHON) -m pytest
@@ -22,11 +22,18 @@ format:
 types:
 	$(PYTHON) -m mypy
 
+docs:           ## build the documentation site: open site/index.html, no server needed
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
 runs:           ## compute the shipped runs again (GGUF=path of the SmolLM2 file)
 	$(PYTHON) -m assets.make_runs $(GGUF)
 
 screenshots:    ## make the README's pictures from the real app
 	$(PYTHON) -m docs.generate.screenshots
+
+pictures:       ## measure and draw the method's pictures again (docs/method.md)
+	$(PYTHON) -m docs.generate.slopes
+	$(PYTHON) -m docs.generate.method_pictures
 
 bench:          ## cost of every step and run in plain training steps (11 minutes on two cores)
 	$(PYTHON) -m benchmarks

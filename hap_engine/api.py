@@ -164,10 +164,10 @@ def attribute(
     """Scores of all edges, ``[writer, reader]``.
 
     Args:
-        metric: None for the scorer's own, a name, or your own function ``(logits, full, answer, distractor) ->
-        [batch]`` of the logits
-            at the scored position, the full model's log-probabilities there, and token ids
-            ``[batch, tokens]`` (padded with -1). It must be differentiable in the logits.
+        metric: None for the scorer's own, a name, or your own function
+            ``(logits, full, answer, distractor) -> [batch]`` of the logits at the scored position, the full
+            model's log-probabilities there, and token ids ``[batch, tokens]`` (padded with -1). It must be
+            differentiable in the logits.
     """
     prepared = Prepared(model, encoded(model, on))
     drain(prepared.run(), progress)

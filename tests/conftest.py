@@ -32,6 +32,7 @@ from hap_engine.models.catalog import resolve, tokenizer_file
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.templates import ioi
 from hap_engine.transformer.load import load_model
+from tests.builders.site import build_site
 from tests.builders.tiny_models import FAMILIES, MACHINE, SIZES, make_model, saved, tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,6 +88,12 @@ def pairs() -> list[EncodedPair]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny GPT-2 saved with `save_pretrained` and a tokenizer.json beside it."""
     return saved("gpt2", tmp_path_factory.mktemp("saved") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def docs_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built once a session."""
+    return build_site(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="session")
