@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from app.diagram.palette import DARK, LIGHT
 from app.export.shapes import line, text
 from app.export.svg import FONT
 from docs.generate import slopes
 from docs.generate.parts import variables
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
+from hap_engine.picture.palette import DARK, LIGHT
 from hap_engine.pruning import gates
 from hap_engine.pruning.budgets import Projection
 from hap_engine.report.titles import METHOD_TITLES

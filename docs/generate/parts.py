@@ -18,10 +18,10 @@ from typing import Any
 import yaml
 
 import hap_engine
-from app.diagram.palette import DARK, LIGHT, Palette
 from app.glossary import TERMS
 from app.serve import parser as serve_parser
 from hap_engine.cli.options import make_parser
+from hap_engine.picture.palette import DARK, LIGHT, Palette
 
 ROOT = Path(__file__).parents[2]
 ASKED = re.compile(r"^<!-- made: (.+?) -->$", re.MULTILINE)
