@@ -12,6 +12,7 @@ from app import classroom
 from app.stored import shelf
 from app.stored.shelf import Listed
 from app.widgets.markdown import plain
+from hap_engine.crash_report import explain
 from hap_engine.errors import HapError
 from hap_engine.report.titles import METHOD_TITLES
 
@@ -182,8 +183,8 @@ def _do(action: Callable[[], str]) -> None:
     """
     try:
         message = ("success", action())
-    except HapError as error:
-        message = ("error", str(error))
+    except Exception as error:  # a locked file, too
+        message = ("error", explain(error, "the Runs page"))
     st.session_state["runs-message"] = message
     st.session_state["asked"] = None
 

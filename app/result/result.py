@@ -11,6 +11,7 @@ from app.diagram import component
 from app.diagram.component import Shown, comparison, shown
 from app.result import numbers
 from app.stored import shelf
+from app.widgets.markdown import plain
 from hap_engine.picture.wire import MAX_PINS
 from hap_engine.report.titles import METHOD_TITLES
 from hap_engine.report.verdict import distance, few_prompts, has_roles, verdict
@@ -92,6 +93,12 @@ def _sides(run: Run, link: url.Link) -> tuple[str, str]:
 
 def _heading(run: Run) -> None:
     st.subheader(run.title, anchor=False)
+    if why := shelf.unsaved(run.id):
+        st.warning(
+            f"This run is only in the explorer's memory. {plain(why)} Or download it under *Share and export*.",
+            icon=":material/save:",
+        )
+        st.button("Write it again", icon=":material/save:", on_click=shelf.keep, args=(run,))
     date = run.created[:10]
     if shelf.is_shipped(run):
         st.markdown(

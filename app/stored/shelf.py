@@ -3,7 +3,7 @@
 A run lives in ``<id>.json``; what its owner calls it lives beside it in ``<id>.title``, so that naming
 never rewrites a result. Two tabs may edit one run: whoever changes something says what they saw
 before, and is told if it was changed meanwhile. The examples that ship with the explorer can be
-named, but not deleted.
+named, but not deleted. A run that the disk refuses stays in memory, as long as the explorer runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.classroom import check_change
-from hap_engine.errors import HapError
+from hap_engine.errors import DiskError, HapError
 from hap_engine.files import write_text
 from hap_engine.models.catalog import ASSETS
 from hap_engine.report.titles import METHOD_TITLES, OWN
@@ -29,6 +29,7 @@ SHIPPED = ASSETS / "runs"
 FIRST_TASK = b'"task": {"name": "ioi"'  # as `runs.save` writes it
 LONGEST_NAME = 80
 _changing = threading.Lock()  # one change at a time: compare and write belong together
+_unsaved: dict[str, tuple[Run, str]] = {}  # by id: runs that the disk refused, and why
 
 
 class ShelfError(HapError):
@@ -72,15 +73,18 @@ def find(run_id: str) -> Path:
 
 def open_run(run_id: str) -> Run:
     """A run by id, with the name that its owner gave it. Raises HapError."""
-    path = find(run_id)
-    run = _load(path, path.stat().st_mtime_ns)
+    if run_id in _unsaved:
+        run = _unsaved[run_id][0]
+    else:
+        path = find(run_id)
+        run = _load(path, path.stat().st_mtime_ns)
     name = given_name(run_id)
     return replace(run, name=name) if name else run
 
 
 def listed() -> tuple[list[Listed], list[str]]:
     """All runs, newest saved first and shipped last, and a message for each damaged file."""
-    found: dict[str, Listed] = {}
+    found = {key: _listed(run, runs_folder() / f"{key}.json") for key, (run, _) in _unsaved.items()}
     damaged = []
     for path in _files():
         try:
@@ -134,7 +138,8 @@ def rename(run_id: str, name: str, seen: str) -> str:
         ShelfError: if the run is gone, or was named by somebody else meanwhile.
     """
     check_change()
-    find(run_id)
+    if not unsaved(run_id):
+        find(run_id)
     name = clean_name(name)
     with _changing:
         now = given_name(run_id)
@@ -164,6 +169,8 @@ def delete(run_id: str) -> str:
     """
     check_change()
     with _changing:
+        if run_id in _unsaved:
+            return _unsaved.pop(run_id)[0].title
         path = find(run_id)
         if path.parent == SHIPPED:
             raise ShelfError("This example ships with the explorer and cannot be deleted.")
@@ -200,15 +207,28 @@ def import_run(data: bytes) -> tuple[Run, str]:
 
 
 def keep_computed(run: Run) -> None:
-    """Write a run that was computed here; a circuit that its owner added to it before stays in it."""
-    path = runs_folder() / f"{run.id}.json"
+    """Keep a run that was computed here; a circuit that its owner added to it before stays in it."""
     with suppress(HapError, FileNotFoundError):
-        before = load(path)
+        before = open_run(run.id)
         if OWN in before.circuits and before.graph == run.graph:
             circuits = {**run.circuits, OWN: before.circuits[OWN]}
             metrics = {**run.metrics, OWN: before.metrics[OWN]} if OWN in before.metrics else run.metrics
             run = replace(run, circuits=circuits, metrics=metrics)
-    save(run, path)
+    keep(run)
+
+
+def keep(run: Run) -> None:
+    """Write a run; where the disk refuses, it stays in memory: see `unsaved`."""
+    try:
+        save(run, runs_folder() / f"{run.id}.json")
+        _unsaved.pop(run.id, None)
+    except DiskError as error:
+        _unsaved[run.id] = run, str(error)
+
+
+def unsaved(run_id: str) -> str:
+    """Why the disk refused a run; empty for a run that is on it."""
+    return _unsaved[run_id][1] if run_id in _unsaved else ""
 
 
 def imported(run_id: str) -> bool:
@@ -259,6 +279,10 @@ def _summary(path: Path, modified: int) -> Listed:
     run = load(path)
     if path.stem != run.id:
         raise ShelfError(f"Expected the run {path.stem!r} in this file, found {run.id!r}. Import it again.")
+    return _listed(run, path)
+
+
+def _listed(run: Run, path: Path) -> Listed:
     kl = run.metrics.get(run.main, {}).get("kl")
     return Listed(
         run.id,

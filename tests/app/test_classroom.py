@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -17,8 +16,8 @@ from app.work.worker import Worker
 from hap_engine.runs.run_file import dumps, runs_folder, save
 from hap_engine.settings import PRESETS, DiscoveryConfig
 from tests.builders.fakes import fake_run
+from tests.builders.pages import SCRIPT
 
-MAIN = str(Path(__file__).parents[2] / "app" / "main.py")
 GOOD = DiscoveryConfig(pruning=PRESETS["quick"])
 
 
@@ -83,7 +82,7 @@ def test_the_shelf_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_class")
 def test_the_pages_offer_only_what_is_allowed() -> None:
-    app = AppTest.from_file(MAIN, default_timeout=60)
+    app = AppTest.from_file(SCRIPT, default_timeout=60)
     app.query_params["model"] = "other"
     app.query_params["effort"] = "thorough"
     app.run()
@@ -122,12 +121,12 @@ def test_a_class_setting_in_the_environment_does_not_leak_into_a_plain_start(mon
 
 
 def test_presenter_mode_is_a_switch_and_a_link() -> None:
-    app = AppTest.from_file(MAIN, default_timeout=60).run()
+    app = AppTest.from_file(SCRIPT, default_timeout=60).run()
     next(b for b in app.button if b.label == "Present").click().run()
     assert app.query_params["present"] == "1"
     next(b for b in app.button if b.label == "Normal type").click().run()
     assert "present" not in app.query_params
-    linked = AppTest.from_file(MAIN, default_timeout=60)
+    linked = AppTest.from_file(SCRIPT, default_timeout=60)
     linked.query_params["present"] = "1"
     linked.run()
     assert [b.label for b in linked.button if b.label in ("Present", "Normal type")] == ["Normal type"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +65,19 @@ def test_a_rename_that_another_tab_overtook_is_refused_plainly(run: Run) -> None
     assert "in another tab meanwhile" in texts(app)
     assert not app.exception
     assert shelf.given_name(run.id) == "theirs"
+
+
+def test_a_deletion_that_the_disk_refuses_is_told_plainly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    app = opened("runs")
+    app.button(key=f"delete-{run.id}").click().run()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        app.button(key=f"yes-{run.id}").click().run()
+    assert f"{run.id}.json could not be used: permission denied" in texts(app)
+    assert shelf.open_run(run.id)
 
 
 def test_delete_asks_first(run: Run) -> None:

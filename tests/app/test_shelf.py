@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from app.stored import shelf
 from app.stored.shelf import is_shipped
+from app.work.discoveries import submit
+from app.work.worker import Worker
 from hap_engine.errors import HapError, RunFileError
+from hap_engine.progress import Progress
 from hap_engine.report.titles import OWN
 from hap_engine.runs.record import Run
-from hap_engine.runs.run_file import dumps, runs_folder, save
+from hap_engine.runs.run_file import dumps, load, runs_folder, save
+from hap_engine.settings import DiscoveryConfig
 from tests.builders.fakes import fake_run
+from tests.builders.pages import open_app, press, texts, wait_for
 
 
 def keep(run: Run) -> Run:
@@ -173,3 +180,31 @@ def test_a_run_computed_here_is_no_example() -> None:
     assert is_shipped(shelf.open_run(listed.id)), "a copy with something added"
     keep(replace(example, created="2026-01-02T00:00:00+00:00"))
     assert not is_shipped(shelf.open_run(listed.id))
+
+
+def test_a_run_that_the_disk_refuses_is_shown_listed_and_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work of minutes, and then the disk is full: it must not be lost."""
+    good = os.environ["HAP_HOME"]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HAP_HOME", str(tmp_path / "file" / "home"))
+    jobs = Worker(2)
+    job = submit(jobs, DiscoveryConfig(), discover=lambda *_: made(fake_run(seed=9)))
+    assert wait_for(jobs, job, "done").result == "synthetic-9"
+    app = open_app(run="synthetic-9")
+    assert not app.exception
+    assert "only in the explorer's memory" in texts(app)
+    assert "HAP\\_HOME" in texts(app)
+    assert "synthetic-9" in [run.id for run in shelf.listed()[0]]
+    press(app, "Write it again")
+    assert "only in the explorer's memory" in texts(app)
+    monkeypatch.setenv("HAP_HOME", good)
+    press(app, "Write it again")
+    assert "only in the explorer's memory" not in texts(app)
+    assert load(runs_folder() / "synthetic-9.json").id == "synthetic-9"
+
+
+def made(run: Run) -> Generator[Progress, None, Run]:
+    yield Progress("evaluate", 1, 1)
+    return run

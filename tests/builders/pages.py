@@ -20,11 +20,11 @@ def wait_for(jobs: Worker, job: str, state: str, timeout: float = 5) -> Snapshot
     raise AssertionError(f"expected {state}, got {jobs.get(job)}")
 
 
-MAIN = str(Path(__file__).parents[2] / "app" / "main.py")
+SCRIPT = str(Path(__file__).parents[2] / "app" / "navigation.py")
 
 
 def open_app(**query: str | list[str]) -> AppTest:
-    app = AppTest.from_file(MAIN, default_timeout=60)
+    app = AppTest.from_file(SCRIPT, default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
     return app.run()
@@ -33,3 +33,8 @@ def open_app(**query: str | list[str]) -> AppTest:
 def texts(app: AppTest) -> str:
     parts = [app.markdown, app.caption, app.error, app.info, app.success, app.warning]
     return " ".join(str(element.value) for group in parts for element in group)
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    """Click the button whose label begins so."""
+    return next(button for button in app.button if button.label.startswith(label)).click().run()

@@ -11,7 +11,7 @@ import pytest
 
 from hap_engine.runs.run_file import runs_folder, save
 from tests.builders.fakes import fake_run
-from tests.builders.pages import MAIN, open_app, texts
+from tests.builders.pages import SCRIPT, open_app, texts
 from tests.builders.shipped import shipped_run
 
 
@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_page_shows_a_shipped_run_and_loads_nothing_heavy() -> None:
     code = (
         "import sys; from streamlit.testing.v1 import AppTest;"
-        f"app = AppTest.from_file({MAIN!r}, default_timeout=60).run();"
+        f"app = AppTest.from_file({SCRIPT!r}, default_timeout=60).run();"
         "assert not app.exception, app.exception;"
         "heavy = ('torch', 'transformers', 'pandas', 'networkx');"
         "print([name for name in heavy if name in sys.modules])"
