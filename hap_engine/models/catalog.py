@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import ModelError, UnknownNameError
-from hap_engine.files import file_sha256, files_sha256, home
+from hap_engine.files import files_sha256
 from hap_engine.graph.graph import Graph
 from hap_engine.models import hub
-from hap_engine.models.gguf_header import header
+from hap_engine.models.gguf_cache import converted
+from hap_engine.models.gguf_header import header, pieces
 from hap_engine.models.supported import is_parallel
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -107,6 +108,13 @@ class Source:
         """The Hub commit of the weights on this machine."""
         return self.path.name if self.kind == "hub" and self.path else None
 
+    @property
+    def weights(self) -> list[Path]:
+        """The files with the weights, as far as they are on this machine; of a split ``.gguf`` all pieces."""
+        if self.path is None:
+            return []
+        return pieces(self.path) if self.kind == "gguf" else sorted(self.path.glob("*.safetensors"))
+
 
 def resolve(reference: str) -> Source:
     """Tell what `reference` names; looks at names, the disk and the Hub's local cache only.
@@ -129,7 +137,7 @@ def resolve(reference: str) -> Source:
         return Source(reference, "folder", path.resolve().name, path.resolve())
     if path.is_file():
         if path.suffix == ".gguf":
-            return Source(reference, "gguf", path.name, path.resolve())
+            return _gguf(reference, path.absolute())
         raise ModelError(
             f"Expected a .gguf file or a model folder, got the file {path.name}. "
             "Checkpoints that can run code (.bin, .pt, .pkl) are never opened; convert them to "
@@ -149,9 +157,15 @@ def resolve(reference: str) -> Source:
     )
 
 
-def gguf_cache(sha256: str) -> Path:
-    """Folder in which the converted weights of a ``.gguf`` file are kept."""
-    return home() / "models" / sha256[:16]
+def _gguf(reference: str, path: Path) -> Source:
+    files = pieces(path)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise ModelError(
+            f"{path.name} is one piece of {len(files)} of a model, and beside it there is no {', no '.join(missing)}. "
+            "Put all pieces into one folder, under the names that they had."
+        )
+    return Source(reference, "gguf", files[0].name, files[0])
 
 
 def config_of(source: Source) -> Mapping[str, Any] | None:
@@ -161,8 +175,8 @@ def config_of(source: Source) -> Mapping[str, Any] | None:
     """
     folder = source.path
     if source.kind == "gguf" and source.path is not None:
-        folder = gguf_cache(file_sha256(source.path))
-        if not (folder / "config.json").is_file():
+        folder = converted(files_sha256(source.weights))
+        if folder is None:
             return header(source.path)
     try:
         config = json.loads((folder / "config.json").read_text()) if folder else None
@@ -186,21 +200,12 @@ def graph_of(source: Source) -> Graph | None:
 
 
 def weights_sha256(source: Source) -> str | None:
-    """Hash of the file that holds the (first) weights; None while it is not on this machine."""
-    if source.path is None:
-        return None
-    if source.kind == "gguf":
-        return file_sha256(source.path)
-    weights = sorted(source.path.glob("*.safetensors"))
-    return files_sha256(weights) if weights else None
+    """Hash of the files that hold the weights; None while they are not on this machine."""
+    return files_sha256(source.weights) if source.weights else None
 
 
 def tokenizer_file(source: Source) -> Path | None:
     """The model's ``tokenizer.json`` if it is on this machine already, else None."""
-    if source.path is None:
-        return None
-    folder = source.path
-    if source.kind == "gguf":
-        folder = gguf_cache(file_sha256(source.path))
-    candidate = folder / "tokenizer.json"
-    return candidate if candidate.is_file() else None
+    folder = converted(files_sha256(source.weights)) if source.kind == "gguf" else source.path
+    candidate = folder / "tokenizer.json" if folder else None
+    return candidate if candidate and candidate.is_file() else None

@@ -1,13 +1,29 @@
-"""What the header of a ``.gguf`` file tells of its model, in the words of a ``config.json`` (no torch)."""
+"""What the header of a ``.gguf`` file tells of its model, in the words of a ``config.json`` (no torch).
+
+A key that changes what a model computes must be understood. `not_understood` names those that are not;
+a file that has one is refused, since the model would open and compute something else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 MODEL_TYPES = {"gptneox": "gpt_neox", "gptj": "gptj", "phi2": "phi"}  # others are called the same
+# What the architectures that can be converted call the number that keeps a norm from dividing by zero.
+EPSILON = {
+    "gpt2": "layer_norm_epsilon",
+    "llama": "rms_norm_eps",
+    "phi3": "rms_norm_eps",
+    "qwen2": "rms_norm_eps",
+    "stablelm": "layer_norm_eps",
+    "starcoder2": "norm_epsilon",
+}
 # Key of the header (behind the architecture's name) by key of config.json.
 KEYS = {
     "num_hidden_layers": "block_count",
@@ -17,40 +33,194 @@ KEYS = {
     "hidden_size": "embedding_length",
     "intermediate_size": "feed_forward_length",
     "max_position_embeddings": "context_length",
-    "vocab_size": "vocab_size",
     "use_parallel_residual": "use_parallel_residual",
 }
+# Understood elsewhere: by the tensors' shapes, by `_rotary`, as the heads' width.
+ELSEWHERE = {
+    "vocab_size",
+    "attention.causal",
+    "attention.value_length",
+    "attention.layer_norm_epsilon",
+    "attention.layer_norm_rms_epsilon",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scale_linear",
+    "rope.scaling.type",
+    "rope.scaling.factor",
+    "rope.scaling.attn_factor",
+    "rope.scaling.original_context_length",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.finetuned",  # a note; nothing is computed with it
+}
+WINDOWED = {"phi3", "starcoder2"}  # the architectures whose sliding window is read
+PARTLY_ROTARY = {"gptneox", "phi3", "stablelm"}  # a share of each head turns with the position
+# Values with which a key that is not understood computes nothing.
+OFF = (None, False, 0, 0.0)
+ONES = {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor", "logit_scale"}
+# Tensors that belong to the header: by how much each pair of a head's dimensions turns slower.
+FACTORS = re.compile(r"(blk\.0\.)?rope_(freqs|factors_long|factors_short)\.weight")
+SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})")  # the stem of a piece of a split file
 
 
-def header(path: Path) -> Mapping[str, Any] | None:
-    """Sizes and kind of the model in a ``.gguf`` file; None if the header cannot be read.
+@dataclass(frozen=True)
+class Header:
+    """All keys, the shapes of all tensors (as torch has them), and the factors of the rotary embedding."""
 
-    Only the parts that decide the graph, the cost and whether the model can work are there.
-    """
-    try:
-        return _header(path, path.stat().st_mtime_ns)
-    except OSError:
-        return None
+    values: Mapping[str, Any]
+    shapes: Mapping[str, Sequence[int]]
+    factors: Mapping[str, Sequence[float]]
+
+    @property
+    def architecture(self) -> str:
+        return str(self.values["general.architecture"])
+
+    def get(self, name: str) -> Any:
+        """The value of an architecture's own key; of a list of equal values (one a layer), the value."""
+        value = self.values.get(f"{self.architecture}.{name}")
+        return value[0] if isinstance(value, list) and value and all(one == value[0] for one in value) else value
+
+
+def pieces(path: Path) -> list[Path]:
+    """All files of the model that `path` is a piece of, by their names; of an ordinary file, itself."""
+    piece = SPLIT.fullmatch(path.stem)
+    if not piece:
+        return [path]
+    stem, count = piece[1], int(piece[3])
+    return [path.with_name(f"{stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+
+
+def read_header(path: Path) -> Header:
+    """The header of a file and of all pieces beside it. Raises what the parser does, of many kinds."""
+    return _read(tuple((piece, piece.stat().st_mtime_ns) for piece in pieces(path)))
 
 
 @lru_cache(maxsize=8)  # about a second for the words of a vocabulary
-def _header(path: Path, modified: int) -> Mapping[str, Any] | None:
+def _read(files: tuple[tuple[Path, int], ...]) -> Header:
     from gguf import GGUFReader
 
-    try:
+    values: dict[str, Any] = {}
+    shapes: dict[str, list[int]] = {}
+    factors: dict[str, list[float]] = {}
+    for path, _ in files:
         reader = GGUFReader(path)
-        architecture = str(_value(reader, "general.architecture"))
-        found = {key: _value(reader, f"{architecture}.{name}") for key, name in KEYS.items()}
-        shapes = {tensor.name: tensor.shape.tolist() for tensor in reader.tensors}
+        values = {name: field.contents() for name, field in reader.fields.items()} | values  # the first has them all
+        for tensor in reader.tensors:
+            shapes[tensor.name] = tensor.shape.tolist()[::-1]
+            if found := FACTORS.fullmatch(tensor.name):
+                factors[found[2]] = tensor.data.astype(float).tolist()
+    return Header(values, shapes, factors)
+
+
+def header(path: Path) -> Mapping[str, Any] | None:
+    """Sizes and kind of the model in a ``.gguf`` file; None if the header cannot be read."""
+    try:
+        return config_from(read_header(path))
     except Exception:  # a broken file fails in many ways inside the parser; opening it says how
         return None
-    found["vocab_size"] = found["vocab_size"] or max(shapes.get("token_embd.weight", [0]))
-    return {key: value for key, value in found.items() if value is not None} | {
-        "model_type": MODEL_TYPES.get(architecture, architecture),
-        "tie_word_embeddings": "output.weight" not in shapes,
+
+
+def config_from(found: Header) -> dict[str, Any]:
+    """What a ``config.json`` of the model in the file would say."""
+    kind = found.architecture
+    config = {key: found.get(name) for key, name in KEYS.items()}
+    config |= {
+        "model_type": MODEL_TYPES.get(kind, kind),
+        "num_key_value_heads": config["num_key_value_heads"] or config["num_attention_heads"],
+        "vocab_size": found.shapes["token_embd.weight"][0],
+        "tie_word_embeddings": "output.weight" not in found.shapes,
+        "rope_parameters": _rotary(found),
+        EPSILON.get(kind, "layer_norm_eps"): found.get("attention.layer_norm_rms_epsilon")
+        or found.get("attention.layer_norm_epsilon"),
+    }
+    if kind == "gpt2":
+        config |= {"n_inner": config.pop("intermediate_size"), "rope_parameters": None}
+    if kind in WINDOWED:
+        config["sliding_window"] = found.get("attention.sliding_window") or None
+    if kind == "phi3":
+        config["original_max_position_embeddings"] = found.get("rope.scaling.original_context_length")
+    if kind == "llama":
+        config["attention_bias"] = "blk.0.attn_q.bias" in found.shapes
+        config["mlp_bias"] = "blk.0.ffn_up.bias" in found.shapes
+    if kind == "stablelm":
+        config["use_qkv_bias"] = "blk.0.attn_q.bias" in found.shapes
+        config["use_parallel_residual"] = "blk.0.ffn_norm.weight" not in found.shapes
+    special = {"bos": "bos", "eos": "eos", "pad": "padding"}  # None too: the defaults are those of another vocabulary
+    tokens = {f"{key}_token_id": found.values.get(f"tokenizer.ggml.{name}_token_id") for key, name in special.items()}
+    return {key: value for key, value in config.items() if value is not None} | tokens
+
+
+def _head_width(found: Header) -> int:
+    equal = (found.get("embedding_length") or 0) // (found.get("attention.head_count") or 1)
+    return int(found.get("attention.key_length") or equal)
+
+
+def _scaling(found: Header) -> tuple[str, float]:
+    """Kind and factor of what stretches the positions: ``none`` where nothing does."""
+    factor = float(found.get("rope.scaling.factor") or found.get("rope.scale_linear") or 1)
+    kind = str(found.get("rope.scaling.type") or "linear")  # as the format has it where no type is given
+    return ("none", 1.0) if kind == "none" or (factor == 1 and kind in ("linear", "yarn")) else (kind, factor)
+
+
+def _rotary(found: Header) -> dict[str, Any]:
+    """The rotary embedding, as transformers describes it.
+
+    Factors given for each frequency (Llama 3, Phi 3) are its ``longrope``: they divide the frequencies as they are.
+    """
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": float(found.get("rope.freq_base") or 10000)}
+    turning = found.get("rope.dimension_count") or _head_width(found)
+    if found.architecture in PARTLY_ROTARY:
+        rope["partial_rotary_factor"] = turning / _head_width(found)
+    kind, factor = _scaling(found)
+    before = found.get("rope.scaling.original_context_length") or found.get("context_length")
+    gain = float(found.get("rope.scaling.attn_factor") or 1)
+    if found.factors:
+        long = found.factors.get("factors_long") or found.factors["freqs"]
+        return rope | {
+            "rope_type": "longrope",
+            "long_factor": list(long),
+            "short_factor": list(found.factors.get("factors_short") or long),
+            "original_max_position_embeddings": before,
+            "attention_factor": gain,
+        }
+    if kind == "linear":
+        return rope | {"rope_type": kind, "factor": factor}
+    if kind == "yarn":
+        return rope | {
+            "rope_type": kind,
+            "factor": factor,
+            "original_max_position_embeddings": before,
+            "attention_factor": gain * (1 + 0.1 * math.log(factor)),
+            "beta_fast": float(found.get("rope.scaling.yarn_beta_fast") or 32),
+            "beta_slow": float(found.get("rope.scaling.yarn_beta_slow") or 1),
+        }
+    return rope
+
+
+def not_understood(found: Header) -> list[str]:
+    """Keys, with their values, that change what the model computes in a way that no config here expresses."""
+    kind, start = found.architecture, f"{found.architecture}."
+    known = {*KEYS.values(), *ELSEWHERE} | ({"attention.sliding_window"} if kind in WINDOWED else set())
+    own = {key.removeprefix(start): found.get(key.removeprefix(start)) for key in found.values if key.startswith(start)}
+    scaling, _ = _scaling(found)
+    width = _head_width(found)
+    wrong: dict[str, Callable[[Any], bool]] = {
+        "attention.causal": lambda value: not value,
+        "attention.value_length": lambda value: value != width,
+        "rope.dimension_count": lambda value: kind not in PARTLY_ROTARY and value != width,
+        "rope.scaling.type": lambda value: (
+            scaling not in ("none", "linear", "yarn", "longrope" if found.factors else "")
+        ),
+        "rope.scaling.factor": lambda value: bool(found.factors) and scaling in ("linear", "yarn"),
+        "rope.scaling.attn_factor": lambda value: value != 1 and not found.factors and scaling != "yarn",
+        "use_parallel_residual": lambda value: kind not in ("gptneox", "stablelm") and value,
     }
 
+    def is_fault(name: str, value: Any) -> bool:
+        if isinstance(value, list):
+            return True  # a value of its own for each layer
+        if name in known:
+            return name in wrong and bool(wrong[name](value))
+        return value not in OFF and not (name in ONES and value == 1)
 
-def _value(reader: Any, name: str) -> Any:
-    field = reader.get_field(name)
-    return None if field is None else field.contents()
+    return [f"{start}{name} = {value}" for name, value in own.items() if is_fault(name, value)]

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hap_engine.errors import HapError, ModelError
-from hap_engine.models.catalog import Source, gguf_cache, resolve, weights_sha256
+from hap_engine.models.catalog import Source, resolve, weights_sha256
+from hap_engine.models.gguf_cache import converted
 
 
 def locate(model: Mapping[str, Any], given: str = "") -> Source:
@@ -34,8 +35,8 @@ def locate(model: Mapping[str, Any], given: str = "") -> Source:
     if given:
         return _checked(resolve(given), wanted, name)
     if kind == "gguf":
-        folder = gguf_cache(wanted)
-        if (folder / "model.safetensors").is_file():
+        folder = converted(wanted)
+        if folder is not None:
             return Source(str(folder), "folder", name, folder)
     elif kind in ("bundled", "hub"):
         source = resolve(str(model.get("reference", "")))

@@ -1,63 +1,166 @@
-"""Dequantise a ``.gguf`` file once into a folder that opens like any other."""
+"""Dequantise a ``.gguf`` file once into a folder that opens like any other.
+
+The tensors are read through the ``gguf`` package and turned into transformers' layout here; the model that the header
+describes must take every one of them, in the right shape, and lack none. The tokenizer is the file's own.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from hap_engine.errors import ModelError
-from hap_engine.files import file_sha256
-from hap_engine.models.catalog import Source, gguf_cache
-from hap_engine.models.gguf_header import header
+from hap_engine.errors import ModelError, UnsupportedModelError
+from hap_engine.models.catalog import Source, weights_sha256
+from hap_engine.models.gguf_cache import gguf_cache, is_intact, sign
+from hap_engine.models.gguf_header import EPSILON, FACTORS, Header, config_from, not_understood, read_header
 from hap_engine.models.hub import Report
 from hap_engine.models.supported import check_config
-from hap_engine.transformer.weights import quiet
+from hap_engine.transformer.gguf_tokenizer import own_tokenizer, unknown_tokenizer
+from hap_engine.transformer.weights import named, quiet
+
+Values = Mapping[str, Tensor]
 
 
 def convert_gguf(source: Source, progress: Report) -> Path:
-    """Dequantise a ``.gguf`` once; later starts read the safetensors copy."""
-    path = source.path
-    assert path is not None
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ModelError(
-                f"{path.name} is not a GGUF file (it does not start with the letters GGUF). Download it again."
-            )
-    folder = gguf_cache(file_sha256(path))
-    if (folder / "model.safetensors").is_file():
-        return folder
-    check_config(header(path) or {}, path.name)  # a model that cannot work is not converted first
-    progress(f"Converting {path.name} (once)", 0.0)
-    from safetensors.torch import save_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """Dequantise a ``.gguf`` once; later starts read the safetensors copy.
 
+    Raises:
+        ModelError: naming the header's keys or the tensors that cannot be understood, or what is damaged.
+    """
+    for path in source.weights:
+        with path.open("rb") as file:
+            if file.read(4) != b"GGUF":
+                raise ModelError(
+                    f"{path.name} is not a GGUF file (it does not start with the letters GGUF). Download it again."
+                )
+    folder = gguf_cache(weights_sha256(source) or "")
+    if is_intact(folder):
+        return folder
     try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-            hf_model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        _convert(source, folder, progress)
+    except ModelError:
+        raise
     except Exception as error:  # a broken file fails in many ways inside the parser
         raise ModelError(
-            f"{path.name} cannot be read as a language model: {first_line(error)} "
+            f"{source.name} cannot be read as a language model: {first_line(error)} "
             "The file may be damaged or of an unsupported architecture; download it again."
         ) from error
-    folder.mkdir(parents=True, exist_ok=True)
-    hf_model.config.__dict__.pop("quantization_config", None)
-    hf_model.config.stored_dtype = _stored_dtype(path)
-    hf_model.config.save_pretrained(folder)
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    partial = folder / "model.safetensors.part"
-    save_model(hf_model, str(partial), metadata={"format": "pt"})
-    partial.rename(folder / "model.safetensors")  # last, so a half conversion is never opened
     return folder
 
 
-def _stored_dtype(path: Path) -> str:
+def _convert(source: Source, folder: Path, progress: Report) -> None:
+    from safetensors.torch import save_file
+    from transformers import AutoConfig
+
+    assert source.path is not None
+    header = read_header(source.path)
+    config = config_from(header)
+    check_header(source, header, config)  # a model that cannot work is not converted first
+    progress(f"Converting {source.name} (once)", 0.0)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "model.safetensors.part"
+    with quiet():
+        hf_config = AutoConfig.for_model(**config)
+        save_file(dict(read_tensors(source, header, hf_config)), partial, metadata={"format": "pt"})
+        hf_config.stored_dtype = _stored_dtype(source)
+        hf_config.save_pretrained(folder)
+        own_tokenizer(source.path, header.values).save(str(folder / "tokenizer.json"))
+    partial.replace(folder / "model.safetensors")
+    sign(folder)  # last, so a half conversion is never opened
+
+
+def check_header(source: Source, header: Header, config: Mapping[str, Any]) -> None:
+    """Refuse what cannot work, and what would be computed in another way than the file says."""
+    check_config(config, source.name)
+    if header.architecture not in EPSILON:
+        raise UnsupportedModelError(
+            f"{source.name} is a {header.architecture} model; of .gguf files {', '.join(EPSILON)} can be read. "
+            "Open the model from safetensors instead (its folder or its name on the Hub)."
+        )
+    unknown = not_understood(header) + unknown_tokenizer(header.values)
+    if unknown:
+        raise UnsupportedModelError(
+            f"{source.name} would not be computed as it should: its header says {'; '.join(unknown)}, which is not "
+            "understood here. Open the model from safetensors instead (its folder or its name on the Hub)."
+        )
+    split = header.values.get("split.count", 1), header.values.get("split.tensors.count", len(header.shapes))
+    if split != (len(source.weights), len(header.shapes)) and split[0] > 1:
+        raise ModelError(
+            f"{source.name} is a piece of a model in {split[0]} pieces with {split[1]} tensors; {len(source.weights)} "
+            f"with {len(header.shapes)} were found. Put all pieces into one folder, under the names that they had "
+            "(…-00001-of-00002.gguf)."
+        )
+
+
+def read_tensors(source: Source, header: Header, hf_config: Any) -> Values:
+    """The state dict of the model that `hf_config` describes, from the file's tensors, in float32.
+
+    Raises:
+        ModelError: naming tensors that are missing, left over or of another shape.
+    """
+    from gguf import MODEL_ARCH_NAMES, GGUFReader, dequantize, get_tensor_name_map
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        wanted = AutoModelForCausalLM.from_config(hf_config).state_dict()
+    if hf_config.tie_word_embeddings:
+        del wanted["lm_head.weight"]
+    kind = next(key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
+    names = get_tensor_name_map(kind, hf_config.num_hidden_layers)
+    places = {}
+    for name in wanted:
+        stem, _, part = name.rpartition(".")
+        places[f"{names.get_name(stem)}.{part}"] = name
+    stored = {tensor.name: tensor for path in source.weights for tensor in GGUFReader(path).tensors}
+    found = {
+        places[name]: _layout(header, name)(torch.tensor(dequantize(tensor.data, tensor.tensor_type)))
+        for name, tensor in stored.items()
+        if name in places
+    }
+    faults = {
+        "are missing": places.keys() - stored.keys(),
+        "have no place in such a model": {
+            name for name in stored.keys() - places.keys() if not FACTORS.fullmatch(name)
+        },
+        "have another shape than the header says": [key for key, x in found.items() if x.shape != wanted[key].shape],
+    }
+    for fault, keys in faults.items():
+        if keys:
+            raise ModelError(
+                f"{source.name} is not a complete {header.architecture} model: {len(keys)} of its tensors {fault} "
+                f"({named(keys)}). Download it again, or open the model from safetensors."
+            )
+    return found
+
+
+def _layout(header: Header, name: str) -> Callable[[Tensor], Tensor]:
+    """What brings a tensor of the file into transformers' layout.
+
+    Llama's queries and keys turn neighbouring dimensions together in the file, and the two halves of a head in
+    transformers. GPT-2's matrices stand the other way round there.
+    """
+    part = name.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
+    if header.architecture == "llama" and part in ("attn_q", "attn_k"):
+        heads = header.get("attention.head_count")
+        if part == "attn_k":
+            heads = header.get("attention.head_count_kv") or heads
+        return lambda x: x.unflatten(0, (heads, -1, 2)).transpose(1, 2).reshape(x.shape)
+    turned = ("attn_qkv", "attn_output", "ffn_up", "ffn_down")
+    if header.architecture == "gpt2" and part in turned and name.endswith(".weight"):
+        return lambda x: x.T.contiguous()
+    return lambda x: x
+
+
+def _stored_dtype(source: Source) -> str:
     """What most of the file's tensors are stored as, such as ``Q4_1``."""
     from gguf import GGUFReader
 
-    kinds = Counter(tensor.tensor_type.name for tensor in GGUFReader(path).tensors)
+    kinds = Counter(tensor.tensor_type.name for path in source.weights for tensor in GGUFReader(path).tensors)
     return kinds.most_common(1)[0][0]
 
 

@@ -19,9 +19,9 @@ import torch
 from tokenizers import Tokenizer
 
 from hap_engine.errors import ModelError, UnsupportedModelError
-from hap_engine.files import files_sha256
 from hap_engine.graph.graph import Graph
-from hap_engine.models.catalog import Source, resolve
+from hap_engine.models.catalog import Source, resolve, weights_sha256
+from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, Report, download, missing_weights
 from hap_engine.models.supported import WORKING, check_config, max_tokens
 from hap_engine.progress import Progress
@@ -188,6 +188,11 @@ def from_hf(
 
 def _from_folder(source: Source, folder: Path, device: torch.device, progress: Report) -> Model:
     config = _checked_config(source.name, folder)
+    if is_changed_copy(folder):
+        raise ModelError(
+            f"{source.name} is the converted copy of a .gguf file and has changed since it was made. "
+            "It is made anew when you open the .gguf file itself."
+        )
     try:
         hf_model = read_weights(source.name, folder, progress)
         hf_model.to(device)
@@ -199,11 +204,9 @@ def _from_folder(source: Source, folder: Path, device: torch.device, progress: R
             f"{source.name} cannot be opened as a causal language model: {first_line(error)} "
             "Check that the folder or file is complete and of a supported architecture."
         ) from error
-    weights = sorted(folder.glob("*.safetensors"))
-    original = [source.path] if source.kind == "gguf" and source.path else weights
     key = "stored_dtype" if source.kind == "gguf" else "dtype"
     stored = str(config.get(key) or config.get("torch_dtype") or "unknown")
-    return from_hf(hf_model, tokenizer, source, files_sha256(original), stored)
+    return from_hf(hf_model, tokenizer, source, weights_sha256(source) or "", stored)
 
 
 def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:

@@ -39,7 +39,7 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
     for mark, wrapper in WRAPPERS.items():
         if any(re.search(mark, key) for key in stored):
             progress(f"{name} was saved inside {wrapper}: its tensors are read without that prefix", 0.0)
-    opened: Any
+    opened: Any  # a pair, which the library's types do not tell
     with quiet():
         opened = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -52,7 +52,8 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
             ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
         )
-    hf_model, found = opened
+    hf_model: Any = opened[0]
+    found: dict[str, Any] = opened[1]
     faults = {
         "are missing and would be random numbers": found["missing_keys"],
         "have no place in this kind of model": found["unexpected_keys"] - {key for key, _ in hf_model.named_buffers()},

@@ -73,10 +73,14 @@ def hf_model(family: str, seed: int = 0, layers: int = LAYERS) -> Any:
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = makers[family]()
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                weight.add_(torch.randn_like(weight) * (0.1 if "norm" in name or "ln_" in name else 0.3))
+        return enlarged(makers[family]())
+
+
+def enlarged(model: Any) -> Any:
+    """The model with larger random weights, none at its start."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.add_(torch.randn_like(weight) * (0.1 if "norm" in name or "ln_" in name else 0.3))
     return model.eval()
 
 

@@ -11,7 +11,8 @@ from gguf import GGUFWriter
 
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.graph.graph import Graph
-from hap_engine.models.catalog import config_of, gguf_cache, graph_of, resolve, weights_sha256
+from hap_engine.models.catalog import config_of, graph_of, resolve, weights_sha256
+from hap_engine.models.gguf_cache import gguf_cache
 from hap_engine.models.gguf_header import header
 from hap_engine.models.shape import Shape
 from hap_engine.models.supported import is_parallel

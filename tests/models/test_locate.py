@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hap_engine.errors import HapError, ModelError
-from hap_engine.models.catalog import gguf_cache, resolve, weights_sha256
+from hap_engine.models.catalog import resolve, weights_sha256
+from hap_engine.models.gguf_cache import PARTS, gguf_cache, sign
 from hap_engine.models.locate import locate, on_machine
 
 MINI = {"name": "hap-mini", "source": "bundled", "reference": "hap-mini"}
@@ -35,7 +36,11 @@ def test_a_gguf_is_found_by_its_converted_copy() -> None:
         locate(record)
     folder = gguf_cache("ab" * 32)
     folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(b"")
+    for part in PARTS:
+        (folder / part).write_bytes(b"")
+    with pytest.raises(ModelError, match="path of its"):  # without a receipt nobody knows how it was made
+        locate(record)
+    sign(folder)
     assert locate(record).path == folder
 
 
