@@ -1,7 +1,7 @@
 # The same commands everywhere. Use another environment with: make check PYTHON=python3
 PYTHON ?= .venv/bin/python
 
-.PHONY: app check test lint format types docs runs screenshots pictures bench bench-seeds
+.PHONY: app check test lint format types docs wheel runs screenshots pictures bench bench-seeds
 
 app:            ## start the explorer
 	$(PYTHON) -m streamlit run app/main.py
@@ -14,6 +14,7 @@ test:
 lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as check; check()"
 
 format:
 	$(PYTHON) -m ruff check --fix .
@@ -24,6 +25,9 @@ types:
 
 docs:           ## build the documentation site: open site/index.html, no server needed
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
+wheel:          ## install the wheel away from the checkout and use it there (two minutes)
+	$(PYTHON) -m tests.wheel_check
 
 runs:           ## compute the shipped runs again (GGUF=path of the SmolLM2 file)
 	$(PYTHON) -m assets.make_runs $(GGUF)

@@ -1,19 +1,18 @@
 """The script that draws every page: configuration and navigation, nothing else."""
 
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from app.pages import explore, presenter
+from hap_engine.files import assets
 from hap_engine.machine.threads import wait_briefly
 
 wait_briefly()
-ICON = Path(__file__).resolve().parent.parent / "assets" / "icon.svg"
 
 st.set_page_config(
     page_title="HAP Explorer",
-    page_icon=str(ICON),  # a local file: named icons are fetched from the internet
+    page_icon=str(assets() / "icon.svg"),  # a local file: named icons are fetched from the internet
     layout="wide",
 )
 STYLE = """<style>

@@ -1,4 +1,4 @@
-"""Start the explorer: ``python -m app.serve``, and for a class ``python -m app.serve --class``.
+"""Start the explorer: ``hap app``, and for a class ``hap app --class``; also ``python -m app.serve``.
 
 Without ``--class`` this is ``streamlit run app/main.py``: this machine only. With it, every machine on
 the local network can open the explorer, under the rules of `app.classroom`.
@@ -7,29 +7,41 @@ the local network can open the explorer, under the rules of `app.classroom`.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before an `app` of the folder it is started in
+
 from app.classroom import LIMIT, VARIABLE, Rules
+from hap_engine.crash_report import EXIT_CODE, explain, foreseen
+from hap_engine.errors import SettingsError
+from hap_engine.files import check_writable
+from hap_engine.runs.run_file import runs_folder
 
-ROOT = Path(__file__).resolve().parent.parent
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Replace this process by the server."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replace this process by the server; where it cannot start, print the reason and return an exit code."""
     asked = parser().parse_args(arguments)
     command, environment = plan(asked)
+    try:
+        check_installed()
+        check_writable(runs_folder() / "run.json")
+        check_port(asked)
+    except Exception as error:  # no traceback reaches a user
+        print(f"error: {explain(error, 'hap app')}", file=sys.stderr)
+        return 1 if foreseen(error) else EXIT_CODE
     if asked.for_class:
         print(notice(asked.port, asked.jobs), flush=True)
-    os.chdir(ROOT)  # where Streamlit finds its settings
     os.execve(command[0], command, environment)
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m app.serve", description="Start HAP Explorer.")
+    made = argparse.ArgumentParser(prog="hap app", description="Start HAP Explorer.")
     made.add_argument("--port", type=_port, default=8501)
     made.add_argument(
         "--class",
@@ -45,20 +57,42 @@ def parser() -> argparse.ArgumentParser:
 
 def plan(asked: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     """The command and the environment of the server."""
-    address = "0.0.0.0" if asked.for_class else "localhost"
     command = [
         sys.executable,
+        "-P",  # nor may a streamlit.py of that folder stand before Streamlit
         "-m",
         "streamlit",
         "run",
-        str(ROOT / "app" / "main.py"),
-        f"--server.address={address}",
+        str(Path(__file__).resolve().with_name("main.py")),
+        f"--server.address={_address(asked)}",
         f"--server.port={asked.port}",
     ]
     environment = {key: value for key, value in os.environ.items() if key not in (VARIABLE, LIMIT)}
     if asked.for_class:
         environment |= {VARIABLE: "1", LIMIT: str(asked.jobs)}
     return command, environment
+
+
+def check_installed() -> None:
+    """Raise SettingsError where the engine was installed without what its pages are made with."""
+    if find_spec("streamlit") is None:
+        raise SettingsError(
+            "The explorer needs Streamlit, which is not installed here. "
+            f"Install it with: {sys.executable} -m pip install streamlit"
+        )
+
+
+def check_port(asked: argparse.Namespace) -> None:
+    """Raise SettingsError if the port is taken: Streamlit's own words would name no remedy."""
+    for family, *_, place in socket.getaddrinfo(_address(asked), asked.port, type=socket.SOCK_STREAM):
+        try:
+            socket.create_server(place[:2], family=family).close()
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                raise SettingsError(
+                    f"Port {asked.port} is in use, perhaps by another explorer (http://localhost:{asked.port}). "
+                    "Choose another one with --port."
+                ) from None
 
 
 def notice(port: int, jobs: int) -> str:
@@ -81,6 +115,10 @@ def own_address() -> str:
             return socket.gethostname()
 
 
+def _address(asked: argparse.Namespace) -> str:
+    return "0.0.0.0" if asked.for_class else "localhost"
+
+
 def _port(text: str) -> int:
     if not text.isdigit() or not 1024 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"expected a port from 1024 to 65535, got {text!r}")
@@ -94,4 +132,4 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

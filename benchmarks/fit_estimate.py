@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from hap_engine.files import assets
 from hap_engine.machine import estimate, workload
 from hap_engine.machine.speed import Machine
 from hap_engine.models import catalog
@@ -150,7 +151,7 @@ def main(models: list[str]) -> None:
                 runs.append((config, shape, measure(config, environment)))
                 print(Path(config.model).name, config.dtype, json.dumps(runs[-1][2]), flush=True)
     constants = fit(runs)
-    path = catalog.ASSETS / "estimate.json"
+    path = assets() / "estimate.json"
     path.write_text(json.dumps(constants, indent=1) + "\n")
     estimate._constants.cache_clear()
     for config, shape, seen in runs:

@@ -20,6 +20,18 @@ ROOM = 2**20  # bytes that a disk must take before a run starts; a run file is u
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WHERE = "(--out in the terminal, HAP_HOME for all that is kept)"
 
+# The folder that holds `hap_engine` and `app`: a checkout, or the site-packages of an installation.
+PROGRAM = Path(__file__).resolve().parents[1]
+
+
+def assets() -> Path:
+    """The folder of what ships: the bundled model, the example runs, the icon.
+
+    A checkout has it beside the packages, an installation inside this one.
+    """
+    installed = PROGRAM / "hap_engine" / "assets"
+    return installed if installed.is_dir() else PROGRAM / "assets"
+
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content in hexadecimal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,13 @@ from pathlib import Path
 import streamlit as st
 
 from hap_engine.errors import HapError
+from hap_engine.files import PROGRAM
 from hap_engine.machine import speed
 from hap_engine.machine.estimate import duration, estimate, tokens_of
 from hap_engine.models.catalog import Source, config_of, tokenizer_file
 from hap_engine.models.shape import Shape
 from hap_engine.models.supported import check_config
 from hap_engine.settings import DiscoveryConfig
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def show(source: Source | None, config: DiscoveryConfig | None) -> None:
@@ -65,7 +65,7 @@ def _wait() -> None:
     """Measure this machine in a process of its own: it needs torch, which this one may not load."""
     st.caption("Measuring this machine once, for an estimate of time and memory …")
     if "machine-waits" in st.session_state:  # not in the first script run: the picture comes first
-        _measuring(str(speed.home()))
+        _measuring(str(speed.home().absolute()))
     st.session_state["machine-waits"] = True
     if speed.known() is not None:
         st.rerun()
@@ -74,5 +74,8 @@ def _wait() -> None:
 @st.cache_resource(show_spinner=False)
 def _measuring(home: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "hap_engine.workflows.measure_machine"], cwd=ROOT, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "hap_engine.workflows.measure_machine"],
+        cwd=PROGRAM,
+        env=os.environ | {"HAP_HOME": home},
+        stdout=subprocess.DEVNULL,
     )

@@ -1,4 +1,4 @@
-"""The engine from a terminal: ``python -m hap_engine discover | evaluate | …``.
+"""The engine from a terminal: ``hap discover | evaluate | …``, or ``python -m hap_engine`` in a checkout.
 
 Exit codes: 0 done, 1 an error that the message explains, 2 wrong arguments, 70 an error that nobody foresaw (the
 message names a file to send with a report), 130 cancelled (Ctrl-C).
@@ -11,14 +11,14 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hap_engine.cli.options import make_parser
 from hap_engine.cli.progress_bar import follow
 from hap_engine.cli.tables import print_ablations, print_statistics, print_table
 from hap_engine.crash_report import EXIT_CODE, explain, foreseen
 from hap_engine.errors import SettingsError
-from hap_engine.files import check_writable
+from hap_engine.files import PROGRAM, check_writable
 from hap_engine.machine.threads import wait_briefly
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if options.command == "app":
+        _app(rest)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     wait_briefly()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -42,6 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\nerror: {explain(error, command)}", file=sys.stderr)
         return 1 if foreseen(error) else EXIT_CODE
     return 0
+
+
+def _app(arguments: list[str]) -> NoReturn:
+    """Replace this process by the explorer's, which knows its own options; the engine imports no page."""
+    script = PROGRAM / "app" / "serve.py"  # by its path: a folder of the user's may hold an `app` too
+    os.execv(sys.executable, [sys.executable, "-P", str(script), *arguments])
 
 
 def _config(options: argparse.Namespace) -> DiscoveryConfig:

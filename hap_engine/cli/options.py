@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from hap_engine.settings import SCORERS, DiscoveryConfig
@@ -12,7 +13,8 @@ ABOUT = "Discover, evaluate and compare circuits of transformers."
 
 def make_parser() -> argparse.ArgumentParser:
     """Reads the command (``options.command``) and its options."""
-    parser = argparse.ArgumentParser(prog="python -m hap_engine", description=ABOUT)
+    name = "hap" if Path(sys.argv[0]).stem == "hap" else "python -m hap_engine"
+    parser = argparse.ArgumentParser(prog=name, description=ABOUT)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     found = commands.add_parser("discover", help="find a circuit and write a run file")
@@ -81,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     paper.add_argument("--seed", type=int, default=0)
     paper.add_argument("--device", default="cpu")
 
+    commands.add_parser("app", help="start the explorer; its options: app --help", add_help=False)
     commands.add_parser("models", help="models that can be opened by name")
     asked = commands.add_parser("tasks", help="the tasks, and how well a model does them")
     asked.add_argument("--model", help="measure each task on this model")

@@ -26,10 +26,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from hap_engine.errors import HapError, SettingsError
+from hap_engine.files import assets
 from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine, free_memory
 from hap_engine.machine.workload import SCORE_BATCH, memory, workload
-from hap_engine.models.catalog import ASSETS, config_of, resolve, tokenizer_file
+from hap_engine.models.catalog import config_of, resolve, tokenizer_file
 from hap_engine.models.shape import Shape
 from hap_engine.settings import DTYPES, DiscoveryConfig
 from hap_engine.tasks.task import FEW
@@ -195,4 +196,4 @@ def duration(seconds: float) -> str:
 
 @cache
 def _constants() -> dict[str, Any]:
-    return dict(json.loads((ASSETS / "estimate.json").read_text()))
+    return dict(json.loads((assets() / "estimate.json").read_text()))

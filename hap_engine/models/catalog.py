@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import ModelError, UnknownNameError
-from hap_engine.files import files_sha256
+from hap_engine.files import assets, files_sha256
 from hap_engine.graph.graph import Graph
 from hap_engine.models import hub
 from hap_engine.models.gguf_cache import converted
 from hap_engine.models.gguf_header import header, pieces
 from hap_engine.models.supported import is_parallel
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
-BUNDLED = {"hap-mini": ASSETS / "models" / "hap-mini"}
+BUNDLED = {"hap-mini": assets() / "models" / "hap-mini"}
 DEFAULT_MODEL = "hap-mini"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hap_engine.models.catalog import ASSETS
+from hap_engine.files import assets
 
 WEB = Path(__file__).parent / "web"
-PLOTLY = ASSETS / "vendor" / "plotly" / "plotly-basic.min.js"  # the basic bundle, with its LICENSE beside it
+PLOTLY = assets() / "vendor" / "plotly" / "plotly-basic.min.js"  # the basic bundle, with its LICENSE beside it
 SCRIPTS = (  # one module, in this order
     "geometry.js",
     "choice.js",

@@ -48,7 +48,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
-    """``streamlit run script`` from the repository root; returns the address.
+    """``streamlit run script`` with the explorer's settings; returns the address.
 
     One server a script serves the whole session, since each costs imports and the opening of models;
     a test that counts on an untouched one asks for it (`fresh`).
@@ -72,7 +72,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
         with log.open("wb") as out:
             server = subprocess.Popen(
                 [*command, "--server.headless=true"],
-                cwd=ROOT,
+                cwd=ROOT / "app",  # whose settings hold for a script of the tests too
                 env=os.environ | {"HAP_HOME": str(tmp_path_factory.mktemp("home")), "PYTHONPATH": str(ROOT)},
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -126,13 +126,14 @@ def test_wrong_arguments_exit_with_2(arguments: list[str], capsys: pytest.Captur
     assert "usage: python -m hap_engine" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("where", ["a folder", "below a file"])
+@pytest.mark.parametrize("where", ["a folder", "below a file", "a folder of the system"])
 def test_a_place_that_cannot_be_written(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
     """Said at the end of minutes of work, a traceback would lose the run."""
     (tmp_path / "file").write_text("")
-    out = tmp_path if where == "a folder" else tmp_path / "file" / "run.json"
+    places = {"a folder": tmp_path, "below a file": tmp_path / "file" / "run.json"}
+    out = places.get(where, Path("/proc/run.json"))
     fails(capsys, ["discover", "--model", str(folder), *FAST, "--out", str(out)], "--out")
 
 
