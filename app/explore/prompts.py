@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-from tokenizers import Tokenizer
 
 from app.explore.cost import prompts_key
 from app.widgets.markdown import plain
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import Source, tokenizer_file
+from hap_engine.models.tokenizer import read_tokenizer
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.task import SplitSizes
@@ -67,7 +67,7 @@ def table(prompts: Sequence[Mapping[str, Any]]) -> None:
 
 @st.cache_data(show_spinner=False, max_entries=32)
 def _sample(path: Path, modified: int, told: str, _config: DiscoveryConfig, seed: int) -> list[dict[str, str]]:
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = read_tokenizer(path)
     chosen = _config.find_task()
     corruption = _config.corruption or chosen.default_corruption
     pairs = chosen.generate(tokenizer, SAMPLE, seed, corruption).train

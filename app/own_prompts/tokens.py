@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 from tokenizers import Tokenizer
 
+from hap_engine.models.tokenizer import read_tokenizer
 from hap_engine.tasks.editing import Alignment
 
 STYLE = """<style>
@@ -66,7 +67,7 @@ def _row(name: str, side: Sequence[str], width: int, found: Alignment) -> str:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _tokenizer(path: Path, modified: int) -> Tokenizer:
-    return Tokenizer.from_file(str(path))
+    return read_tokenizer(path)
 
 
 def tokenizer(path: Path) -> Tokenizer:

@@ -23,8 +23,6 @@ from operator import mul
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from hap_engine.errors import HapError, SettingsError
 from hap_engine.files import assets
 from hap_engine.machine.memory import Limits
@@ -32,6 +30,7 @@ from hap_engine.machine.speed import Machine, free_memory
 from hap_engine.machine.workload import SCORE_BATCH, memory, workload
 from hap_engine.models.catalog import config_of, resolve, tokenizer_file
 from hap_engine.models.shape import Shape
+from hap_engine.models.tokenizer import read_tokenizer
 from hap_engine.settings import DTYPES, DiscoveryConfig
 from hap_engine.tasks.task import FEW
 
@@ -151,7 +150,7 @@ def tokens_of(config: DiscoveryConfig, words: Path | None) -> float:
     task = config.find_task()
     corruption = config.corruption or task.default_corruption
     try:
-        tokenizer = Tokenizer.from_file(str(words))
+        tokenizer = read_tokenizer(words)
         pairs = task.generate(tokenizer, FEW, config.seed, corruption).train
     except HapError:  # a task that this model's words do not allow: the run will say so
         return USUAL_TOKENS

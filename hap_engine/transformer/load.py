@@ -24,6 +24,7 @@ from hap_engine.models.catalog import Source, resolve, weights_sha256
 from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, Report, download, missing_weights
 from hap_engine.models.supported import WORKING, check_config, max_tokens
+from hap_engine.models.tokenizer import read_tokenizer, whole
 from hap_engine.progress import Progress
 from hap_engine.transformer.convert_gguf import convert_gguf, first_line
 from hap_engine.transformer.weights import named, read_weights
@@ -241,9 +242,9 @@ def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
 
 def _load_tokenizer(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return read_tokenizer(folder / "tokenizer.json")
     if not any(folder.glob("tokenizer*")) and not any(folder.glob("vocab*")):
         raise FileNotFoundError("it has no tokenizer (tokenizer.json)")
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer
+    return whole(AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer)

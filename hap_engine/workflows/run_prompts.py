@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from hap_engine.errors import TaskError
 from hap_engine.models.catalog import config_of, resolve, tokenizer_file
 from hap_engine.models.supported import max_tokens
+from hap_engine.models.tokenizer import read_tokenizer
 from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.tasks.custom import problem
 from hap_engine.tasks.pair import PromptPair
@@ -54,7 +55,7 @@ def try_prompts(config: DiscoveryConfig) -> None:
         usual = PruningConfig()  # no prompt depends on it, and a larger batch would be refused
         few = config if config.prompts else replace(config, sizes=FEW, pruning=usual)
         limit = max_tokens(config_of(source) or {})
-        make_prompts(few, Tokenizer.from_file(str(words)), source.name, limit)
+        make_prompts(few, read_tokenizer(words), source.name, limit)
 
 
 def usable_rows(
@@ -68,4 +69,4 @@ def usable_rows(
     words = tokenizer_file(resolve(reference)) if reference else None
     if words is None:
         return sift(rows)
-    return sift(rows, partial(problem, Tokenizer.from_file(str(words))))
+    return sift(rows, partial(problem, read_tokenizer(words)))

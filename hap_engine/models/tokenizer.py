@@ -1,0 +1,31 @@
+"""Read a model's ``tokenizer.json``: the one place where the engine and the explorer do so (no torch)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from hap_engine.errors import ModelError
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a ``tokenizer.json``, which gives every token of a text and no others.
+
+    Raises:
+        ModelError: if the file cannot be read.
+    """
+    try:
+        return whole(Tokenizer.from_file(str(path)))
+    except Exception as error:  # the library raises plain exceptions only
+        raise ModelError(
+            f"Expected a tokenizer in {path.name} of {path.parent.name}, got a file that cannot be read as one "
+            f"({str(error).splitlines()[0]}). Save or download the model again."
+        ) from None
+
+
+def whole(tokenizer: Tokenizer) -> Tokenizer:
+    """`tokenizer` without the cutting and filling that it may have been saved with, as for training batches."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
