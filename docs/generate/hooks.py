@@ -38,3 +38,9 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
         return found[0]
 
     return PICTURE.sub(shown, html)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """A name for the search, which the theme leaves out, for those who listen to the page."""
+    search = 'data-md-component="search" role="dialog"'
+    return output.replace(search, f'{search} aria-label="Search"', 1)

@@ -85,7 +85,10 @@ def _command(name: str, command: argparse.ArgumentParser, about: str | None) -> 
 
 def _usage(command: argparse.ArgumentParser) -> str:
     given = [_metavar(action) for action in command._actions if not action.option_strings]
-    return " ".join([command.prog, *(f"{name} …" if several else name for name, several in given), "[options]"])
+    options = (
+        ["[options]"] if any(action.option_strings and action.dest != "help" for action in command._actions) else []
+    )
+    return " ".join([command.prog, *(f"{name} …" if several else name for name, several in given), *options])
 
 
 def _table(command: argparse.ArgumentParser) -> Iterator[str]:
@@ -112,7 +115,8 @@ def _metavar(action: argparse.Action) -> tuple[str, bool]:
 def _default(action: argparse.Action) -> str:
     if action.required:
         return "must be given"
-    return "" if action.default in (None, False, argparse.SUPPRESS) else f"`{_cell(str(action.default))}`"
+    nothing = action.default is None or action.nargs == 0 or action.default == argparse.SUPPRESS
+    return "" if nothing else f"`{_cell(str(action.default))}`"
 
 
 def _help(text: str, values: Any) -> str:
