@@ -59,36 +59,28 @@ def fill_in(markdown: str, page: str) -> str:
 
 
 def options() -> str:
-    """Every command of the terminal with its options."""
-    parser = make_parser()
-    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    """Every command of the terminal with its options; those of ``hap app`` stand with the explorer."""
+    (commands,) = [action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction)]
     about = {action.dest: action.help for action in commands._choices_actions}
-    return "\n".join(
-        line for name, command in commands.choices.items() for line in _command(name, command, about.get(name))
-    )
-
-
-def serve_options() -> str:
-    """The options of ``python -m app.serve``."""
-    return "\n".join(_table(serve_parser()))
+    found = {**commands.choices, "app": serve_parser()}
+    return "\n".join(line for name, command in found.items() for line in _command(name, command, about.get(name)))
 
 
 def _command(name: str, command: argparse.ArgumentParser, about: str | None) -> Iterator[str]:
     yield f"### {name}\n"
     if about:
-        sentence = _help(about, {"prog": command.prog})
+        sentence = _help(about, {})
         yield f"{sentence[0].upper()}{sentence[1:].rstrip('.')}.\n"
-    yield f"```\n{_usage(command)}\n```\n"
+    yield f"```\nhap {name} {_usage(command)}".rstrip() + "\n```\n"
     yield from _table(command)
     yield ""
 
 
 def _usage(command: argparse.ArgumentParser) -> str:
     given = [_metavar(action) for action in command._actions if not action.option_strings]
-    options = (
-        ["[options]"] if any(action.option_strings and action.dest != "help" for action in command._actions) else []
-    )
-    return " ".join([command.prog, *(f"{name} …" if several else name for name, several in given), *options])
+    takes_options = any(action.option_strings and action.dest != "help" for action in command._actions)
+    words = [f"{name} …" if several else name for name, several in given]
+    return " ".join([*words, "[options]"] if takes_options else words)
 
 
 def _table(command: argparse.ArgumentParser) -> Iterator[str]:
@@ -120,7 +112,7 @@ def _default(action: argparse.Action) -> str:
 
 
 def _help(text: str, values: Any) -> str:
-    return text % {**values, "prog": values.get("prog", "")}
+    return text % {"prog": "hap", **values}
 
 
 def _cell(text: str) -> str:
@@ -252,7 +244,6 @@ def relinked(text: str, source: str, page: str) -> str:
 
 PARTS: dict[str, Callable[..., str]] = {
     "options": options,
-    "serve_options": serve_options,
     "glossary": glossary,
     "public_names": public_names,
     "docstring": docstring,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hap_engine as hap
+from app import serve
 from app.glossary import TERMS
 from docs.generate import slopes
 from docs.generate.method_pictures import OUT, PICTURES
@@ -38,8 +39,7 @@ def test_pages_load_nothing_from_elsewhere(docs_site: Path) -> None:
 def test_every_option_and_command_is_on_the_page(docs_site: Path) -> None:
     shown = text_of(docs_site / "terminal.html")
     (commands,) = [action.choices for action in make_parser()._actions if action.dest == "command"]
-    assert commands
-    for name, command in commands.items():
+    for name, command in {**commands, "app": serve.parser()}.items():
         assert f'id="{name}"' in (docs_site / "terminal.html").read_text(encoding="utf-8")
         for option in (option for action in command._actions for option in action.option_strings[-1:]):
             assert option in shown or option == "--help", f"{name} {option}"
