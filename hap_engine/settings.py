@@ -5,7 +5,7 @@ Equal settings on equal weights give equal runs, so their hash is the run's name
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from hap_engine.errors import SettingsError, UnknownNameError
@@ -32,28 +32,39 @@ RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothin
 ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 
+def option(default: Any, text: str | None = None) -> Any:
+    """A setting that the terminal offers under its name, with `text` as its help."""
+    return field(default=default, metadata={"help": text})
+
+
+def offered(config: type) -> dict[str, Field[Any]]:
+    """The settings of a config class that are an `option`, by name."""
+    return {found.name: found for found in fields(config) if "help" in found.metadata}
+
+
 @dataclass(frozen=True)
 class PruningConfig:
     """Settings of Edge Pruning."""
 
-    budget: str = "projection"  # meets the target at every step, with nothing to tune
-    steps: int = 300
-    batch_size: int = 16  # 32 (published) doubles the cost of a step and helped less than steps do
-    lr: float = 1.0  # shared by all gates; 0.5 left middling edges undecided after 240 steps
-    init: float = 3.0  # log alpha at the start: gates nearly open, still able to move
-    # Most that one batch can pull a gate down, in units of the gates' RMS gradient; 0: no limit, as in run files that
-    # do not name it. Without it a single odd batch threw gates 40 units down, from where none comes back.
-    clip: float = 1.0
-    # Weight of (mean error of the logit difference)² beside KL; 0: KL alone, as in run files that do not name it.
-    ld_weight: float = 0.0
-    # c in init + c (rank - 1/2), where there are scores. With 4 and the ranking by EAP-IG of KL, sixty steps on
-    # SmolLM2 reached the training KL (0.38) that three hundred from an equal start did not.
-    warm_start: float = 4.0
-    descent: float = 0.7  # share of the steps over which the budget falls to the target
-    harden: float = 0.5  # share of the steps after which the gates' noise begins to fade
-    # Looks at the validation prompts, ten steps apart, without a better circuit before it ends early. With 4
-    # a SmolLM2 run ended at step 250 of 300, before its gates were quiet, at KL 0.52.
-    patience: int = 12
+    # It meets the target at every step, with nothing to tune.
+    budget: str = option("projection", "projection (default) or lagrangian (published)")
+    steps: int = option(300, "steps of Edge Pruning")
+    # 32 (published) doubles the cost of a step and helped less than steps do.
+    batch_size: int = option(16, "prompts per step, at most all to learn from")
+    lr: float = option(1.0, "step size of the gates")  # of all; 0.5 left middling edges undecided after 240 steps
+    init: float = option(3.0, "log alpha at the start")  # gates nearly open, still able to move
+    # Run files that do not name it had no limit: a single odd batch threw gates 40 units down, from where none comes
+    # back.
+    clip: float = option(1.0, "most that one batch pulls at a gate, in RMS gradients; 0: no limit")
+    # Run files that do not name it had KL alone.
+    ld_weight: float = option(0.0, "weight of (mean error of the logit difference)² beside KL; 0: KL alone (default)")
+    # Where there are scores. With 4 and the ranking by EAP-IG of KL, sixty steps on SmolLM2 reached the training KL
+    # (0.38) that three hundred from an equal start did not.
+    warm_start: float = option(4.0, "c in init + c (rank - 1/2)")
+    descent: float = option(0.7, "share of steps over which the budget falls")
+    harden: float = option(0.5, "share of steps before the noise fades")
+    # They are ten steps apart. With 4 a SmolLM2 run ended at step 250 of 300, before its gates were quiet, at KL 0.52.
+    patience: int = option(12, "looks at the validation prompts without a better circuit")
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
@@ -86,23 +97,27 @@ class Start:
 class DiscoveryConfig:
     """All that decides a run; equal configs on equal weights give equal runs."""
 
-    model: str = "hap-mini"  # bundled: works at once, offline
-    task: str = "ioi"
-    corruption: str | None = None  # None: the task's default (abc for IOI, as in the papers)
-    sparsity: float = 0.98  # share of edges removed
-    method: str = "hap"
-    # Picks HAP's candidates (the EAP circuit always uses plain EAP). The best 10 % by EAP-IG of KL alone are nearer
-    # to SmolLM2 than those of any other scorer, on three seeds (docs/studies/scorers.md).
-    scorer: str = "eap-ig-kl"
-    keep: float | None = None  # share of edges kept for EP; None: max(10 %, 4 x target)
-    # Instead: as few of the best edges as have this faithfulness by themselves on validation prompts.
-    keep_level: float | None = None
+    model: str = option("hap-mini", "bundled or Hub name, folder, .gguf file")  # bundled: works at once, offline
+    task: str = option("ioi")
+    # None: the task's default (abc for IOI, as in the papers).
+    corruption: str | None = option(None, "abc (default), s2 or s2_io for ioi")
+    sparsity: float = option(0.98, "share of edges removed")
+    method: str = option("hap", "hap, eap or ep")
+    # The EAP circuit always uses plain EAP. The best 10 % by EAP-IG of KL alone are nearer to SmolLM2 than those of
+    # any other scorer, on three seeds (docs/studies/scorers.md).
+    scorer: str = option("eap-ig-kl", f"picks HAP's candidates: {', '.join(SCORERS)}")
+    keep: float | None = option(None, "share of edges left to EP (max(10 %, 4 x target))")
+    # As few of the best edges as have it by themselves.
+    keep_level: float | None = option(
+        None, "instead: the smallest kept set with this faithfulness on validation prompts"
+    )
     pruning: PruningConfig = field(default_factory=PruningConfig)
     sizes: SplitSizes = field(default_factory=SplitSizes)
-    seed: int = 0
-    device: str = "cpu"
-    dtype: str = "float32"  # of training; evaluation is always float32
-    memory: float | None = None  # GB that the run may take; None: batches are not split
+    seed: int = option(0)
+    device: str = option("cpu", "cpu, cuda or mps")
+    # Evaluation is always float32.
+    dtype: str = option("float32", "of training: float32, bfloat16, or what is faster here")
+    memory: float | None = option(None, "GB that the run may take")  # None: batches are not split
     start: Start | None = None  # instead of candidates by scores
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
 

@@ -10,8 +10,9 @@ import argparse
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from hap_engine.cli.options import make_parser
 from hap_engine.cli.progress_bar import follow
@@ -20,9 +21,7 @@ from hap_engine.crash_report import EXIT_CODE, explain, foreseen
 from hap_engine.errors import SettingsError
 from hap_engine.files import PROGRAM, check_writable
 from hap_engine.machine.threads import wait_briefly
-
-if TYPE_CHECKING:
-    from hap_engine.settings import DiscoveryConfig
+from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, with_preset
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,51 +55,24 @@ def _app(arguments: list[str]) -> NoReturn:
 
 
 def _config(options: argparse.Namespace) -> DiscoveryConfig:
-    from dataclasses import replace
-
     from hap_engine.machine.estimate import AUTO, faster_dtype
-    from hap_engine.settings import DiscoveryConfig, with_preset
 
-    names = (
-        "model",
-        "task",
-        "corruption",
-        "sparsity",
-        "method",
-        "scorer",
-        "keep",
-        "keep_level",
-        "seed",
-        "device",
-        "memory",
-    )
-    config = DiscoveryConfig(
-        **{name: getattr(options, name) for name in names},
-        sizes=_sizes(options.prompts),
-        prompts=_given_prompts(options),
-    )
+    given = _given(options, DiscoveryConfig) | {"dtype": DiscoveryConfig.dtype}  # decided below: it takes measuring
+    config = DiscoveryConfig(**given, sizes=_sizes(options.prompts), prompts=_given_prompts(options))
     if options.preset:
         config = with_preset(config, options.preset)
-    tuned = (
-        "budget",
-        "steps",
-        "batch_size",
-        "lr",
-        "init",
-        "warm_start",
-        "descent",
-        "harden",
-        "patience",
-        "clip",
-        "ld_weight",
-    )
-    given = {name: getattr(options, name) for name in tuned if getattr(options, name) is not None}
-    config = replace(config, pruning=replace(config.pruning, **given))
+    config = replace(config, pruning=replace(config.pruning, **_given(options, PruningConfig)))
     if options.dtype != AUTO:
         return replace(config, dtype=options.dtype)
     from hap_engine.workflows.measure_machine import measured
 
     return replace(config, dtype=faster_dtype(config, measured()))
+
+
+def _given(options: argparse.Namespace, config: type) -> dict[str, Any]:
+    """The settings of a config that the options name."""
+    values = {name: getattr(options, name) for name in offered(config)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _sizes(text: str | None) -> Any:
@@ -145,8 +117,6 @@ def _discover(options: argparse.Namespace) -> None:
 
 
 def _continue(options: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from hap_engine.runs.continue_run import further
     from hap_engine.runs.run_file import load
 
@@ -226,8 +196,6 @@ def _stability(options: argparse.Namespace) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from hap_engine.runs.run_file import runs_folder
     from hap_engine.workflows.reproduce_paper import configs, reproduce, table
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
-from hap_engine.settings import SCORERS, DiscoveryConfig
+from hap_engine.machine.estimate import AUTO
+from hap_engine.settings import DiscoveryConfig, PruningConfig, offered
 
 ABOUT = "Discover, evaluate and compare circuits of transformers."
 
@@ -18,41 +22,13 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     found = commands.add_parser("discover", help="find a circuit and write a run file")
-    found.add_argument("--model", default="hap-mini", help="bundled or Hub name, folder, .gguf file")
-    found.add_argument("--task", default="ioi")
-    found.add_argument("--corruption", help="abc (default), s2 or s2_io for ioi")
-    found.add_argument("--sparsity", type=float, default=0.98, help="share of edges removed")
-    found.add_argument("--method", default="hap", help="hap, eap or ep")
-    found.add_argument(
-        "--scorer", default=DiscoveryConfig().scorer, help=f"picks HAP's candidates: {', '.join(SCORERS)}"
-    )
-    found.add_argument("--keep", type=float, help="share of edges left to EP (max(10 %%, 4 x target))")
-    found.add_argument(
-        "--keep-level", type=float, help="instead: the smallest kept set with this faithfulness on validation prompts"
-    )
+    _offer(found, DiscoveryConfig, vars(DiscoveryConfig()))
+    found.set_defaults(dtype=AUTO)
     found.add_argument("--preset", help="quick, standard, thorough or published")
-    found.add_argument("--budget", help="projection (default) or lagrangian (published)")
-    found.add_argument("--steps", type=int, help="steps of Edge Pruning")
-    found.add_argument("--batch-size", type=int, help="prompts per step, at most all to learn from")
-    found.add_argument("--lr", type=float, help="step size of the gates")
-    found.add_argument("--clip", type=float, help="most that one batch pulls at a gate, in RMS gradients; 0: no limit")
-    found.add_argument(
-        "--ld-weight",
-        type=float,
-        help="weight of (mean error of the logit difference)² beside KL; 0: KL alone (default)",
-    )
-    found.add_argument("--init", type=float, help="log alpha at the start")
-    found.add_argument("--warm-start", type=float, help="c in init + c (rank - 1/2)")
-    found.add_argument("--descent", type=float, help="share of steps over which the budget falls")
-    found.add_argument("--harden", type=float, help="share of steps before the noise fades")
-    found.add_argument("--patience", type=int, help="looks at the validation prompts without a better circuit")
+    _offer(found, PruningConfig, {})  # not given: as the preset has it
     found.add_argument("--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom")
     _skip(found)
     found.add_argument("--prompts", help="train,validation,test counts, e.g. 600,100,256")
-    found.add_argument("--seed", type=int, default=0)
-    found.add_argument("--device", default="cpu", help="cpu, cuda or mps")
-    found.add_argument("--dtype", default="auto", help="of training: float32, bfloat16, or what is faster here")
-    found.add_argument("--memory", type=float, help="GB that the run may take")
     found.add_argument("--out", type=Path, help="run file to write (default: the explorer's folder)")
 
     onward = commands.add_parser("continue", help="prune a run's circuit on to a tighter budget")
@@ -93,6 +69,17 @@ def make_parser() -> argparse.ArgumentParser:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--device", default="cpu")
     return parser
+
+
+def _offer(command: argparse.ArgumentParser, config: type, defaults: Mapping[str, Any]) -> None:
+    """An option for each setting of a config that is one: its name, its type and its help stand there."""
+    types = get_type_hints(config)
+    for name, setting in offered(config).items():
+        kind = next(kind for kind in (*get_args(types[name]), types[name]) if kind is not NoneType)
+        text = setting.metadata["help"]
+        command.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, default=defaults.get(name), help=text and text.replace("%", "%%")
+        )
 
 
 def _skip(command: argparse.ArgumentParser) -> None:

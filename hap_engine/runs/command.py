@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict
 
-from hap_engine.settings import DiscoveryConfig, run_id
+from hap_engine.settings import DiscoveryConfig, offered, run_id
+
+ALWAYS = ("model", "task", "sparsity", "seed")  # said even where they are the default: what a reader looks for
 
 
 def command(config: DiscoveryConfig, reference: str, sha256: str) -> str:
@@ -18,7 +20,9 @@ def command(config: DiscoveryConfig, reference: str, sha256: str) -> str:
     parts += [f"--task {config.task}", f"--sparsity {config.sparsity}", f"--seed {config.seed}"]
     if config.prompts:  # the run's own file holds them
         parts.append(f"--prompts-file {run_id(config, sha256)}.json")
-    for name in ("method", "scorer", "keep", "keep_level", "corruption", "device", "dtype", "memory"):
+    names = [name for name in offered(DiscoveryConfig) if name not in ALWAYS]
+    names.insert(names.index("device"), names.pop(names.index("corruption")))  # its place since the first runs
+    for name in names:
         value = getattr(config, name)
         if name == "dtype" or value != getattr(default, name):  # dtype: the default depends on the machine
             parts.append(f"--{name.replace('_', '-')} {value}")

@@ -6,17 +6,20 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from hap_engine.cli.commands import COMMANDS, main
+from hap_engine.cli.commands import COMMANDS, _config, main
+from hap_engine.cli.options import make_parser
 from hap_engine.errors import DiskError
 from hap_engine.files import home
 from hap_engine.machine import speed
 from hap_engine.runs import run_file
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder
+from hap_engine.settings import DiscoveryConfig, PruningConfig, offered
 from tests.conftest import ROOT
 
 FAST = ["--sparsity", "0.6", "--keep", "0.8", "--steps", "3", "--batch-size", "4", "--prompts", "8,6,8"]
@@ -51,6 +54,23 @@ def test_discover_writes_a_valid_run(run: Run, folder: Path) -> None:
     assert run.settings["pruning"]["steps"] == 3
     assert run.command.startswith("python -m hap_engine discover --model tiny --task ioi")
     assert str(folder) not in run.command
+
+
+def test_every_setting_has_one_option() -> None:
+    parser = make_parser()
+    read = _config(parser.parse_args(["discover", "--dtype", "float32"]))
+    assert read == DiscoveryConfig(), "what is not given is the default"
+    given = {"keep_level": 0.5, "memory": 4.0, "seed": 3, "corruption": "s2", "device": "cuda", "dtype": "bfloat16"}
+    tuned = {"steps": 7, "warm_start": 0.5, "ld_weight": 0.25, "budget": "lagrangian"}
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in (given | tuned).items()]
+    assert _config(parser.parse_args(["discover", *words])) == DiscoveryConfig(**given, pruning=PruningConfig(**tuned))
+    with_others = {field.name for cls in (DiscoveryConfig, PruningConfig) for field in fields(cls)}
+    assert with_others - {*offered(DiscoveryConfig), *offered(PruningConfig)} == {
+        "pruning",
+        "sizes",
+        "start",
+        "prompts",
+    }
 
 
 def test_discover_shows_a_table_and_the_place(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
