@@ -1,4 +1,4 @@
-"""HAP Explorer's server, which `streamlit run` starts: the pages of `navigation`, with one net under all of them."""
+"""HAP Explorer's server, which `streamlit run` starts: `pages/navigation.py` with one net under all pages."""
 
 import sys
 from pathlib import Path
@@ -9,4 +9,5 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `streamlit ru
 
 from app.widgets.errors import show_unforeseen
 
-app = st.App("navigation.py", on_script_error=show_unforeseen)
+# Not beside the folder `pages`, which Streamlit would else take for pages of its own old kind.
+app = st.App("pages/navigation.py", on_script_error=show_unforeseen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -12,6 +12,42 @@ import streamlit as st
 from app.link import KEYS, Link
 from app.widgets.markdown import plain
 from hap_engine.runs.record import Run
+
+# Settings of the next run, by the page that shows them: they outlive the run on screen.
+SETTINGS: Mapping[str, Sequence[str]] = {"": ("model", "task", "kept", "effort", "seed"), "prompts": ("model",)}
+
+
+def resume(page: str) -> None:
+    """Give a page that is opened again what its address said before, and note where we are.
+
+    A click on the navigation opens a page without a query: all of it comes back, but for large type. A link that
+    names something, such as a run, shows that, with the settings as they were last, on whatever page.
+    """
+    if st.session_state.get("page") != page:
+        asked = st.query_params.to_dict()
+        before = {} if asked else _noted("addresses").get(page, {})
+        settings = {key: value for key, value in _noted("settings").items() if key in SETTINGS.get(page, ())}
+        lost = {key: value for key, value in {**before, **settings}.items() if key not in (*asked, KEYS["present"])}
+        if lost:
+            st.query_params.update(lost)
+    st.session_state["page"] = page
+    remember()
+
+
+def remember() -> None:
+    """Note the address of the page on screen, for `resume`."""
+    page: str = st.session_state["page"]
+    query = {key: st.query_params.get_all(key) for key in st.query_params}
+    _noted("addresses")[page] = query
+    for key in SETTINGS.get(page, ()):
+        _noted("settings").pop(key, None)
+        if key in query:
+            _noted("settings")[key] = query[key]
+
+
+def _noted(kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = st.session_state.setdefault(f"noted-{kind}", {})
+    return found
 
 
 def link() -> Link:
@@ -69,8 +105,7 @@ def from_url(key: str, options: Sequence[T], default: T) -> T:
 
 def select(label: str, options: Sequence[str], key: str, *, format_func: Callable[[str], str], explained: str) -> str:
     """A select box whose choice stands in the URL under `key`; the first option is the default."""
-    if st.session_state.get(key) not in options:  # a first visit, or the choice is gone
-        st.session_state[key] = from_url(key, options, options[0])
+    st.session_state[key] = from_url(key, options, options[0])
     return st.selectbox(
         label, options, format_func=format_func, key=key, on_change=to_url, args=(key, options[0]), help=explained
     )
@@ -78,6 +113,8 @@ def select(label: str, options: Sequence[str], key: str, *, format_func: Callabl
 
 def to_url(key: str, default: object) -> None:
     """Widget callback: put the widget's value into the URL, defaults left out."""
+    if key not in st.session_state:  # its page was left in the same moment, and the choice with it
+        return
     value = st.session_state[key]
     if value == default or value is None:
         st.query_params.pop(key, None)

@@ -64,6 +64,7 @@ def _other() -> Source | None:
     reference = st.text_input(
         "Path or Hub name",
         key="reference",
+        persist_state="session",
         on_change=_remember,
         placeholder="~/models/SmolLM2-135M-Instruct.Q4_1.gguf",
         help="A .gguf file, a folder written by save_pretrained, or owner/name (or "
@@ -89,7 +90,7 @@ def _remember() -> None:
     recent_models.remember(source)
     name = source.reference if source.kind == "hub" else source.name
     if source.kind == "hub" or name in recent_models.remembered():
-        st.session_state["model"] = st.query_params["model"] = name
+        st.query_params["model"] = name
 
 
 def _named() -> list[str]:

@@ -99,6 +99,8 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
         method = st.selectbox(
             "Method",
             METHODS,
+            key="method",
+            persist_state="session",
             format_func={
                 "hap": "HAP: EAP, then Edge Pruning",
                 "eap": "EAP alone",
@@ -110,29 +112,54 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
         corruption = st.selectbox(
             "Corrupted prompt",
             list(corruptions),
+            key="corruption",
+            persist_state="session",
             format_func=lambda name: f"{name}: {corruptions[name]}",
             help=f"What the edges that are cut carry. {define('corrupted prompt')}",
         )
         scorer = st.selectbox(
             "Scorer of the candidates",
             SCORERS,
+            key="scorer",
+            persist_state="session",
             index=SCORERS.index(DiscoveryConfig().scorer),
             help=f"Picks the loose set. {define('EAP-IG')} The EAP side always uses plain EAP.",
         )
         automatic = st.toggle(
             "Choose the loose set's size",
+            key="automatic",
+            persist_state="session",
             value=True,
             help="max(10 %, 4 x the edges to keep) of all edges go on to Edge Pruning.",
         )
         keep = (
             None
             if automatic
-            else st.slider("Edges left to Edge Pruning (%)", 1, 100, 10, help="EAP keeps this share.") / 100
+            else st.slider(
+                "Edges left to Edge Pruning (%)",
+                1,
+                100,
+                10,
+                key="keep",
+                persist_state="session",
+                help="EAP keeps this share.",
+            )
+            / 100
         )
-        steps = st.number_input("Steps", 1, 10_000, preset.steps, key=f"steps-{effort}", help="Steps of Edge Pruning.")
+        steps = st.number_input(
+            "Steps",
+            1,
+            10_000,
+            preset.steps,
+            key=f"steps-{effort}",
+            persist_state="session",
+            help="Steps of Edge Pruning.",
+        )
         budget = st.selectbox(
             "Budget method",
             BUDGETS,
+            key="budget",
+            persist_state="session",
             help="projection holds the number of edges exactly at every step; lagrangian is the "
             "published recipe, which needs thousands of steps.",
         )
@@ -148,6 +175,8 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
         dtype = st.selectbox(
             "Training precision",
             (AUTO, *DTYPES),
+            key="dtype",
+            persist_state="session",
             help="bfloat16 is faster where the processor multiplies it natively; auto takes it where this "
             "machine, measured once, would save a fifth of the time. Results are always evaluated in "
             "float32.",
@@ -159,6 +188,7 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
             1000.0,
             0.0,
             key="memory",
+            persist_state="session",
             help="Within a limit, batches are visited in parts: slower, the same result. 0: no limit.",
         )
     return {
@@ -184,6 +214,8 @@ def _device() -> str:
         st.selectbox(
             "Compute on",
             list(names),
+            key="device",
+            persist_state="session",
             format_func=names.__getitem__,
             help="On an NVIDIA GPU a pruning step takes a small part of what it takes on the processor.",
         )

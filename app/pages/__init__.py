@@ -1,4 +1,4 @@
 """The pages of the explorer, one module each, as the navigation lists them.
 
-Read `explore` first; `presenter` is the mode for a projector.
+Read `navigation`, then `explore`; `presenter` is the mode for a projector.
 """

@@ -83,4 +83,5 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 
 @st.fragment
 def _section(name: str, run: Run, left: str, right: str, pins: list[str]) -> None:
+    url.remember()  # what was changed here
     SECTIONS[name][1]()(run, left, right, pins)

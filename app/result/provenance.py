@@ -60,6 +60,6 @@ def _choose_model(run: Run) -> None:
     """Button callback: the sidebar takes the run's model; a path goes into its text field."""
     reference = run.model["reference"]
     known = [*BUNDLED, *HUB_MODELS]
-    st.session_state["model"] = reference if reference in known else OTHER
+    st.query_params["model"] = reference if reference in known else OTHER
     if reference not in known:
         st.session_state["reference"] = reference

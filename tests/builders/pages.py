@@ -20,7 +20,7 @@ def wait_for(jobs: Worker, job: str, state: str, timeout: float = 5) -> Snapshot
     raise AssertionError(f"expected {state}, got {jobs.get(job)}")
 
 
-SCRIPT = str(Path(__file__).parents[2] / "app" / "navigation.py")
+SCRIPT = str(Path(__file__).parents[2] / "app" / "pages" / "navigation.py")
 
 
 def open_app(**query: str | list[str]) -> AppTest:
@@ -38,3 +38,11 @@ def texts(app: AppTest) -> str:
 def press(app: AppTest, label: str) -> AppTest:
     """Click the button whose label begins so."""
     return next(button for button in app.button if button.label.startswith(label)).click().run()
+
+
+def turn_to(app: AppTest, title: str, **query: str) -> AppTest:
+    """Open another page, as a click on the navigation (or a link within the explorer) does: its query is its own."""
+    app._page_hash = next(key for key, page in app._registered_pages.items() if page["page_name"] == title)
+    app.query_params.clear()
+    app.query_params.update(query)
+    return app.run()

@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from app import url
 from app.pages import explore, presenter
 from hap_engine.files import assets
 from hap_engine.machine.threads import wait_briefly
@@ -67,9 +68,11 @@ pages |= {
 }
 st.session_state["pages"] = pages  # for links in the settings, which every page may show
 chosen = st.navigation(list(pages.values()), position="top")
+url.resume(chosen.url_path)
 presenter.show()
 # Only for those who came without a link, and for their whole visit: the picture must not jump.
 if st.session_state.setdefault("newcomer", not st.query_params.to_dict()) and not chosen.url_path:
     label = "New here? Seven short steps show how a circuit is found"
     st.page_link(pages["lesson"], label=label, icon=":material/school:")
 chosen.run()
+url.remember()

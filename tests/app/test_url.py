@@ -1,0 +1,99 @@
+"""The address of a page, and the settings with it, survive a visit to another page."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.builders.pages import open_app, turn_to
+from tests.builders.shipped import shipped_run
+
+MINI = shipped_run("hap-mini").id
+
+
+def settings(app: AppTest) -> dict[str, object]:
+    return {
+        "model": app.selectbox(key="model").value,
+        "task": app.selectbox(key="task").value,
+        "kept": app.select_slider(key="kept").value,
+        "effort": app.segmented_control(key="effort").value,
+        "seed": app.number_input(key="seed").value,
+        "method": app.selectbox(key="method").value,
+        "scorer": app.selectbox(key="scorer").value,
+        "keep": app.slider(key="keep").value,
+        "steps": app.number_input(key="steps-quick").value,
+        "memory": app.number_input(key="memory").value,
+    }
+
+
+@pytest.fixture
+def chosen() -> AppTest:
+    """The first page with every setting changed: by its widget, as a visitor does."""
+    app = open_app()
+    app.selectbox(key="model").set_value("gpt2").run()
+    app.selectbox(key="task").set_value("induction").run()
+    app.select_slider(key="kept").set_value(4.0).run()
+    app.segmented_control(key="effort").set_value("quick").run()
+    app.number_input(key="seed").set_value(7).run()
+    app.selectbox(key="method").set_value("ep").run()
+    app.selectbox(key="scorer").set_value("eap").run()
+    app.toggle(key="automatic").set_value(False).run()
+    app.slider(key="keep").set_value(25).run()
+    app.number_input(key="steps-quick").set_value(33).run()
+    return app.number_input(key="memory").set_value(2.0).run()
+
+
+def test_settings_survive_a_visit_to_another_page(chosen: AppTest) -> None:
+    before = settings(chosen)
+    assert before["kept"] == 4.0
+    assert before["keep"] == 25
+    turn_to(chosen, "Runs")
+    assert "kept" not in chosen.query_params
+    assert settings(turn_to(chosen, "Explore")) == before
+    assert not chosen.exception
+
+
+def test_settings_survive_a_link_to_a_run(chosen: AppTest) -> None:
+    before = settings(chosen)
+    turn_to(turn_to(chosen, "Runs"), "Explore", run=MINI)
+    assert settings(chosen) == before
+    assert chosen.query_params["run"] == MINI
+    assert chosen.query_params["kept"] == "4.0"
+
+
+def test_what_a_link_names_counts(chosen: AppTest) -> None:
+    turn_to(turn_to(chosen, "Your prompts"), "Explore", task="custom", kept="1.0")
+    assert settings(chosen) | {"task": "custom", "kept": 1.0} == settings(chosen)
+    assert settings(chosen)["model"] == "gpt2"
+
+
+def test_the_run_on_screen_and_its_pins_survive_too() -> None:
+    app = open_app(run=MINI, pin=["a0.h1", "a0.h3"], ask="numbers")
+    turn_to(turn_to(app, "How it works"), "Explore")
+    assert app.query_params["run"] == MINI
+    assert app.query_params["pin"] == ["a0.h1", "a0.h3"]
+    assert app.segmented_control(key="ask").value == "numbers"
+
+
+def test_large_type_that_was_switched_off_elsewhere_stays_off() -> None:
+    app = open_app(run=MINI, present="1")
+    turn_to(app, "Runs")
+    next(b for b in app.button if b.label == "Normal type").click().run()
+    turn_to(app, "Explore")
+    assert "present" not in app.query_params
+
+
+def test_a_choice_whose_page_was_left_in_the_same_moment_is_no_error() -> None:
+    """The browser may send a choice after its widget is gone."""
+
+    def page() -> None:
+        import streamlit as st
+
+        from app import url
+
+        st.query_params["model"] = "gpt2"
+        url.to_url("model", "hap-mini")
+
+    app = AppTest.from_function(page).run()
+    assert not app.exception
+    assert app.query_params["model"] in ("gpt2", ["gpt2"])
