@@ -65,6 +65,9 @@ def test_the_drawings_are_those_of_the_code() -> None:
 def test_the_slopes_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = json.loads(slopes.FOUND.read_text(encoding="utf-8"))
     assert tuple(kept["points"]) == slopes.POINTS
+    text = (DOCS / "method.md").read_text(encoding="utf-8")
+    bent = kept["edges"][1]["curve"]
+    assert f"cutting all of it costs {bent[0] - bent[-1]:.2f}" in " ".join(text.split())
     monkeypatch.setattr(slopes, "POINTS", slopes.POINTS[::5])
     for one, again in zip(kept["edges"], slopes.measured(), strict=True):
         assert one["edge"] == again["edge"]
