@@ -1,9 +1,9 @@
 """The Hugging Face Hub: what is in its cache on this machine, and downloads that can be stopped.
 
 Looking into the cache reads names only (no import of the Hub's library, no network). `download`
-fetches a model's config, safetensors and tokenizer, and nothing that could run code: no pickle, no
-Python file. It writes the cache's own layout, so that other programs find the model too. A part of
-a file that an earlier download left is continued, and every file's size and hash are checked.
+fetches a model's config, safetensors and tokenizer through the Hub's library, and nothing that could run
+code: no pickle, no Python file. A part of the weights that an earlier download left is continued, and
+their size and hash are checked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ SMALL_FILES = (
     "special_tokens_map.json",
 )
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
-CHUNK = 1 << 20  # bytes between two looks at whether to stop
 TIMEOUT = 15  # seconds without an answer
 
 Report = Callable[[str, float], None]  # (what is going on, share done)
@@ -113,25 +113,33 @@ def download(
         DownloadStoppedError: `stopped` said so.
     """
     progress(f"Asking the Hugging Face Hub for {name}", 0.0)
-    commit, sizes, hashes = _listing(name, revision)
+    with _explained(name, revision):
+        commit, sizes, hashes = _listing(name, revision)
     weights = _weights(name, list(sizes))
-    wanted = [file for file in SMALL_FILES if file in sizes] + weights
-    folder = _home(name) / "snapshots" / commit
-    total = sum(sizes[file] for file in wanted)
-    _check_room(name, folder, total)
-    done = 0
-    for file in wanted:
+    wanted = [file for file in (*SMALL_FILES, *weights) if file in sizes]
+    total = sum(sizes[file] for file in weights)
+    got = 0
 
-        def tell(got: int, before: int = done) -> None:
-            share = (before + got) / max(1, total)
-            text = f"Downloading {name}: {(before + got) / 1e6:,.0f} of {total / 1e6:,.0f} MB"
-            progress(text, min(1.0, share))
+    def told(more: int) -> None:
+        nonlocal got
+        if stopped():
+            raise DownloadStoppedError(f"The download of {name} was stopped.")
+        got += more
+        progress(f"Downloading {name}: {got / 1e6:,.0f} of {total / 1e6:,.0f} MB", min(1.0, got / max(1, total)))
 
-        _fetch(name, commit, file, folder / file, (sizes[file], hashes.get(file)), tell, stopped)
-        if file == "config.json":  # before the weights: they may be large
-            config = json.loads((folder / file).read_text())
-            check_config(config, name, _known_to_transformers(config))
-        done += sizes[file]
+    _check_room(name, total)
+    told(0)
+    with _explained(name, revision):
+        folder = _snapshot(name, commit, ["config.json"], told)
+    config = json.loads((folder / "config.json").read_text())
+    check_config(config, name, _known_to_transformers(config))  # before the weights: they may be large
+    with _explained(name, revision):
+        for file in weights:
+            if file in hashes:
+                _fetch(name, commit, file, sizes[file], hashes[file], told)
+        _snapshot(name, commit, wanted, told)
+        if not all((folder / file).is_file() for file in wanted):
+            raise ConnectionError  # the library hands out what is there where it cannot ask
     reference = _home(name) / "refs" / (revision or "main")
     if revision != commit:
         reference.parent.mkdir(parents=True, exist_ok=True)
@@ -139,21 +147,62 @@ def download(
     return folder
 
 
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
 def _listing(name: str, revision: str | None) -> tuple[str, dict[str, int], dict[str, str]]:
     """Commit, size of every file, and SHA-256 of the large ones."""
     from huggingface_hub import HfApi
 
-    try:
-        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None)
-        info = api.model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT)
-    except Exception as error:  # HTTP libraries and the Hub's own errors share no base class
-        raise ModelError(_explain(name, revision, error)) from error
+    info = HfApi(endpoint=_endpoint()).model_info(name, revision=revision, files_metadata=True, timeout=TIMEOUT)
     if not re.fullmatch(r"\w+", str(info.sha)):
         raise ModelError(f"The Hub answered with no commit for {name}. Try again later.")
     files = info.siblings or []
     sizes = {file.rfilename: int(file.size or 0) for file in files}
-    hashes = {file.rfilename: file.lfs.sha256 for file in files if file.lfs}
-    return str(info.sha), sizes, hashes
+    return str(info.sha), sizes, {file.rfilename: file.lfs.sha256 for file in files if file.lfs}
+
+
+def _snapshot(name: str, commit: str, files: Sequence[str], told: Callable[[int], None]) -> Path:
+    """The folder in the cache's layout, with those of the files that the repository has."""
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(
+        name,
+        revision=commit,
+        allow_patterns=list(files),
+        cache_dir=cache_folder(),
+        endpoint=_endpoint(),
+        etag_timeout=TIMEOUT,
+        max_workers=1,
+        tqdm_class=_watch(lambda count: told(0)),
+    )
+    return Path(folder)
+
+
+def _watch(told: Callable[[int], None]) -> type:
+    """A progress bar, as the Hub's library wants one, that shows nothing and tells of each piece."""
+    from tqdm import tqdm
+
+    class Watch(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs | {"disable": True})
+            told(int(kwargs.get("initial") or 0))
+
+        def update(self, n: float | None = 1) -> None:
+            told(int(n or 0))
+
+    return Watch
+
+
+@contextmanager
+def _explained(name: str, revision: str | None) -> Iterator[None]:
+    try:
+        yield
+    except ModelError:
+        raise
+    except Exception as error:  # HTTP libraries and the Hub's own errors share no base class
+        raise ModelError(_explain(name, revision, error)) from error
 
 
 def _explain(name: str, revision: str | None, error: Exception) -> str:
@@ -179,6 +228,9 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
 
 def _weights(name: str, files: Sequence[str]) -> list[str]:
     """The safetensors files that transformers would open."""
+    if "config.json" not in files:
+        adapter = " It is an adapter: merge it with its model first." if "adapter_config.json" in files else ""
+        raise ModelError(f"Expected config.json and safetensors in {name}, found no config.json.{adapter}")
     if "model.safetensors" in files:
         return ["model.safetensors"]
     shards = sorted(f for f in files if re.fullmatch(r"model-\d+-of-\d+\.safetensors", f))
@@ -197,10 +249,11 @@ def _weights(name: str, files: Sequence[str]) -> list[str]:
     )
 
 
-def _check_room(name: str, folder: Path, total: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    there = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
-    free = shutil.disk_usage(folder).free
+def _check_room(name: str, total: int) -> None:
+    blobs = _home(name) / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    there = sum(file.stat().st_size for file in blobs.iterdir() if file.is_file())
+    free = shutil.disk_usage(blobs).free
     if total - there > free:
         raise ModelError(
             f"{name} needs {(total - there) / 1e9:.1f} GB and the disk with the Hub's cache has "
@@ -208,65 +261,33 @@ def _check_room(name: str, folder: Path, total: int) -> None:
         )
 
 
-def _fetch(
-    name: str,
-    commit: str,
-    file: str,
-    target: Path,
-    expected: tuple[int, str | None],
-    tell: Callable[[int], None],
-    stopped: Callable[[], bool],
-) -> None:
-    size, sha256 = expected
-    if target.is_file() and target.stat().st_size == size:
-        tell(size)
-        return
-    part = target.with_name(target.name + ".part")
-    try:
-        _receive(name, commit, file, part, size, tell, stopped)
-    except DownloadStoppedError:
-        raise
-    except Exception as error:  # see _listing
-        raise ModelError(_explain(name, commit, error)) from error
-    got = part.stat().st_size
-    if got != size or (sha256 and _sha256(part) != sha256):
-        part.unlink()
-        raise ModelError(f"{file} of {name} arrived damaged ({got:,} of {size:,} bytes). Start the download again.")
-    part.replace(target)
+def _fetch(name: str, commit: str, file: str, size: int, sha256: str, told: Callable[[int], None]) -> None:
+    """Bring a large file to where `snapshot_download` looks for it.
 
-
-def _receive(
-    name: str, commit: str, file: str, part: Path, size: int, tell: Callable[[int], None], stopped: Callable[[], bool]
-) -> None:
-    """Append what is missing to `part`."""
-    from huggingface_hub import get_session, hf_hub_url
+    The library itself drops a part whose download was stopped and does not look at hashes.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
 
-    got = part.stat().st_size if part.is_file() else 0
-    if got >= size:
-        part.unlink(missing_ok=True)
-        got = 0
-    url = hf_hub_url(name, file, revision=commit, endpoint=os.environ.get("HF_ENDPOINT") or None)
-    # Unpacked on the way, the bytes would not be those whose size and hash are known.
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-    if got:
-        headers["Range"] = f"bytes={got}-"
-    with get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT) as answer:
-        answer.raise_for_status()
-        if answer.status_code != 206:  # the server sends the whole file
-            got = 0
-        with part.open("ab" if got else "wb") as out:
-            for chunk in answer.iter_bytes(CHUNK):
-                if stopped():
-                    raise DownloadStoppedError(f"The download of {name} was stopped.")
-                out.write(chunk)
-                got += len(chunk)
-                tell(got)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    blob = _home(name) / "blobs" / sha256
+    if blob.is_file():
+        return told(size)
+    part = blob.with_name(f"{sha256}.incomplete")
+    with part.open("ab") as out:
+        if out.tell() > size:
+            out.truncate(0)
+        # Unpacked on the way, the bytes would not be those whose size and hash are known.
+        headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+        url = hf_hub_url(name, file, revision=commit, endpoint=_endpoint())
+        http_get(url, out, resume_size=out.tell(), headers=headers, expected_size=size, tqdm_class=_watch(told))
+    with part.open("rb") as done:
+        found = hashlib.file_digest(done, "sha256").hexdigest()
+    if found != sha256:
+        part.unlink()
+        raise ModelError(f"{file} of {name} arrived damaged (another hash than the Hub's). Start the download again.")
+    part.replace(blob)
+    return None
 
 
 def _known_to_transformers(config: Mapping[str, Any]) -> bool:

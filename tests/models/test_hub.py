@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -127,7 +128,7 @@ def test_a_cancelled_run_stops_its_download_and_the_next_one_resumes(hub: FakeHu
         record = next(work)
     assert "Downloading someone/tiny" in record.message
     work.close()
-    (part,) = cache_folder().glob("models--*/snapshots/*/*.part")
+    (part,) = cache_folder().glob("models--*/blobs/*.incomplete")
     deadline, size = time.monotonic() + 10, -1
     while size != (size := part.stat().st_size):  # it comes to rest
         assert time.monotonic() < deadline
@@ -138,19 +139,30 @@ def test_a_cancelled_run_stops_its_download_and_the_next_one_resumes(hub: FakeHu
     hub.asked.clear()
     download("someone/tiny")
     assert (f"/someone/tiny/resolve/{COMMIT}/model.safetensors", f"bytes={size}-") in hub.asked
-    assert hub.downloads() == ["model.safetensors"], "finished files are not fetched again"
+    assert "config.json" not in hub.downloads(), "finished files are not fetched again"
     got = (cached("someone/tiny") or Path()) / "model.safetensors"
     assert got.read_bytes() == hub.files["model.safetensors"]
 
 
-def test_a_connection_that_breaks_is_said_and_the_next_try_resumes(hub: FakeHub) -> None:
-    hub.files["model.safetensors"] += b"\0" * (8 << 20)
-    hub.hangs_up_after = 3 << 20
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: FakeHub) -> None:
+    hub.files["model.safetensors"] += b"\0" * (28 << 20)
+    hub.hangs_up_after = 25 << 20
+    folder = download("someone/tiny")
+    assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+    asked = [span for path, span in hub.asked if path.endswith("model.safetensors")]
+    assert asked == [None, f"bytes={20 << 20}-"], "two pieces of ten were whole"
+
+
+def test_a_connection_that_stays_broken_is_said_and_the_next_try_resumes(hub: FakeHub) -> None:
+    hub.files["model.safetensors"] += b"\0" * (28 << 20)
+    hub.hangs_up_after, hub.status_afterwards = 25 << 20, 500
     with pytest.raises(ModelError, match="Check the connection and try again: a download goes on"):
         download("someone/tiny")
-    (part,) = cache_folder().glob("models--*/snapshots/*/*.part")
-    assert 1 << 20 <= (size := part.stat().st_size) <= 3 << 20
+    (part,) = cache_folder().glob("models--*/blobs/*.incomplete")
+    size = part.stat().st_size
+    assert size == 20 << 20
     assert cached("someone/tiny") is None
+    hub.status = 200
     hub.asked.clear()
     folder = download("someone/tiny")
     assert (f"/someone/tiny/resolve/{COMMIT}/model.safetensors", f"bytes={size}-") in hub.asked
@@ -178,7 +190,7 @@ def test_cancelling_a_job_on_the_page_stops_its_download(
     assert re.fullmatch(r"Downloading someone/tiny: \d+ of 42 MB", found.progress.message)
     jobs.cancel(job)
     wait(lambda one: one.state == "cancelled")
-    (part,) = cache_folder().glob("models--*/snapshots/*/*.part")
+    (part,) = cache_folder().glob("models--*/blobs/*.incomplete")
     time.sleep(1)
     size = part.stat().st_size
     time.sleep(0.5)
@@ -186,13 +198,29 @@ def test_cancelling_a_job_on_the_page_stops_its_download(
 
 
 def test_damaged_downloads_are_thrown_away(hub: FakeHub, cache: Path) -> None:
-    snapshot = cache / "models--someone--tiny" / "snapshots" / COMMIT
-    snapshot.mkdir(parents=True)
-    (snapshot / "model.safetensors.part").write_bytes(b"of another file")
+    blobs = cache / "models--someone--tiny" / "blobs"
+    blobs.mkdir(parents=True)
+    sha = hashlib.sha256(hub.files["model.safetensors"]).hexdigest()
+    (blobs / f"{sha}.incomplete").write_bytes(b"of another file")
     with pytest.raises(ModelError, match="arrived damaged"):
         download("someone/tiny")
-    assert not list(snapshot.glob("*.part"))
-    assert download("someone/tiny") == snapshot
+    assert not list(blobs.glob("*.incomplete"))
+    assert cached("someone/tiny") is None
+    assert download("someone/tiny") == blobs.parent / "snapshots" / COMMIT
+
+
+def test_what_another_program_fetched_is_not_fetched_again(hub: FakeHub, cache: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    theirs = snapshot_download("someone/tiny", cache_dir=cache, endpoint=hub.address, allow_patterns=["*.safetensors"])
+    hub.asked.clear()
+    assert str(download("someone/tiny")) == theirs
+    assert set(hub.downloads()) == {"config.json", "tokenizer.json"}
+
+
+def test_weights_that_the_hub_keeps_like_text_are_fetched_too(hub: FakeHub) -> None:
+    hub.large = False
+    assert load_model("someone/tiny").graph == Graph(2, 4, 4)
 
 
 def test_stopping_says_so(hub: FakeHub) -> None:
@@ -210,6 +238,25 @@ def test_pickles_and_code_are_refused_before_the_weights(hub: FakeHub) -> None:
     with pytest.raises(UnsupportedModelError, match="never loaded"):
         download("someone/tiny")
     assert hub.downloads() == ["config.json"]
+
+
+def test_an_adapter_is_no_model(hub: FakeHub) -> None:
+    hub.files["adapter_config.json"] = hub.files.pop("config.json")
+    with pytest.raises(ModelError, match=r"no config\.json\. It is an adapter"):
+        download("someone/tiny")
+    assert hub.downloads() == []
+
+
+def test_a_snapshot_that_lacks_a_file_is_not_taken_for_whole(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    whole = huggingface_hub.snapshot_download
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **kw: whole(name, **kw | {"allow_patterns": "config.json"})
+    )
+    with pytest.raises(ModelError, match="Check the connection"):
+        download("someone/tiny")
+    assert cached("someone/tiny") is None
 
 
 def test_shards_are_fetched_with_their_index_and_nothing_twice(hub: FakeHub, tmp_path: Path) -> None:
