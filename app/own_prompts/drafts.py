@@ -1,7 +1,7 @@
 """The prompts that somebody is writing: rows of texts, kept on disk at every change (no Streamlit here).
 
-A draft may be half finished, so nothing is refused here; `pairs` gives what is whole. Several right
-answers stand in one cell, with ``|`` between them.
+A draft may be half finished, so nothing is refused here; `pair_of` gives a row as the engine takes it. Several right
+answers stand in one cell, with ``|`` between them. Two tabs may write one draft: no row of either is lost.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,17 +21,48 @@ from hap_engine.tasks.rows import KEYS, with_spaces
 Row = dict[str, str]
 FILE = ("prompts", "draft.json")
 BETWEEN = "|"  # of several answers in one cell
+_saving = threading.Lock()  # reading and writing belong together
 
 
 def load() -> list[Row]:
     """The draft as it was left; nothing if there is none or it cannot be read."""
+    return _read() or []
+
+
+def save(rows: Sequence[Row], seen: Sequence[Row]) -> list[Row]:
+    """Keep the draft, with what another tab did to it since `seen`; returns what is kept. Raises DiskError."""
+    with _saving:
+        theirs = _read()
+        kept = merged(seen, rows, seen if theirs is None else theirs)
+        if kept != theirs:
+            json_files.write(kept, *FILE)
+    return kept
+
+
+def merged(seen: Sequence[Row], mine: Sequence[Row], theirs: Sequence[Row]) -> list[Row]:
+    """`mine`, without the rows that the others took out since both were `seen`, and with those that they added.
+
+    A row that both changed stays in both versions.
+    """
+    before, now, other = (Counter(map(_cells, rows)) for rows in (seen, mine, theirs))
+    gone, new = before - other, (other - before) - (now - before)
+    return [row for row in mine if not _take(gone, row)] + [row for row in theirs if _take(new, row)]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return tuple(row[key] for key in KEYS)
+
+
+def _take(rows: Counter[tuple[str, ...]], row: Row) -> bool:
+    """Whether `row` is among `rows`; takes it out."""
+    found = rows[_cells(row)] > 0
+    rows[_cells(row)] -= found
+    return found
+
+
+def _read() -> list[Row] | None:
     data = json_files.read(*FILE)
-    return rows_of(data) if isinstance(data, list) else []
-
-
-def save(rows: Sequence[Row]) -> None:
-    """Keep the draft. Raises OSError if the disk cannot be written to."""
-    json_files.write(list(rows), *FILE)
+    return rows_of(data) if isinstance(data, list) else None
 
 
 def rows_of(data: Iterable[Any]) -> list[Row]:

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from app.own_prompts import drafts, tokens
 from app.own_prompts.drafts import Row
 from app.widgets.markdown import plain
-from hap_engine.errors import HapError
+from hap_engine.errors import DiskError, HapError
 from hap_engine.models.catalog import Source, tokenizer_file
 from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.prompts_file import parse_rows
@@ -29,18 +29,32 @@ EXAMPLES = SplitSizes(train=12, validation=1, test=1)
 
 def replace_rows(rows: list[Row]) -> None:
     """Put other rows into the table (the grid itself starts anew)."""
-    drafts.save(rows[:MAX_ROWS])
+    _keep(rows[:MAX_ROWS])
     st.session_state.pop("draft-base", None)
     st.session_state["draft-version"] = st.session_state.get("draft-version", 0) + 1
 
 
+def _keep(rows: list[Row]) -> list[Row]:
+    """Write the draft; returns it with what another tab did to it meanwhile."""
+    try:
+        kept = st.session_state["draft-seen"] = drafts.save(rows, st.session_state.get("draft-seen", []))
+    except DiskError as error:
+        st.session_state["draft-unsaved"] = rows
+        st.warning(f"{plain(str(error))} Download what you typed before you leave.", icon=":material/save:")
+        return rows
+    st.session_state.pop("draft-unsaved", None)
+    if kept != rows:
+        st.toast("Another tab changed these prompts. The rows of both are here.", icon=":material/sync:")
+    return kept
+
+
 def table() -> list[Row]:
     """The editor; what it holds is on disk before the page goes on."""
-    version = st.session_state.get("draft-version", 0)
-    key = f"draft-table-{version}"
-    if key not in st.session_state or "draft-base" not in st.session_state:
-        st.session_state["draft-base"] = drafts.load()  # a reload, or back from another page
-    base = st.session_state["draft-base"]
+    state, key = st.session_state, f"draft-table-{st.session_state.get('draft-version', 0)}"
+    if key not in state or "draft-base" not in state:  # a reload, or back from another page
+        state["draft-seen"] = drafts.load()
+        state["draft-base"] = state.get("draft-unsaved", state["draft-seen"])
+    base = state["draft-base"]
     frame: Any = pd.DataFrame(base, columns=list(KEYS), dtype=str)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     columns: dict[str, Any] = {
@@ -60,14 +74,11 @@ def table() -> list[Row]:
     if drafts.rows_of(written[: len(rows)]) != rows or len(written) < len(base):
         replace_rows(rows)  # a row was removed or emptied: number the others anew
         st.rerun()
-    try:
-        if rows != drafts.load():
-            drafts.save(rows)
-    except OSError as error:
-        st.warning(
-            f"What you type cannot be kept on disk ({error.strerror}). Download it before you leave.",
-            icon=":material/save:",
-        )
+    if rows != state["draft-seen"]:  # only then: a click must not be lost to news from another tab
+        kept = _keep(rows)
+        if kept != rows:
+            replace_rows(kept)
+            st.rerun()
     return rows
 
 

@@ -15,7 +15,7 @@ from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.editing import align
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.task import SplitSizes
-from tests.builders.pages import open_app, texts
+from tests.builders.pages import open_app, press, texts
 from tests.builders.prompt_files import parse_prompts
 
 
@@ -64,10 +64,53 @@ def test_a_draft_is_kept_as_it_is_typed(tmp_path: Path) -> None:
         {"clean": "half", "corrupt": "", "answer": "", "distractor": ""},
         {"clean": "سافر إلى", "corrupt": "🙂 <b>", "answer": " été|=1", "distractor": " x"},
     ]
-    drafts.save(rows)
+    drafts.save(rows, [])
     assert drafts.load() == rows
     (tmp_path / Path(*drafts.FILE)).write_text("{broken")
     assert drafts.load() == []
+
+
+def test_two_tabs_lose_no_row_of_each_other(tmp_path: Path) -> None:
+    a, b, c, d = ({"clean": name, "corrupt": "", "answer": "", "distractor": ""} for name in "abcd")
+    assert drafts.merged([a], [a, b], [a, c]) == [a, b, c]  # each added one
+    assert drafts.merged([a, b], [a, b], [b]) == [b]  # the other took one out
+    assert drafts.merged([a, b], [b], [a, b]) == [b]  # this one did
+    assert drafts.merged([a], [b], [c]) == [b, c]  # both changed the same row: both versions stay
+    assert drafts.merged([a], [b], [b]) == [b]  # in the same way: once
+    assert drafts.merged([a, a], [a, a, d], [a]) == [a, d]  # of two equal rows one was taken out
+    assert drafts.merged([], [a, b], [a]) == [a, b]  # pasted below what the other wrote
+    drafts.save([a], [])
+    assert drafts.save([a, b], [a]) == [a, b]
+    assert drafts.save([a, c], [a]) == [a, c, b] == drafts.load()
+    (tmp_path / Path(*drafts.FILE)).write_text("{broken")
+    assert drafts.save([a], [a]) == [a]  # what cannot be read took nothing out
+
+
+def test_a_row_that_another_tab_wrote_meanwhile_stays() -> None:
+    rows = draft(13)
+    rows[0] = longer(rows[0])
+    drafts.save(rows[:12], [])
+    one = open_page()
+    drafts.save(rows, rows[:12])
+    press(one, "Mend it")
+    assert not one.exception
+    assert rows[12] in drafts.load()
+    assert rows[0] not in drafts.load()
+    assert "13 of 13" in texts(one)
+
+
+def test_a_draft_that_the_disk_refuses_stays_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HAP_HOME", str(tmp_path / "file" / "home"))
+    app = open_page()
+    press(app, "Add 12 pairs")
+    assert not app.exception
+    assert "12 of 12" in texts(app)
+    assert "Download what you typed" in texts(app)
+    assert "12 of 12" in texts(app.run())
+    monkeypatch.setenv("HAP_HOME", str(tmp_path / "home"))
+    assert "Download what you typed" not in texts(app.run())
+    assert len(drafts.load()) == 12
 
 
 def test_rows_and_pairs_are_two_views_of_one_thing() -> None:
@@ -135,7 +178,7 @@ def test_an_empty_page_says_how_to_begin() -> None:
 
 def test_start_from_a_task_and_keep_it_over_a_reload() -> None:
     app = open_page()
-    button(app, "Add 12 pairs").click().run()  # type: ignore[attr-defined]
+    press(app, "Add 12 pairs")
     assert not app.exception
     assert len(drafts.load()) == 12
     again = open_page()
@@ -148,7 +191,7 @@ def test_wrong_rows_are_named_and_can_be_dropped() -> None:
     rows[2] = longer(rows[2])
     rows[5]["answer"] = "Zyxwv"
     rows[7] = dict(rows[6])
-    drafts.save(rows)
+    drafts.save(rows, [])
     app = open_page()
     said = texts(app)
     assert "10 of 13" in said
@@ -157,14 +200,14 @@ def test_wrong_rows_are_named_and_can_be_dropped() -> None:
         assert reason in said.split(f"Row {number}: ")[1][:400]
     assert button(app, "Use these prompts").disabled  # type: ignore[attr-defined]
     assert app.number_input[0].value == 3, "the first row with a problem is shown"
-    button(app, "Drop unusable rows").click().run()  # type: ignore[attr-defined]
+    press(app, "Drop unusable rows")
     assert "10 of 10" in texts(app)
 
 
 def test_a_mismatch_is_mended_and_a_proposal_taken() -> None:
     rows = draft()
     text = rows[0]["clean"]
-    drafts.save([rows[0] | {"corrupt": ""}, *rows[1:]])
+    drafts.save([rows[0] | {"corrupt": ""}, *rows[1:]], [])
     app = open_page()
     assert "corrupt is empty" in texts(app)
     pills = app.button_group[0]
@@ -184,9 +227,9 @@ def test_the_model_is_asked_in_the_background() -> None:
 
     rows = draft()
     rows[3]["answer"], rows[3]["distractor"] = rows[3]["distractor"], rows[3]["answer"]
-    drafts.save(rows)
+    drafts.save(rows, [])
     app = open_page()
-    button(app, "Ask the model about 12 rows").click().run()  # type: ignore[attr-defined]
+    press(app, "Ask the model about 12 rows")
     end = time.monotonic() + 120
     while "weakest pairs" not in texts(app):
         assert time.monotonic() < end
@@ -197,7 +240,7 @@ def test_the_model_is_asked_in_the_background() -> None:
 
 
 def test_more_rows_than_a_run_can_take_are_refused_not_cut() -> None:
-    drafts.save(draft())
+    drafts.save(draft(), [])
     app = open_page()
     many = "\n".join(f"the dog {number}\tthe cat {number}\tis\tare" for number in range(1_000))
     app.text_area[0].set_value(many).run()
@@ -210,7 +253,7 @@ def test_more_rows_than_a_run_can_take_are_refused_not_cut() -> None:
 
 
 def test_own_prompts_are_a_task_of_the_explore_page() -> None:
-    drafts.save(draft())
+    drafts.save(draft(), [])
     app = open_app(task="custom")
     assert not app.exception
     assert not app.sidebar.button[0].disabled
@@ -240,5 +283,5 @@ def test_a_class_cannot_write_on_the_host(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_is_written_is_json_on_disk(tmp_path: Path) -> None:
-    drafts.save(draft(2))
+    drafts.save(draft(2), [])
     assert len(json.loads((tmp_path / "prompts" / "draft.json").read_text(encoding="utf-8"))) == 2
