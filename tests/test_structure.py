@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("hap_engine", "app", "studies")
+PACKAGES = ("hap_engine", "app", "benchmarks")
 MOST_MODULES = 12
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -1,6 +1,6 @@
 """HAP against EAP on every task that a model solves (docs/studies/tasks.md).
 
-    python -m studies.tasks hap-mini [path/to/SmolLM2.gguf]
+    python -m benchmarks.studies.tasks hap-mini [path/to/SmolLM2.gguf]
 
 hap-mini at 95 %, other models at 99 % of edges removed. Each model is asked first which tasks it can do; those it
 cannot are in the table with the reason. A run is written as soon as it is made and not made twice: those of
@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 
 from assets.make_runs import FOLDER, ship
+from benchmarks.studies.pages import PAGES, fill
 from hap_engine.cli.progress_bar import follow
 from hap_engine.errors import TaskError
 from hap_engine.masked.masked_pass import MaskedModel
@@ -26,7 +27,6 @@ from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
 from hap_engine.workflows.ask_model import check_task
 from hap_engine.workflows.discover import discover
-from studies.pages import PAGES, fill
 
 PAGE = PAGES / "tasks.md"
 MINI = ("ioi", "greater-than", "pronoun", "agreement", "induction")  # what a word-level toy can learn

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.studies import pruning_descents as descents
+from benchmarks.studies import scorers
+from benchmarks.studies.pruning_circuits import Found, chained, everything, spread
+from benchmarks.studies.pruning_descents import Descent, Workbench, made
+from benchmarks.studies.pruning_page import PAGE, page
 from hap_engine.settings import PruningConfig
-from studies import pruning_descents as descents
-from studies import scorers
-from studies.pruning_circuits import Found, chained, everything, spread
-from studies.pruning_descents import Descent, Workbench, made
-from studies.pruning_page import PAGE, page
 
 
 def test_the_pages_are_made_of_the_data() -> None:

@@ -1,4 +1,4 @@
-"""What the studies of Edge Pruning are made of: descents, computed once and kept (studies/data/pruning).
+"""What the studies of Edge Pruning are made of: descents, computed once and kept (benchmarks/studies/data/pruning).
 
 A descent finds circuits of one sparsity after another. The first budget is pruned from the candidates that
 stage one leaves; every later one goes on from the circuit before it, whose gates give the order of the new
@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from benchmarks.studies import pages
 from hap_engine.attribution.scorers import Scores
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.metrics import faithfulness
@@ -40,7 +41,6 @@ from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
 from hap_engine.workflows.discover import DTYPES
 from hap_engine.workflows.two_stages import go_on, score_edges
-from studies import pages
 
 DATA = pages.DATA / "pruning"
 FEW = 1_000  # circuits of at most so many edges are stored edge by edge, for their overlap

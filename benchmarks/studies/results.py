@@ -1,4 +1,4 @@
-"""Write measured figures into the texts from the shipped runs: ``python -m studies.results``.
+"""Write measured figures into the texts from the shipped runs: ``python -m benchmarks.studies.results``.
 
 Fills the README's results (the IOI runs; docs/studies/tasks.md has the others) and the measured roles in
 hap-mini's model card.
@@ -6,11 +6,11 @@ hap-mini's model card.
 
 from __future__ import annotations
 
+from benchmarks.studies.pages import ROOT, SHIPPED, fill
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
-from studies.pages import ROOT, SHIPPED, fill
 
 ROWS = {"full": "full model", "empty": "everything corrupted", "random": "random circuits"}
 

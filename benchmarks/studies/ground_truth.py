@@ -1,4 +1,4 @@
-"""Measure every method on the planted circuits: ``python -m studies.ground_truth``.
+"""Measure every method on the planted circuits: ``python -m benchmarks.studies.ground_truth``.
 
 Writes the table of docs/ground-truth.md. Three seeds; minutes on one core.
 """
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from benchmarks.studies.pages import ROOT, fill
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
-from studies.pages import ROOT, fill
 from tests.builders.planted import Planted
 from tests.builders.recovery import Method, methods
 from tests.builders.tiny_models import finish

@@ -1,12 +1,12 @@
 """Compare the scorers: what they cost, how good their best edges are, and what HAP makes of them
 (docs/studies/scorers.md).
 
-    python -m studies.scorers hap-mini [path/to/SmolLM2.gguf] [--seeds 0 1 2] [--again eap-gim]
+    python -m benchmarks.studies.scorers hap-mini [path/to/SmolLM2.gguf] [--seeds 0 1 2] [--again eap-gim]
 
 Every scorer sees the same training prompts. Its best edges are cut out at several sizes (equal live edges),
 HAP prunes from its candidates, and all are measured on the same held-out prompts, under resample ablation.
-What was computed before is read from studies/data/scorers, except that of the scorers to compute again; the page
-shows all that is there.
+What was computed before is read from benchmarks/studies/data/scorers, except that of the scorers to compute again; the
+page shows all that is there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.studies import pages
+from benchmarks.studies.pruning_circuits import spread
 from hap_engine.attribution.scorers import SCORERS, Scores, score
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.metrics import faithfulness
@@ -34,8 +36,6 @@ from hap_engine.settings import LOOSE, DiscoveryConfig, PruningConfig
 from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
-from studies import pages
-from studies.pruning_circuits import spread
 
 PAGE = pages.PAGES / "scorers.md"
 DATA = pages.DATA / "scorers"
@@ -46,7 +46,7 @@ SPARSITIES = {"hap-mini": (0.8, 0.9, 0.98)}
 LARGE = (0.9, 0.95, 0.99)
 HEAD = f"""# Scorers compared
 
-Made by `python -m studies.scorers hap-mini path/to/SmolLM2.gguf`. IOI, {SCORED} training prompts for the
+Made by `python -m benchmarks.studies.scorers hap-mini path/to/SmolLM2.gguf`. IOI, {SCORED} training prompts for the
 scores, {SIZES.test} held-out ones to measure on, resample ablation, equal numbers of live edges. Cost is processor
 time as a multiple of plain EAP's. Alone: held-out KL (nats, lower is better) and faithfulness of a scorer's best
 edges. HAP: the same after {STEPS.steps} steps of Edge Pruning on {SIZES.train} prompts from its best {LOOSE:.0%}.

@@ -1,10 +1,10 @@
 """The studies of Edge Pruning: sparsity, steps, starts, keep fraction (docs/studies/pruning.md).
 
-    python -m studies.pruning hap-mini path/to/SmolLM2.gguf [--seeds 0 1 2] [--only sparsity keep]
+    python -m benchmarks.studies.pruning hap-mini path/to/SmolLM2.gguf [--seeds 0 1 2] [--only sparsity keep]
                                         [--device cuda]
 
-Descents that were computed before are read from studies/data/pruning; the pages show all that is there, so the
-work can be done in pieces and by several processes (one a seed).
+Descents that were computed before are read from benchmarks/studies/data/pruning; the pages show all that is there, so
+the work can be done in pieces and by several processes (one a seed).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import torch
 
-from studies.pruning_circuits import everything
-from studies.pruning_descents import Descent, Workbench, made
-from studies.pruning_page import PAGE, page
-from studies.pruning_plots import plots
+from benchmarks.studies.pruning_circuits import everything
+from benchmarks.studies.pruning_descents import Descent, Workbench, made
+from benchmarks.studies.pruning_page import PAGE, page
+from benchmarks.studies.pruning_plots import plots
 
 MINI_PLAN = {0.8: 300, 0.9: 150, 0.94: 150, 0.96: 150, 0.98: 150}  # sparsity: steps to it
 # A real model goes down in two parts: HAP's filter is tighter for the second, and an early mistake costs less.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "studies"
 DATA = Path(__file__).parent / "data"
 SHIPPED = ROOT / "assets" / "runs"

@@ -7,17 +7,17 @@ from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 
-from studies.pages import PAGES
-from studies.pruning_circuits import TITLES, Found, at, chained, current, seconds, single, spread
+from benchmarks.studies.pages import PAGES
+from benchmarks.studies.pruning_circuits import TITLES, Found, at, chained, current, seconds, single, spread
 
 PAGE = PAGES / "pruning.md"
 LEVELS = (1.0, 0.5, 0.35, 0.2, 0.1)  # KL to be reached, in the study of steps
 HEAD = """# Edge Pruning, with and without EAP before it
 
-Made by `python -m studies.pruning hap-mini path/to/SmolLM2.gguf` from the descents in
-`studies/data/pruning`, each of which is computed once. IOI, prompts as in a standard run (600 to learn from, 256
-held-out ones to measure on), resample ablation, equal numbers of live edges. KL in nats, lower is better; where several
-seeds were run, the mean and in brackets the lowest and the highest. Seconds are processor time of pruning alone on one
+Made by `python -m benchmarks.studies.pruning hap-mini path/to/SmolLM2.gguf` from the descents in
+`benchmarks/studies/data/pruning`, each of which is computed once. IOI, prompts as in a standard run (600 to learn
+from, 256 held-out ones to measure on), resample ablation, equal numbers of live edges. KL in nats, lower is better;
+where several seeds were run, the mean and in brackets the lowest and the highest. Seconds are processor time of pruning alone on one
 thread (left out where a GPU did it). S-inhibition: of the heads that the shipped run of the model measured, how many
 are kept.
 """

@@ -1,4 +1,4 @@
-"""Which heads of SmolLM2 play which role in IOI? ``python -m studies.roles MODEL``.
+"""Which heads of SmolLM2 play which role in IOI? ``python -m benchmarks.studies.roles MODEL``.
 
 Writes docs/studies/roles.md: every head that passes the thresholds with its evidence, and, head by head,
 whether causal evidence confirms what attention patterns alone had suggested.
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from benchmarks.studies.pages import PAGES
 from hap_engine.api import open_model, prompts
 from hap_engine.explain.path_effects import make_scene, measure_heads
 from hap_engine.explain.roles import ROLES, assign_roles, thresholds
 from hap_engine.report.titles import ROLE_TITLES
 from hap_engine.tasks.task import SplitSizes
-from studies.pages import PAGES
 
 PAGE = PAGES / "roles.md"
 PROMPTS = 96  # three standard errors of an attention are then below 0.1, of an effect below 0.01
@@ -50,7 +50,7 @@ def main(reference: str) -> None:
         "# Roles in IOI, by causal evidence",
         "",
         f"{model.model.name}, {len(pairs)} validation prompts (seed {SEED}), corruption abc; made by "
-        "`python -m studies.roles MODEL`.",
+        "`python -m benchmarks.studies.roles MODEL`.",
         "",
         f"A head has a role if its attention reaches {limits['attention']:g}, and its effect reaches its "
         f"threshold and {limits['standard_errors']:g} standard errors over prompts. Thresholds: direct effect "
