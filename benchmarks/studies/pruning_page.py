@@ -17,9 +17,9 @@ HEAD = """# Edge Pruning, with and without EAP before it
 Made by `python -m benchmarks.studies.pruning hap-mini path/to/SmolLM2.gguf` from the descents in
 `benchmarks/studies/data/pruning`, each of which is computed once. IOI, prompts as in a standard run (600 to learn
 from, 256 held-out ones to measure on), resample ablation, equal numbers of live edges. KL in nats, lower is better;
-where several seeds were run, the mean and in brackets the lowest and the highest. Seconds are processor time of pruning alone on one
-thread (left out where a GPU did it). S-inhibition: of the heads that the shipped run of the model measured, how many
-are kept.
+where several seeds were run, the mean and in brackets the lowest and the highest. Seconds are
+processor time of pruning alone on one thread (left out where a GPU did it). S-inhibition: of the heads that the shipped
+run of the model measured, how many are kept.
 """
 
 
