@@ -13,7 +13,8 @@ from benchmarks.subjects import Subject, plain_step
 from benchmarks.timing import clock
 from hap_engine.attribution.scorers import score
 from hap_engine.evaluation.measure import measure
-from hap_engine.graph.circuit import Circuit, full_circuit
+from hap_engine.evaluation.metrics import faithfulness
+from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.graph.ranking import edge_budget, top_edges
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import drain
@@ -70,12 +71,10 @@ def run(subject: Subject, recipe: Recipe, sparsity: float, seed: int = 0, test: 
     found = cut_live(candidates, log_alpha, budget).live
     seconds = now() - started
     plain = (before + plain_seconds(subject)) / 2
-    measured = drain(
-        measure(subject.masked, sets.test, {"found": found, "empty": Circuit(masked.graph, found.kept & False)})
-    )
-    means = {name: float(values["logit_diff"].mean()) for name, values in measured.items()}
-    share = (means["found"] - means["empty"]) / (means["full"] - means["empty"])
-    kl = float(measured["found"]["kl"].mean())
+    full, outcomes = drain(measure(masked, sets.test, {"found": found, "empty": empty_circuit(masked.graph)}))
+    means = {name: float(values["logit_diff"].mean()) for name, values in outcomes.items()}
+    share = faithfulness(means["found"], float(full["logit_diff"].mean()), means["empty"])
+    kl = float(outcomes["found"]["kl"].mean())
     return Outcome(recipe.name, seconds / plain, kl, share, len(found))
 
 

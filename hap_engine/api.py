@@ -8,15 +8,13 @@ Everything here is also reachable as ``hap_engine.<name>`` (docs/api.md has a wo
     run = hap.discover(model, sparsity=0.98)
     rows = hap.evaluate(model, run, ablation="mean")
 
-The app and the terminal use the generators below these functions (`discovery.discover`,
+The app and the terminal use the generators below these functions (`workflows.discover`,
 `evaluation.evaluate`), which yield progress records and can be stopped; here `progress` is a callback.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -29,7 +27,7 @@ from hap_engine.attribution import scorers
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation import evaluate as evaluation
 from hap_engine.graph.circuit import Circuit, full_circuit
-from hap_engine.masked.ablation import Ablation, title
+from hap_engine.masked.ablation import Ablation
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
@@ -48,10 +46,7 @@ from hap_engine.workflows.retest import stored_prompts
 
 T = TypeVar("T")
 Watch = Callable[[Progress], object]
-Metric = Callable[..., Tensor]
 Prompts = Run | Sequence[EncodedPair] | Sequence[PromptPair]
-
-_METRIC_ARGUMENTS = 4  # logits, full, answer, distractor
 
 
 def open_model(reference: str, device: str = "cpu") -> MaskedModel:
@@ -148,7 +143,7 @@ def evaluate(
     if not named or on is None:
         raise SettingsError("Expected at least one circuit and the prompts to evaluate it on.")
     pairs = encoded(model, on)
-    setting = evaluation.Setting("test", title(ablation, corruption), seed)
+    setting = evaluation.Setting("test", ablation, corruption, seed)
     size = len(next(iter(named.values())).live)
     return drain(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
 
@@ -158,7 +153,7 @@ def attribute(
     on: Prompts,
     *,
     scorer: str = "eap",
-    metric: str | Metric | None = None,
+    metric: str | scorers.Metric | None = None,
     progress: Watch | None = None,
 ) -> Float[np.ndarray, "writer reader"]:
     """Scores of all edges, ``[writer, reader]``.
@@ -171,8 +166,7 @@ def attribute(
     """
     prepared = Prepared(model, encoded(model, on))
     drain(prepared.run(), progress)
-    with _named(metric) as name:
-        return drain(scorers.score(prepared, scorer, name), progress)
+    return drain(scorers.score(prepared, scorer, metric), progress)
 
 
 @torch.no_grad()
@@ -202,23 +196,3 @@ def encoded(model: MaskedModel, on: Prompts) -> list[EncodedPair]:
     if not on:
         raise SettingsError("Expected at least one prompt pair, got none.")
     return [pair if isinstance(pair, EncodedPair) else encode_pair(model.model.tokenizer, pair) for pair in on]
-
-
-@contextmanager
-def _named(metric: str | Metric | None) -> Iterator[str | None]:
-    """The name of a metric; a function gets one while it is used."""
-    if metric is None or isinstance(metric, str):
-        yield metric
-        return
-    taken = len(inspect.signature(metric).parameters)
-    if taken != _METRIC_ARGUMENTS:
-        raise SettingsError(
-            f"Expected a metric of {_METRIC_ARGUMENTS} arguments (logits, full, answer, distractor), "
-            f"got one of {taken}."
-        )
-    name = f"your {getattr(metric, '__name__', 'metric')} {id(metric)}"
-    scorers.METRICS[name] = metric
-    try:
-        yield name
-    finally:
-        del scorers.METRICS[name]

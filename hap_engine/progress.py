@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -30,3 +30,13 @@ def drain(work: Generator[Any, None, Result], watch: Callable[[Any], object] | N
             return end.value
         if watch is not None:
             watch(record)
+
+
+def relabelled(work: Generator[Progress, None, Result], **changes: Any) -> Generator[Progress, None, Result]:
+    """The same work as a part of another: its records with some of their fields changed."""
+    while True:
+        try:
+            record = next(work)
+        except StopIteration as end:
+            return end.value
+        yield replace(record, **changes)

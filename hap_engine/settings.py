@@ -19,6 +19,7 @@ from hap_engine.tasks.task import SplitSizes, Task
 # Share of all edges that stage one passes on at least. To 1 % of SmolLM2's edges in 150 steps, 5, 10 and 20 % end at
 # the same KL (0.34), 2 and 50 % at 0.42 and 0.43 (docs/studies/pruning.md): the middle of what is good.
 LOOSE = 0.1
+# Names only, for the half that needs no torch; what they name is in `attribution.scorers` and `pruning.budgets`.
 METHODS = ("hap", "eap", "ep")
 SCORERS = ("eap", "eap-abs", "eap-gim", "eap-relp", "eap-ig", "eap-ig-mid", "eap-ig-kl", "rank-mean")
 BUDGETS = ("projection", "lagrangian")
@@ -163,6 +164,11 @@ class DiscoveryConfig:
             raise SettingsError(f"Expected memory in GB above 0, got {self.memory:g}.")
         if not 0 <= self.seed < 2**31:
             raise SettingsError(f"Expected a seed from 0 to 2147483647, got {self.seed}.")
+
+    @property
+    def candidate_scorer(self) -> str:
+        """Whose ranking picks the candidates: only HAP may take another than plain EAP's."""
+        return self.scorer if self.method == "hap" else "eap"
 
     def find_task(self) -> Task:
         """The task with its prompts. Raises UnknownNameError."""

@@ -121,7 +121,7 @@ def _status(job: Snapshot) -> str:
             text += f" · about {_duration(took / now.step * (now.total - now.step))} left"
     if job.history and now.phase == "prune":
         last = job.history[-1]
-        text += f" · KL {last['kl']:.2f} · {last['budget']:,.0f} edges"
+        text += f" · KL {last['kl']:.2f} with {last['expected']:,.0f} gates open"
     return text
 
 

@@ -12,10 +12,8 @@ from app.questions import full_tests
 from hap_engine.picture.palette import Palette, palette
 from hap_engine.report.by_prompt import closer, measured
 from hap_engine.report.metric_sentences import TITLES, interval, overlap, read
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.titles import CONTROL_TITLES, METHOD_TITLES, circuit_title
 from hap_engine.runs.record import Run
-
-CONTROLS = {"full": "Full model", "empty": "All corrupted", "random": "Random circuits"}
 
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
@@ -42,7 +40,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         st.markdown(_comparison(run, left, right))
     with chart:
         metric = st.selectbox("Compare", list(TITLES), format_func=TITLES.__getitem__, key="read-metric")
-        every = [*CONTROLS, *names]
+        every = [*CONTROL_TITLES, *names]
         st.plotly_chart(
             interval_figure(run, every, metric, palette(st.context.theme.type)),
             key="intervals",
@@ -75,7 +73,7 @@ def interval_figure(run: Run, names: Sequence[str], metric: str, colours: Palett
     shown = [name for name in reversed(names) if run.metrics.get(name, {}).get(metric) is not None]
     values = [float(run.metrics[name][metric]) for name in shown]
     ends = [interval(run, name, metric) or (v, v) for name, v in zip(shown, values, strict=True)]
-    titles = [CONTROLS.get(name, METHOD_TITLES.get(name, name)) for name in shown]
+    titles = [circuit_title(name) for name in shown]
     figure = go.Figure(
         go.Scatter(
             x=values,
@@ -85,8 +83,8 @@ def interval_figure(run: Run, names: Sequence[str], metric: str, colours: Palett
             textposition="top center",
             marker={
                 "size": 11,
-                "color": [colours.background if n in CONTROLS else colours.right for n in shown],
-                "line": {"width": 2, "color": [colours.both if n in CONTROLS else colours.right for n in shown]},
+                "color": [colours.background if n in CONTROL_TITLES else colours.right for n in shown],
+                "line": {"width": 2, "color": [colours.both if n in CONTROL_TITLES else colours.right for n in shown]},
             },
             error_x={
                 "type": "data",

@@ -10,11 +10,10 @@ import streamlit as st
 from app.glossary import HELP, define
 from app.widgets.tables import Column, table
 from hap_engine.findings import METRICS
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import CONTROL_TITLES, METHOD_TITLES, ROLE_TITLES, circuit_title
 from hap_engine.report.verdict import kept_by_role
 from hap_engine.runs.record import Run
 
-ROWS = {"full": "Full model", "empty": "All corrupted", "random": "Random"}
 TITLES = {
     "kl": "KL",
     "logit_diff": "LD",
@@ -28,8 +27,8 @@ TITLES = {
 def show(run: Run, left: str, right: str) -> None:
     """Draw both tables with what is needed to read them."""
     st.subheader("How good are they?", anchor=False, help=define("held-out prompts"))
-    names = [name for name in ROWS if name in run.metrics]
-    names += [name for name in run.metrics if name not in ROWS]
+    names = [name for name in CONTROL_TITLES if name in run.metrics]
+    names += [name for name in run.metrics if name not in CONTROL_TITLES]
     if names:
         _metrics(run, names)
     _roles(run, left, right)
@@ -41,7 +40,7 @@ def _metrics(run: Run, names: list[str]) -> None:
         [Column("Circuit"), Column("Edges", define("live edge")), *(Column(titles[key], HELP[key]) for key in METRICS)],
         [
             [
-                ROWS.get(name, METHOD_TITLES.get(name, name)),
+                circuit_title(name),
                 _count(run.metrics[name].get("n_edges")),
                 *(_number(run.metrics[name][key]) for key in METRICS),
             ]

@@ -14,7 +14,7 @@ from app.stored import shelf
 from app.widgets.markdown import plain
 from hap_engine.picture.wire import MAX_PINS
 from hap_engine.report.titles import METHOD_TITLES
-from hap_engine.report.verdict import distance, few_prompts, has_roles, verdict
+from hap_engine.report.verdict import distance, has_roles, verdict, warnings
 from hap_engine.runs.record import Run
 
 READABLE = 2000  # edges drawn at first of a larger circuit; the slider under the picture shows all
@@ -112,7 +112,7 @@ def _heading(run: Run) -> None:
 
 
 def _verdict(run: Run, left: str, right: str) -> None:
-    if warning := few_prompts(run):
+    for warning in warnings(run):
         st.warning(warning, icon=":material/playlist_add:")
     if not has_roles(run):
         st.info(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -33,13 +34,13 @@ from hap_engine.graph.ranking import edge_budget, top_edges, top_live
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import drain
+from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.edge_pruning import PruningStep, cut_live, prune, warm_start
 from hap_engine.runs.run_file import load
 from hap_engine.settings import PRESETS, VALIDATED, DiscoveryConfig, PruningConfig, kept_share
 from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
-from hap_engine.workflows.discover import DTYPES
 from hap_engine.workflows.two_stages import go_on, score_edges
 
 DATA = pages.DATA / "pruning"
@@ -82,16 +83,14 @@ class Workbench:
         self.masked = open_masked(model)
         self.graph = self.masked.graph
         self.sets = get_task("ioi").generate(model.tokenizer, SplitSizes(), seed, "abc")
-        fast = self.masked.with_dtype(DTYPES[dtype])
+        fast = self.masked.with_dtype(getattr(torch, dtype))
         self.training = drain(Prepared(fast, self.sets.train).run())
         self.validation = drain(Prepared(fast, self.sets.validation[:VALIDATED]).run())
 
     @cached_property
     def scores(self) -> dict[str, Scores]:
         """Plain EAP's, and those that pick HAP's candidates."""
-        config = DiscoveryConfig()
-        found = drain(score_edges(config, self.masked, self.training))
-        return dict(zip(("eap", config.scorer), found, strict=True))
+        return drain(score_edges(self.masked, self.training, DiscoveryConfig().candidate_scorer))
 
     @cached_property
     def roles(self) -> dict[str, str]:
@@ -102,11 +101,11 @@ class Workbench:
 
     def measured(self, circuits: dict[str, Circuit]) -> dict[str, dict[str, float]]:
         every = {**circuits, "empty": empty_circuit(self.graph)}
-        found = drain(measure(self.masked, self.sets.test, every))
-        means = {name: {k: float(v.mean()) for k, v in out.items()} for name, out in found.items()}
-        full, empty = (means.pop(name)["logit_diff"] for name in ("full", "empty"))
+        full, outcomes = drain(measure(self.masked, self.sets.test, every))
+        means = {name: {k: float(v.mean()) for k, v in outcome.items()} for name, outcome in outcomes.items()}
+        top, bottom = float(full["logit_diff"].mean()), means.pop("empty")["logit_diff"]
         for row in means.values():
-            row["faithfulness"] = faithfulness(row["logit_diff"], full, empty)
+            row["faithfulness"] = faithfulness(row["logit_diff"], top, bottom)
         return means
 
 
@@ -173,7 +172,7 @@ def circuits(bench: Workbench, descent: Descent, path: Path) -> Iterator[tuple[f
                 config,
                 seed=descent.seed,
                 start=_start(kind, descent.seed, config, candidates, order),
-                validation=bench.validation if config.budget == "projection" else None,
+                validation=bench.validation if BUDGETS[config.budget].keeps_best else None,
                 resume=state,
             ),
         )

@@ -7,12 +7,10 @@ hap-mini's model card.
 from __future__ import annotations
 
 from benchmarks.studies.pages import ROOT, SHIPPED, fill
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import CONTROL_TITLES, ROLE_TITLES, circuit_title
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
-
-ROWS = {"full": "full model", "empty": "everything corrupted", "random": "random circuits"}
 
 
 def main() -> None:
@@ -41,9 +39,9 @@ def _roles(run: Run) -> str:
 
 
 def _section(run: Run) -> str:
-    names = [*ROWS, *(name for name in run.metrics if name not in ROWS)]
+    names = [*CONTROL_TITLES, *(name for name in run.metrics if name not in CONTROL_TITLES)]
     rows = [
-        f"| {ROWS.get(name, METHOD_TITLES.get(name, name))} | {m['n_edges']:,} | {m['kl']:.2f} "
+        f"| {CONTROL_TITLES.get(name, '').lower() or circuit_title(name)} | {m['n_edges']:,} | {m['kl']:.2f} "
         f"| {m['logit_diff']:.2f} | {m['faithfulness']:z.2f} | {m['accuracy']:.0%} "
         f"| {m['exact_match']:.2f} |"
         for name in names

@@ -79,14 +79,14 @@ def made(reference: str, seed: int, again: Collection[str] = ()) -> Path:
             circuits[f"{name} {sparsity}"] = top_live(masked.graph, scores, live).live
         circuits[f"{name} hap"] = _pruned(training, scores, sparsities[-1], seed)
         print(f"{model.name} seed {seed} {name} {seconds:.1f} s", flush=True)
-    found = drain(measure(masked, sets.test, circuits))
-    full, none = (float(found[name]["logit_diff"].mean()) for name in ("full", "empty"))
+    full, outcomes = drain(measure(masked, sets.test, circuits))
+    top, bottom = (float(outcome["logit_diff"].mean()) for outcome in (full, outcomes["empty"]))
     rows = {
         name: {
-            "kl": round(float(out["kl"].mean()), 5),
-            "faithfulness": round(faithfulness(float(out["logit_diff"].mean()), full, none), 5),
+            "kl": round(float(outcome["kl"].mean()), 5),
+            "faithfulness": round(faithfulness(float(outcome["logit_diff"].mean()), top, bottom), 5),
         }
-        for name, out in found.items()
+        for name, outcome in {"full": full, **outcomes}.items()
     }
     record["rows"] |= rows
     path.parent.mkdir(exist_ok=True)

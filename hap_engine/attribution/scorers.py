@@ -23,6 +23,7 @@ EAP refuses it; EAP-IG leaves that point and can use it.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +45,7 @@ from hap_engine.settings import IG_STEPS
 
 Scores = Float[np.ndarray, "writer reader"]
 Metric = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # logits, full, answer, distractor
+_METRIC_ARGUMENTS = 4
 
 
 def _logit_difference(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Tensor:
@@ -66,7 +68,6 @@ class Scorer:
     """One way to score edges.
 
     Attributes:
-        about: one sentence for the page and the docs.
         points: where between the corrupt (0) and the clean embedding (1) gradients are averaged.
         rules: how gradients flow backwards.
         magnitude: add up absolute values of single positions.
@@ -74,7 +75,6 @@ class Scorer:
         parts: scorers whose rankings are averaged; the other fields are then unused.
     """
 
-    about: str
     points: tuple[float, ...] = (1.0,)
     rules: Rules = field(default_factory=Rules)
     magnitude: bool = False
@@ -88,39 +88,42 @@ _GIM = Rules(norm_share=0.0, temperature=2.0, qk_share=0.25, v_share=0.5, gate_s
 _RELP = Rules(norm_share=0.0, qk_share=0.25, v_share=0.5, gate_share=0.5, secant=True)
 
 SCORERS: dict[str, Scorer] = {
-    "eap": Scorer("The gradient on the clean prompt times the change of each writer."),
-    "eap-abs": Scorer("EAP, adding up magnitudes of single positions.", magnitude=True),
-    "eap-gim": Scorer("EAP with gradients corrected for self-repair of attention.", rules=_GIM),
-    "eap-relp": Scorer("EAP with relevance coefficients instead of slopes.", rules=_RELP),
-    "eap-ig": Scorer("Gradients averaged between corrupt and clean prompt.", _PUBLISHED),
-    "eap-ig-mid": Scorer("EAP-IG at the midpoints of its five intervals.", _MIDPOINTS),
-    "eap-ig-kl": Scorer("EAP-IG of the whole next-token distribution.", _PUBLISHED, metric="kl"),
-    "rank-mean": Scorer("Mean rank under EAP-IG and EAP-IG of KL.", parts=("eap-ig", "eap-ig-kl")),
+    "eap": Scorer(),  # the gradient on the clean prompt times the change of each writer
+    "eap-abs": Scorer(magnitude=True),
+    "eap-gim": Scorer(rules=_GIM),  # gradients corrected for self-repair of attention
+    "eap-relp": Scorer(rules=_RELP),  # relevance coefficients instead of slopes
+    "eap-ig": Scorer(_PUBLISHED),
+    "eap-ig-mid": Scorer(_MIDPOINTS),
+    "eap-ig-kl": Scorer(_PUBLISHED, metric="kl"),  # of the whole next-token distribution
+    "rank-mean": Scorer(parts=("eap-ig", "eap-ig-kl")),
 }
 
 
 def score(
-    prepared: Prepared, scorer: str = "eap", metric: str | None = None, batch_size: int = 16
+    prepared: Prepared, scorer: str = "eap", metric: str | Metric | None = None, batch_size: int = 16
 ) -> Generator[Progress, None, Scores]:
     """Scores of all real edges (0 elsewhere), averaged over the prompts.
 
+    Args:
+        metric: the name of one (`METRICS`) or your own; None: the scorer's.
+
     Raises:
         UnknownNameError: for an unknown scorer or metric.
-        SettingsError: for KL at the clean point, and when the scores are not finite or all zero.
+        SettingsError: for KL at the clean point, a metric of other arguments, and when the scores are not finite
+            or all zero.
     """
     if scorer not in SCORERS:
         raise UnknownNameError("scorer", scorer, SCORERS)
     chosen = SCORERS[scorer]
     if chosen.parts:
-        found = []
+        of_parts = []
         for part in chosen.parts:
-            one = yield from score(prepared, part, metric, batch_size)
-            found.append(one)
-        return mean_rank(prepared.masked.graph, found)
-    metric = metric or chosen.metric
-    if metric not in METRICS:
-        raise UnknownNameError("metric", metric, METRICS)
-    if chosen.points == (1.0,) and metric == "kl":
+            scores = yield from score(prepared, part, metric, batch_size)
+            of_parts.append(scores)
+        return mean_rank(prepared.masked.graph, of_parts)
+    metric = chosen.metric if metric is None else metric
+    measure = find_metric(metric)
+    if chosen.points == (1.0,) and measure is _kl:
         raise SettingsError(
             "Plain EAP cannot use KL: KL(full ‖ circuit) is at its minimum when every edge is kept, "
             "so its gradient there is zero for every edge. Use the logit difference, or EAP-IG."
@@ -129,18 +132,33 @@ def score(
     total = torch.zeros(masked.graph.edge_mask.shape, device=masked.device)
     chunks = prepared.parts(range(len(prepared)), batch_size)
     for done, indices in enumerate(chunks, 1):
-        total -= _mask_gradient(prepared, indices, chosen, METRICS[metric])
+        total -= _mask_gradient(prepared, indices, chosen, measure)
         if done % memory.TRIM_BATCHES == 0 or done == len(chunks):
             memory.trim()
         yield Progress("score", done, len(chunks), "Scoring every edge from gradients")
     scores = (total / len(prepared)).cpu().numpy()
-    _check(scores, scorer, metric)
+    _check(scores, f"{scorer} ({metric if isinstance(metric, str) else 'your metric'})")
     return scores
 
 
-def mean_rank(graph: Graph, found: Sequence[Scores]) -> Scores:
+def find_metric(metric: str | Metric) -> Metric:
+    """The metric of a name, or one's own if it takes what a metric is given."""
+    if isinstance(metric, str):
+        if metric not in METRICS:
+            raise UnknownNameError("metric", metric, METRICS)
+        return METRICS[metric]
+    taken = len(inspect.signature(metric).parameters)
+    if taken != _METRIC_ARGUMENTS:
+        raise SettingsError(
+            f"Expected a metric of {_METRIC_ARGUMENTS} arguments (logits, full, answer, distractor), "
+            f"got one of {taken}."
+        )
+    return metric
+
+
+def mean_rank(graph: Graph, several: Sequence[Scores]) -> Scores:
     """One score from several: 1 for an edge that all rank first, towards 0 for the last."""
-    ranks = np.mean([rank_matrix(graph, scores) for scores in found], axis=0)
+    ranks = np.mean([rank_matrix(graph, scores) for scores in several], axis=0)
     return np.where(graph.edge_mask, 1 - (ranks - 1) / graph.n_edges, 0).astype(np.float32)
 
 
@@ -152,22 +170,21 @@ def _mask_gradient(
     gradients = EdgeGradients(prepared.masked, clean, corrupt, batch.last, scorer.rules, magnitude=scorer.magnitude)
 
     def value(logits: Tensor) -> Tensor:
-        found = metric(logits, full, batch.answer, batch.distractor)
-        return found.sum() / len(scorer.points)
+        return metric(logits, full, batch.answer, batch.distractor).sum() / len(scorer.points)
 
     for point in scorer.points:
         gradients.add(point, value)
     return gradients.close()
 
 
-def _check(scores: Scores, scorer: str, metric: str) -> None:
+def _check(scores: Scores, source: str) -> None:
     if not np.isfinite(scores).all():
         raise SettingsError(
-            f"Expected finite scores, got NaN or infinity from {scorer} ({metric}). "
+            f"Expected finite scores, got NaN or infinity from {source}. "
             "The model overflows on these prompts; use float32 and check the prompts."
         )
     if not scores.any():
         raise SettingsError(
-            f"Every edge scored exactly 0 under {scorer} ({metric}), so there is nothing to rank. "
+            f"Every edge scored exactly 0 under {source}, so there is nothing to rank. "
             "The metric does not depend on what the corruption changes; choose other prompts."
         )

@@ -134,7 +134,7 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     check_writable(out or runs_folder() / "run.json")
     try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.machine.estimate import describe
-    from hap_engine.report.verdict import few_prompts, verdict
+    from hap_engine.report.verdict import verdict, warnings
     from hap_engine.workflows.discover import discover
     from hap_engine.workflows.measure_machine import measured
 
@@ -146,7 +146,7 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
-    if warning := few_prompts(run):
+    for warning in warnings(run):
         print("\n" + warning)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
     print(f"\n{seconds}\nWritten to {path}")

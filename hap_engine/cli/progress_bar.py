@@ -39,7 +39,7 @@ class _Bar:
         share = record.step / max(1, record.total)
         extra = "" if "check" in record.data else record.message
         if "kl" in record.data:
-            extra = f"KL {record.data['kl']:.3f}  edges {record.data['budget']:,.0f}"
+            extra = f"KL {record.data['kl']:.3f} with {record.data['expected']:,.0f} gates open"
         if not self.live:
             if record.total >= 10 and int(10 * share) > self.tenth:
                 self.tenth = int(10 * share)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hap_engine.report.titles import CONTROL_TITLES
+
 if TYPE_CHECKING:
     from hap_engine.runs.record import Run
 
@@ -19,8 +21,7 @@ def print_table(metrics: Any, run: Run) -> None:
     own = run.task.get("metric", "logit_diff")
     columns = COLUMNS if own in COLUMNS or own not in tag else (*COLUMNS, own)
     print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in columns))
-    order = ["full", "empty", "random", *(key for key in metrics if key not in ("full", "empty", "random"))]
-    for name in order:
+    for name in (*CONTROL_TITLES, *(key for key in metrics if key not in CONTROL_TITLES)):
         row = metrics[name]
         cells = "".join(f"{row[key]:>14.3f}" for key in columns)
         print(f"{name:10}{row['n_edges']:>8,}{cells}")

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hap_engine.errors import SettingsError
+from hap_engine.evaluation.statistics import Values
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.graph.ranking import ranking
@@ -119,18 +120,18 @@ def grid_circuits(graph: Graph, order: Sequence[tuple[int, int]], grid: Sequence
 
 def curve(
     circuits: Mapping[float, Circuit],
-    logit_diff: Mapping[float, float],
-    kl: Mapping[float, float],
+    logit_diff: Mapping[float, Values],
+    kl: Mapping[float, Values],
     full: float,
     empty: float,
 ) -> Curve:
-    """Put measured means together. `full` and `empty` are the ends of the same metric."""
+    """Put measured values per prompt together. `full` and `empty` are the mean ends of the logit difference."""
     shares = tuple(sorted(circuits))
     span = full - empty
-    faith = [(logit_diff[share] - empty) / span if abs(span) > 1e-9 else math.nan for share in shares]
+    faith = [(float(logit_diff[share].mean()) - empty) / span if abs(span) > 1e-9 else math.nan for share in shares]
     return Curve(
         shares,
-        tuple(float(value) for value in faith),
-        tuple(float(kl[share]) for share in shares),
+        tuple(faith),
+        tuple(float(kl[share].mean()) for share in shares),
         tuple(len(circuits[share]) for share in shares),
     )

@@ -22,12 +22,15 @@ from typing import Any
 
 import numpy as np
 
+from hap_engine.errors import SettingsError
 from hap_engine.evaluation.measure import PER_PROMPT, Outcome, compact, measure
 from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.evaluation.statistics import RESAMPLES, interval_of
 from hap_engine.graph.circuit import Circuit, empty_circuit, random_circuit
+from hap_engine.masked.ablation import title
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
+from hap_engine.report.titles import CONTROL_TITLES
 from hap_engine.settings import RANDOM_CIRCUITS
 from hap_engine.tasks.pair import EncodedPair
 
@@ -36,12 +39,20 @@ from hap_engine.tasks.pair import EncodedPair
 class Setting:
     """What every reported number is tagged with.
 
-    The first word of `ablation` is its kind (`ablation.ABLATIONS`); what follows is for the reader.
+    Attributes:
+        kind: of ablation (`ablation.ABLATIONS`).
+        corruption: of the prompts that it replaces by.
     """
 
     split: str
-    ablation: str
+    kind: str
+    corruption: str
     seed: int
+
+    @property
+    def ablation(self) -> str:
+        """As the run file and the page name it."""
+        return title(self.kind, self.corruption)
 
 
 def evaluate(
@@ -57,54 +68,61 @@ def evaluate(
 
     Args:
         control_size: live edges of the random circuits.
+
+    Raises:
+        SettingsError: if a circuit has the name of a control.
     """
+    if taken := CONTROL_TITLES.keys() & circuits:
+        raise SettingsError(
+            f"Expected names of circuits other than those of the controls ({', '.join(CONTROL_TITLES)}), got "
+            f"{min(taken)!r}. Choose another name."
+        )
     rng = np.random.default_rng(setting.seed)
-    controls = {"empty": empty_circuit(masked.graph)} | {
-        f"random {index}": random_circuit(masked.graph, control_size, rng) for index in range(RANDOM_CIRCUITS)
+    randoms = [random_circuit(masked.graph, control_size, rng) for _ in range(RANDOM_CIRCUITS)]
+    every = [empty_circuit(masked.graph), *randoms, *circuits.values()]
+    full, outcomes = yield from measure(masked, pairs, dict(enumerate(every)), batch_size, setting.kind)
+    empty, *rest = outcomes.values()
+    of_randoms, of_circuits = rest[:RANDOM_CIRCUITS], rest[RANDOM_CIRCUITS:]
+
+    def report(outcome: Outcome, n_edges: int) -> dict[str, Any]:
+        return _report(outcome, full, empty, n_edges, setting)
+
+    pooled = {key: np.mean([outcome[key] for outcome in of_randoms], axis=0) for key in PER_PROMPT}
+    spread = {key: float(np.std([outcome[key].mean() for outcome in of_randoms])) for key in PER_PROMPT}
+    return {
+        "full": {**report(full, masked.graph.n_edges), "per_prompt": compact(full)},
+        "empty": {**report(empty, 0), "per_prompt": compact(empty)},
+        **{
+            name: {**report(outcome, _size(circuit, setting.kind)), "per_prompt": compact(outcome)}
+            for (name, circuit), outcome in zip(circuits.items(), of_circuits, strict=True)
+        },
+        "random": {**report(pooled, control_size), "n_circuits": len(randoms), "spread": spread},
     }
-    kind = setting.ablation.split(" ")[0]
-    every = {**controls, **circuits}
-    outcomes = yield from measure(masked, pairs, every, batch_size, kind)
-    sizes = {
-        name: len(circuit.live if kind == "resample" else circuit)  # else no edge is dead
-        for name, circuit in {**controls, **circuits}.items()
-    }
-    sizes["full"] = masked.graph.n_edges
-    reports = {
-        name: _report(outcome, outcomes, sizes[name], setting)
-        for name, outcome in outcomes.items()
-        if not name.startswith("random ")
-    }
-    for name, report in reports.items():
-        report["per_prompt"] = compact(outcomes[name])
-    randoms = [outcomes[name] for name in outcomes if name.startswith("random ")]
-    pooled = {key: np.mean([outcome[key] for outcome in randoms], axis=0) for key in PER_PROMPT}
-    reports["random"] = {
-        **_report(pooled, outcomes, control_size, setting),
-        "n_circuits": len(randoms),
-        "spread": {key: float(np.std([o[key].mean() for o in randoms])) for key in PER_PROMPT},
-    }
-    return reports
 
 
-def _report(outcome: Outcome, outcomes: Mapping[str, Outcome], n_edges: int, setting: Setting) -> dict[str, Any]:
-    full, empty = (outcomes[name]["logit_diff"] for name in ("full", "empty"))
+def _size(circuit: Circuit, kind: str) -> int:
+    """Edges that count: under mean and zero ablation none is dead."""
+    return len(circuit.live if kind == "resample" else circuit)
+
+
+def _report(outcome: Outcome, full: Outcome, empty: Outcome, n_edges: int, setting: Setting) -> dict[str, Any]:
+    top, bottom = full["logit_diff"], empty["logit_diff"]
     means = {key: float(values.mean()) for key, values in outcome.items()}
-    draws = np.random.default_rng(setting.seed).integers(len(full), size=(RESAMPLES, len(full)), endpoint=False)
+    draws = np.random.default_rng(setting.seed).integers(len(top), size=(RESAMPLES, len(top)), endpoint=False)
     resampled = {key: values[draws].mean(axis=1) for key, values in outcome.items()}
-    spans = full[draws].mean(axis=1) - empty[draws].mean(axis=1)
+    spans = top[draws].mean(axis=1) - bottom[draws].mean(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        resampled["faithfulness"] = (resampled["logit_diff"] - empty[draws].mean(axis=1)) / spans
+        resampled["faithfulness"] = (resampled["logit_diff"] - bottom[draws].mean(axis=1)) / spans
     return {
         **means,
-        "faithfulness": faithfulness(means["logit_diff"], float(full.mean()), float(empty.mean())),
+        "faithfulness": faithfulness(means["logit_diff"], float(top.mean()), float(bottom.mean())),
         "interval": {
             key: list(interval)
             for key, values in resampled.items()
-            if len(full) > 1 and (interval := interval_of(values))
+            if len(top) > 1 and (interval := interval_of(values))
         },
         "n_edges": n_edges,
-        "n_prompts": len(full),
+        "n_prompts": len(top),
         "split": setting.split,
         "ablation": setting.ablation,
         "seed": setting.seed,

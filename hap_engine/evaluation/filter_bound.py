@@ -30,12 +30,17 @@ SHARES = (0.01, 0.1, 0.5)  # of the dropped edges in one subset
 SUBSETS = 20  # a size; 20 bound the share of worse subsets by 14 %
 
 
-def subsets(kept: Circuit, seed: int, count: int = SUBSETS) -> dict[str, Circuit]:
-    """The model without random subsets of the edges that `kept` lacks, and without all of them."""
+Subset = tuple[float, int]  # share of the dropped edges, which draw
+
+ALL: Subset = (1.0, 0)
+
+
+def subsets(kept: Circuit, seed: int, count: int = SUBSETS) -> dict[Subset, Circuit]:
+    """The model without random subsets of the edges that `kept` lacks, and without `ALL` of them."""
     graph, rng = kept.graph, np.random.default_rng(seed)
     model = full_circuit(graph)
     dropped = np.argwhere((model - kept).kept)
-    made = {"all": kept.live}
+    made = {ALL: kept.live}
     for share in SHARES:
         size = round(share * len(dropped))
         if not size:
@@ -43,15 +48,15 @@ def subsets(kept: Circuit, seed: int, count: int = SUBSETS) -> dict[str, Circuit
         for index in range(count):
             cut = model.kept.copy()
             cut[tuple(dropped[rng.permutation(len(dropped))[:size]].T)] = False
-            made[f"{share:g} {index}"] = Circuit(graph, cut).live
+            made[share, index] = Circuit(graph, cut).live
     return made
 
 
-def bound(kept: Circuit, kl: Mapping[str, Values], seed: int) -> dict[str, Any]:
+def bound(kept: Circuit, kl: Mapping[Subset, Values], seed: int) -> dict[str, Any]:
     """The report from measured KLs per prompt, keyed as `subsets` does."""
     rows = []
     for share in SHARES:
-        means = np.array([kl[name].mean() for name in kl if name.startswith(f"{share:g} ")])
+        means = np.array([values.mean() for (of, _), values in kl.items() if of == share])
         if not len(means):
             continue
         rows.append(
@@ -67,7 +72,7 @@ def bound(kept: Circuit, kl: Mapping[str, Values], seed: int) -> dict[str, Any]:
         )
     return {
         "n_dropped": kept.graph.n_edges - len(kept),
-        "all": float(kl["all"].mean()),
+        "all": float(kl[ALL].mean()),
         "subsets": rows,
         "confidence": LEVEL,
     }

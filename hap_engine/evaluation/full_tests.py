@@ -8,7 +8,7 @@ are measured in one pass over the prompts.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from hap_engine.evaluation.agreement import agreement, compare
 from hap_engine.evaluation.evaluate import Setting
 from hap_engine.evaluation.measure import PER_PROMPT, Outcome, measure
 from hap_engine.evaluation.metrics import faithfulness
-from hap_engine.evaluation.statistics import bootstrap_interval, edge_stability, jaccard, mcnemar
+from hap_engine.evaluation.statistics import Values, bootstrap_interval, edge_stability, jaccard, mcnemar
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
@@ -63,16 +63,12 @@ def scrutinise(
     Raises:
         SettingsError: if corruption does not move the logit difference: then no share is defined.
     """
-    graph = masked.graph
-    ends = {"empty": empty_circuit(graph)}
-    complements = {f"not {name}": (full_circuit(graph) - circuit).live for name, circuit in subject.circuits.items()}
-    outcomes = yield from measure(masked, pairs, {**ends, **subject.circuits, **complements})
-    full, empty = outcomes["full"], outcomes["empty"]
-    _span(full, empty)
+    model = full_circuit(masked.graph)
+    complements = {name: (model - circuit).live for name, circuit in subject.circuits.items()}
+    measured = yield from _measure_parts(masked, pairs, {"circuits": subject.circuits, "complements": complements})
+    full, outcomes = measured.full, measured.parts["circuits"]
     few = pairs[:prompts]
-    parts = yield from _many(masked, few, subject, setting.seed)
-    others = [name for name in subject.circuits if name != subject.main]
-    main = outcomes[subject.main]
+    many = yield from _many(masked, few, subject, setting.seed)
     return {
         "version": ADDED_VERSION,
         "n_prompts": len(pairs),
@@ -82,12 +78,18 @@ def scrutinise(
         "seed": setting.seed,
         "main": subject.main,
         "agreement": {name: agreement(outcomes[name], full) for name in subject.circuits},
-        "complement": {name: _means(outcomes[f"not {name}"], full, empty, setting.seed) for name in subject.circuits},
-        "comparisons": {
-            name: {**compare(main, outcomes[name], full, setting.seed), "heads": kept_heads(subject, name)}
-            for name in others
+        "complement": {
+            name: _means(outcome, measured, setting.seed) for name, outcome in measured.parts["complements"].items()
         },
-        **parts,
+        "comparisons": {
+            name: {
+                **compare(outcomes[subject.main], outcomes[name], full, setting.seed),
+                "heads": kept_heads(subject, name),
+            }
+            for name in subject.circuits
+            if name != subject.main
+        },
+        **many,
     }
 
 
@@ -133,52 +135,75 @@ def _many(
     tried = knockouts.minimality_sets(circuit, subject.roles)
     grids = {name: curves.grid_circuits(masked.graph, order) for name, order in subject.orders.items()}
     cuts = {} if subject.filtered is None else filter_bound.subsets(subject.filtered, seed)
-    wanted: dict[str, Circuit] = {
-        "empty": empty_circuit(masked.graph),
-        **knockouts.completeness_circuits(circuit, sets),
-        **knockouts.minimality_circuits(circuit, tried),
-        **{f"curve {name} {k}": c for name, grid in grids.items() for k, c in grid.items()},
-        **{f"missed {name}": c for name, c in cuts.items()},
-    }
-    outcomes = yield from measure(masked, pairs, wanted)
-    logit_diff = {name: outcome["logit_diff"] for name, outcome in outcomes.items()}
-    kl = {name: outcome["kl"] for name, outcome in outcomes.items()}
-    span = _span(outcomes["full"], outcomes["empty"])
-    parts: dict[str, Any] = {
-        "completeness": knockouts.completeness(sets, logit_diff, span, seed),
-        "minimality": knockouts.minimality(tried, logit_diff, span),
+    measured = yield from _measure_parts(
+        masked,
+        pairs,
+        {
+            "completeness": knockouts.completeness_circuits(circuit, sets),
+            "minimality": knockouts.minimality_circuits(circuit, tried),
+            "missed": cuts,
+            **{("curve", name): grid for name, grid in grids.items()},
+        },
+    )
+    span = measured.span
+    report: dict[str, Any] = {
+        "completeness": knockouts.completeness(sets, measured.values("completeness", "logit_diff"), span, seed),
+        "minimality": knockouts.minimality(tried, measured.values("minimality", "logit_diff"), span),
         "curves": {
             name: curves.curve(
                 grid,
-                {k: float(logit_diff[f"curve {name} {k}"].mean()) for k in grid},
-                {k: float(kl[f"curve {name} {k}"].mean()) for k in grid},
-                float(logit_diff["full"].mean()),
-                float(logit_diff["empty"].mean()),
+                measured.values(("curve", name), "logit_diff"),
+                measured.values(("curve", name), "kl"),
+                float(measured.full["logit_diff"].mean()),
+                float(measured.empty["logit_diff"].mean()),
             ).to_dict()
             for name, grid in grids.items()
         },
     }
     if subject.filtered is not None:
-        of_cuts = {name: kl[f"missed {name}"] for name in cuts}
-        parts["missed"] = filter_bound.bound(subject.filtered, of_cuts, seed)
-    return parts
+        report["missed"] = filter_bound.bound(subject.filtered, measured.values("missed", "kl"), seed)
+    return report
 
 
-def _span(full: Outcome, empty: Outcome) -> float:
-    span = float(full["logit_diff"].mean() - empty["logit_diff"].mean())
-    if abs(span) < SMALLEST_SPAN:
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Outcomes of the full model, of everything corrupted, and of the circuits, part by part."""
+
+    full: Outcome
+    empty: Outcome
+    span: float  # of the mean logit difference, from everything corrupted to the full model
+    parts: Mapping[Any, Mapping[Any, Outcome]]
+
+    def values(self, part: Hashable, metric: str) -> dict[Any, Values]:
+        """One metric of a part's circuits."""
+        return {key: outcome[metric] for key, outcome in self.parts[part].items()}
+
+
+def _measure_parts(
+    masked: MaskedModel, pairs: Sequence[EncodedPair], parts: Mapping[Any, Mapping[Any, Circuit]]
+) -> Generator[Progress, None, _Measured]:
+    """All circuits of all parts in one pass over the prompts. Raises SettingsError where corruption changes nothing."""
+    every = {(part, key): circuit for part, circuits in parts.items() for key, circuit in circuits.items()}
+    full, outcomes = yield from measure(masked, pairs, {None: empty_circuit(masked.graph), **every})
+    empty = outcomes[None]
+    top, bottom = (float(side["logit_diff"].mean()) for side in (full, empty))
+    if abs(top - bottom) < SMALLEST_SPAN:
         raise SettingsError(
-            "Expected a logit difference that corruption changes, got "
-            f"{full['logit_diff'].mean():.4f} for the full model and {empty['logit_diff'].mean():.4f} "
-            "with everything corrupted: no share of the task can be computed. "
+            f"Expected a logit difference that corruption changes, got {top:.4f} for the full model and "
+            f"{bottom:.4f} with everything corrupted: no share of the task can be computed. "
             "Choose another corruption or another pair of answer and distractor."
         )
-    return span
+    return _Measured(
+        full,
+        empty,
+        top - bottom,
+        {part: {key: outcomes[part, key] for key in circuits} for part, circuits in parts.items()},
+    )
 
 
-def _means(outcome: Outcome, full: Outcome, empty: Outcome, seed: int) -> dict[str, Any]:
+def _means(outcome: Outcome, measured: _Measured, seed: int) -> dict[str, Any]:
     means = {key: float(outcome[key].mean()) for key in PER_PROMPT}
-    ends = (float(side["logit_diff"].mean()) for side in (full, empty))
+    ends = (float(side["logit_diff"].mean()) for side in (measured.full, measured.empty))
     return {
         **means,
         "faithfulness": faithfulness(means["logit_diff"], *ends),

@@ -55,31 +55,29 @@ def knock_outs(circuit: Circuit, roles: Mapping[str, str], seed: int) -> list[Kn
     for node in nodes:
         if node in roles:
             by_role.setdefault(roles[node], []).append(node)
-    found = [KnockOut(role, tuple(members)) for role, members in sorted(by_role.items())]
+    sets = [KnockOut(role, tuple(members)) for role, members in sorted(by_role.items())]
     rng = np.random.default_rng(seed)
     if len(nodes) > 1:
         for index in range(RANDOM_SETS):
             chosen = rng.permutation(len(nodes))[: len(nodes) // 2]
             half = tuple(nodes[i] for i in sorted(chosen))
-            found.append(KnockOut(f"random half {index + 1}", half))
-    return found
+            sets.append(KnockOut(f"random half {index + 1}", half))
+    return sets
 
 
-def completeness_circuits(circuit: Circuit, sets: Iterable[KnockOut]) -> dict[str, Circuit]:
+def completeness_circuits(circuit: Circuit, sets: Iterable[KnockOut]) -> dict[tuple[str, KnockOut], Circuit]:
     """The circuits to measure: C \\ K and M \\ K for each set."""
-    model = full_circuit(circuit.graph)
-    made = {}
-    for k in sets:
-        made[f"circuit without {k.name}"] = without(circuit, k.nodes).live
-        made[f"model without {k.name}"] = without(model, k.nodes).live
-    return made
+    sides = {"circuit": circuit, "model": full_circuit(circuit.graph)}
+    return {(side, k): without(whole, k.nodes).live for k in sets for side, whole in sides.items()}
 
 
-def completeness(sets: Iterable[KnockOut], logit_diff: Mapping[str, Values], span: float, seed: int) -> dict[str, Any]:
+def completeness(
+    sets: Iterable[KnockOut], logit_diff: Mapping[tuple[str, KnockOut], Values], span: float, seed: int
+) -> dict[str, Any]:
     """The report from measured logit differences per prompt, keyed as `completeness_circuits` does."""
     rows: list[dict[str, Any]] = []
     for k in sets:
-        ours, theirs = (logit_diff[f"{side} without {k.name}"] for side in ("circuit", "model"))
+        ours, theirs = (logit_diff[side, k] for side in ("circuit", "model"))
         interval = bootstrap_interval(ours - theirs, seed)
         rows.append(
             {
@@ -106,30 +104,27 @@ def minimality_sets(circuit: Circuit, roles: Mapping[str, str]) -> dict[str, lis
     return tried
 
 
-def minimality_circuits(circuit: Circuit, tried: Mapping[str, list[tuple[str, ...]]]) -> dict[str, Circuit]:
+def minimality_circuits(circuit: Circuit, tried: Mapping[str, list[tuple[str, ...]]]) -> dict[frozenset[str], Circuit]:
     """The circuits to measure, each once: C \\ K and C \\ (K + v)."""
     return {
-        _key(removed): without(circuit, removed).live
+        frozenset(removed): without(circuit, removed).live
         for node, sets in tried.items()
         for removed in [part for k in sets for part in (k, (*k, node))]
     }
 
 
 def minimality(
-    tried: Mapping[str, list[tuple[str, ...]]], logit_diff: Mapping[str, Values], span: float
+    tried: Mapping[str, list[tuple[str, ...]]], logit_diff: Mapping[frozenset[str], Values], span: float
 ) -> dict[str, Any]:
     """For each node its largest effect over the sets tried, and which set showed it."""
     rows: list[dict[str, Any]] = []
     for node, sets in tried.items():
-        effects = [abs(float((logit_diff[_key((*k, node))] - logit_diff[_key(k)]).mean() / span)) for k in sets]
+        changes = (logit_diff[frozenset((*k, node))] - logit_diff[frozenset(k)] for k in sets)
+        effects = [abs(float(change.mean() / span)) for change in changes]
         best = int(np.argmax(effects))
         rows.append({"node": node, "effect": effects[best], "given": list(sets[best])})
     rows.sort(key=lambda row: -row["effect"])
     return {"nodes": rows, "needed": sum(row["effect"] >= NEEDED for row in rows), "threshold": NEEDED}
-
-
-def _key(removed: Iterable[str]) -> str:
-    return "minus " + " ".join(sorted(removed))
 
 
 def _scaled(interval: Interval | None, span: float) -> list[float] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,46 +25,44 @@ PER_PROMPT = ("kl", "logit_diff", "prob_diff", "accuracy", "top1", "exact_match"
 
 
 Outcome = dict[str, Float[np.ndarray, " prompt"]]
+Key = TypeVar("Key", bound=Hashable)  # what tells circuits apart: never read, so a name may be anything
 
 
 def measure(
     masked: MaskedModel,
     pairs: Sequence[EncodedPair],
-    circuits: Mapping[str, Circuit],
+    circuits: Mapping[Key, Circuit],
     batch_size: int = 32,
     ablation: str = "resample",
-) -> Generator[Progress, None, dict[str, Outcome]]:
-    """Per-prompt metrics of the full model (key ``full``) and of each circuit, in prompt order."""
-    rows: dict[str, list[np.ndarray]] = {name: [] for name in ("full", *circuits)}
+) -> Generator[Progress, None, tuple[Outcome, dict[Key, Outcome]]]:
+    """Per-prompt metrics of the full model and of each circuit, in prompt order."""
     cutting = Ablation(masked, pairs, ablation)
-    masks = {name: cutting.mask(circuit) for name, circuit in circuits.items()}
+    masks = [cutting.mask(circuit) for circuit in circuits.values()]
+    rows: list[list[np.ndarray]] = [[] for _ in range(1 + len(masks))]
     order: list[int] = []
     batches = list(in_batches(pairs, batch_size, masked.device))
     for done, (indices, batch) in enumerate(batches, 1):
         order += indices
-        for name, values in _measure_batch(masked, batch, cutting.base(batch), masks):
-            rows[name].append(values)
+        for row, values in zip(rows, _measure_batch(masked, batch, cutting.base(batch), masks), strict=True):
+            row.append(values)
         yield Progress("evaluate", done, len(batches), "Testing the circuits on unseen prompts")
     back = np.argsort(order)
-    return {
-        name: dict(zip(PER_PROMPT, np.concatenate(parts, axis=1)[:, back], strict=True)) for name, parts in rows.items()
-    }
+    full, *others = (dict(zip(PER_PROMPT, np.concatenate(row, axis=1)[:, back], strict=True)) for row in rows)
+    return full, dict(zip(circuits, others, strict=True))
 
 
 @torch.no_grad()
 def _measure_batch(
-    masked: MaskedModel, batch: Batch, base: Trace, masks: Mapping[str, torch.Tensor]
-) -> list[tuple[str, np.ndarray]]:
+    masked: MaskedModel, batch: Batch, base: Trace, masks: Sequence[Tensor]
+) -> list[Float[np.ndarray, "metric prompt"]]:
+    """Of the full model and of each mask."""
     clean = masked.embed(batch.clean)
     full = full_logits(masked, batch)
-    found = [("full", _outcome(full, full, batch))]
-    for name, mask in masks.items():
-        logits = masked.logits(mask, clean, base, batch.last)
-        found.append((name, _outcome(logits, full, batch)))
-    return found
+    outcomes = (_outcome(masked.logits(mask, clean, base, batch.last), full, batch) for mask in masks)
+    return [_outcome(full, full, batch), *outcomes]
 
 
-def _outcome(logits: torch.Tensor, full: torch.Tensor, batch: Batch) -> np.ndarray:
+def _outcome(logits: Tensor, full: Tensor, batch: Batch) -> Float[np.ndarray, "metric prompt"]:
     difference = logit_difference(logits, batch.answer, batch.distractor)
     top = logits.argmax(-1)
     values = [
@@ -93,16 +92,16 @@ def circuit_logits(prepared: Prepared, circuit: Circuit) -> Iterator[tuple[list[
 
 def circuit_kl(prepared: Prepared, circuit: Circuit) -> float:
     """Mean KL(full model ‖ circuit) over the prompts."""
-    found = [kl_divergence(x, prepared.full[i]) for i, x in circuit_logits(prepared, circuit)]
-    return torch.cat(found).mean().item()
+    every = [kl_divergence(logits, prepared.full[part]) for part, logits in circuit_logits(prepared, circuit)]
+    return torch.cat(every).mean().item()
 
 
 def mean_difference(prepared: Prepared, circuit: Circuit | None) -> float:
     """Mean logit difference of a circuit, or of the full model (None)."""
     every = list(range(len(prepared)))
-    found = [(every, prepared.full)] if circuit is None else circuit_logits(prepared, circuit)
+    parts = [(every, prepared.full)] if circuit is None else circuit_logits(prepared, circuit)
     differences = []
-    for part, logits in found:
+    for part, logits in parts:
         batch = to_batch([prepared.pairs[i] for i in part], prepared.masked.device)
         differences.append(logit_difference(logits, batch.answer, batch.distractor))
     return torch.cat(differences).mean().item()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,21 +21,28 @@ SHOWN_PROMPTS = 4  # test prompts whose attention patterns are stored
 SHOWN_HEADS = 40  # heads whose patterns are stored: those with a role, then the best-ranked
 
 
-def describe_heads(
-    masked: MaskedModel, sets: PromptSets, scores: Scores
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any], list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class HeadFacts:
+    """The run file's sections ``heads``, ``roles`` and ``attention``."""
+
+    heads: dict[str, dict[str, Any]]
+    roles: dict[str, Any]
+    attention: list[dict[str, Any]]
+
+
+def describe_heads(masked: MaskedModel, sets: PromptSets, scores: Scores) -> HeadFacts:
     """Evidence and EAP rank of every head, roles, and attention patterns of a few test prompts."""
     pairs = sets.validation[:ROLE_PROMPTS]
     evidence = roles.measure_heads(masked, pairs)
     heads = roles.summarise_heads(evidence)
     has_roles = all({"IO", "S1", "S1+1", "S2"} <= set(pair.roles) for pair in pairs)
-    found = roles.find_roles(masked, pairs, evidence) if has_roles else {}
+    of_heads = roles.find_roles(masked, pairs, evidence) if has_roles else {}
     for name, best in best_edges(masked, scores).items():
         heads[name] |= best
-    shown = [*found.get("heads", {})]
+    shown = [*of_heads.get("heads", {})]
     by_rank = sorted(heads, key=lambda head: heads[head]["eap_rank"])
     shown += [head for head in by_rank if head not in shown][: max(0, SHOWN_HEADS - len(shown))]
-    return heads, found, attention_patterns(masked, sets.test[:SHOWN_PROMPTS], shown)
+    return HeadFacts(heads, of_heads, attention_patterns(masked, sets.test[:SHOWN_PROMPTS], shown))
 
 
 def best_edges(masked: MaskedModel, scores: Scores) -> dict[str, dict[str, Any]]:
@@ -42,19 +50,19 @@ def best_edges(masked: MaskedModel, scores: Scores) -> dict[str, dict[str, Any]]
     graph = masked.graph
     ranks = rank_matrix(graph, scores)
     ranks[ranks == 0] = graph.n_edges + 1
-    found = {}
+    best = {}
     for name in graph.heads:
         row = graph.writer_index[name]
         columns = np.flatnonzero(graph.feeds[:, row])
         touching = np.full_like(ranks, graph.n_edges + 1)
         touching[row], touching[:, columns] = ranks[row], ranks[:, columns]
         w, r = np.unravel_index(touching.argmin(), touching.shape)
-        found[name] = {
+        best[name] = {
             "eap_rank": int(ranks[w, r]),
             "eap_score": float(scores[w, r]),
             "eap_edge": [graph.writers[w].name, graph.readers[r].name],
         }
-    return found
+    return best
 
 
 def attention_patterns(masked: MaskedModel, pairs: Sequence[EncodedPair], heads: Sequence[str]) -> list[dict[str, Any]]:

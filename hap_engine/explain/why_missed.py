@@ -17,7 +17,7 @@ change in the full model, and the exact change in the circuit.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from hap_engine.errors import SettingsError
 from hap_engine.graph.circuit import Circuit, full_circuit
 from hap_engine.graph.edits import Change, apply, edges_of
 from hap_engine.graph.ranking import top_edges
-from hap_engine.progress import Progress
+from hap_engine.progress import Progress, relabelled
 from hap_engine.report.missed_heads import EdgeEffect, Explanation
 from hap_engine.runs.record import Run
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from hap_engine.explain.what_if import Reading
     from hap_engine.masked.masked_pass import MaskedModel
 
-T = TypeVar("T")
 PROMPTS = 8  # an exact effect costs a pass of the whole model; 8 prompts take 2 s on SmolLM2
 MAX_EDGES = 16  # of one head, the ones with the best EAP ranks
 
@@ -66,9 +65,9 @@ def explain(masked: MaskedModel, run: Run, head: str, left: str, right: str) -> 
         raise SettingsError("The run file holds no test prompts. Compute the run again.")
     total = len(cells) + 1
     prepared = Prepared(masked, pairs)
-    text = f"Estimating the edges of {head} as EAP does"
-    yield from _as_one(prepared.run(), total, text)
-    scores = yield from _as_one(score(prepared, "eap"), total, text)
+    first = {"phase": "score", "step": 0, "total": total, "message": f"Estimating the edges of {head} as EAP does"}
+    yield from relabelled(prepared.run(), **first)
+    scores = yield from relabelled(score(prepared, "eap"), **first)
     bench = Bench(masked, pairs)
     whole, small = full_circuit(run.graph), run.circuits[right].circuit
 
@@ -110,13 +109,3 @@ def _passed(run: Run, head: str, left: str, scores: np.ndarray) -> tuple[float, 
     row = run.graph.writer_index[head]
     into = chosen.kept[:, run.graph.feeds[:, row]]
     return cut, int(into.sum()), int(chosen.kept[row].sum()), head in chosen.heads
-
-
-def _as_one(records: Generator[Progress, None, T], total: int, text: str) -> Generator[Progress, None, T]:
-    """The records of a part as the first step of the whole."""
-    while True:
-        try:
-            next(records)
-        except StopIteration as end:
-            return end.value
-        yield Progress("score", 0, total, text)

@@ -36,11 +36,6 @@ class Machine:
     def rate(self, dtype: str) -> float:
         return float(getattr(self, dtype))
 
-    @property
-    def faster(self) -> str:
-        """The dtype whose matrix products are faster."""
-        return max(("float32", "bfloat16"), key=self.rate)
-
 
 def known() -> Machine | None:
     """This machine as measured before, or None."""

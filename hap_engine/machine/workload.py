@@ -110,7 +110,7 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
     scored = min(EAP_PROMPTS, train)
     found["score"] = _pass(shape, tokens, 2 * scored, SCORE_BATCH / 3)
     found["score"] += _pass(shape, tokens, 3 * scored, SCORE_BATCH / 3, 1.0)
-    if config.method == "hap" and config.scorer != "eap":
+    if config.candidate_scorer != "eap":
         few = min(IG_PROMPTS, train)
         found["score"] += _pass(shape, tokens, 2 * few, SCORE_BATCH / 3)
         found["score"] += _pass(shape, tokens, (3 * IG_STEPS + 1) * few, SCORE_BATCH / 3, 1.0)
@@ -161,7 +161,7 @@ def memory(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits 
     again = min(EAP_PROMPTS, sizes.train) * trace if size == 2 else 0.0
     rows = batch * tokens
     deltas = 2 * 4 * shape.writers * rows * shape.width
-    if config.scorer != "eap" and config.method == "hap":
+    if config.candidate_scorer != "eap":
         deltas *= 1.5  # the deltas at the clean point stay while the gradient is taken at others
     layer = (
         4 * shape.slots * shape.width

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hap_engine.errors import HapError, ModelError
+from hap_engine.errors import ModelError
 from hap_engine.models.catalog import Source, resolve, weights_sha256
 from hap_engine.models.gguf_cache import converted
 
@@ -66,12 +66,3 @@ def _checked(source: Source, wanted: str, name: str) -> Source:
             f"{(found or 'none')[:12]}…. Give the path of the same file, or compute the run again."
         )
     return source
-
-
-def on_machine(model: Mapping[str, Any]) -> bool:
-    """Whether `locate` finds the weights by the run's own reference."""
-    try:
-        locate(model)
-    except HapError:
-        return False
-    return True

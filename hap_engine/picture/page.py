@@ -8,10 +8,9 @@ from html import escape
 from typing import Any
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import CONTROL_TITLES, ROLE_TITLES, circuit_title
 from hap_engine.report.verdict import distance, kept_by_role, verdict
 
-ROWS = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}
 COLUMNS = {
     "kl": "KL",
     "logit_diff": "Logit diff.",
@@ -30,7 +29,7 @@ def sentence(run: Findings, left: str, right: str) -> str:
 
 
 def metrics_table(run: Findings) -> str:
-    names = [name for name in (*ROWS, *run.circuits) if name in run.metrics]
+    names = [name for name in (*CONTROL_TITLES, *run.circuits) if name in run.metrics]
     rows = [
         [title(name), _whole(run.metrics[name].get("n_edges")), *(shown(run.metrics[name].get(key)) for key in COLUMNS)]
         for name in names
@@ -76,7 +75,7 @@ def facts(run: Findings) -> list[tuple[str, str]]:
 
 
 def title(name: str) -> str:
-    return ROWS.get(name) or METHOD_TITLES.get(name, name)
+    return circuit_title(name)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

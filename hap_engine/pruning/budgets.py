@@ -69,14 +69,27 @@ class SharedAdam:
 
 
 class Projection:
-    """KL alone; the budget is met in expectation after every step."""
+    """KL alone; the budget is met in expectation after every step.
 
+    Attributes:
+        starts_ranked: gates start in the order of scores where there are any.
+        keeps_best: of the states that reached the target the one that is best on validation prompts is taken,
+            and the descent ends when none better came for a while; otherwise the last state, after all steps.
+    """
+
+    starts_ranked = True
+    keeps_best = True
     QUIET = 0.1  # noise at the last step; at 0 the gradient of a decided gate would vanish
 
     def __init__(self, log_alpha: Tensor, target: int, config: PruningConfig) -> None:
         self.log_alpha, self.target, self.config = log_alpha, target, config
         self.optimiser = SharedAdam(log_alpha, config.lr, config.clip)
         self.start = gates.open_probability(log_alpha.detach()).sum().item()
+
+    @staticmethod
+    def equal_start(count: int, config: PruningConfig, generator: torch.Generator) -> Float[Tensor, " edge"]:
+        """All gates nearly open, for a start without scores."""
+        return torch.full((count,), float(config.init))
 
     def noise(self, step: int) -> float:
         """1 until ``harden`` of the steps are done, then falling to `QUIET`."""
@@ -108,8 +121,14 @@ class Projection:
 
 class Lagrangian:
     """The published recipe (`settings.PRESETS["published"]`): AdamW with its default weight decay on gates
-    and multipliers, linear warm-up and decay of the rate, a linear ramp of the target, sampled sparsity."""
+    and multipliers, linear warm-up and decay of the rate, a linear ramp of the target, sampled sparsity.
 
+    Its gates start equal whatever is known, and its circuit is that of its last state.
+    """
+
+    starts_ranked = False
+    keeps_best = False
+    INIT, SPREAD = 10.0, 0.01  # of the normal distribution of its start
     WARM_UP = 200 / 3000  # shares of the published 3,000 steps
     RAMP = 2500 / 3000
 
@@ -123,6 +142,10 @@ class Lagrangian:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimiser, lambda done: min((done + 1) / warm, (config.steps - done) / max(1, config.steps - warm))
         )
+
+    @staticmethod
+    def equal_start(count: int, config: PruningConfig, generator: torch.Generator) -> Float[Tensor, " edge"]:
+        return Lagrangian.INIT + Lagrangian.SPREAD * torch.randn(count, generator=generator)
 
     def noise(self, step: int) -> float:
         return 1.0

@@ -34,7 +34,6 @@ from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.gate_loss import puller
 from hap_engine.settings import PruningConfig
 
-PUBLISHED_INIT, PUBLISHED_SPREAD = 10.0, 0.01  # normal distribution of the published start
 CHECK_STEPS = 10  # between two looks at the validation prompts
 
 
@@ -91,12 +90,14 @@ def prune(
             "Keep a larger share of the edges or raise the sparsity."
         )
     generator = torch.Generator().manual_seed(seed)
-    device = prepared.masked.device
+    strategy = BUDGETS[config.budget]
     log_alpha = (
-        equal_start(candidates, config, generator) if start is None else torch.from_numpy(np.array(start, np.float32))
-    ).to(device)
+        strategy.equal_start(len(candidates), config, generator)
+        if start is None
+        else torch.from_numpy(np.array(start, np.float32))
+    ).to(prepared.masked.device)
     log_alpha.requires_grad_()
-    budget = BUDGETS[config.budget](log_alpha, target, config)
+    budget = strategy(log_alpha, target, config)
     pull_of = puller(prepared, candidates, min(config.batch_size, len(prepared)))
     judge = _Judge(validation, candidates, target, config)
     anchor = _Anchor(config.ld_weight)
@@ -220,14 +221,6 @@ class _Judge:
     @property
     def settled(self) -> bool:
         return self.validation is not None and self._since >= self.config.patience
-
-
-def equal_start(candidates: Circuit, config: PruningConfig, generator: torch.Generator) -> Float[Tensor, " candidate"]:
-    """All gates nearly open: at ``init``, or as published at 10 with a spread of 0.01."""
-    if config.budget == "lagrangian":
-        noise = torch.randn(len(candidates), generator=generator)
-        return PUBLISHED_INIT + PUBLISHED_SPREAD * noise
-    return torch.full((len(candidates),), float(config.init))
 
 
 def warm_start(

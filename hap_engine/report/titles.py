@@ -1,4 +1,4 @@
-"""What methods and roles are called on the page."""
+"""What methods, controls and roles are called wherever a person reads them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ ROLE_TITLES = {
     "previous_token": "previous-token",
 }
 
+
+# What stands beside the circuits in a run's metrics, in the order in which to read it.
+CONTROL_TITLES = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}
 
 OWN = "mine"  # key of the user's own circuit in a run
 
@@ -29,3 +32,8 @@ METHOD_TITLES = {
     "ep": "EP",
     OWN: "Mine",
 }
+
+
+def circuit_title(name: str) -> str:
+    """What a row of a run's metrics is called: a control, a method's circuit, or one that a user named."""
+    return CONTROL_TITLES.get(name) or METHOD_TITLES.get(name, name)

@@ -11,7 +11,8 @@ from hap_engine.findings import Findings
 from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
 from hap_engine.settings import SCORERS
 
-FEW = 200  # training prompts; with as many as the papers use, the unseen ones are no worse by much
+PAPERS_PROMPTS = 200  # to learn from; with as many as the papers use, the unseen ones are no worse by much
+OPEN = 1.5  # times the kept edges; with more gates open at the end, the descent has not come to its budget
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,33 @@ def verdict(run: Findings, role: str = "s_inhibition", left: str = "eap", right:
     )
 
 
-def few_prompts(run: Findings) -> str:
-    """A warning when a circuit fits the prompts it was learned from much better than unseen ones, or nothing."""
-    learned = run.settings.get("sizes", {}).get("train", FEW)
-    before = float(run.history[-1].get("kl", 0.0)) if run.history else 0.0
+def warnings(run: Findings) -> list[str]:
+    """What a reader should know before the numbers of a learned circuit, most often nothing."""
+    return [sentence for sentence in (_open_gates(run), _few_prompts(run)) if sentence]
+
+
+def _open_gates(run: Findings) -> str:
+    """Many more gates were open at the last step than edges were kept."""
+    if not run.history:
+        return ""
+    record, still = run.circuits[run.main], float(run.history[-1].get("expected") or 0.0)
+    if still <= OPEN * record.n_raw:
+        return ""
+    return (
+        f"At the last of {len(run.history):,} steps about {still:,.0f} gates were still open, and the circuit keeps "
+        f"the best {len(record.circuit):,}: its edges have not learned to do without the others. Take more steps."
+    )
+
+
+def _few_prompts(run: Findings) -> str:
+    """A circuit fits the prompts it was learned from much better than unseen ones: its own KL on both."""
     row = run.metrics.get(run.main, {})
-    after = float(row.get("kl", 0.0))
-    if not run.history or learned >= FEW or after < 2 * before or after < before + 0.1:
+    learned = run.settings.get("sizes", {}).get("train", PAPERS_PROMPTS)
+    before, after = row.get("train_kl"), row["kl"] if row else None
+    if before is None or after is None or learned >= PAPERS_PROMPTS or after < 2 * before or after < before + 0.1:
         return ""
     return (
         f"{METHOD_TITLES.get(run.main, run.main)}'s circuit fits the {learned} prompts that it was learned from "
-        f"(KL about {before:.2f}) much better than the {row['n_prompts']} unseen ones (KL {after:.2f}). "
+        f"(KL {before:.2f}) much better than the {row['n_prompts']} unseen ones (KL {after:.2f}). "
         "It has learned those prompts more than the task: add rows."
     )

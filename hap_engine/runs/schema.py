@@ -187,6 +187,7 @@ def _check_metrics(run: Findings) -> None:
         wrong = [key for key in METRICS if not (numbers and _number_or_null(row, key))]
         if wrong:
             raise RunFileError(f"The metrics of {name!r} lack numbers for {', '.join(wrong)}.")
+        conform(row, {"train_kl?": float, "n_train?": int}, f"row of metrics {name!r}")
         intervals = row.get("interval") or {}
         conform(intervals, Each(list), f"interval of the metrics of {name!r}")
         _check_per_prompt(run, name, row)

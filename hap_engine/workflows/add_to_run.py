@@ -20,7 +20,7 @@ from hap_engine.findings import EDGE_VALUES, CircuitRecord
 from hap_engine.graph.circuit import Circuit, empty_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
-from hap_engine.report.titles import OWN
+from hap_engine.report.titles import METHOD_TITLES, OWN
 from hap_engine.runs.record import Run
 from hap_engine.tasks.pair import EncodedPair
 
@@ -38,8 +38,11 @@ def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN
             "This circuit has no path of edges from the input to the logits, so it is the corrupted "
             "run. Restore an edge or a head first."
         )
-    if name in run.circuits and name != OWN:
-        raise SettingsError(f"The run has a circuit {name!r} already. Choose another name.")
+    if name != OWN and name in {**run.circuits, **METHOD_TITLES}:
+        raise SettingsError(
+            f"Expected a new name for the circuit, got {name!r}, which a method or a circuit of the run has already. "
+            "Choose another name."
+        )
     setting = _setting(run)
     rows = yield from evaluate(masked, _test(masked, run), {name: live}, setting, control_size=len(live))
     metrics = _with_per_prompt(run, {key: rows[key]["per_prompt"] for key in ("full", "empty")})
@@ -58,16 +61,14 @@ def add_per_prompt(masked: MaskedModel, run: Run) -> Generator[Progress, None, R
         SettingsError: if the run was measured with another ablation than resampling.
     """
     _setting(run)
-    circuits = {"empty": empty_circuit(run.graph)} | {
-        key: record.circuit for key, record in run.circuits.items() if key in run.metrics
-    }
-    outcomes = yield from measure(masked, _test(masked, run), circuits)
-    found = {key: compact(outcome) for key, outcome in outcomes.items() if key in run.metrics}
-    return replace(run, metrics=_with_per_prompt(run, found))
+    circuits = {"empty": empty_circuit(run.graph)} | {key: record.circuit for key, record in run.circuits.items()}
+    full, outcomes = yield from measure(masked, _test(masked, run), circuits)
+    per_prompt = {key: compact(outcome) for key, outcome in {"full": full, **outcomes}.items()}
+    return replace(run, metrics=_with_per_prompt(run, per_prompt))
 
 
-def _with_per_prompt(run: Run, found: dict[str, Any]) -> dict[str, Any]:
-    return {key: {**row, "per_prompt": found[key]} if key in found else row for key, row in run.metrics.items()}
+def _with_per_prompt(run: Run, values: dict[str, Any]) -> dict[str, Any]:
+    return {key: {**row, "per_prompt": values[key]} if key in values else row for key, row in run.metrics.items()}
 
 
 def _test(masked: MaskedModel, run: Run) -> list[EncodedPair]:
@@ -76,13 +77,13 @@ def _test(masked: MaskedModel, run: Run) -> list[EncodedPair]:
 
 def _setting(run: Run) -> Setting:
     row = run.metrics.get(run.main, {})
-    ablation = str(row.get("ablation", ""))
-    if not ablation.startswith("resample") or not run.prompts.get("test"):
+    setting = Setting(str(row.get("split", "test")), "resample", str(run.task.get("corruption", "?")), run.seed)
+    if row.get("ablation") != setting.ablation or not run.prompts.get("test"):
         raise SettingsError(
-            "Expected a run with test prompts that was measured under resample ablation, got "
-            f"{ablation or 'none'!r}. Compute the run again with it."
+            f"Expected a run with test prompts that was measured under {setting.ablation!r} ablation, got "
+            f"{row.get('ablation', 'none')!r}. Compute the run again with it."
         )
-    return Setting(str(row.get("split", "test")), ablation, run.seed)
+    return setting
 
 
 def _values(run: Run, circuit: Circuit) -> dict[str, np.ndarray]:

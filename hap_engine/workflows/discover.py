@@ -12,24 +12,18 @@ two are compared at equal size.
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 import time
-from collections.abc import Generator
-from importlib.metadata import version
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
 
-import numpy as np
 import torch
 
 from hap_engine.attribution.scorers import Scores
 from hap_engine.errors import OutOfMemoryError, SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
+from hap_engine.evaluation.measure import measure
 from hap_engine.explain.head_facts import describe_heads
-from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
-from hap_engine.graph.ranking import edge_budget, rank_matrix, top_live
+from hap_engine.graph.ranking import edge_budget, top_live
 from hap_engine.machine import memory
 from hap_engine.machine.estimate import limits_within
 from hap_engine.machine.memory import Limits, out_of_memory
@@ -38,19 +32,16 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.models.shape import Shape
-from hap_engine.progress import Progress
-from hap_engine.runs.command import command
+from hap_engine.progress import Progress, relabelled
 from hap_engine.runs.record import Run
-from hap_engine.settings import VALIDATED, DiscoveryConfig, run_id
+from hap_engine.settings import VALIDATED, DiscoveryConfig
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.load import Model, loading
-from hap_engine.version import __version__
 from hap_engine.workflows.ask_model import CHECKED, check_task
+from hap_engine.workflows.assemble_run import Discovered, assemble
 from hap_engine.workflows.run_prompts import make_prompts, try_prompts
-from hap_engine.workflows.two_stages import Found, find_circuit, score_edges
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+from hap_engine.workflows.two_stages import FoundCircuit, find_circuit, score_edges
 
 
 def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[Progress, None, Run]:
@@ -66,7 +57,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
         HapError: with a plain message for everything a user can cause.
     """
     try:
-        return (yield from _discover(config, model))
+        return (yield from _stages(config, model))
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -82,9 +73,34 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     )
 
 
-def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, Run]:
+def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, Run]:
     clock = _Clock()
-    task = config.find_task()
+    masked = yield from _open(config, model)
+    clock.lap("load")
+    sets = yield from _prompts(config, masked)
+    limits = _limits(config, masked.model, sets)
+    scores, found = yield from _search(config, masked, sets, limits, clock)
+    memory.trim()
+
+    circuits = _equal_size(config.method, found.circuit, scores)
+    live = {name: circuit.live for name, circuit in circuits.items()}
+    main, batch = live[config.method], min(RUN_BATCH, limits.batch)
+    setting = Setting("test", "resample", config.to_dict()["corruption"], config.seed)
+    metrics = yield from evaluate(masked, sets.test, live, setting, control_size=len(main), batch_size=batch)
+    if found.history:
+        metrics[config.method] |= yield from _on_training(masked, sets.train[:VALIDATED], main, batch)
+    clock.lap("evaluate")
+    memory.trim()
+
+    yield Progress("roles", 0, 1, "Measuring what each head does")
+    facts = describe_heads(masked, sets, scores["eap"])
+    yield Progress("roles", 1, 1, "Measured the roles of the heads")
+    clock.lap("roles")
+    discovered = Discovered(sets, scores["eap"], found, circuits, metrics, facts)
+    return assemble(config, masked.model, discovered, clock.seconds())
+
+
+def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, MaskedModel]:
     if model is None:
         try_prompts(config)
         model = yield from loading(config.model, config.device)
@@ -93,98 +109,47 @@ def _discover(config: DiscoveryConfig, model: Model | None) -> Generator[Progres
             f"Run {config.start.run} was made on other weights than those of {model.name}, so there is "
             "nothing to go on from. Name the model that the run used."
         )
-    budget = edge_budget(model.graph, config.sparsity)
+    edge_budget(model.graph, config.sparsity)  # refuses a sparsity that leaves no edge
     masked = open_masked(model)
     yield Progress("load", 1, 1, f"Opened {model.name}: its masked pass reproduces it")
-    clock.lap("load")
+    return masked
 
+
+def _prompts(config: DiscoveryConfig, masked: MaskedModel) -> Generator[Progress, None, PromptSets]:
+    """The prompts, and what the model makes of some of them."""
+    model = masked.model
     sets = make_prompts(config, model.tokenizer, model.name, model.max_tokens)
     able = yield from check_task(masked, [*sets.validation, *sets.train][:CHECKED])
     yield Progress("prompts", 1, 1, able.sentence, {"check": able.to_dict()})
-    limits = _limits(config, model, sets)
-    scores, by_scorer, found = yield from _find(config, masked, sets, limits, clock, budget)
-    masked.workspace.clear()
-    memory.trim()
-
-    circuits = _equal_size(config, masked, found, scores, by_scorer, budget)
-    setting = Setting("test", f"resample ({config.to_dict()['corruption']})", config.seed)
-    size = len(circuits[config.method].live)
-    metrics = yield from evaluate(
-        masked,
-        sets.test,
-        {name: circuit.live for name, circuit in circuits.items()},
-        setting,
-        control_size=size,
-        batch_size=min(RUN_BATCH, limits.batch),
-    )
-    clock.lap("evaluate")
-    memory.trim()
-
-    yield Progress("roles", 0, 1, "Measuring what each head does")
-    heads, found_roles, attention = describe_heads(masked, sets, scores)
-    yield Progress("roles", 1, 1, "Measured the roles of the heads")
-    clock.lap("roles")
-
-    records = {
-        name: _record(circuit, scores, found if name == config.method else None) for name, circuit in circuits.items()
-    }
-    return Run(
-        id=run_id(config, model.sha256),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=command(config, str(model.to_dict()["reference"]), model.sha256),
-        versions={
-            "hap_engine": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "transformer_lens")},
-        },
-        machine={
-            "device": str(model.device),
-            "threads": torch.get_num_threads(),
-            "processors": os.cpu_count(),
-            "architecture": platform.machine(),
-        },
-        model=model.to_dict(),
-        task={
-            "name": task.name,
-            "title": task.title,
-            "corruption": config.to_dict()["corruption"],
-            "role_names": list(task.role_names),
-            "metric": task.metric,
-        },
-        seed=config.seed,
-        settings={**config.to_dict(), "kept_share": found.share(config), "target_edges": budget},
-        graph=model.graph,
-        circuits=records,
-        metrics=metrics,
-        seconds=clock.seconds(),
-        prompts={
-            split: [_prompt(pair) for pair in getattr(sets, split)]
-            # a generator makes the others again; a prompts file may be gone
-            for split in (("train", "validation", "test") if config.prompts else ("train", "test"))
-        },
-        roles=found_roles,
-        heads=heads,
-        history=found.history,
-        replay=found.replay(),
-        attention=attention,
-    )
+    return sets
 
 
-def _find(
-    config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits, clock: _Clock, budget: int
-) -> Generator[Progress, None, tuple[Scores, Scores, Found]]:
+def _search(
+    config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits, clock: _Clock
+) -> Generator[Progress, None, tuple[dict[str, Scores], FoundCircuit]]:
     """Score and prune. What is kept of the prompts, the most of a run's memory, is gone when this ends."""
-    fast = masked.with_dtype(DTYPES[config.dtype])
+    fast = masked.with_dtype(getattr(torch, config.dtype))
     training = yield from Prepared(fast, sets.train, limits).run()
     validation = yield from Prepared(fast, sets.validation[:VALIDATED], limits).run()
     clock.lap("prompts")
 
-    scores, by_scorer = yield from score_edges(config, masked, training)
+    scores = yield from score_edges(masked, training, config.candidate_scorer)
     clock.lap("score")
 
-    found = yield from find_circuit(config, training, validation, scores, by_scorer, budget)
+    budget = edge_budget(masked.graph, config.sparsity)
+    found = yield from find_circuit(config, training, validation, scores, budget)
     clock.lap("prune")
-    return scores, by_scorer, found
+    masked.workspace.clear()
+    return scores, found
+
+
+def _on_training(
+    masked: MaskedModel, pairs: Sequence[EncodedPair], circuit: Circuit, batch: int
+) -> Generator[Progress, None, dict[str, float]]:
+    """The circuit's own KL on prompts that it was learned from. That of the descent is of its open gates."""
+    text = "Testing the circuit on prompts that it was learned from"
+    _, outcomes = yield from relabelled(measure(masked, pairs, {0: circuit}, batch), message=text)
+    return {"train_kl": float(outcomes[0]["kl"].mean()), "n_train": len(pairs)}
 
 
 def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:
@@ -196,32 +161,11 @@ def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:
     return limits_within(config, shape, longest)
 
 
-def _equal_size(
-    config: DiscoveryConfig, masked: MaskedModel, found: Found, scores: Scores, by_scorer: Scores, budget: int
-) -> dict[str, Circuit]:
+def _equal_size(method: str, found: Circuit, scores: Mapping[str, Scores]) -> dict[str, Circuit]:
     """The found circuit and, at the same number of live edges, those of the scorers alone."""
-    live = max(1, len(found.circuit.live))
-    circuits = {config.method: found.circuit}
-    if config.method != "eap":
-        circuits["eap"] = top_live(masked.graph, scores, live)
-        if config.method == "hap" and config.scorer != "eap":
-            circuits[config.scorer] = top_live(masked.graph, by_scorer, live)
-    return circuits
-
-
-def _record(circuit: Circuit, scores: Scores, found: Found | None) -> CircuitRecord:
-    live = circuit.live
-    ranks = rank_matrix(circuit.graph, scores)
-    values = {"scores": scores[live.kept], "ranks": ranks[live.kept].astype(float)}
-    if found is not None and found.candidates is not None and found.log_alpha is not None:
-        gates = np.full(live.kept.shape, np.nan)
-        gates[found.candidates.kept] = found.log_alpha
-        values["gates"] = gates[live.kept]
-    return CircuitRecord(live, len(circuit), values)
-
-
-def _prompt(pair: EncodedPair) -> dict[str, Any]:
-    return {**pair.pair.to_dict(), "roles": dict(pair.roles)}
+    size = max(1, len(found.live))
+    alone = {name: top_live(found.graph, values, size) for name, values in scores.items() if name != method}
+    return {method: found, **alone}
 
 
 class _Clock:

@@ -17,7 +17,7 @@ from hap_engine.evaluation import curves
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.full_tests import PROMPTS, Order, Subject, scrutinise, stability
 from hap_engine.graph.circuit import Circuit
-from hap_engine.masked.ablation import ABLATIONS, title
+from hap_engine.masked.ablation import ABLATIONS
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
@@ -128,4 +128,4 @@ def _eap_order(masked: MaskedModel, run: Run) -> Generator[Progress, None, Order
 
 
 def _setting(run: Run, ablation: str = "resample") -> Setting:
-    return Setting("test", title(ablation, str(run.task.get("corruption", "?"))), run.seed)
+    return Setting("test", ablation, str(run.task.get("corruption", "?")), run.seed)

@@ -1,12 +1,12 @@
 """The two stages of the method: score every edge, then prune what the scores leave.
 
-`discovery.discover` puts them between opening a model and testing the circuit.
+`discover.discover` puts them between opening a model and testing the circuit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,16 @@ from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.graph.ranking import top_edges
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
-from hap_engine.progress import Progress
+from hap_engine.progress import Progress, relabelled
+from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
-from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, Start, kept_share
+from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, PruningConfig, Start, kept_share
 
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FoundCircuit:
     """The circuit a method found, with what pruning saw on the way."""
 
     circuit: Circuit
@@ -35,24 +36,16 @@ class Found:
     history: Sequence[dict[str, Any]] = ()
     last_open: np.ndarray | None = None
 
-    def share(self, config: DiscoveryConfig) -> float:
-        """Share of all edges that was left to Edge Pruning."""
-        if config.keep_level is None or self.candidates is None:
-            return kept_share(config)
-        return len(self.candidates) / self.candidates.graph.n_edges
-
     def replay(self) -> dict[str, Any]:
         if self.candidates is None or self.last_open is None:
             return {}
-        chosen = self.last_open > 0
-        edges = [names for names, keep in zip(self.candidates.names(), chosen, strict=True) if keep]
-        return {"edges": edges, "last_open": self.last_open[chosen]}
+        seen = self.last_open > 0
+        edges = [names for names, keep in zip(self.candidates.names(), seen, strict=True) if keep]
+        return {"edges": edges, "last_open": self.last_open[seen].tolist()}
 
 
-def score_edges(
-    config: DiscoveryConfig, masked: MaskedModel, training: Prepared
-) -> Generator[Progress, None, tuple[Scores, Scores]]:
-    """Plain EAP scores, and those of the scorer that picks HAP's candidates.
+def score_edges(masked: MaskedModel, training: Prepared, scorer: str) -> Generator[Progress, None, dict[str, Scores]]:
+    """Scores by plain EAP and by the scorer that picks HAP's candidates, by name.
 
     Always in float32, whatever trains: in bfloat16 one candidate of a hundred is another, and on SmolLM2 the kept
     edges alone then had KL 0.40 instead of 0.32, for the same seconds.
@@ -60,57 +53,56 @@ def score_edges(
     prepared = training.first(EAP_PROMPTS)
     if training.masked is not masked:
         prepared = Prepared(masked, prepared.pairs, training.limits)
-        for record in prepared.run():  # part of scoring: the prompts phase is over
-            yield replace(record, phase="score", message="Running the model in float32")
-    scores = yield from score(prepared, "eap")
-    if config.scorer == "eap" or config.method != "hap":
-        return scores, scores
-    return scores, (yield from score(prepared.first(IG_PROMPTS), config.scorer))
+        # part of scoring: the prompts phase is over
+        yield from relabelled(prepared.run(), phase="score", message="Running the model in float32")
+    scores = {"eap": (yield from score(prepared, "eap"))}
+    if scorer != "eap":
+        scores[scorer] = yield from score(prepared.first(IG_PROMPTS), scorer)
+    return scores
 
 
 def find_circuit(
-    config: DiscoveryConfig, training: Prepared, validation: Prepared, scores: Scores, by_scorer: Scores, budget: int
-) -> Generator[Progress, None, Found]:
+    config: DiscoveryConfig, training: Prepared, validation: Prepared, scores: Mapping[str, Scores], budget: int
+) -> Generator[Progress, None, FoundCircuit]:
     """The circuit of the configured method, of at most `budget` live edges."""
     graph = training.masked.graph
     if config.method == "eap":
-        return Found(top_edges(graph, scores, budget))
-    start: np.ndarray | None = None
+        return FoundCircuit(top_edges(graph, scores["eap"], budget))
+    order: Scores | None = None  # of the candidates at the start; None: all gates equal
     if config.start is not None:
         candidates = Circuit.from_names(graph, config.start.edges)
-        by_scorer = go_on(candidates, _in_order(candidates, config.start))
-    elif config.method == "ep":  # knows no scores: every edge, all gates equal
+        order = go_on(candidates, _in_order(candidates, config.start))
+    elif config.method == "ep":  # knows no scores: every edge
         candidates = full_circuit(graph)
     else:
-        candidates = yield from choose_candidates(config, validation, by_scorer, budget)
-    ranked = config.start is not None or config.method == "hap"
-    if ranked and config.pruning.budget == "projection":  # the published recipe starts equal
-        start = warm_start(candidates, config.pruning, by_scorer)
-    return (yield from _prune(config, training, validation, candidates, start, budget))
+        order = scores[config.candidate_scorer]
+        candidates = yield from choose_candidates(validation, order, budget, kept_share(config), config.keep_level)
+    start: np.ndarray | None = None
+    if order is not None and BUDGETS[config.pruning.budget].starts_ranked:
+        start = warm_start(candidates, config.pruning, order)
+    return (yield from _prune(training, validation, candidates, start, budget, config.pruning, config.seed))
 
 
 def choose_candidates(
-    config: DiscoveryConfig, validation: Prepared, by_scorer: Scores, budget: int
+    validation: Prepared, scores: Scores, budget: int, share: float, level: float | None
 ) -> Generator[Progress, None, Circuit]:
-    """The best-scored edges: a fixed share, or as few as reach ``config.keep_level``.
+    """The best-scored edges: a fixed share, or as few as reach a level.
 
     The level is a faithfulness (logit difference, validation prompts) of the kept edges alone. It is
     reached by bisection over the number of kept edges, between the budget and all edges, to a tenth.
     """
     graph = validation.masked.graph
-    count = int(graph.n_edges * kept_share(config) + 1e-9)
-    if config.keep_level is None:
-        return top_edges(graph, by_scorer, count).live
+    if level is None:
+        return top_edges(graph, scores, int(graph.n_edges * share + 1e-9)).live
     empty, full = (mean_difference(validation, c) for c in (empty_circuit(graph), None))
     low, high = budget, graph.n_edges  # `high` reaches the level, `low` is not known to
     while high > 1.1 * low:
         middle = round((low * high) ** 0.5)
-        reached = mean_difference(validation, top_edges(graph, by_scorer, middle))
-        share = faithfulness(reached, full, empty)
-        message = f"The best {middle:,} edges alone have faithfulness {share:.2f}"
-        yield Progress("score", 1, 1, message)
-        low, high = (low, middle) if share >= config.keep_level else (middle, high)
-    return top_edges(graph, by_scorer, high).live
+        reached = mean_difference(validation, top_edges(graph, scores, middle))
+        of_these = faithfulness(reached, full, empty)
+        yield Progress("score", 1, 1, f"The best {middle:,} edges alone have faithfulness {of_these:.2f}")
+        low, high = (low, middle) if of_these >= level else (middle, high)
+    return top_edges(graph, scores, high).live
 
 
 def _in_order(candidates: Circuit, start: Start) -> np.ndarray:
@@ -130,24 +122,22 @@ def go_on(candidates: Circuit, log_alpha: np.ndarray) -> Scores:
 
 
 def _prune(
-    config: DiscoveryConfig,
     training: Prepared,
     validation: Prepared,
     candidates: Circuit,
     start: np.ndarray | None,
     budget: int,
-) -> Generator[Progress, None, Found]:
-    total = config.pruning.steps
-    # The published recipe takes its last state, after all its steps.
-    published = config.pruning.budget == "lagrangian"
+    config: PruningConfig,
+    seed: int,
+) -> Generator[Progress, None, FoundCircuit]:
     steps = prune(
         training,
         candidates,
         budget,
-        config.pruning,
-        seed=config.seed,
+        config,
+        seed=seed,
         start=start,
-        validation=None if published else validation,
+        validation=validation if BUDGETS[config.budget].keeps_best else None,
     )
     history: list[dict[str, Any]] = []
     last_open = np.zeros(len(candidates), dtype=int)
@@ -160,14 +150,14 @@ def _prune(
         record = _history_record(state)
         history.append(record)
         data: dict[str, Any] = dict(record)
-        if state.step % PREVIEW_STEPS == 0 or state.step in (1, total):
+        if state.step % PREVIEW_STEPS == 0 or state.step in (1, config.steps):
             current = cut(candidates, state.log_alpha, round(state.budget))
             last_open[current.kept[candidates.kept]] = state.step
             data["circuit"] = current
-        yield Progress("prune", state.step, total, "Pruning edges", data)
+        yield Progress("prune", state.step, config.steps, "Pruning edges", data)
     final = cut_live(candidates, log_alpha, budget)
     last_open[final.kept[candidates.kept]] = history[-1]["step"]
-    return Found(final, candidates, log_alpha, history, last_open)
+    return FoundCircuit(final, candidates, log_alpha, history, last_open)
 
 
 def _history_record(state: PruningStep) -> dict[str, Any]:

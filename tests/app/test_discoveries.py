@@ -39,7 +39,7 @@ class Work:
         try:
             for phase in self.phases:
                 self.go.acquire()
-                data: dict[str, Any] = {"kl": 1.0, "step": 1, "budget": 5} if phase == "prune" else {}
+                data: dict[str, Any] = {"kl": 1.0, "step": 1, "budget": 5, "expected": 6} if phase == "prune" else {}
                 yield Progress(phase, 1, 2, phase, data)
             if self.fail:
                 raise self.fail
@@ -78,7 +78,7 @@ def test_a_run_reports_its_phases_and_is_on_disk_when_done() -> None:
         time.sleep(0.01)
     work.go.release(9)
     done = wait_for(jobs, job, "done")
-    assert done.history == ({"kl": 1.0, "step": 1, "budget": 5},)
+    assert done.history == ({"kl": 1.0, "step": 1, "budget": 5, "expected": 6},)
     assert load(runs_folder() / f"{done.result}.json").id == done.result
 
 

@@ -40,7 +40,7 @@ def test_a_saved_run_is_shown_with_its_verdict_and_metrics() -> None:
     assert "S-inhibition heads" in texts(app)
     (metrics,) = [e.proto.body for e in app.get("html") if "Metrics of the circuits" in e.proto.body]
     rows = re.findall(r'<th scope="row" class="words">(.*?)</th>', metrics)
-    assert rows == ["Full model", "All corrupted", "Random", "EAP", "HAP"]
+    assert rows == ["Full model", "Everything corrupted", "Random circuits", "EAP", "HAP"]
 
 
 def test_newcomers_are_offered_the_lesson_and_deep_links_are_not() -> None:

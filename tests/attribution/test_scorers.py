@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from hap_engine import settings
 from hap_engine.attribution import scorers
 from hap_engine.attribution.scorers import SCORERS, mean_rank, score
 from hap_engine.errors import SettingsError, UnknownNameError
@@ -226,7 +225,3 @@ def test_the_secant_rule_leaves_the_values_and_the_model_alone(masked: MaskedMod
     relp = scores_of(masked, pairs, "eap-relp")
     assert not close(relp, before, 0.02)
     assert close(scores_of(masked, pairs), before, 1e-6)
-
-
-def test_settings_know_every_scorer() -> None:
-    assert tuple(SCORERS) == settings.SCORERS

@@ -13,7 +13,7 @@ from hap_engine.progress import Progress
 
 STEPS = [Progress("load", step, 100, f"Downloading x: {5 * step} of 500 MB") for step in (0, 7, 52)]
 CHECK = Progress("prompts", 1, 1, "It can.", {"check": {"sentence": "It can."}})
-PRUNE = Progress("prune", 5, 10, "Pruning edges", {"kl": 0.25, "budget": 1234.0})
+PRUNE = Progress("prune", 5, 10, "Pruning edges", {"kl": 0.25, "budget": 1200.0, "expected": 1234.0})
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, terminal: bool, columns: int = 200) -> str:
@@ -35,7 +35,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, terminal: bool, columns: int = 200) -
 def test_a_download_is_a_bar_with_its_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = shown(monkeypatch, terminal=True).split("\r\x1b[2K")
     assert any("████████████············] 52/100" in line and "260 of 500 MB" in line for line in lines)
-    assert any("KL 0.250  edges 1,234" in line for line in lines)
+    assert any("KL 0.250 with 1,234 gates open" in line for line in lines)
     assert sum(line.count("It can.") for line in lines) == 1
 
 
@@ -51,5 +51,5 @@ def test_elsewhere_a_tenth_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         "prompts: It can.",
         "It can.",
         "prune: Pruning edges",
-        "prune: 5/10  KL 0.250  edges 1,234",
+        "prune: 5/10  KL 0.250 with 1,234 gates open",
     ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from hap_engine.errors import SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.measure import PER_PROMPT, measure
 from hap_engine.evaluation.metrics import faithfulness, kl_divergence, logit_difference
@@ -18,7 +19,7 @@ from tests.builders.slow import Slow
 from tests.builders.tiny_models import finish, random_pairs
 
 PAIRS = random_pairs([7, 4, 9, 5, 4, 8, 6])
-SETTING = Setting("test", "resample (abc)", 3)
+SETTING = Setting("test", "resample", "abc", 3)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,22 @@ def test_rows_and_their_tags(report: dict[str, dict[str, Any]], llama: MaskedMod
         assert row["n_prompts"] == len(PAIRS)
     assert report["random"]["n_circuits"] == RANDOM_CIRCUITS
     assert set(report["random"]["spread"]) == set(PER_PROMPT)
+
+
+def test_names_of_circuits_mean_nothing(llama: MaskedModel, circuits: dict[str, Circuit]) -> None:
+    """Also such a one as the controls might have, inside: its numbers are its own, and the controls keep theirs."""
+    odd = {"random walk": circuits["all"], "random 0": circuits["all"], "empty ": circuits["all"]}
+    named = finish(evaluate(llama, PAIRS, odd, SETTING, control_size=40))
+    assert [row["kl"] for name, row in named.items() if name in odd] == pytest.approx([0, 0, 0], abs=1e-4)
+    plain = finish(evaluate(llama, PAIRS, {"hap": circuits["all"]}, SETTING, control_size=40))
+    for control in ("full", "empty", "random"):
+        assert named[control] == plain[control]
+
+
+@pytest.mark.parametrize("name", ["full", "empty", "random"])
+def test_the_names_of_the_controls_are_taken(llama: MaskedModel, circuits: dict[str, Circuit], name: str) -> None:
+    with pytest.raises(SettingsError, match=f"got '{name}'. Choose another name"):
+        finish(evaluate(llama, PAIRS, {name: circuits["all"]}, SETTING, control_size=40))
 
 
 def test_the_ends_are_exact(report: dict[str, dict[str, Any]]) -> None:
@@ -99,14 +116,14 @@ def test_numbers_equal_a_direct_computation(
 
 def test_prompt_order_does_not_depend_on_batching(llama: MaskedModel, circuits: dict[str, Circuit]) -> None:
     some = {"some": circuits["some"]}
-    together = finish(measure(llama, PAIRS, some, batch_size=32))
+    _, together = finish(measure(llama, PAIRS, some, batch_size=32))
     for size in (1, 2, 3):
-        apart = finish(measure(llama, PAIRS, some, batch_size=size))
+        _, apart = finish(measure(llama, PAIRS, some, batch_size=size))
         for name, outcome in together.items():
             for key, values in outcome.items():
                 np.testing.assert_allclose(apart[name][key], values, atol=1e-4)
     for index, pair in enumerate(PAIRS):
-        alone = finish(measure(llama, [pair], some))
+        _, alone = finish(measure(llama, [pair], some))
         np.testing.assert_allclose(alone["some"]["logit_diff"][0], together["some"]["logit_diff"][index], atol=1e-4)
 
 

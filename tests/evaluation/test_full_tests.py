@@ -30,7 +30,7 @@ from tests.builders.planted import Planted
 from tests.builders.tiny_models import SIZES, finish, random_pairs
 from tests.builders.toys import copy_suppression, redundancy
 
-SETTING = Setting("test", "resample (abc)", 0)
+SETTING = Setting("test", "resample", "abc", 0)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_the_bound_sees_what_a_filter_dropped(toy: tuple[Planted, MaskedModel]) 
     reports = {}
     for name, kept in (("good", truth), ("bad", truth - lost)):
         cuts = filter_bound.subsets(kept, seed=0, count=10)
-        outcomes = finish(measure(masked, planted.pairs, cuts))
+        _, outcomes = finish(measure(masked, planted.pairs, cuts))
         reports[name] = filter_bound.bound(kept, {k: v["kl"] for k, v in outcomes.items()}, seed=0)
     good, bad = reports["good"], reports["bad"]
     assert good["all"] < 1e-3 < 1 < bad["all"]
@@ -133,8 +133,8 @@ def test_the_bound_sees_what_a_filter_dropped(toy: tuple[Planted, MaskedModel]) 
 def test_the_bound_where_nothing_was_dropped() -> None:
     graph = Graph(1, 2, 2)
     cuts = filter_bound.subsets(full_circuit(graph), seed=0)
-    assert list(cuts) == ["all"]
-    assert filter_bound.bound(full_circuit(graph), {"all": np.zeros(2)}, 0)["subsets"] == []
+    assert list(cuts) == [filter_bound.ALL]
+    assert filter_bound.bound(full_circuit(graph), {filter_bound.ALL: np.zeros(2)}, 0)["subsets"] == []
 
 
 def test_knock_outs_by_hand() -> None:
@@ -148,6 +148,15 @@ def test_knock_outs_by_hand() -> None:
     assert all(len(k.nodes) == 1 for k in sets)
     assert knockouts.knock_outs(empty_circuit(graph), {}, 0) == []
     assert knockouts.completeness([], {}, 1.0, 0) == {"sets": []}
+
+
+def test_a_role_may_be_called_as_a_random_half_is() -> None:
+    graph = Graph(2, 2, 2)
+    circuit = Circuit.from_names(graph, [("input", "a0.h0<v>"), ("a0.h0", "m1"), ("input", "m1"), ("m1", "logits")])
+    sets = knockouts.knock_outs(circuit, {"a0.h0": "random half 1", "m1": "random half 2"}, seed=0)
+    made = knockouts.completeness_circuits(circuit, sets)
+    assert made["circuit", sets[0]] == knockouts.without(circuit, ["a0.h0"]).live
+    assert made["circuit", sets[1]] == knockouts.without(circuit, ["m1"]).live
 
 
 # -- bad input ------------------------------------------------------------------------------------
@@ -278,5 +287,5 @@ def test_evaluate_full_writes_into_the_run(folder: Path, tmp_path: Path, capsys:
 def test_pairs_of_several_lengths_keep_their_order(llama: MaskedModel) -> None:
     """Paired tests need every circuit's numbers in one prompt order."""
     pairs = random_pairs([7, 4, 9, 5])
-    found = finish(measure(llama, pairs, {"all": full_circuit(llama.graph)}))
-    np.testing.assert_allclose(found["all"]["logit_diff"], found["full"]["logit_diff"], atol=1e-4)
+    full, found = finish(measure(llama, pairs, {"all": full_circuit(llama.graph)}))
+    np.testing.assert_allclose(found["all"]["logit_diff"], full["logit_diff"], atol=1e-4)

@@ -166,7 +166,7 @@ def test_closing_order() -> None:
 
 def test_a_curve_of_a_constant_metric_is_undefined() -> None:
     circuits = curves.grid_circuits(GRAPH, curves.by_score(GRAPH, np.where(GRAPH.edge_mask, 1.0, 0)))
-    flat = dict.fromkeys(circuits, 1.0)
+    flat = dict.fromkeys(circuits, np.ones(1))
     found = curves.curve(circuits, flat, flat, full=1.0, empty=1.0)
     assert math.isnan(found.cpr)
     assert math.isnan(found.cmd)

@@ -29,7 +29,7 @@ def bench(llama: MaskedModel, pairs: list[EncodedPair]) -> Bench:
 
 def test_a_reading_is_what_the_evaluation_measures(bench: Bench) -> None:
     circuit = random_circuit(bench.masked.graph, 30, np.random.default_rng(0))
-    outcome = finish(measure(bench.masked, bench.pairs, {"one": circuit}))
+    _, outcome = finish(measure(bench.masked, bench.pairs, {"one": circuit}))
     got = bench.read(circuit)
     np.testing.assert_allclose(got.logit_diff, outcome["one"]["logit_diff"], atol=1e-4)
     np.testing.assert_allclose(got.kl, outcome["one"]["kl"], atol=1e-4)

@@ -16,7 +16,7 @@ from hap_engine.graph.ranking import top_edges
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
-from hap_engine.pruning.budgets import Lagrangian, SharedAdam
+from hap_engine.pruning.budgets import BUDGETS, Lagrangian, SharedAdam
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.pruning.gates import open_probability, sample
 from hap_engine.settings import PRESETS, PruningConfig
@@ -291,7 +291,7 @@ def test_the_logit_difference_can_be_held(prepared: Prepared) -> None:
 def test_a_descent_that_stopped_goes_on_to_the_bit(prepared: Prepared, budget: str) -> None:
     candidates, target = full_circuit(prepared.masked.graph), 20
     config = PruningConfig(budget=budget, steps=60, batch_size=3, descent=0.3, ld_weight=0.1)
-    validation = prepared if budget == "projection" else None
+    validation = prepared if BUDGETS[budget].keeps_best else None
     whole, wanted = learn(prepared, candidates, target, config, validation=validation)
     for stop in (1, 40):
         work = prune(prepared, candidates, target, config, validation=validation)

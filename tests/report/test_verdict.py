@@ -11,7 +11,7 @@ import pytest
 from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.report.verdict import few_prompts, verdict
+from hap_engine.report.verdict import verdict, warnings
 from tests.builders.fakes import fake_run
 
 GRAPH = Graph(2, 2, 2)
@@ -87,22 +87,34 @@ def test_a_run_without_roles() -> None:
 
 
 def test_too_few_prompts_are_told_by_what_came_of_them() -> None:
-    def run(learned: int, before: float, after: float) -> str:
+    """The circuit's own KL on both sides; that of the gates while they were learned says nothing of it."""
+
+    def run(learned: int, before: float | None, after: float) -> list[str]:
         made = fake_run()
-        row = {**made.metrics[made.main], "kl": after, "n_prompts": 9}
-        return few_prompts(
+        row = {**made.metrics[made.main], "kl": after, "n_prompts": 9, "train_kl": before}
+        return warnings(
             replace(
                 made,
                 settings={**made.settings, "sizes": {"train": learned}},
-                history=[{"step": 60, "kl": before}],
+                history=[{"step": 60, "kl": 0.0, "expected": 60.0}],
                 metrics={**made.metrics, made.main: row},
             )
         )
 
-    assert (
-        run(12, 0.11, 0.72)
-        == "HAP's circuit fits the 12 prompts that it was learned from (KL about 0.11) much better than the 9 "
+    assert run(12, 0.11, 0.72) == [
+        "HAP's circuit fits the 12 prompts that it was learned from (KL 0.11) much better than the 9 "
         "unseen ones (KL 0.72). It has learned those prompts more than the task: add rows."
-    )
-    assert run(12, 0.4, 0.72) == run(12, 0.01, 0.05) == run(600, 0.11, 0.72) == ""
-    assert few_prompts(replace(fake_run(), history=[])) == ""
+    ]
+    assert run(12, 0.4, 0.72) == run(12, 0.01, 0.05) == run(600, 0.11, 0.72) == []
+    assert run(12, None, 0.72) == [], "an older run did not measure it"
+
+
+def test_open_gates_are_told() -> None:
+    def run(expected: float | None) -> list[str]:
+        return warnings(replace(fake_run(edges=60), history=[{"step": i, "expected": expected} for i in (1, 2)]))
+
+    assert run(148) == [
+        "At the last of 2 steps about 148 gates were still open, and the circuit keeps the best 60: its edges have "
+        "not learned to do without the others. Take more steps."
+    ]
+    assert run(60) == run(89) == run(None) == warnings(replace(fake_run(), history=[])) == []

@@ -33,11 +33,12 @@ def run(gpt2: MaskedModel, pairs: list[EncodedPair]) -> Run:
     """A run of the tiny GPT-2 whose metrics were really measured, without numbers per prompt."""
     made = fake_run(gpt2.graph, edges=30)
     circuits = {name: record.circuit for name, record in made.circuits.items()}
-    setting = Setting("test", "resample (abc)", 0)
+    setting = Setting("test", "resample", "abc", 0)
     metrics = finish(evaluate(gpt2, pairs, circuits, setting, control_size=20))
     for row in metrics.values():
         row.pop("per_prompt", None)
-    return replace(made, metrics=metrics, prompts={"test": [stored(pair) for pair in pairs]})
+    task = {**made.task, "corruption": "abc"}
+    return replace(made, task=task, metrics=metrics, prompts={"test": [stored(pair) for pair in pairs]})
 
 
 def test_numbers_per_prompt_average_to_the_stored_means(gpt2: MaskedModel, run: Run) -> None:
@@ -72,6 +73,9 @@ def test_what_cannot_be_added_is_refused(gpt2: MaskedModel, run: Run) -> None:
         finish(add_circuit(gpt2, run, empty_circuit(run.graph)))
     with pytest.raises(SettingsError, match="already"):
         finish(add_circuit(gpt2, run, full_circuit(run.graph), "hap"))
+    for taken in ("eap-ig", "ep", "random", "full"):
+        with pytest.raises(SettingsError, match="Choose another name"):
+            finish(add_circuit(gpt2, run, full_circuit(run.graph), taken))
     mean = {name: {**row, "ablation": "mean"} for name, row in run.metrics.items()}
     with pytest.raises(SettingsError, match="'mean'"):
         finish(add_circuit(gpt2, replace(run, metrics=mean), full_circuit(run.graph)))

@@ -17,22 +17,27 @@ import torch
 from hap_engine.cli.commands import _config
 from hap_engine.cli.options import make_parser
 from hap_engine.errors import HapError, SettingsError, TaskError, UnknownNameError
+from hap_engine.evaluation.measure import circuit_kl
 from hap_engine.explain import head_facts
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.ranking import edge_budget
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import open_masked
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import PHASES, Progress
+from hap_engine.report.verdict import warnings
 from hap_engine.runs.command import command
 from hap_engine.runs.record import Run
-from hap_engine.runs.run_file import dumps
+from hap_engine.runs.run_file import dumps, loads
 from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig, kept_share, run_id, with_preset
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.tasks.templates import ioi
-from hap_engine.transformer.load import Model
+from hap_engine.transformer.load import Model, load_model
 from hap_engine.workflows.discover import discover
+from hap_engine.workflows.retest import stored_prompts
 from hap_engine.workflows.run_prompts import try_prompts
-from tests.builders.tiny_models import SIZES, make_model, word_tokenizer
+from tests.builders.tiny_models import SIZES, finish, make_model, word_tokenizer
 
 FAST = PruningConfig(steps=6, batch_size=4)
 
@@ -95,6 +100,21 @@ def test_a_run_is_complete(done: tuple[list[Progress], Run], model: Model) -> No
         assert row["ablation"] == "resample (abc)"
         assert row["split"] == "test"
         assert row["n_prompts"] == 8
+
+
+def test_the_kl_that_is_told_is_that_of_what_was_kept() -> None:
+    """Half-open gates had KL 0.00 here, and the sentence said that of the 30 edges that were cut out."""
+    pruning = dataclasses.replace(PRESETS["published"], steps=30)
+    run = finish(discover(DiscoveryConfig(sizes=SplitSizes(64, 16, 32), pruning=pruning)))
+    masked = open_masked(load_model("hap-mini"))
+    training = finish(Prepared(masked, stored_prompts(masked, run, "train")).run())
+    row = run.metrics["hap"]
+    assert row["train_kl"] == pytest.approx(circuit_kl(training, run.circuits["hap"].circuit), rel=1e-4)
+    assert row["train_kl"] == pytest.approx(6.49, abs=0.01)
+    assert run.history[-1]["kl"] < 0.01
+    (sentence,) = warnings(run)
+    assert "about 148 gates were still open, and the circuit keeps the best 30" in sentence
+    assert (row["n_train"], loads(dumps(run)).metrics["hap"]["train_kl"]) == (64, row["train_kl"])
 
 
 def test_ranks_of_a_run_are_those_of_all_edges(done: tuple[list[Progress], Run]) -> None:
