@@ -33,13 +33,8 @@ RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothin
 ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 
-def option(default: Any, text: str | None = None) -> Any:
-    """A setting that the terminal offers under its name, with `text` as its help."""
-    return field(default=default, metadata={"help": text})
-
-
 def offered(config: type) -> dict[str, Field[Any]]:
-    """The settings of a config class that are an `option`, by name."""
+    """The settings of a config class that the terminal offers under their names: those with a text for its help."""
     return {found.name: found for found in fields(config) if "help" in found.metadata}
 
 
@@ -48,24 +43,31 @@ class PruningConfig:
     """Settings of Edge Pruning."""
 
     # It meets the target at every step, with nothing to tune.
-    budget: str = option("projection", "projection (default) or lagrangian (published)")
-    steps: int = option(300, "steps of Edge Pruning")
+    budget: str = field(default="projection", metadata={"help": "projection (default) or lagrangian (published)"})
+    steps: int = field(default=300, metadata={"help": "steps of Edge Pruning"})
     # 32 (published) doubles the cost of a step and helped less than steps do.
-    batch_size: int = option(16, "prompts per step, at most all to learn from")
-    lr: float = option(1.0, "step size of the gates")  # of all; 0.5 left middling edges undecided after 240 steps
-    init: float = option(3.0, "log alpha at the start")  # gates nearly open, still able to move
+    batch_size: int = field(default=16, metadata={"help": "prompts per step, at most all to learn from"})
+    # Shared by all gates; 0.5 left middling edges undecided after 240 steps.
+    lr: float = field(default=1.0, metadata={"help": "step size of the gates"})
+    # Gates nearly open, still able to move.
+    init: float = field(default=3.0, metadata={"help": "log alpha at the start"})
     # Run files that do not name it had no limit: a single odd batch threw gates 40 units down, from where none comes
     # back.
-    clip: float = option(1.0, "most that one batch pulls at a gate, in RMS gradients; 0: no limit")
+    clip: float = field(
+        default=1.0, metadata={"help": "most that one batch pulls at a gate, in RMS gradients; 0: no limit"}
+    )
     # Run files that do not name it had KL alone.
-    ld_weight: float = option(0.0, "weight of (mean error of the logit difference)² beside KL; 0: KL alone (default)")
+    ld_weight: float = field(
+        default=0.0,
+        metadata={"help": "weight of (mean error of the logit difference)² beside KL; 0: KL alone (default)"},
+    )
     # Where there are scores. With 4 and the ranking by EAP-IG of KL, sixty steps on SmolLM2 reached the training KL
     # (0.38) that three hundred from an equal start did not.
-    warm_start: float = option(4.0, "c in init + c (rank - 1/2)")
-    descent: float = option(0.7, "share of steps over which the budget falls")
-    harden: float = option(0.5, "share of steps before the noise fades")
+    warm_start: float = field(default=4.0, metadata={"help": "c in init + c (rank - 1/2)"})
+    descent: float = field(default=0.7, metadata={"help": "share of steps over which the budget falls"})
+    harden: float = field(default=0.5, metadata={"help": "share of steps before the noise fades"})
     # They are ten steps apart. With 4 a SmolLM2 run ended at step 250 of 300, before its gates were quiet, at KL 0.52.
-    patience: int = option(12, "looks at the validation prompts without a better circuit")
+    patience: int = field(default=12, metadata={"help": "looks at the validation prompts without a better circuit"})
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
@@ -98,27 +100,29 @@ class Start:
 class DiscoveryConfig:
     """All that decides a run; equal configs on equal weights give equal runs."""
 
-    model: str = option("hap-mini", "bundled or Hub name, folder, .gguf file")  # bundled: works at once, offline
-    task: str = option("ioi")
+    # Bundled: works at once, offline.
+    model: str = field(default="hap-mini", metadata={"help": "bundled or Hub name, folder, .gguf file"})
+    task: str = field(default="ioi", metadata={"help": "its name; the command tasks lists them"})
     # None: the task's default (abc for IOI, as in the papers).
-    corruption: str | None = option(None, "abc (default), s2 or s2_io for ioi")
-    sparsity: float = option(0.98, "share of edges removed")
-    method: str = option("hap", "hap, eap or ep")
+    corruption: str | None = field(default=None, metadata={"help": "abc (default), s2 or s2_io for ioi"})
+    sparsity: float = field(default=0.98, metadata={"help": "share of edges removed"})
+    method: str = field(default="hap", metadata={"help": "hap, eap or ep"})
     # The EAP circuit always uses plain EAP. The best 10 % by EAP-IG of KL alone are nearer to SmolLM2 than those of
     # any other scorer, on three seeds (docs/studies/scorers.md).
-    scorer: str = option("eap-ig-kl", f"picks HAP's candidates: {', '.join(SCORERS)}")
-    keep: float | None = option(None, "share of edges left to EP (max(10 %, 4 x target))")
+    scorer: str = field(default="eap-ig-kl", metadata={"help": f"picks HAP's candidates: {', '.join(SCORERS)}"})
+    keep: float | None = field(default=None, metadata={"help": "share of edges left to EP (max(10 %, 4 x target))"})
     # As few of the best edges as have it by themselves.
-    keep_level: float | None = option(
-        None, "instead: the smallest kept set with this faithfulness on validation prompts"
+    keep_level: float | None = field(
+        default=None, metadata={"help": "instead: the smallest kept set with this faithfulness on validation prompts"}
     )
     pruning: PruningConfig = field(default_factory=PruningConfig)
     sizes: SplitSizes = field(default_factory=SplitSizes)
-    seed: int = option(0)
-    device: str = option("cpu", "cpu, cuda or mps")
+    seed: int = field(default=0, metadata={"help": "of the prompts, their split and the gates' noise"})
+    device: str = field(default="cpu", metadata={"help": "cpu, cuda or mps"})
     # Evaluation is always float32.
-    dtype: str = option("float32", "of training: float32, bfloat16, or what is faster here")
-    memory: float | None = option(None, "GB that the run may take")  # None: batches are not split
+    dtype: str = field(default="float32", metadata={"help": "of training: float32, bfloat16, or what is faster here"})
+    # None: batches are not split.
+    memory: float | None = field(default=None, metadata={"help": "GB that the run may take"})
     start: Start | None = None  # instead of candidates by scores
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
 

@@ -76,10 +76,8 @@ def _offer(command: argparse.ArgumentParser, config: type, defaults: Mapping[str
     types = get_type_hints(config)
     for name, setting in offered(config).items():
         kind = next(kind for kind in (*get_args(types[name]), types[name]) if kind is not NoneType)
-        text = setting.metadata["help"]
-        command.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, default=defaults.get(name), help=text and text.replace("%", "%%")
-        )
+        text = setting.metadata["help"].replace("%", "%%")
+        command.add_argument(f"--{name.replace('_', '-')}", type=kind, default=defaults.get(name), help=text)
 
 
 def _skip(command: argparse.ArgumentParser) -> None:
