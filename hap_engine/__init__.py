@@ -6,59 +6,14 @@ and needs no torch; docs/api.md shows them at work.
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hap_engine.version import __version__
 
-_PUBLIC = {
-    **dict.fromkeys(
-        ("attribute", "discover", "encoded", "evaluate", "logits", "open_model", "prompts", "prune_on"), "api"
-    ),
-    **dict.fromkeys(("Circuit", "empty_circuit", "full_circuit", "random_circuit"), "graph.circuit"),
-    **dict.fromkeys(("top_edges", "top_live"), "graph.ranking"),
-    "Graph": "graph.graph",
-    "HapError": "errors",
-    "Run": "runs.record",
-    **dict.fromkeys(("load", "save"), "runs.run_file"),
-    **dict.fromkeys(("DiscoveryConfig", "PruningConfig"), "settings"),
-    "PromptPair": "tasks.pair",
-    "SplitSizes": "tasks.task",
-    **dict.fromkeys(("read_eapig", "write_eapig"), "graph.eapig_file"),
-    **dict.fromkeys(("examine", "with_stability"), "workflows.retest"),
-}
-
-__all__ = [
-    "Circuit",
-    "DiscoveryConfig",
-    "Graph",
-    "HapError",
-    "PromptPair",
-    "PruningConfig",
-    "Run",
-    "SplitSizes",
-    "__version__",
-    "attribute",
-    "discover",
-    "empty_circuit",
-    "encoded",
-    "evaluate",
-    "examine",
-    "full_circuit",
-    "load",
-    "logits",
-    "open_model",
-    "prompts",
-    "prune_on",
-    "random_circuit",
-    "read_eapig",
-    "save",
-    "top_edges",
-    "top_live",
-    "with_stability",
-    "write_eapig",
-]
-
+# The one list of public names: editors and type checkers take them from here, and so does `_PUBLIC`.
 if TYPE_CHECKING:
     from hap_engine.api import attribute, discover, encoded, evaluate, logits, open_model, prompts, prune_on
     from hap_engine.errors import HapError
@@ -72,6 +27,16 @@ if TYPE_CHECKING:
     from hap_engine.tasks.pair import PromptPair
     from hap_engine.tasks.task import SplitSizes
     from hap_engine.workflows.retest import examine, with_stability
+
+_PUBLIC = {
+    alias.name: node.module.removeprefix("hap_engine.")
+    for block in ast.parse(Path(__file__).read_text(encoding="utf-8")).body
+    if isinstance(block, ast.If)
+    for node in block.body
+    if isinstance(node, ast.ImportFrom) and node.module
+    for alias in node.names
+}
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

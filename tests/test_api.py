@@ -52,9 +52,17 @@ def test_importing_costs_nothing() -> None:
 
 
 def test_every_public_name_exists() -> None:
-    assert set(hap.__all__) == {"__version__", *hap._PUBLIC}
-    for name in hap.__all__:
-        assert getattr(hap, name) is not None
+    """A name that is missing here breaks somebody's notebook."""
+    functions = (
+        "attribute discover encoded evaluate examine load logits open_model prompts prune_on save with_stability"
+    )
+    circuits = "empty_circuit full_circuit random_circuit read_eapig top_edges top_live write_eapig"
+    classes = "Circuit DiscoveryConfig Graph HapError PromptPair PruningConfig Run SplitSizes"
+    names = f"__version__ {functions} {circuits} {classes}".split()
+    assert dir(hap) == sorted(names)
+    assert sorted(hap.__all__) == sorted(names)
+    for name in names[1:]:
+        assert getattr(hap, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         hap.nothing  # noqa: B018
 
