@@ -6,6 +6,7 @@ describes must take every one of them, in the right shape, and lack none. The to
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,7 +64,7 @@ def _convert(source: Source, folder: Path, progress: Report) -> None:
     check_header(source, header, config)  # a model that cannot work is not converted first
     progress(f"Converting {source.name} (once)", 0.0)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "model.safetensors.part"
+    partial = folder / f"model.safetensors.{os.getpid()}.part"  # two programs may convert at once
     with quiet():
         hf_config = AutoConfig.for_model(**config)
         save_file(dict(read_tensors(source, header, hf_config)), partial, metadata={"format": "pt"})

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 
 _LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -31,11 +31,12 @@ def _by(numbers: str) -> Any:
     return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
+_LLAMA3 = ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral")
 # By the value of `tokenizer.ggml.pre`.
 WAYS = {
-    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais"), _gpt2),
-    **dict.fromkeys(("smollm", "starcoder", "refact", "codeshell", "command-r"), _digits),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"), lambda: _by(r"\p{N}{1,3}")),
+    **dict.fromkeys(("gpt-2", "phi-2"), _gpt2),
+    **dict.fromkeys(("smollm", "starcoder", "refact", "codeshell"), _digits),
+    **dict.fromkeys((*_LLAMA3, "dbrx", "smaug-bpe"), lambda: _by(r"\p{N}{1,3}")),
     **dict.fromkeys(("qwen2", "stablelm2", "deepseek-r1-qwen", "megrez"), lambda: _by(r"\p{N}")),
 }
 
@@ -56,6 +57,14 @@ def own_tokenizer(path: Path, values: Mapping[str, Any]) -> Tokenizer:
 
     with TemporaryDirectory() as empty:  # where nothing is found that could take the place of the file's own
         made = PreTrainedTokenizerFast.from_pretrained(empty, gguf_file=str(path.resolve())).backend_tokenizer
+    way = str(values.get("tokenizer.ggml.pre"))
     if values["tokenizer.ggml.model"] == "gpt2":
-        made.pre_tokenizer = WAYS[values["tokenizer.ggml.pre"]]()
+        made.pre_tokenizer = WAYS[way]()
+        made.model.ignore_merges = way in _LLAMA3  # a piece that is a token stays whole
+        made.normalizer = normalizers.NFC() if way == "qwen2" else made.normalizer
+    begins = values["tokenizer.ggml.model"] == "llama" or way in _LLAMA3  # where the header does not say
+    first = values.get("tokenizer.ggml.bos_token_id")
+    if values.get("tokenizer.ggml.add_bos_token", begins) and first is not None and first not in made.encode("").ids:
+        token = values["tokenizer.ggml.tokens"][first]
+        made.post_processor = processors.TemplateProcessing(single=[token, "$A"], special_tokens=[(token, first)])
     return made

@@ -60,6 +60,11 @@ class Model:
         return max_tokens(self.config)
 
     @property
+    def embedding_rows(self) -> int:
+        """How many tokens have a vector. A tokenizer may know more, which no prompt can hold."""
+        return int(self.hf_model.get_input_embeddings().weight.shape[0])
+
+    @property
     def device(self) -> torch.device:
         return next(self.hf_model.parameters()).device
 

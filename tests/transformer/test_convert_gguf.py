@@ -47,6 +47,11 @@ def converted(path: Path) -> Any:
     return read_weights("tiny", convert_gguf(resolve(str(path)), lambda *step: None), lambda *step: None)
 
 
+def words(path: Path) -> Tokenizer:
+    """The tokenizer of the converted copy."""
+    return Tokenizer.from_file(str(convert_gguf(resolve(str(path)), lambda *step: None) / "tokenizer.json"))
+
+
 def opened(path: Path) -> Tensor:
     return logits(converted(path))
 
@@ -261,9 +266,71 @@ def test_text_cut_in_an_unknown_way_is_refused(tmp_path: Path, named: dict[str, 
 )
 def test_text_is_cut_as_the_file_says(tmp_path: Path, way: str, pieces: list[str]) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"), tokenizer__ggml__pre=way)
-    folder = convert_gguf(resolve(str(path)), lambda *step: None)
-    cut = Tokenizer.from_file(str(folder / "tokenizer.json")).pre_tokenizer
-    assert [piece for piece, _ in cut.pre_tokenize_str("it's 2024, OK!!\n")] == pieces
+    assert [piece for piece, _ in words(path).pre_tokenizer.pre_tokenize_str("it's 2024, OK!!\n")] == pieces
+
+
+@pytest.mark.parametrize(
+    ("way", "says", "starts"),
+    [
+        ("gpt-2", None, False),
+        ("gpt-2", True, True),
+        ("llama-bpe", None, True),
+        ("llama-bpe", True, True),
+        ("llama-bpe", False, False),
+    ],
+)
+def test_a_text_starts_as_the_models_own_tokenizer_starts_it(
+    tmp_path: Path, way: str, says: bool | None, starts: bool
+) -> None:
+    named = {"tokenizer__ggml__pre": way, "tokenizer__ggml__add_bos_token": says, "tokenizer__ggml__bos_token_id": 0}
+    path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"), **named)
+    assert words(path).encode("a cat").tokens == ["<|end|>"] * starts + ["a", "Ġcat"]
+    assert words(path).encode("a cat", add_special_tokens=False).tokens == ["a", "Ġcat"]
+
+
+def test_sentencepiece_vocabularies(tmp_path: Path) -> None:
+    tokens = ["<unk>", "<s>", "</s>", "▁", *"catdog", "at", "▁c", "▁cat", "▁a", "▁d", "og", "▁dog"]
+    tokens += [f"<{number}>" for number in range(VOCABULARY - len(tokens))]
+    path = write_gguf(
+        tmp_path / "tiny.gguf",
+        hf_for_gguf("llama"),
+        tokenizer__ggml__model="llama",
+        tokenizer__ggml__pre=None,
+        tokenizer__ggml__merges=None,
+        tokenizer__ggml__tokens=tokens,
+        tokenizer__ggml__scores=[-float(number) for number in range(VOCABULARY)],
+        tokenizer__ggml__token_type=[2, 3, 3, *[1] * (VOCABULARY - 3)],
+        tokenizer__ggml__bos_token_id=1,
+    )
+    assert words(path).encode("a cat dog").tokens == ["<s>", "▁a", "▁cat", "▁dog"]
+    assert words(path).decode(words(path).encode("a cat dog").ids) == "a cat dog"
+
+
+def test_a_word_of_llama_3_stays_whole_without_merges(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"), tokenizer__ggml__pre="llama-bpe")
+    assert words(path).encode("cat at", add_special_tokens=False).tokens == ["c", "at", "Ġ", "at"]
+    vocabulary = list(words(path).get_vocab())
+    assert "Ġcat" in vocabulary
+    merges = ["a t", "Ġ d", "o g", "Ġd og"]  # none leads to the word for a cat
+    path = write_gguf(
+        tmp_path / "other.gguf", hf_for_gguf("llama"), tokenizer__ggml__pre="llama-bpe", tokenizer__ggml__merges=merges
+    )
+    assert words(path).encode("a cat", add_special_tokens=False).tokens == ["a", "Ġcat"]
+
+
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cannot be read as a language model") as caught:
+        load_model(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    broken = {"output_norm.weight": np.full(32, np.nan, np.float32)}
+    path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"), tensors=broken)
+    with pytest.raises(ModelError, match=r"not finite .*\(model.norm.weight\)"):
+        load_model(str(path))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from hap_engine.errors import HapError, ModelError, UnknownNameError, UnsupportedModelError
 from hap_engine.graph.graph import Graph
-from hap_engine.models.catalog import BUNDLED, Source, graph_of, resolve, tokenizer_file, weights_sha256
+from hap_engine.models.catalog import BUNDLED, Source, config_of, graph_of, resolve, tokenizer_file, weights_sha256
 from hap_engine.transformer.load import check_device, load_model
-from tests.builders.tiny_models import FAMILIES, hf_model, make_model, tokenizer
+from tests.builders.tiny_models import FAMILIES, VOCABULARY, hf_model, make_model, tokenizer
 
 # -- what a reference names ----------------------------------------------------------------------
 
@@ -209,6 +210,17 @@ def test_sizes_of_what_is_not_there(tmp_path: Path) -> None:
     for text in ("", "[]", "{}", '{"n_layer": "two", "n_head": 1}'):
         (tmp_path / "config.json").write_text(text)
         assert graph_of(resolve(str(tmp_path))) is None
+
+
+def test_tokens_without_a_vector_are_counted_out(folder: Path, tmp_path: Path) -> None:
+    """As with tokens that were added to a tokenizer, and not to the model: it opens, and says what it has."""
+    copy = Path(shutil.copytree(folder, tmp_path / "added"))
+    words = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    words.add_tokens([f"new{number}" for number in range(VOCABULARY)])
+    words.save(str(copy / "tokenizer.json"))
+    model = load_model(str(copy))
+    assert model.embedding_rows == VOCABULARY == (config_of(model.source) or {})["vocab_size"]
+    assert model.tokenizer.get_vocab_size() > VOCABULARY
 
 
 def test_weights_in_several_files_have_one_hash_for_all(tmp_path: Path) -> None:
