@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hap_engine.cli.progress_bar import follow
+from hap_engine.cli.progress_lines import follow
 from hap_engine.cli.tables import print_table
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, save

@@ -15,12 +15,15 @@ from hap_engine.version import __version__
 
 # The one list of public names: editors and type checkers take them from here, and so does `_PUBLIC`.
 if TYPE_CHECKING:
-    from hap_engine.api import attribute, discover, encoded, evaluate, logits, open_model, prompts, prune_on
+    from hap_engine.api import attribute, discover, encoded, evaluate, logits, open_model, prompts, prune_on, why_missed
     from hap_engine.errors import HapError
     from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit, random_circuit
     from hap_engine.graph.eapig_file import read_eapig, write_eapig
     from hap_engine.graph.graph import Graph
     from hap_engine.graph.ranking import top_edges, top_live
+    from hap_engine.report.missed_heads import missed_heads
+    from hap_engine.report.verdict import verdict
+    from hap_engine.runs.examples import example
     from hap_engine.runs.record import Run
     from hap_engine.runs.run_file import load, save
     from hap_engine.settings import DiscoveryConfig, PruningConfig

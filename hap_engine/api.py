@@ -9,7 +9,8 @@ Everything here is also reachable as ``hap_engine.<name>`` (docs/api.md has a wo
     rows = hap.evaluate(model, run, ablation="mean")
 
 The app and the terminal use the generators below these functions (`workflows.discover`,
-`evaluation.evaluate`), which yield progress records and can be stopped; here `progress` is a callback.
+`evaluation.evaluate`), which yield progress records and can be stopped. Here a live bar shows them, in a
+notebook and on a terminal; a callback `progress` gets the records in its place.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from torch import Tensor
 from hap_engine.attribution import scorers
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation import evaluate as evaluation
+from hap_engine.explain.why_missed import explain
 from hap_engine.graph.circuit import Circuit, full_circuit
+from hap_engine.live_bar import follow
 from hap_engine.masked.ablation import Ablation
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
-from hap_engine.progress import Progress, drain
+from hap_engine.progress import Progress
+from hap_engine.report.missed_heads import Explanation
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig
@@ -40,7 +44,7 @@ from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
 from hap_engine.tasks.task import PromptSets, SplitSizes
 from hap_engine.transformer.batches import in_batches
-from hap_engine.transformer.load import load_model
+from hap_engine.transformer.load import loading
 from hap_engine.workflows import discover as discovery
 from hap_engine.workflows.retest import stored_prompts
 
@@ -49,13 +53,13 @@ Watch = Callable[[Progress], object]
 Prompts = Run | Sequence[EncodedPair] | Sequence[PromptPair]
 
 
-def open_model(reference: str, device: str = "cpu") -> MaskedModel:
+def open_model(reference: str, device: str = "cpu", *, progress: Watch | None = None) -> MaskedModel:
     """Open a bundled or Hub model, a folder or a ``.gguf`` file, ready for the masked pass.
 
     Raises:
         ModelError: if it cannot be opened, or its masked pass does not reproduce it.
     """
-    return open_masked(load_model(reference, device=device))
+    return open_masked(follow(loading(reference, device), progress))
 
 
 def discover(
@@ -70,7 +74,7 @@ def discover(
     Args:
         model: an opened model, or what `open_model` takes.
         task: the name of a task, or your own prompt pairs (they are split by the seed).
-        progress: called with each progress record.
+        progress: called with each progress record, in place of the live bar.
         settings: any field of `DiscoveryConfig`, such as ``sparsity``, ``method``, ``seed``, ``pruning``.
 
     Raises:
@@ -83,11 +87,11 @@ def discover(
             f"There is no setting {wrong[0]!r}. Known: "
             f"{', '.join(name for name in known if name not in ('model', 'task'))}."
         )
-    opened = open_model(model) if isinstance(model, str) else model
+    opened = open_model(model, progress=progress) if isinstance(model, str) else model
     if not isinstance(task, str):
         task, settings = CUSTOM, {**settings, "prompts": tuple(task)}
     config = DiscoveryConfig(model=opened.model.source.reference, task=task, **settings)
-    return drain(discovery.discover(config, opened.model), progress)
+    return follow(discovery.discover(config, opened.model), progress)
 
 
 def prune_on(
@@ -102,11 +106,11 @@ def prune_on(
     Raises:
         SettingsError: if the run learned no gates, or was made on other weights.
     """
-    opened = open_model(model) if isinstance(model, str) else model
+    opened = open_model(model, progress=progress) if isinstance(model, str) else model
     config = further(run, sparsity)
     if steps is not None:
         config = replace(config, pruning=replace(config.pruning, steps=steps))
-    return drain(discovery.discover(config, opened.model), progress)
+    return follow(discovery.discover(config, opened.model), progress)
 
 
 def prompts(
@@ -145,7 +149,7 @@ def evaluate(
     pairs = encoded(model, on)
     setting = evaluation.Setting("test", ablation, corruption, seed)
     size = len(next(iter(named.values())).live)
-    return drain(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
+    return follow(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
 
 
 def attribute(
@@ -165,8 +169,20 @@ def attribute(
             differentiable in the logits.
     """
     prepared = Prepared(model, encoded(model, on))
-    drain(prepared.run(), progress)
-    return drain(scorers.score(prepared, scorer, metric), progress)
+    follow(prepared.run(), progress)
+    return follow(scorers.score(prepared, scorer, metric), progress)
+
+
+def why_missed(model: MaskedModel, run: Run, head: str, *, progress: Watch | None = None) -> Explanation:
+    """Why EAP misses a head that the run's own circuit keeps: print its ``how`` and ``why``.
+
+    Args:
+        head: one of `missed_heads` of the run's two circuits.
+
+    Raises:
+        SettingsError: if the run's circuit does not keep the head.
+    """
+    return follow(explain(model, run, head, *run.sides), progress)
 
 
 @torch.no_grad()

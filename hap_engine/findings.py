@@ -81,3 +81,10 @@ class Findings:
     def main(self) -> str:
         """Key of the circuit that the run set out to find (``hap``, ``ep`` or ``eap``)."""
         return str(self.settings["method"])
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """The two circuits to compare unless others are asked for: plain EAP's, and the one that was sought."""
+        others = [name for name in self.circuits if name != self.main]
+        left = ("eap" if "eap" in others else others[0]) if others else self.main
+        return left, self.main

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -22,14 +23,18 @@ class Progress:
 
 
 def drain(work: Generator[Any, None, Result], watch: Callable[[Any], object] | None = None) -> Result:
-    """Run long work to its end; `watch` sees each record."""
-    while True:
-        try:
-            record = next(work)
-        except StopIteration as end:
-            return end.value
-        if watch is not None:
-            watch(record)
+    """Run long work to its end; `watch` sees each record.
+
+    Work that is interrupted, in a step or in `watch`, ends at once: what it changed for a while is as before.
+    """
+    with closing(work):
+        while True:
+            try:
+                record = next(work)
+            except StopIteration as end:
+                return end.value
+            if watch is not None:
+                watch(record)
 
 
 def relabelled(work: Generator[Progress, None, Result], **changes: Any) -> Generator[Progress, None, Result]:

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,9 @@ def test_wrong_arguments(gpt2: MaskedModel) -> None:
 def test_discover_on_an_opened_model(gpt2: MaskedModel) -> None:
     run = hap.discover(gpt2, sparsity=0.8, keep=0.6, sizes=SIZES, pruning=hap.PruningConfig(steps=2, batch_size=4))
     assert run.main == "hap"
+    assert run.replay["last_open"]
+    assert json.loads(json.dumps(run.replay))["last_open"] == run.replay["last_open"], "plain data before it is a file"
+    assert hap.verdict(run).sentence in unescape(run.show().page)
     again = hap.evaluate(gpt2, run)
     assert again["hap"]["kl"] == pytest.approx(run.metrics["hap"]["kl"], abs=1e-5)
 

@@ -64,7 +64,7 @@ def comparison(
         scene: build it once and keep it (``st.cache_resource``): its text is cached by its identity.
         pinned: the caller's pins. Passing back what was returned last changes nothing; any other
             list is shown in the browser. Names that the graph lacks are dropped.
-        height: of each panel in pixels.
+        height: of each panel in pixels, more on a large screen.
         view, drawn: how the comparison first looks; later the browser decides (see `shown`).
         run: whose pruning can be replayed.
     """
@@ -82,7 +82,7 @@ def comparison(
         memory |= {"replay": replay(run, scene), "replayed": scene}
     data = {
         "key": key,
-        "height": height,
+        "height": f"max({height}px, 62vh)",
         "plotly": plotly_url(),
         "command": {"serial": memory["serial"], "pinned": memory["command"]},
         "start": {"view": memory["view"], "drawn": memory["drawn"]},

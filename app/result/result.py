@@ -23,7 +23,7 @@ READABLE = 2000  # edges drawn at first of a larger circuit; the slider under th
 def show(run: Run) -> None:
     """Draw the whole result."""
     link = url.show_problems(run)
-    left, right = _sides(run, link)
+    left, right = link.left or run.sides[0], link.right or run.sides[1]
     _heading(run)
     _verdict(run, left, right)
     pins, seen = _picture(run, left, right, link)
@@ -82,13 +82,6 @@ def _more(run: Run, left: str, right: str) -> None:
 
         with made:
             provenance.show(run)
-
-
-def _sides(run: Run, link: url.Link) -> tuple[str, str]:
-    """The two circuits to compare: those that the link names, else plain EAP and what was sought."""
-    others = [name for name in run.circuits if name != run.main]
-    left = ("eap" if "eap" in others else others[0]) if others else run.main
-    return link.left or left, link.right or run.main
 
 
 def _heading(run: Run) -> None:

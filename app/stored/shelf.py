@@ -18,13 +18,13 @@ from pathlib import Path
 
 from app.classroom import check_change
 from hap_engine.errors import DiskError, HapError
-from hap_engine.files import assets, write_text
+from hap_engine.files import write_text
 from hap_engine.report.titles import METHOD_TITLES, OWN
 from hap_engine.report.verdict import verdict
+from hap_engine.runs.examples import SHIPPED
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, load, loads, runs_folder, save
 
-SHIPPED = assets() / "runs"
 FIRST_TASK = b'"task": {"name": "ioi"'  # as `runs.save` writes it
 LONGEST_NAME = 80
 _changing = threading.Lock()  # one change at a time: compare and write belong together

@@ -13,7 +13,7 @@ import sys
 
 from assets.make_runs import FOLDER, ship
 from benchmarks.studies.pages import PAGES, fill
-from hap_engine.cli.progress_bar import follow
+from hap_engine.cli.progress_lines import follow
 from hap_engine.errors import TaskError
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hap_engine.cli.options import make_parser
-from hap_engine.cli.progress_bar import follow
+from hap_engine.cli.progress_lines import follow
 from hap_engine.cli.tables import print_ablations, print_statistics, print_table
 from hap_engine.crash_report import EXIT_CODE, explain, foreseen
 from hap_engine.errors import SettingsError

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 
-from hap_engine.cli.progress_bar import follow
+from hap_engine.cli.progress_lines import follow
 from hap_engine.errors import SettingsError, TaskError
 from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.by_name import get_task

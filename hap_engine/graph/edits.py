@@ -76,8 +76,8 @@ def apply(circuit: Circuit, changes: Sequence[Change]) -> Circuit:
 
 
 def edges_of(graph: Graph, node: str) -> list[tuple[int, int]]:
-    """Matrix cells of all edges into and out of a node, in graph order."""
-    row = graph.writer_index[node]
+    """Matrix cells of all edges into and out of a node, in graph order. Raises UnknownNameError."""
+    row, _ = graph.edge(node, "logits")  # names the nearest writer when there is none
     touching = np.zeros_like(graph.edge_mask)
     touching[row], touching[:, graph.feeds[:, row]] = True, True
     return [(int(w), int(r)) for w, r in np.argwhere(touching & graph.edge_mask)]

@@ -34,6 +34,11 @@ const show = () => window.hapMount({
   parentElement: document.getElementById("hap"), data: [data],
   setStateValue() {}, setTriggerValue() {},
 });
+addEventListener("message", ({ data: told }) => { // a notebook tells its theme
+  if (!["light", "dark"].includes(told?.hapTheme)) return;
+  document.documentElement.dataset.theme = told.hapTheme;
+  show();
+});
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
 show();
 """
@@ -43,17 +48,30 @@ POLICY = (
 
 
 def standalone(
-    run: Findings, left: str, right: str, pins: Sequence[str] = (), *, fold: bool = False, strongest: int | None = None
+    run: Findings,
+    left: str,
+    right: str,
+    pins: Sequence[str] = (),
+    *,
+    view: str = "pair",
+    height: str = "max(720px, 62vh)",
+    fold: bool = False,
+    strongest: int | None = None,
 ) -> str:
-    """The page as HTML text."""
+    """The page as HTML text.
+
+    Args:
+        view: how both circuits are drawn at first, one of `wire.VIEWS`.
+        height: of the pictures, as CSS writes it.
+    """
     built = scene.build(run, left, right, fold=fold)
     played = replay(run, built)
     data = {
         "key": "standalone",
-        "height": 720,
+        "height": height,
         "plotly": "",
         "command": {"serial": 1, "pinned": list(pins)},
-        "start": {"view": "pair", "drawn": strongest or 0},
+        "start": {"view": view, "drawn": strongest or 0},
         "replay": played,
         "replayable": played is not None,
         "scene": payload(built),
@@ -113,9 +131,11 @@ def _script(text: str) -> str:
 
 def _variables() -> str:
     """Streamlit's colour variables, which the component reads, for light and dark readers."""
+    light, dark = _colours(LIGHT, "#d5dbe3", "#0067a3"), _colours(DARK, "#2f3947", "#56b4e9")
     return (
-        f":root {{ color-scheme: light dark; {_colours(LIGHT, '#d5dbe3', '#0067a3')} }}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {_colours(DARK, '#2f3947', '#56b4e9')} }} }}\n"
+        f":root {{ {light} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}\n"
+        f":root[data-theme=dark] {{ {dark} }}\n"
     )
 
 
@@ -128,4 +148,4 @@ def _colours(palette: Palette, border: str, primary: str) -> str:
         "primary-color": primary,
         "font": "system-ui, 'Segoe UI', 'Liberation Sans', Arial, sans-serif",
     }
-    return " ".join(f"--st-{name}: {value};" for name, value in named.items())
+    return f"color-scheme: {palette.name}; " + " ".join(f"--st-{name}: {value};" for name, value in named.items())

@@ -1,4 +1,4 @@
-"""A run and the file that holds it.
+"""A run, the file that holds it, and those that ship with the project.
 
-Read `record`, then `schema`, `run_file`, `command` (makes a run again) and `continue_run`.
+Read `record`, then `schema`, `run_file`, `examples`, `command` (makes a run again) and `continue_run`.
 """

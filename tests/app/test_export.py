@@ -21,11 +21,11 @@ from hap_engine.graph.graph import Graph
 from hap_engine.picture import page, scene
 from hap_engine.picture.palette import DARK, LIGHT
 from hap_engine.picture.standalone import standalone
+from hap_engine.runs.examples import example
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, PruningConfig, run_id
 from hap_engine.tasks.task import SplitSizes
 from tests.builders.fakes import fake_run
-from tests.builders.shipped import shipped_run
 
 ATTACK = '</title><script>alert(1)</script>"\\ =1+1'
 SPACE = {"": "http://www.w3.org/2000/svg"}
@@ -38,7 +38,7 @@ def run() -> Run:
 
 @pytest.fixture(scope="module", params=["hap-mini", "SmolLM2"])
 def shipped(request: pytest.FixtureRequest) -> Run:
-    return shipped_run(request.param)
+    return example(request.param)
 
 
 # --- pictures ------------------------------------------------------------------------------------

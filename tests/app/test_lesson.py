@@ -15,8 +15,8 @@ from streamlit.testing.v1 import AppTest
 from app import glossary, lesson
 from app.glossary import rich
 from app.pages import about
-from app.stored.shelf import SHIPPED
 from hap_engine.errors import UnknownNameError
+from hap_engine.runs.examples import SHIPPED
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
 from tests.builders.fakes import fake_run

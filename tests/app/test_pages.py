@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hap_engine.runs.examples import example
 from hap_engine.runs.run_file import runs_folder, save
 from tests.builders.fakes import fake_run
 from tests.builders.pages import SCRIPT, open_app, texts
-from tests.builders.shipped import shipped_run
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def test_newcomers_are_offered_the_lesson_and_deep_links_are_not() -> None:
     assert [link.proto.label for link in open_app().get("page_link")] == [
         "New here? Seven short steps show how a circuit is found"
     ]
-    assert not open_app(run=shipped_run("hap-mini").id).get("page_link")
+    assert not open_app(run=example("hap-mini").id).get("page_link")
 
 
 def test_unknown_runs_and_jobs_get_a_plain_answer() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from hap_engine.runs.examples import example
 from tests.builders.pages import open_app, turn_to
-from tests.builders.shipped import shipped_run
 
-MINI = shipped_run("hap-mini").id
+MINI = example("hap-mini").id
 
 
 def settings(app: AppTest) -> dict[str, object]:

@@ -9,6 +9,7 @@ import pytest
 from hap_engine.findings import METRICS
 from hap_engine.masked.opening import open_masked
 from hap_engine.models.catalog import BUNDLED
+from hap_engine.runs.examples import example
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
 from hap_engine.settings import DiscoveryConfig
@@ -17,7 +18,6 @@ from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import Model, load_model
 from hap_engine.workflows.ask_model import TaskCheck, check_task
 from hap_engine.workflows.discover import discover
-from tests.builders.shipped import shipped_run
 from tests.builders.tiny_models import finish
 
 RUNS = sorted((Path(__file__).parents[2] / "assets" / "runs").glob("*.json"))
@@ -98,7 +98,7 @@ def test_a_run_of_each_kind_ships() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Run:
-    return shipped_run("SmolLM2")
+    return example("SmolLM2")
 
 
 def test_the_shipped_real_run_is_faithful_where_eap_is_not(real: Run) -> None:

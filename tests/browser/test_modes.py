@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.classroom import VARIABLE
+from hap_engine.runs.examples import example
 from tests.browser.conftest import LOOKS, ROOT
-from tests.builders.shipped import shipped_run
 
 pytestmark = pytest.mark.browser
 MAIN = ROOT / "app" / "main.py"
@@ -17,7 +17,7 @@ PANEL = ".hap-panel[data-side=right]"
 
 @pytest.mark.parametrize("look", LOOKS, ids=lambda look: look[0])
 def test_empty_layers_fold_and_unfold(visit: Any, serve: Any, look: tuple[str, int]) -> None:
-    one = visit(f"{serve(MAIN)}/?run={shipped_run('SmolLM2').id}", *look)
+    one = visit(f"{serve(MAIN)}/?run={example('SmolLM2').id}", *look)
     page = one.page
     page.wait_for_selector(f"{PANEL} .js-plotly-plot .nsewdrag", timeout=60_000)
     before = page.locator(f"{PANEL} .hap-nodes rect").count()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders.shipped import shipped_run
+from hap_engine.runs.examples import example
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -21,7 +21,7 @@ SERIOUS = ("serious", "critical")
 WIDTHS = {"phone": (360, 740), "desktop": (1440, 1000)}
 
 PAGES = {
-    "explore": (f"?run={shipped_run('hap-mini').id}&pin=a0.h3", "How good are they?"),
+    "explore": (f"?run={example('hap-mini').id}&pin=a0.h3", "How good are they?"),
     "runs": ("runs", "Every finished run"),
     "compare": ("compare", "The pictures"),
     "lesson": ("lesson?step=5", "What EAP missed"),

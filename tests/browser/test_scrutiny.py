@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from hap_engine.runs.examples import example
 from hap_engine.runs.record import Run
 from tests.browser.conftest import bring
-from tests.builders.shipped import shipped_run
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -22,7 +22,7 @@ FEW = 8
 
 def small() -> Run:
     """A real run that is quick to measure and quick to find again."""
-    run = shipped_run("hap-mini")
+    run = example("hap-mini")
     pruning = {**run.settings["pruning"], "steps": 8, "batch_size": 8}
     sizes = {"train": 32, "validation": FEW, "test": FEW}
     prompts = {**run.prompts, "test": run.prompts["test"][:FEW]}

@@ -10,19 +10,18 @@ from typing import Any
 import pytest
 
 from app.export.handout import handout
-from app.stored.shelf import SHIPPED
 from hap_engine.graph.graph import Graph
 from hap_engine.picture.standalone import standalone
+from hap_engine.runs.examples import SHIPPED, example
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
 from tests.browser.conftest import LOOKS, PATIENT, bring
 from tests.builders.fakes import fake_run
-from tests.builders.shipped import shipped_run
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PLOT = ".hap-plot .nsewdrag"
-MINI = shipped_run("hap-mini").id
+MINI = example("hap-mini").id
 ENLARGED = "() => getComputedStyle(document.documentElement).fontSize === '21px'"
 
 
@@ -33,7 +32,7 @@ def address(serve: Callable[[Path], str]) -> str:
 
 @pytest.fixture
 def mini() -> Run:
-    return shipped_run("hap-mini")
+    return example("hap-mini")
 
 
 @pytest.fixture

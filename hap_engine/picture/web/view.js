@@ -61,7 +61,7 @@ class View {
   async update({ data: [data], setStateValue }) {
     this.send = setStateValue;
     this.key_ = data.key;
-    this.root.style.setProperty("--hap-height", `${data.height}px`);
+    this.root.style.setProperty("--hap-height", data.height);
     const dark = isDark(this.root) ?? this.theme === "dark";
     const theme = dark ? "dark" : "light";
     const fresh = data.scene !== this.text, repaint = fresh || theme !== this.theme;
