@@ -18,8 +18,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.models.catalog import config_of, graph_of, resolve, tokenizer_file, weights_sha256
-from hap_engine.models.gguf_cache import RECEIPT, gguf_cache
-from hap_engine.models.locate import on_machine
+from hap_engine.models.gguf_cache import RECEIPT, converted, gguf_cache
 from hap_engine.models.shape import Shape
 from hap_engine.transformer.convert_gguf import convert_gguf
 from hap_engine.transformer.load import load_model
@@ -42,7 +41,7 @@ def logits(hf_model: Any) -> Tensor:
         return hf_model(TOKENS).logits
 
 
-def converted(path: Path) -> Any:
+def read(path: Path) -> Any:
     """The Hugging Face model of the converted copy, before anything is bridged."""
     return read_weights("tiny", convert_gguf(resolve(str(path)), lambda *step: None), lambda *step: None)
 
@@ -53,7 +52,7 @@ def words(path: Path) -> Tokenizer:
 
 
 def opened(path: Path) -> Tensor:
-    return logits(converted(path))
+    return logits(read(path))
 
 
 def close(got: Tensor, want: Tensor) -> None:
@@ -77,7 +76,7 @@ def test_a_file_opens_as_the_model_that_was_written(tmp_path: Path, family: str,
 def test_two_readings_of_a_file_agree(tmp_path: Path, family: str) -> None:
     """Ours and transformers' own, which knows fewer keys but these tensors."""
     path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf(family))
-    ours = converted(path).state_dict()
+    ours = read(path).state_dict()
     theirs = AutoModelForCausalLM.from_pretrained(
         tmp_path, gguf_file=path.name, dtype=torch.float32, config=hf_for_gguf(family).config
     ).state_dict()
@@ -159,7 +158,7 @@ def test_the_two_sets_of_frequencies_of_phi_3(tmp_path: Path) -> None:
     factors = {"rope_factors_long.weight": np.float32(long), "rope_factors_short.weight": np.float32(short)}
     keys = {"rope.scaling.attn_factor": 1.2, "rope.scaling.original_context_length": 32}
     path = write_gguf(tmp_path / "tiny.gguf", original, keys, factors)
-    model = converted(path)
+    model = read(path)
     for length in (20, 60):
         with torch.no_grad():
             close(model(TOKENS[:, :length]).logits, original(TOKENS[:, :length]).logits)
@@ -413,9 +412,9 @@ def test_a_copy_of_another_version_or_that_changed_is_made_anew(tmp_path: Path, 
     path = write_gguf(tmp_path / "tiny.gguf", original)
     load_model(str(path))
     source = resolve(str(path))
-    record = {"name": "tiny", "source": "gguf", "reference": "tiny.gguf", "sha256": weights_sha256(source)}
-    folder = gguf_cache(record["sha256"] or "")
-    assert on_machine(record)
+    sha = weights_sha256(source) or ""
+    folder = gguf_cache(sha)
+    assert converted(sha) == folder
     receipt = json.loads((folder / RECEIPT).read_text())
     if damage == "version":
         (folder / RECEIPT).write_text(json.dumps(receipt | {"version": 1}))
@@ -426,12 +425,12 @@ def test_a_copy_of_another_version_or_that_changed_is_made_anew(tmp_path: Path, 
     else:
         hf_for_gguf("llama", rms_norm_eps=0.5).save_pretrained(folder)
     if damage != "weights":
-        assert not on_machine(record)
+        assert converted(sha) is None
         assert tokenizer_file(source) is None
     model = load_model(str(path))
     close(logits(model.hf_model), logits(original))
     assert model.tokenizer.encode("a cat").tokens == ["a", "Ġcat"]
-    assert on_machine(record)
+    assert converted(sha) == folder
 
 
 def test_a_copy_opened_by_itself_is_checked_too(tmp_path: Path) -> None:
@@ -452,6 +451,6 @@ def test_every_tensor_of_the_builder_has_a_name() -> None:
 def test_two_readings_of_the_real_file_agree(smollm2: str, shared_home: None) -> None:
     path = Path(smollm2)
     theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).state_dict()
-    ours = converted(path).state_dict()
+    ours = read(path).state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], value) for name, value in theirs.items())
