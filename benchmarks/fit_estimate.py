@@ -1,4 +1,4 @@
-"""Fit the constants of `hap_engine.estimate` to real runs: ``python -m benchmarks.fit_estimate [MODEL …]``.
+"""Fit the constants of `hap_engine.machine.estimate` to real runs: ``python -m benchmarks.fit_estimate [MODEL …]``.
 
 Runs short discoveries on hap-mini, on random GPT-2s of several sizes, and on every model named on the
 command line (the SmolLM2 ``.gguf``, say), each in a process of its own so that its peak memory is
@@ -35,9 +35,9 @@ from hap_engine.tasks.task import SplitSizes
 CHILD = """
 import json, resource, sys, time
 t0 = time.process_time()
-from hap_engine.discovery import discover
+from hap_engine.workflows.discover import discover
 from hap_engine.progress import PHASES
-from hap_engine.machine import measure
+from hap_engine.workflows.measure_machine import measure
 from benchmarks.fit_estimate import config_of
 import torch
 t0 = time.process_time() - t0

@@ -87,7 +87,7 @@ class PruningConfig:
 
 @dataclass(frozen=True)
 class Start:
-    """The circuit of an earlier run, from which Edge Pruning goes on to a tighter budget (`rerun.further`)."""
+    """The circuit of an earlier run, from which Edge Pruning goes on to a tighter budget (`continue_run.further`)."""
 
     run: str  # its id
     weights: str  # their sha256: gates learned on one model say nothing of another

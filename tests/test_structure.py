@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -49,3 +50,27 @@ def test_no_test_imports_another() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
                 assert ".test_" not in f".{node.module}", path
+
+
+NAMED = re.compile(r"(?<![\w/.])(?:hap_engine|app|tests)/[\w/]+\.(?:py|css|js)\b|hap_engine(?:\.\w+)+|`\w+\.py`")
+
+
+def stands(name: str) -> bool:
+    """Whether there is such a file (a path, or a bare name in quotes), module, or name in a module."""
+    if name.endswith("`"):
+        return any(path.name == name.strip("`") for path in [*FILES.values(), *(ROOT / "tests").rglob("*.py")])
+    if "/" in name:
+        return (ROOT / name).is_file()
+    parts = name.split(".")
+    module = next(cut for cut in range(len(parts), 0, -1) if ".".join(parts[:cut]) in FILES)
+    text = FILES[".".join(parts[:module])].read_text(encoding="utf-8")
+    return module == len(parts) or re.search(rf"\b{parts[module]}\b", text) is not None
+
+
+def test_texts_name_only_what_there_is() -> None:
+    """Comments, docstrings, pages and code in strings: what has moved misleads whoever looks for it."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.py")]
+    tests = (ROOT / "tests").rglob("*.py")
+    for path in [ROOT / "Makefile", ROOT / "pyproject.toml", *pages, *tests, *FILES.values()]:
+        wrong = [name for name in NAMED.findall(path.read_text(encoding="utf-8")) if not stands(name)]
+        assert not wrong, f"{path.relative_to(ROOT)} names {wrong}"

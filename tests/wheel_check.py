@@ -26,7 +26,8 @@ PAGE = """
 from pathlib import Path
 import hap_engine
 from streamlit.testing.v1 import AppTest
-page = AppTest.from_file(str(Path(hap_engine.__file__).parents[1] / "app" / "navigation.py"), default_timeout=60).run()
+script = Path(hap_engine.__file__).parents[1] / "app/pages/navigation.py"
+page = AppTest.from_file(str(script), default_timeout=60).run()
 assert not page.exception, page.exception
 assert any("S-inhibition" in part.value for part in page.markdown), "the example run is not shown"
 """

@@ -25,7 +25,7 @@ from hap_engine.runs.examples import SHIPPED
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, load, loads, runs_folder, save
 
-FIRST_TASK = b'"task": {"name": "ioi"'  # as `runs.save` writes it
+FIRST_TASK = b'"task": {"name": "ioi"'  # as `run_file.save` writes it
 LONGEST_NAME = 80
 _changing = threading.Lock()  # one change at a time: compare and write belong together
 _unsaved: dict[str, tuple[Run, str]] = {}  # by id: runs that the disk refused, and why

@@ -1,6 +1,6 @@
 """What a run costs, counted: operations, small operations started, and bytes (no torch).
 
-`hap_engine.estimate` turns these counts into seconds and gigabytes on a machine.
+`estimate.py` turns these counts into seconds and gigabytes on a machine.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ corrupt one. EAP is minus the gradient with respect to m at m = 1, Edge Pruning 
 circuit is evaluated with m in {0, 1}.
 
 How it is made fast (`MaskedModel.logits` gives the same numbers as an explicit loop over edges; see
-tests/test_patching.py):
+tests/masked/test_masked_pass.py):
 
 * Only live components are computed, only from the first token in which the prompts differ, and
   those that matter at the scored position alone only there (`plan.py`).
 * The deltas ``live_w - corrupt_w`` of a pass lie in one buffer per span of tokens, and the readers of a few
-  layers are mixed from it in one matrix product (`tape.py`).
+  layers are mixed from it in one matrix product (`delta_buffer.py`).
 """
 
 from __future__ import annotations

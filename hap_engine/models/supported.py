@@ -1,6 +1,6 @@
 """What a model's ``config.json`` tells before its weights are read (no torch).
 
-The self-check (`hap_engine.self_check`) has the last word on whether a model works. These functions
+The self-check (`hap_engine.masked.self_check`) has the last word on whether a model works. These functions
 spare a user the download of a model that cannot work, give a refusal its likely cause, and tell how
 many tokens a prompt may have.
 """

@@ -7,7 +7,7 @@ A pair is usable when, for the model's own tokenizer and without special tokens,
 * ``answer`` and ``distractor`` each add exactly one token to ``clean`` without changing its tokens.
 
 Some questions have several right answers (any later year, any kind word). Such a pair lists the others
-in ``more_answers`` and ``more_distractors``; each is one token too, and `hap_engine.metrics` compares the
+in ``more_answers`` and ``more_distractors``; each is one token too, and `hap_engine.evaluation.metrics` compares the
 two sets. ``answer`` and ``distractor`` are then the ones that are shown.
 
 The scored position is the last token of the prompt; `roles` name the token positions that a

@@ -1,7 +1,7 @@
 """Add to a finished run: one's own circuit beside those that were found, numbers per test prompt.
 
 Both are measured on the run's own held-out prompts, which its file holds as text, so the new numbers
-stand beside the old ones. The model must be the run's (`weights.locate`).
+stand beside the old ones. The model must be the run's (`locate.py`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A run file holds its prompts as text, so with its model everything can be measured again:
 `reevaluate` repeats the metrics (under another ablation, if asked), `examine` adds ``statistics``
-(`scrutiny.py`), `with_stability` adds ``stability`` from the runs of other seeds.
+(`full_tests.py`), `with_stability` adds ``stability`` from the runs of other seeds.
 """
 
 from __future__ import annotations

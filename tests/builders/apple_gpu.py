@@ -5,8 +5,8 @@ device is looked up in torch's own list of kernels (``native_functions.yaml``, p
 Apple's GPUs have none. Refused are, too: float64 and complex numbers, tensors of two devices in one operation (so the
 tests of this device stand for every GPU), and products that have been reported to fail there (`_refuse_products`).
 
-What this cannot show is whether a kernel that is there computes what it should: `hap_engine.self_check` looks at that
-where it runs.
+What this cannot show is whether a kernel that is there computes what it should:
+`hap_engine.masked.self_check` looks at that where it runs.
 """
 
 from __future__ import annotations

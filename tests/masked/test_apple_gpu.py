@@ -1,4 +1,4 @@
-"""Everything runs unchanged on a GPU of Apple's, as far as a pretended one can show (`tests/apple_gpu.py`)."""
+"""Everything runs unchanged on a GPU of Apple's, as far as a pretended one can show (`tests/builders/apple_gpu.py`)."""
 
 from __future__ import annotations
 
