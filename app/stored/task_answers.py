@@ -21,7 +21,7 @@ from hap_engine.tasks.task import SplitSizes
 FILE = "tasks.json"
 KEPT = 50  # models; older answers are forgotten
 
-Answers = dict[str, dict[str, Any]]  # by task: `task_check.TaskCheck.to_dict`, or what went wrong
+Answers = dict[str, dict[str, Any]]  # by task: `ask_model.TaskCheck.to_dict`, or what went wrong
 
 
 def known(source: Source) -> Answers:

@@ -175,7 +175,7 @@ class Indices:
     """The lists of one plan, which its passes use again.
 
     Indexing by a list makes a tensor each time, and copies it to a GPU, which waits for all that was started
-    before. A recording (`pulls.Recorded`) needs them to stay where they are as long as its plan.
+    before. A recording (`gate_loss.Recorded`) needs them to stay where they are as long as its plan.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The tokenizer that a ``.gguf`` file holds, whatever lies beside the file.
 
-Where a text is cut before tokens are merged is not in the file, only the name of the way (`tokenizer.ggml.pre`). The
+Where a text is cut before tokens are merged is not in the file, only the name of the way (``tokenizer.ggml.pre``). The
 ways known here are those of the models that can be converted; others are refused: a text would become other tokens.
 """
 
@@ -32,7 +32,7 @@ def _by(numbers: str) -> Any:
 
 
 _LLAMA3 = ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral")
-# By the value of `tokenizer.ggml.pre`.
+# By the value of ``tokenizer.ggml.pre``.
 WAYS = {
     **dict.fromkeys(("gpt-2", "phi-2"), _gpt2),
     **dict.fromkeys(("smollm", "starcoder", "refact", "codeshell"), _digits),

@@ -7,7 +7,7 @@ Any later year is right and every earlier one is wrong, so answers and distracto
 prompt starts in the year 01, which makes every continuation right: the reason to prefer late years is
 gone. No start year (century and years) is in two splits.
 
-Tokenizers split years in different ways. `forms` asks for two, in this order:
+Tokenizers split years in different ways. ``forms`` asks for two, in this order:
 
 * **two digits a token** (GPT-2: ``17`` ``32``), as published: the answers are the years after YY;
 * **one digit a token** (SmolLM2, Qwen2: ``1`` ``7`` ``3`` ``2``): the answer is the next year's tens
