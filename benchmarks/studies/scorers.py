@@ -88,7 +88,8 @@ def made(reference: str, seed: int, again: Collection[str] = ()) -> Path:
         }
         for name, outcome in {"full": full, **outcomes}.items()
     }
-    record["rows"] |= rows
+    controls = {name: row for name, row in record["rows"].items() if name in ("full", "empty")}
+    record["rows"] |= rows | controls  # once measured, those stay to the last digit
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record) + "\n", encoding="utf-8")
     return path

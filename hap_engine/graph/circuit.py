@@ -93,7 +93,7 @@ class Circuit:
 
     @cached_property
     def heads(self) -> frozenset[str]:
-        """Heads with a live edge in and a live edge out (that is what "a head is kept" means).
+        """The heads that the circuit keeps: with a live edge in and a live edge out.
 
         An edge into a KV head counts for every query head of its group.
         """
