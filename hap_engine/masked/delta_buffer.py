@@ -15,8 +15,8 @@ classes do the same arithmetic:
 A reader leaves its gradient in its row of `Span.readers`, where it found what it got.
 
 Torch's kernels for Apple's GPUs set some limits, which cost nothing elsewhere: rows are set by indexing
-(``index_copy_`` is there since 2.8 only), no product is empty (in some versions it is whatever was in memory), and none is
-written into a tensor with gaps.
+(``index_copy_`` is there since 2.8 only), no product is empty (in some versions it is whatever was in memory), and
+none is written into a tensor with gaps.
 """
 
 from __future__ import annotations
