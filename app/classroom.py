@@ -26,7 +26,7 @@ class ClassroomError(HapError):
 
 
 @dataclass(frozen=True)
-class Rules:
+class ClassRules:
     """What a class may start."""
 
     models: tuple[str, ...] = tuple(BUNDLED)  # seconds a run, and nothing to download
@@ -34,12 +34,12 @@ class Rules:
     jobs: int = 6  # running and waiting, of all visitors: about a minute's queue
 
 
-def rules() -> Rules | None:
+def rules() -> ClassRules | None:
     """The rules, or None when this is not a class."""
     if os.environ.get(VARIABLE, "") not in ("1", "true", "yes"):
         return None
     limit = os.environ.get(LIMIT, "")
-    return Rules(jobs=min(100, int(limit))) if limit.isdigit() and int(limit) else Rules()
+    return ClassRules(jobs=min(100, int(limit))) if limit.isdigit() and int(limit) else ClassRules()
 
 
 def check_job(config: DiscoveryConfig, live: int) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before an `app` of the folder it is started in
 
-from app.classroom import LIMIT, VARIABLE, Rules
+from app.classroom import LIMIT, VARIABLE, ClassRules
 from hap_engine.crash_report import EXIT_CODE, explain, foreseen
 from hap_engine.errors import SettingsError
 from hap_engine.files import check_writable
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         help="serve on the local network, with locked presets and a limit on runs",
     )
     made.add_argument(
-        "--jobs", type=_count, default=Rules().jobs, help="runs of the whole class at a time (with --class)"
+        "--jobs", type=_count, default=ClassRules().jobs, help="runs of the whole class at a time (with --class)"
     )
     return made
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from app.export.svg import svg
 from hap_engine.picture import page, scene
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
 
 DRAWN = 400  # edges of each circuit: more is a grey mass on paper
@@ -93,7 +94,7 @@ def _example(run: Run) -> str:
 
 def _questions(run: Run, left: str, right: str) -> str:
     """Three questions that the page lets one answer, with room to write."""
-    a, b = page.title(left), page.title(right)
+    a, b = circuit_title(left), circuit_title(right)
     asked = [
         "Which of the two circuits predicts more like the whole model, and which number says so?",
         f"Name one head that {b} keeps and {a} does not (or the reverse). What might it do?",

@@ -6,7 +6,7 @@ against the run.
 """
 
 from app.lesson.exercise import Marked, check, exercise, parse_head
-from app.lesson.parts import Question, Step, missed_heads
+from app.lesson.parts import Question, Step
 from app.lesson.steps import steps, suits
 
-__all__ = ["Marked", "Question", "Step", "check", "exercise", "missed_heads", "parse_head", "steps", "suits"]
+__all__ = ["Marked", "Question", "Step", "check", "exercise", "parse_head", "steps", "suits"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hap_engine.report.titles import ROLE_TITLES
+from hap_engine.report.titles import role_title
 from hap_engine.runs.record import Run
 
 
@@ -33,13 +33,6 @@ class Step:
     pins: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()  # heads that the reader may switch off live
     reveal: str = ""  # words that would give the answer away; they and the pins wait for the guess
-
-
-def missed_heads(run: Run) -> tuple[str, ...]:
-    """Heads that the main circuit keeps and EAP's lacks; those with a role first."""
-    missed = run.circuits[run.main].circuit.heads - run.circuits["eap"].circuit.heads
-    roles = run.roles.get("heads", {})
-    return tuple(sorted((h for h in run.graph.heads if h in missed), key=lambda head: head not in roles))
 
 
 def share_question(ask: str, share: float, because: str) -> Question:
@@ -86,4 +79,4 @@ def role_heads(run: Run, role: str = "") -> tuple[str, ...]:
 
 def role_of(run: Run, head: str, before: str = ", ") -> str:
     role = run.roles.get("heads", {}).get(head, {}).get("role")
-    return f"{before}{ROLE_TITLES.get(role, role)}" if role else ""
+    return f"{before}{role_title(role)}" if role else ""

@@ -8,14 +8,14 @@ from app.lesson.parts import (
     busiest,
     code,
     first_prompt,
-    missed_heads,
     ordered,
     role_heads,
     role_of,
     share_question,
     word,
 )
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.missed_heads import missed_heads
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
 
 
@@ -157,8 +157,8 @@ and the slope at one of them may say that neither matters.
 
 
 def _missed(run: Run) -> Step:
-    main, method = run.circuits[run.main].circuit, METHOD_TITLES.get(run.main, run.main)
-    missed = missed_heads(run)
+    main, method = run.circuits[run.main].circuit, circuit_title(run.main)
+    missed = missed_heads(run, "eap", run.main)
     count = len(missed)
     eap = run.circuits["eap"].circuit
     same = (
@@ -229,7 +229,7 @@ def _nothing_missed(run: Run, method: str) -> str:
 
 
 def _pruning(run: Run) -> Step:
-    method = METHOD_TITLES.get(run.main, run.main)
+    method = circuit_title(run.main)
     ours, eap = run.metrics[run.main], run.metrics["eap"]
     steps_taken = len(run.history)
     seen = len(run.replay.get("edges") or ()) or run.graph.n_edges
@@ -265,7 +265,7 @@ only help together are moved together, which a single slope cannot see. The pric
 
 def _test(run: Run) -> Step:
     random, ours = run.metrics["random"], run.metrics[run.main]
-    method = METHOD_TITLES.get(run.main, run.main)
+    method = circuit_title(run.main)
     heads = role_heads(run, "s_inhibition") or role_heads(run)
     heads = tuple(h for h in heads if h in run.circuits[run.main].circuit.heads)[:4] or (busiest(run),)
     text = f"""

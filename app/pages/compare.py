@@ -18,7 +18,7 @@ from hap_engine.errors import HapError
 from hap_engine.picture import scene
 from hap_engine.report import two_runs
 from hap_engine.report.metric_sentences import TITLES
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.report.verdict import has_roles
 from hap_engine.runs.record import Run
 
@@ -142,7 +142,7 @@ def _overlap(one: Run, two: Run) -> None:
         for kind, found in (("edges", two_runs.edge_overlap(a, b)), ("heads", two_runs.head_overlap(a, b))):
             rows.append(
                 {
-                    "Circuits": " and ".join(dict.fromkeys(METHOD_TITLES.get(n, n) for n in name)),
+                    "Circuits": " and ".join(dict.fromkeys(circuit_title(n) for n in name)),
                     "Of": kind,
                     "Left": found.one,
                     "Right": found.two,
@@ -183,11 +183,7 @@ def _heads(one: Run, two: Run) -> None:
 
 
 def _with_role(head: str, one: Run, two: Run) -> str:
-    roles = {
-        ROLE_TITLES.get(record["role"], record["role"])
-        for run in (one, two)
-        if (record := run.roles.get("heads", {}).get(head))
-    }
+    roles = {role_title(record["role"]) for run in (one, two) if (record := run.roles.get("heads", {}).get(head))}
     return f"{head} ({' / '.join(sorted(roles))})" if roles else head
 
 

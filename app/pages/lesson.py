@@ -179,31 +179,19 @@ def _cut(run: Run, step: Step) -> None:
 
 
 def _measure(run: Run, heads: tuple[str, ...]) -> None:
-    from app.questions.what_if import reading
+    from app.questions.what_if import change_in_numbers
     from app.work import opened_models
     from hap_engine.graph.edits import Change, apply
 
-    masked = opened_models.model_of(run)
-    if masked is None:
+    bench = opened_models.bench(run, opened_models.FEW)
+    if bench is None:
         return
-    try:
-        bench = opened_models.bench(run, opened_models.FEW, masked)
-    except HapError as error:
-        st.error(plain(str(error)), icon=":material/error:")
-        return
-    circuit = run.circuits[run.main].circuit
-    before, after = (
-        reading(run, opened_models.FEW, bench, one) for one in (circuit, apply(circuit, [Change(False, heads)]))
-    )
-    one, two = st.columns(2)
-    for column, title, attribute, colour in (
-        (one, "Logit difference", "logit_diff", "normal"),
-        (two, "KL to the full model", "kl", "inverse"),
-    ):
-        old, new = (float(getattr(side, attribute).mean()) for side in (before, after))
-        column.metric(title, f"{new:.2f}", f"{new - old:+.2f}", delta_color=colour)  # type: ignore[arg-type]
     from hap_engine.explain.what_if import describe
 
+    circuit = run.circuits[run.main].circuit
+    circuits = (circuit, apply(circuit, [Change(False, heads)]))
+    before, after = (opened_models.reading(run, bench, each) for each in circuits)
+    change_in_numbers(before, after)
     st.markdown(plain(describe(before, after)))
 
 

@@ -14,7 +14,7 @@ from app.stored.shelf import Listed
 from app.widgets.markdown import plain
 from hap_engine.crash_report import explain
 from hap_engine.errors import HapError
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.titles import circuit_title
 
 AT_ONCE = 20  # runs shown before "Show more": a class can collect hundreds
 
@@ -74,7 +74,7 @@ def _card(run: Listed, pages: Mapping[str, Any]) -> None:
 
 
 def _facts(run: Listed) -> list[str]:
-    method = METHOD_TITLES.get(run.method, run.method)
+    method = circuit_title(run.method)
     facts = [run.model, run.task] if run.named else []
     facts += [f"{method}, {run.edges:,} edges", f"seed {run.seed}", _date(run.created)]
     if run.kl is not None:

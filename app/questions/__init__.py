@@ -1,4 +1,4 @@
 """Under the picture: questions to the model and to the run, one module each.
 
-Read `menu`, then any question; `chosen_prompt` is the prompt that they share.
+Read `menu`, then any question; `choices` is the prompt that they share.
 """

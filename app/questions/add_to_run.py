@@ -18,7 +18,7 @@ from app.work import opened_models, workers
 from hap_engine.errors import HapError
 from hap_engine.graph.circuit import Circuit
 from hap_engine.progress import Progress
-from hap_engine.report.titles import METHOD_TITLES, OWN
+from hap_engine.report.titles import OWN, circuit_title
 from hap_engine.runs.record import Run
 
 Revision = Generator[Progress, None, Run]
@@ -51,7 +51,7 @@ def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> No
 
 def _saved(run: Run) -> None:
     """What can be done with the circuit that was saved."""
-    row, main = run.metrics.get(OWN, {}), METHOD_TITLES.get(run.main, run.main)
+    row, main = run.metrics.get(OWN, {}), circuit_title(run.main)
     kl = f", KL {row['kl']:.2f} ({main}: {run.metrics[run.main]['kl']:.2f})" if "kl" in row else ""
     st.caption(f"Your circuit: {len(run.circuits[OWN].circuit):,} edges{kl}.")
     see, drop = st.columns(2)

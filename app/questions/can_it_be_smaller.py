@@ -14,14 +14,14 @@ from app.explore import cost
 from app.questions.what_if import ask_for_weights
 from app.stored import related_runs, shelf
 from app.stored.shelf import Listed
-from app.widgets.charts import FONT
+from app.widgets import charts
 from app.widgets.markdown import plain
 from app.work import opened_models
 from hap_engine.errors import HapError
 from hap_engine.graph.ranking import edge_budget
 from hap_engine.models.locate import locate
-from hap_engine.picture.palette import Palette, palette
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.picture.palette import Palette
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.record import Run
 
@@ -38,7 +38,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 def _onward(run: Run) -> None:
     """Choose a size and start; or say why there is no way on."""
     edges = len(run.circuits[run.main].circuit)
-    title = METHOD_TITLES.get(run.main, run.main)
+    title = circuit_title(run.main)
     try:
         sizes = related_runs.sizes(run)
     except HapError as error:
@@ -65,18 +65,17 @@ def _onward(run: Run) -> None:
         help="Of all edges of the model.",
     )
     target = edge_budget(run.graph, related_runs.sparsity_of(kept))
-    why = opened_models.remedy(run)
-    if st.button(
+    if opened_models.button(
+        run,
         f"Prune on to {target:,} edges",
+        "prune-on",
         type="primary",
         icon=":material/compress:",
         width="stretch",
-        disabled=bool(why),
-        key="prune-on",
         help="Starts a run of its own, with the same prompts and steps. This one stays as it is.",
     ):
         _start(run, kept)
-    if why:
+    if why := opened_models.remedy(run):
         ask_for_weights(run, why)
     else:
         source = locate(run.model, opened_models.given(run))
@@ -101,11 +100,10 @@ def _sizes_so_far(run: Run) -> None:
             "edges, from one descent."
         )
         return
-    st.plotly_chart(
-        figure(found, run, palette(st.context.theme.type)),
-        key="descent-curve",
-        alt="KL divergence at each number of edges, of this descent and of EAP",
-        config={"displayModeBar": False},
+    charts.show(
+        figure(found, run, charts.colours_now()),
+        "descent-curve",
+        "KL divergence at each number of edges, of this descent and of EAP",
     )
     for one in found:
         told = f"{one.edges:,} edges, KL {one.kl:.3f}"
@@ -119,28 +117,20 @@ def _sizes_so_far(run: Run) -> None:
 def figure(found: Sequence[Listed], run: Run, colours: Palette) -> go.Figure:
     """KL against edges (log scale), of the descent and of EAP at the same sizes."""
     drawn = go.Figure()
-    main: Any = (METHOD_TITLES.get(run.main, run.main), [one.kl for one in found], colours.right)
-    eap: Any = (METHOD_TITLES["eap"], [one.eap_kl for one in found], colours.left)
+    main: Any = (circuit_title(run.main), [one.kl for one in found], colours.right)
+    eap: Any = (circuit_title("eap"), [one.eap_kl for one in found], colours.left)
     for (name, kl, colour), dash in ((eap, "dash"), (main, "solid")):
-        drawn.add_trace(
-            go.Scatter(
-                x=[one.edges for one in found],
-                y=kl,
-                name=name,
-                mode="lines+markers",
-                line={"color": colour, "dash": dash},
-                marker={"size": 9},
-                hovertemplate="%{x:,} edges: KL %{y:.3f}<extra>" + name + "</extra>",
-            )
+        drawn.add_scatter(
+            x=[one.edges for one in found],
+            y=kl,
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": dash},
+            marker={"size": 9},
+            hovertemplate="%{x:,} edges: KL %{y:.3f}<extra>" + name + "</extra>",
         )
     sizes = [one.edges for one in found]
     drawn.update_xaxes(title_text="edges kept", type="log", tickvals=sizes, ticktext=[f"{n:,}" for n in sizes])
     drawn.update_yaxes(title_text="KL", rangemode="tozero")
-    return drawn.update_layout(
-        height=300,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text, "family": FONT},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
-    )
+    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+    return charts.framed(drawn, colours, 300, legend=legend)

@@ -10,14 +10,15 @@ import streamlit as st
 
 from app.questions import add_to_run
 from app.stored import related_runs, shelf
+from app.widgets import charts
 from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
 from app.work import opened_models
 from hap_engine.errors import HapError
-from hap_engine.picture.palette import Palette, palette
+from hap_engine.picture.palette import Palette
 from hap_engine.progress import Progress
 from hap_engine.report.test_sentences import findings
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
 
 
@@ -26,12 +27,12 @@ def show(run: Run) -> None:
     st.markdown("#### Put to the test")
     found = findings(run)
     if found:
-        words, charts = st.columns([3, 2], gap="large")
+        words, pictures = st.columns([3, 2], gap="large")
         with words:
             for finding in found:
                 st.markdown(f"**{plain(finding.question)}** {plain(finding.answer)}")
                 st.caption(plain(finding.detail))
-        with charts:
+        with pictures:
             _curves(run)
             _ablations(run)
         if run.statistics:
@@ -46,11 +47,10 @@ def show(run: Run) -> None:
 def _curves(run: Run) -> None:
     if not run.statistics.get("curves"):
         return
-    st.plotly_chart(
-        curve_figure(run, palette(st.context.theme.type)),
-        key="size-curves",
-        alt="Faithfulness at every size, for each order of the edges",
-        config={"displayModeBar": False},
+    charts.show(
+        curve_figure(run, charts.colours_now()),
+        "size-curves",
+        "Faithfulness at every size, for each order of the edges",
     )
 
 
@@ -60,41 +60,30 @@ def curve_figure(run: Run, colours: Palette) -> go.Figure:
     figure = go.Figure()
     for name, curve in run.statistics["curves"].items():
         colour, dash = looks.get(name, (colours.both, "dot"))
-        title = METHOD_TITLES.get(name, name)
-        figure.add_trace(
-            go.Scatter(
-                x=curve["shares"],
-                y=curve["faithfulness"],
-                name=f"{title}'s order",
-                mode="lines+markers",
-                line={"color": colour, "dash": dash, "width": 2},
-                marker={"size": 6},
-                hovertemplate="%{x:.1%} of the edges: %{y:.2f}<extra></extra>",
-            )
+        title = circuit_title(name)
+        figure.add_scatter(
+            x=curve["shares"],
+            y=curve["faithfulness"],
+            name=f"{title}'s order",
+            mode="lines+markers",
+            line={"color": colour, "dash": dash, "width": 2},
+            marker={"size": 6},
+            hovertemplate="%{x:.1%} of the edges: %{y:.2f}<extra></extra>",
         )
         faith = run.metrics.get(name, {}).get("faithfulness")
         if name in run.circuits and isinstance(faith, float) and math.isfinite(faith):
-            figure.add_trace(
-                go.Scatter(
-                    x=[len(run.circuits[name].circuit) / run.graph.n_edges],
-                    y=[faith],
-                    mode="markers",
-                    name=f"{title}'s circuit",
-                    marker={"symbol": "diamond", "size": 12, "color": colour},
-                    hovertemplate="%{x:.1%} of the edges: %{y:.2f}<extra></extra>",
-                )
+            figure.add_scatter(
+                x=[len(run.circuits[name].circuit) / run.graph.n_edges],
+                y=[faith],
+                mode="markers",
+                name=f"{title}'s circuit",
+                marker={"symbol": "diamond", "size": 12, "color": colour},
+                hovertemplate="%{x:.1%} of the edges: %{y:.2f}<extra></extra>",
             )
     figure.add_hline(y=1, line={"color": colours.muted, "width": 1, "dash": "dot"})
-    figure.update_xaxes(title="edges kept", type="log", tickformat=".1~%", dtick=1, gridcolor=colours.surface)
-    figure.update_yaxes(title="faithfulness", gridcolor=colours.surface, zerolinecolor=colours.muted)
-    return figure.update_layout(
-        height=320,
-        margin={"l": 4, "r": 8, "t": 8, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text},
-        legend={"orientation": "h", "y": -0.3},
-    )
+    figure.update_xaxes(title="edges kept", type="log", tickformat=".1~%", dtick=1, **charts.grid(colours))
+    figure.update_yaxes(title="faithfulness", **charts.grid(colours))
+    return charts.framed(figure, colours, 320, legend={"orientation": "h", "y": -0.3})
 
 
 def _ablations(run: Run) -> None:
@@ -104,7 +93,7 @@ def _ablations(run: Run) -> None:
         return
     table(
         [Column("KL"), *(Column(kind, str(next(iter(rows.values()))["ablation"])) for kind, rows in kinds.items())],
-        [[METHOD_TITLES.get(name, name), *(f"{rows[name]['kl']:.2f}" for rows in kinds.values())] for name in names],
+        [[circuit_title(name), *(f"{rows[name]['kl']:.2f}" for rows in kinds.values())] for name in names],
         caption="KL of each circuit under each kind of ablation",
     )
     st.caption("What the edges that are cut carry: another prompt's run, the mean of such runs, or nothing.")
@@ -122,18 +111,13 @@ def _tags(run: Run) -> None:
 
 def _offer_tests(run: Run) -> None:
     """A button that tests the run's circuits now, and the command that does the same."""
-    why = opened_models.remedy(run)
     st.caption(
         "Not tested yet: paired tests against the other circuits, agreement on the model's mistakes, completeness, "
         "minimality, the faithfulness at every size, other ablations, and what the first filter dropped. More than a "
         "hundred circuits are measured: a minute or two for hap-mini, much longer for a language model."
     )
-    if st.button(
-        "Put it to the test now",
-        icon=":material/rule:",
-        disabled=bool(why) or add_to_run.busy(run),
-        help=why or None,
-        key="scrutinise",
+    if opened_models.button(
+        run, "Put it to the test now", "scrutinise", icon=":material/rule:", disabled=add_to_run.busy(run)
     ):
 
         def add(masked: Any, run: Run) -> add_to_run.Revision:
@@ -163,11 +147,11 @@ def _offer_seeds(run: Run) -> None:
         return
     config = related_runs.again(run, run.seed + 1)
     st.caption("One seed so far: whether another finds the same edges is not known.")
-    if config and st.button(
+    if config and opened_models.button(
+        run,
         f"Find it again with seed {config.seed}",
+        "another-seed",
         icon=":material/casino:",
-        key="another-seed",
-        disabled=bool(opened_models.remedy(run)),
         help="Starts the same run with another seed. When it has ended, come back here to compare the two.",
     ):
         try:

@@ -8,11 +8,12 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app.glossary import HELP
-from app.questions import full_tests
-from hap_engine.picture.palette import Palette, palette
+from app.questions import choices, full_tests
+from app.widgets import charts
+from hap_engine.picture.palette import Palette
 from hap_engine.report.by_prompt import closer, measured
 from hap_engine.report.metric_sentences import TITLES, interval, overlap, read
-from hap_engine.report.titles import CONTROL_TITLES, METHOD_TITLES, circuit_title
+from hap_engine.report.titles import CONTROL_TITLES, circuit_title
 from hap_engine.runs.record import Run
 
 
@@ -22,30 +23,21 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     if not names:
         st.info("This run file holds no measurements. Compute the run again.")
         return
-    words, chart = st.columns([3, 2], gap="large")
+    words, picture = st.columns([3, 2], gap="large")
     with words:
-        name = (
-            st.segmented_control(
-                "Circuit",
-                names,
-                default=run.main if run.main in names else names[0],
-                format_func=lambda key: METHOD_TITLES.get(key, key),
-                key=f"read-{run.id}",
-                required=True,
-            )
-            or names[0]
-        )
+        name = choices.circuit(names, run, f"read-{run.id}")
         for key, sentence in read(run, name).items():
             st.markdown(f"**{TITLES[key]} {_number(run, name, key)}.** {sentence}", help=HELP[key])
         st.markdown(_comparison(run, left, right))
-    with chart:
-        metric = st.selectbox("Compare", list(TITLES), format_func=TITLES.__getitem__, key="read-metric")
+    with picture:
+        metric = st.selectbox(
+            "Compare", list(TITLES), format_func=TITLES.__getitem__, key="read-metric", persist_state="session"
+        )
         every = [*CONTROL_TITLES, *names]
-        st.plotly_chart(
-            interval_figure(run, every, metric, palette(st.context.theme.type)),
-            key="intervals",
-            alt=f"{TITLES[metric]} of the controls and of every circuit, with 95 % intervals",
-            config={"displayModeBar": False},
+        charts.show(
+            interval_figure(run, every, metric, charts.colours_now()),
+            "intervals",
+            f"{TITLES[metric]} of the controls and of every circuit, with 95 % intervals",
         )
     row = run.metrics[name]
     st.caption(
@@ -96,12 +88,6 @@ def interval_figure(run: Run, names: Sequence[str], metric: str, colours: Palett
             hovertemplate="%{y}: %{x:.3f}<extra></extra>",
         )
     )
-    figure.update_xaxes(title=TITLES[metric], gridcolor=colours.surface, zerolinecolor=colours.muted)
-    return figure.update_layout(
-        height=90 + 46 * len(shown),
-        margin={"l": 4, "r": 24, "t": 24, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text},
-        showlegend=False,
-    )
+    figure.update_xaxes(title=TITLES[metric], **charts.grid(colours))
+    margin = {"l": 8, "r": 24, "t": 24, "b": 8}
+    return charts.framed(figure, colours, 90 + 46 * len(shown), margin=margin, showlegend=False)

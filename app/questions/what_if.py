@@ -5,7 +5,6 @@ The changes live in the address (``do=-a9.h6``), so a link shows the same experi
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -13,12 +12,12 @@ import streamlit as st
 from app import url
 from app.diagram import component, marks
 from app.glossary import define
-from app.questions import add_to_run, chosen_prompt
+from app.questions import add_to_run, choices
 from app.work import opened_models
 from hap_engine.errors import HapError
 from hap_engine.graph.circuit import Circuit, full_circuit
 from hap_engine.graph.edits import Change, apply, edges_of, parse_all
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.report.verdict import heads_of_role
 from hap_engine.runs.record import Run
 
@@ -55,10 +54,6 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 def circuit_of(run: Run, name: str) -> Circuit:
     """A circuit of the run by its key, or the full model."""
     return full_circuit(run.graph) if name == FULL else run.circuits[name].circuit
-
-
-def titled(name: str) -> str:
-    return "Full model" if name == FULL else METHOD_TITLES.get(name, name)
 
 
 def current(run: Run) -> tuple[Change, ...]:
@@ -98,7 +93,9 @@ def _base(run: Run) -> str:
     def changed() -> None:
         st.query_params["base"] = st.session_state[key] or run.main
 
-    picked = st.segmented_control("Start from", options, format_func=titled, key=key, on_change=changed, required=True)
+    picked = st.segmented_control(
+        "Start from", options, format_func=circuit_title, key=key, on_change=changed, required=True
+    )
     return picked or run.main
 
 
@@ -176,7 +173,7 @@ def _edge_label(circuit: Circuit, cell: tuple[int, int]) -> str:
 def _at_once(run: Run, circuit: Circuit, disabled: bool) -> None:
     heads = tuple(h for h in heads_of_role(run, "s_inhibition") if circuit.kept[run.graph.writer_index[h]].any())
     many, undo, reset = st.columns([4, 2, 2])
-    title = ROLE_TITLES["s_inhibition"]
+    title = role_title("s_inhibition")
     many.button(
         f"Remove every {title} head" + (f" ({len(heads)})" if heads else ""),
         icon=":material/group_remove:",
@@ -194,58 +191,36 @@ def _at_once(run: Run, circuit: Circuit, disabled: bool) -> None:
 
 
 def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) -> None:
-    masked = opened_models.model_of(run, "intervene")
-    if masked is None:
+    chosen = opened_models.bench(run, choices.prompts(run), "intervene")
+    few = opened_models.bench(run, opened_models.FEW, "intervene") if chosen else None
+    if chosen is None or few is None:
         return
-    index = chosen_prompt.prompt(run)
-    before_circuit = circuit_of(run, base)
-    try:
-        sides = [(opened_models.bench(run, which, masked), which) for which in (index, opened_models.FEW)]
-    except HapError as error:
-        st.error(str(error), icon=":material/error:")
-        return
-    if changes:
-        st.markdown("Changes: " + " · ".join(f"`{change.text}`" for change in changes))
-    one, two = st.columns(2, gap="medium")
-    readings = {}
-    for column, (bench, which), title in zip(
-        (one, two), sides, ("This prompt", f"{len(sides[1][0].pairs)} test prompts (mean)"), strict=True
-    ):
-        before = reading(run, which, bench, before_circuit)
-        after = reading(run, which, bench, circuit)
-        readings[which] = (before, after)
-        with column:
-            _numbers(title, before, after, changed=bool(changes))
     from hap_engine.explain.what_if import describe
 
-    bench = sides[0][0]
-    before, after = readings[index]
     if changes:
-        st.markdown(describe(*readings[opened_models.FEW]))
-    _tokens(bench, titled(base), before, after, changed=bool(changes))
+        st.markdown("Changes: " + " · ".join(f"`{change.text}`" for change in changes))
+    circuits = (circuit_of(run, base), circuit)  # before and after
+    here, many = ([opened_models.reading(run, bench, each) for each in circuits] for bench in (chosen, few))
+    titles = ("This prompt", f"{len(few.pairs)} test prompts (mean)")
+    for column, title, readings in zip(st.columns(2, gap="medium"), titles, (here, many), strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            change_in_numbers(readings[0], readings[1], bool(changes))
+    if changes:
+        st.markdown(describe(*many))
+    _tokens(chosen, circuit_title(base), here[0], here[1], bool(changes))
 
 
-def reading(run: Run, which: int, bench: Bench, circuit: Circuit) -> Reading:
-    """One masked pass, remembered by prompt and mask."""
-    kept = hashlib.sha256(circuit.live.kept.tobytes()).hexdigest()
-    return _reading(f"{run.fingerprint}-{which}", kept, bench, circuit)
-
-
-@st.cache_resource(max_entries=128, show_spinner="One masked pass …")
-def _reading(key: str, kept: str, _bench: Bench, _circuit: Circuit) -> Reading:
-    return _bench.read(_circuit)
-
-
-def _numbers(title: str, before: Reading, after: Reading, changed: bool) -> None:
-    st.markdown(f"**{title}**")
-    one, two = st.columns(2)
-    old, new = (float(side.logit_diff.mean()) for side in (before, after))
-    one.metric(
-        "Logit difference", f"{new:.2f}", f"{new - old:+.2f}" if changed else None, help=define("logit difference")
+def change_in_numbers(before: Reading, after: Reading, changed: bool = True) -> None:
+    """Logit difference and KL after a change, with the difference that it made."""
+    numbers = (
+        ("Logit difference", [before.logit_diff, after.logit_diff], "normal", "logit difference"),
+        ("KL to the full model", [before.kl, after.kl], "inverse", "KL"),
     )
-    old, new = (float(side.kl.mean()) for side in (before, after))
-    delta = f"{new - old:+.2f}" if changed else None
-    two.metric("KL to the full model", f"{new:.2f}", delta, delta_color="inverse", help=define("KL"))
+    for column, (title, sides, colour, term) in zip(st.columns(2), numbers, strict=True):
+        old, new = (float(side.mean()) for side in sides)
+        delta = f"{new - old:+.2f}" if changed else None
+        column.metric(title, f"{new:.2f}", delta, delta_color=colour, help=define(term))  # type: ignore[arg-type]
 
 
 def _tokens(bench: Bench, base: str, before: Reading, after: Reading, changed: bool) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.questions import chosen_prompt
+from app.questions import choices
+from app.widgets import charts
 from app.widgets.tables import Column, table
-from hap_engine.picture.palette import ROLES, Palette, palette, role
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
-from hap_engine.report.token_places import Link, Look, Story, default_heads, example, story
+from hap_engine.picture.palette import ROLES, Palette, role
+from hap_engine.report.titles import circuit_title, role_title
+from hap_engine.report.token_places import Look, PlacedEdge, Story, default_heads, example, story
 from hap_engine.runs.record import Run
 
 GAP = 0.42  # between a head's box and the height at which it reads
@@ -33,14 +34,14 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     st.caption(
         ("The pinned heads" if pinned else "The heads with a measured role; pin some to choose")
         + ". A box sits at the token from which the head looks; the thick arrow comes from the token it "
-        f"looks at. Thin lines are edges of {METHOD_TITLES.get(right, right)}'s circuit, at the token "
+        f"looks at. Thin lines are edges of {circuit_title(right)}'s circuit, at the token "
         "where they act."
     )
-    st.plotly_chart(
-        story_figure(found, _roles(run), example(run, chosen_prompt.prompt(run)), palette(st.context.theme.type)),
-        key="story",
-        alt="Heads drawn between the token roles; the table below lists the same",
-        config={"displayModeBar": False},
+    words = example(run, choices.prompt(run))
+    charts.show(
+        story_figure(found, _roles(run), words, charts.colours_now()),
+        "story",
+        "Heads drawn between the token roles; the table below lists the same",
     )
     table(
         [
@@ -51,13 +52,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
             Column("Attention", "Mean over prompts"),
         ],
         [
-            [
-                look.head,
-                ROLE_TITLES.get(_roles(run).get(look.head, ""), "–"),
-                look.query,
-                look.key,
-                f"{look.weight:.2f}",
-            ]
+            [look.head, role_title(_roles(run).get(look.head, "–")), look.query, look.key, f"{look.weight:.2f}"]
             for look in found.looks
         ],
         caption="Heads with the token role at which they sit and the one they look at",
@@ -78,7 +73,7 @@ def story_figure(found: Story, roles: dict[str, str], words: Mapping[str, str], 
     figure = go.Figure()
     for column, place in x.items():
         _line(figure, [place, place], [0, top], colours.muted, 0.35, 1, "dot")
-        text = f"<b>{column}</b>" + (f"<br>{_escape(words[column])}" if column in words else "")
+        text = f"<b>{column}</b>" + (f"<br>{charts.markup(words[column])}" if column in words else "")
         figure.add_annotation(x=place, y=-0.1, text=text, showarrow=False, yanchor="top")
     if "END" in x:
         figure.add_annotation(
@@ -97,14 +92,7 @@ def story_figure(found: Story, roles: dict[str, str], words: Mapping[str, str], 
     _boxes(figure, found, roles, at, colours)
     figure.update_xaxes(visible=False, range=[-0.6, len(x) - 0.4])
     figure.update_yaxes(visible=False, range=[-0.75, top + 0.4])
-    return figure.update_layout(
-        height=round(150 + 54 * top),
-        margin={"l": 4, "r": 4, "t": 4, "b": 4},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text},
-        showlegend=False,
-    )
+    return charts.framed(figure, colours, 150 + 54 * top, showlegend=False)
 
 
 def _places(found: Story, x: dict[str, float]) -> tuple[dict[str, tuple[float, float]], float]:
@@ -150,7 +138,7 @@ def _look(figure: go.Figure, look: Look, box: tuple[float, float], key: float, c
 
 def _link(
     figure: go.Figure,
-    link: Link,
+    link: PlacedEdge,
     at: Mapping[str, tuple[float, float]],
     x: Mapping[str, float],
     top: float,
@@ -187,7 +175,7 @@ def _boxes(
         mode="markers",
         marker={"size": 34, "opacity": 0},
         text=[
-            f"{look.head}: {ROLE_TITLES.get(roles.get(look.head, ''), 'no measured role')}<br>"
+            f"{look.head}: {role_title(roles.get(look.head, 'no measured role'))}<br>"
             f"{look.query} looks at {look.key}: {look.weight:.2f}"
             for look in found.looks
         ],
@@ -212,9 +200,3 @@ def _colour(name: str | None, colours: Palette) -> str:
     known = role(name)
     key = ROLES[known.key].colour if known and known.key in ROLES else "other"
     return colours.colours[key]
-
-
-def _escape(text: str) -> str:
-    from app.widgets.charts import markup
-
-    return markup(text)

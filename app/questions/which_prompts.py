@@ -6,10 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from app.glossary import define
-from app.questions import add_to_run, chosen_prompt
+from app.questions import add_to_run, choices
 from app.work import opened_models
 from hap_engine.report.by_prompt import RULES, STATUSES, PromptOutcome, by_prompt, closer, measured, summary
-from hap_engine.report.titles import METHOD_TITLES
 from hap_engine.runs.record import Run
 
 
@@ -20,17 +19,8 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         _measure(run)
         return
     side, rule = st.columns([2, 3], vertical_alignment="bottom")
-    name = (
-        side.segmented_control(
-            "Circuit",
-            known,
-            default=run.main if run.main in known else known[0],
-            format_func=lambda key: METHOD_TITLES.get(key, key),
-            key=f"table-{run.id}",
-            required=True,
-        )
-        or known[0]
-    )
+    with side:
+        name = choices.circuit(known, run, f"table-{run.id}")
     success = (
         rule.segmented_control(
             "Success means", list(RULES), default="beats", format_func=RULES.__getitem__, key="rule", required=True
@@ -77,7 +67,7 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
     def picked() -> None:
         selected = st.session_state[key].selection.rows
         if selected and selected[0] < len(rows):
-            chosen_prompt.choose(rows[selected[0]].index)
+            choices.choose(rows[selected[0]].index)
             st.session_state["prompt-picked"] = True
 
     st.dataframe(
@@ -97,7 +87,7 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
         },
     )
     st.caption(
-        f"Select a row to load that prompt everywhere on this page (now: {chosen_prompt.prompt(run) + 1}). "
+        f"Select a row to load that prompt everywhere on this page (now: {choices.prompt(run) + 1}). "
         "Failures come first, the furthest from the full model before others; click a column's head to sort."
     )
     if st.session_state.pop("prompt-picked", False):
@@ -111,13 +101,6 @@ def _measure(run: Run) -> None:
         "model, or compute the run again.",
         icon=":material/history:",
     )
-    why = opened_models.remedy(run)
-    if st.button(
-        "Measure every prompt",
-        icon=":material/play_arrow:",
-        disabled=bool(why),
-        help=why or None,
-        key="measure-prompts",
-    ):
+    if opened_models.button(run, "Measure every prompt", "measure-prompts", icon=":material/play_arrow:"):
         add_to_run.begin_per_prompt(run)
     add_to_run.finish(run)

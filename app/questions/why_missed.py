@@ -7,18 +7,19 @@ import streamlit as st
 
 from app.glossary import define
 from app.questions.what_if import ask_for_weights
+from app.widgets import charts
 from app.widgets.markdown import plain
 from app.work import opened_models, workers
 from hap_engine.explain.why_missed import PROMPTS, explain
-from hap_engine.picture.palette import Palette, palette
+from hap_engine.picture.palette import Palette
 from hap_engine.report.missed_heads import Explanation, missed_heads
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.runs.record import Run
 
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """Choose a head that only the right circuit keeps; measure it; a sentence and a plot."""
-    titles = [METHOD_TITLES.get(name, name) for name in (left, right)]
+    titles = [circuit_title(name) for name in (left, right)]
     heads = missed_heads(run, left, right)
     if not heads:
         st.info(f"{titles[0]} keeps every head that {titles[1]} keeps: none was missed.")
@@ -27,7 +28,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 
     def named(head: str) -> str:
         role = roles.get(head, {}).get("role")
-        return f"{head} · {ROLE_TITLES.get(role, role)}" if role else head
+        return f"{head} · {role_title(role)}" if role else head
 
     first = next((pin for pin in reversed(pins) if pin in heads), heads[0])
     why = opened_models.remedy(run)
@@ -40,16 +41,17 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         key=f"missed-{run.id}-{first}-{left}-{right}",
     )
     key = f"why-{run.fingerprint}-{left}-{right}-{head}"
-    if go_.button(
-        f"Measure the edges of {head}",
-        icon=":material/straighten:",
-        key="measure-missed",
-        width="stretch",
-        disabled=bool(why),
-        type="primary",
-        help=f"On {PROMPTS} test prompts: EAP's estimate, then the exact effect of cutting each edge.",
-    ):
-        _begin(run, key, head, left, right)
+    with go_:
+        if opened_models.button(
+            run,
+            f"Measure the edges of {head}",
+            "measure-missed",
+            icon=":material/straighten:",
+            width="stretch",
+            type="primary",
+            help=f"On {PROMPTS} test prompts: EAP's estimate, then the exact effect of cutting each edge.",
+        ):
+            _begin(run, key, head, left, right)
     rank = run.heads.get(head, {}).get("eap_rank")
     if rank:
         edge = " → ".join(run.heads[head].get("eap_edge") or [])
@@ -76,13 +78,12 @@ def _begin(run: Run, key: str, head: str, left: str, right: str) -> None:
 
 
 def _explain(found: Explanation) -> None:
-    right = METHOD_TITLES.get(found.right, found.right)
+    right = circuit_title(found.right)
     st.markdown(f"**{plain(found.how)}** {plain(found.why)}")
-    st.plotly_chart(
-        effects_figure(found, palette(st.context.theme.type)),
-        key=f"effects-{found.head}",
-        alt=f"For each edge of {found.head}: EAP's estimate and the exact effects of cutting it",
-        config={"displayModeBar": False},
+    charts.show(
+        effects_figure(found, charts.colours_now()),
+        f"effects-{found.head}",
+        f"For each edge of {found.head}: EAP's estimate and the exact effects of cutting it",
     )
     st.caption(
         f"Change of the logit difference when one edge is cut, mean of {found.n_prompts} test prompts. "
@@ -96,7 +97,7 @@ def _explain(found: Explanation) -> None:
 def effects_figure(found: Explanation, colours: Palette) -> go.Figure:
     """A line of three marks for each edge: the estimate, the truth, the truth in the circuit."""
     names = [f"{e.writer} → {e.reader}".replace("<", "&lt;") for e in found.edges][::-1]
-    right = METHOD_TITLES.get(found.right, found.right)
+    right = circuit_title(found.right)
     series = (
         ("EAP's estimate", "estimate", "diamond", colours.left),
         ("exact, full model", "exact", "circle", colours.both),
@@ -113,15 +114,7 @@ def effects_figure(found: Explanation, colours: Palette) -> go.Figure:
             marker={"symbol": symbol, "size": 10, "color": colour},
             hovertemplate="%{y}: %{x:+.3f}<extra>" + title + "</extra>",
         )
-    figure.update_xaxes(
-        title="change of the logit difference", gridcolor=colours.surface, zeroline=True, zerolinecolor=colours.muted
-    )
-    figure.update_yaxes(gridcolor=colours.surface, type="category")
-    return figure.update_layout(
-        height=130 + 26 * len(names),
-        margin={"l": 4, "r": 8, "t": 8, "b": 40},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text},
-    )
+    figure.update_xaxes(title="change of the logit difference", zeroline=True, **charts.grid(colours))
+    figure.update_yaxes(type="category", **charts.grid(colours))
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    return charts.framed(figure, colours, 130 + 26 * len(names), legend=legend)

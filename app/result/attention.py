@@ -8,10 +8,10 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.questions import chosen_prompt
+from app.questions import choices
+from app.widgets import charts
 from app.work import opened_models
-from hap_engine.errors import HapError
-from hap_engine.picture.palette import Palette, palette
+from hap_engine.picture.palette import Palette
 from hap_engine.runs.record import Run
 
 LONGEST = 60  # tokens drawn with their texts; longer prompts show positions only
@@ -19,20 +19,19 @@ LONGEST = 60  # tokens drawn with their texts; longer prompts show positions onl
 
 def show(run: Run, name: str) -> None:
     """Both patterns; from the run file for its stored prompts, else from the opened model."""
-    number = chosen_prompt.prompt(run)
+    number = choices.prompt(run)
     st.markdown(f"**Where does it look?** Test prompt {number + 1}")
-    found = _stored(run, name, number) or _live(run, name, number)
+    found = _stored(run, name, number) or _live(run, name)
     if found is None:
         return
-    colours = palette(st.context.theme.type)
     for column, side in zip(st.columns(2), ("clean", "corrupt"), strict=True):
-        column.caption("Clean prompt" if side == "clean" else "Corrupted prompt")
-        column.plotly_chart(
-            figure(found["patterns"][side], found["tokens"][side], found["roles"], colours),
-            key=f"attention-{name}-{side}",
-            alt=f"Attention pattern of {name} on the {side} prompt",
-            config={"displayModeBar": False},
-        )
+        with column:
+            st.caption("Clean prompt" if side == "clean" else "Corrupted prompt")
+            charts.show(
+                figure(found["patterns"][side], found["tokens"][side], found["roles"], charts.colours_now()),
+                f"attention-{name}-{side}",
+                f"Attention pattern of {name} on the {side} prompt",
+            )
     st.caption("Rows look, columns are looked at; darker is more. Roles in bold. Choose another prompt below.")
 
 
@@ -43,30 +42,12 @@ def _stored(run: Run, name: str, number: int) -> dict[str, Any] | None:
     return {"patterns": prompt["heads"][name], "tokens": prompt["tokens"], "roles": prompt.get("roles") or {}}
 
 
-def _live(run: Run, name: str, number: int) -> dict[str, Any] | None:
-    key = f"want-attention-{run.id}"
-    if opened_models.opened(run) is None and not st.session_state.get(key):
-        stored = [i + 1 for i, one in enumerate(run.attention) if name in one["heads"]]
-        where = f" (stored: prompt {', '.join(map(str, stored))})" if stored else ""
-        why = opened_models.remedy(run)
-        if st.button(
-            "Open the model to see it on this prompt",
-            icon=":material/play_arrow:",
-            disabled=bool(why),
-            help=why or None,
-            key=f"open-for-{name}",
-        ):
-            st.session_state[key] = True
-            st.rerun()
+def _live(run: Run, name: str) -> dict[str, Any] | None:
+    bench = opened_models.bench_on_demand(run, choices.prompts(run), name, "it on this prompt")
+    if bench is None:
+        stored = [str(number) for number, prompt in enumerate(run.attention, 1) if name in prompt["heads"]]
+        where = f" (stored: prompt {', '.join(stored)})" if stored else ""
         st.caption(f"The run file holds no pattern of {name} for this prompt{where}.")
-        return None
-    masked = opened_models.model_of(run, f"attention-{name}")
-    if masked is None:
-        return None
-    try:
-        bench = opened_models.bench(run, number, masked)
-    except HapError as error:
-        st.error(str(error), icon=":material/error:")
         return None
     writer = run.graph.writers[run.graph.writer_index[name]]
     assert writer.head is not None
@@ -81,13 +62,12 @@ def figure(
     matrix: Sequence[Sequence[float]], tokens: Sequence[str], roles: Mapping[str, int], colours: Palette
 ) -> go.Figure:
     """Query tokens downwards, key tokens across; the roles are written beside their tokens."""
-    from app.widgets.charts import markup
-
     by_position: dict[int, list[str]] = {}
     for role, position in roles.items():
         by_position.setdefault(position, []).append(role)
     labels = [
-        markup(token.strip() or "␣") + (f" <b>{markup(', '.join(by_position[i]))}</b>" if i in by_position else "")
+        charts.markup(token.strip() or "␣")
+        + (f" <b>{charts.markup(', '.join(by_position[i]))}</b>" if i in by_position else "")
         for i, token in enumerate(tokens)
     ]
     made = go.Figure(
@@ -106,10 +86,4 @@ def figure(
         axis |= {"tickvals": list(range(len(tokens))), "ticktext": labels}
     made.update_xaxes(**axis, tickangle=-60)
     made.update_yaxes(**axis, autorange="reversed")
-    return made.update_layout(
-        height=max(300, min(560, 150 + 15 * len(tokens))),
-        margin={"l": 4, "r": 4, "t": 4, "b": 4},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text},
-    )
+    return charts.framed(made, colours, max(300, min(560, 150 + 15 * len(tokens))))

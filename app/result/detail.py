@@ -12,7 +12,7 @@ from app.link import MAX_PINS
 from app.result import attention, promoted
 from app.widgets.markdown import plain
 from hap_engine.report.node_edges import EdgeFacts, edges_at, keepers
-from hap_engine.report.titles import METHOD_TITLES, OWN, ROLE_TITLES
+from hap_engine.report.titles import OWN, circuit_title, role_title
 from hap_engine.runs.record import Run
 
 SIGNS = {
@@ -44,7 +44,7 @@ def _role(run: Run, name: str) -> None:
     role = (run.roles.get("heads") or {}).get(name)
     thresholds = run.roles.get("thresholds")
     if role:
-        title = ROLE_TITLES.get(role["role"], role["role"])
+        title = role_title(role["role"])
         sentence = plain(role.get("sentence", ""))
         known = title if title in TERMS else "role"
         st.markdown(f"**{title[0].upper() + title[1:]} head.** {sentence}", help=define(known))
@@ -59,13 +59,13 @@ def _role(run: Run, name: str) -> None:
         st.caption(f"Thresholds of this run: {plain(stated)}.")
     published = (run.roles.get("published") or {}).get(name)
     if published:
-        st.caption(f"Published role (Wang et al. 2022): {ROLE_TITLES.get(published, published)}")
+        st.caption(f"Published role (Wang et al. 2022): {role_title(published)}")
 
 
 def _facts(run: Run, name: str) -> None:
     kept = keepers(run, name)
     badges = [
-        f":{'green' if here else 'gray'}-badge[{'✓' if here else '✗'} {plain(METHOD_TITLES.get(key, key))}]"
+        f":{'green' if here else 'gray'}-badge[{'✓' if here else '✗'} {plain(circuit_title(key))}]"
         for key, here in kept.items()
     ]
     st.markdown("Kept by " + " ".join(badges))
@@ -118,7 +118,7 @@ def _list(run: Run, name: str, sign: str, into: bool, facts: list[EdgeFacts]) ->
             "Score": [fact.score for fact in facts],
             "Rank": [fact.rank for fact in facts],
             "Gate": [fact.gate for fact in facts],
-            "In": [", ".join(METHOD_TITLES.get(key, key) for key in fact.circuits) for fact in facts],
+            "In": [", ".join(circuit_title(key) for key in fact.circuits) for fact in facts],
         }
     )
     for column in ("Rank", "Gate"):

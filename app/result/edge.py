@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 import streamlit as st
 
 from app.widgets.markdown import plain
 from hap_engine.graph.edits import ARROW, Change
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.node_edges import edge_sentence
 from hap_engine.runs.record import Run
 
 
 def show(run: Run, left: str, right: str, edge: tuple[str, str]) -> None:
     """One paragraph from the run, and the button."""
-    st.markdown(f"**Edge {plain(' → '.join(edge))}.** {plain(sentence(run, left, right, edge))}")
+    st.markdown(f"**Edge {plain(' → '.join(edge))}.** {plain(edge_sentence(run, left, right, edge))}")
     st.button(
         "Try the model without it",
         icon=":material/content_cut:",
@@ -23,30 +21,6 @@ def show(run: Run, left: str, right: str, edge: tuple[str, str]) -> None:
         args=(edge,),
         help="Switches the edge off under “What if …?” below.",
     )
-
-
-def sentence(run: Run, left: str, right: str, edge: tuple[str, str]) -> str:
-    """Which circuit keeps the edge, and what EAP and Edge Pruning made of it."""
-    kept: list[str] = []
-    values: dict[str, float] = {}
-    for side in dict.fromkeys((left, right)):
-        record, title = run.circuits[side], METHOD_TITLES.get(side, side)
-        names = record.circuit.names()
-        kept.append(f"{title} {'keeps' if edge in names else 'drops'} it")
-        if edge in names:
-            index = names.index(edge)
-            values |= {key: float(column[index]) for key, column in record.values.items()}
-    parts = [" and ".join(kept)]
-    score, rank, gate = (values.get(key, math.nan) for key in ("scores", "ranks", "gates"))
-    if math.isfinite(score):
-        effect = "lower" if score < 0 else "raise"
-        parts.append(
-            f"by EAP's estimate, corrupting it would {effect} the logit difference by {abs(score):.3g}"
-            + (f" (rank {int(rank):,} of {run.graph.n_edges:,})" if math.isfinite(rank) else "")
-        )
-    if math.isfinite(gate):
-        parts.append(f"Edge Pruning left its gate at log α = {gate:.1f}")
-    return "; ".join(parts) + "."
 
 
 def _cut(edge: tuple[str, str]) -> None:

@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.questions import chosen_prompt
+from app.questions import choices
 from app.widgets.tables import Column, table
 from app.work import opened_models
-from hap_engine.errors import HapError
 from hap_engine.runs.record import Run
 
 
 def show(run: Run, name: str) -> None:
     """A small table for the chosen prompt, if the model is open or can be opened."""
-    st.markdown(f"**What does it say?** Test prompt {chosen_prompt.prompt(run) + 1}")
-    key = f"want-tokens-{run.id}"
-    if opened_models.opened(run) is None and not st.session_state.get(key):
-        why = opened_models.remedy(run)
-        if st.button(
-            "Open the model to see the tokens",
-            icon=":material/play_arrow:",
-            disabled=bool(why),
-            help=why or None,
-            key=f"tokens-for-{name}",
-        ):
-            st.session_state[key] = True
-            st.rerun()
-        return
-    masked = opened_models.model_of(run, f"tokens-{name}")
-    if masked is None:
-        return
-    try:
-        bench = opened_models.bench(run, chosen_prompt.prompt(run), masked)
-    except HapError as error:
-        st.error(str(error), icon=":material/error:")
+    st.markdown(f"**What does it say?** Test prompt {choices.prompt(run) + 1}")
+    bench = opened_models.bench_on_demand(run, choices.prompts(run), name, "the tokens")
+    if bench is None:
         return
     if name == "logits":
         rows = bench.top_tokens({"corrupt": bench.corrupted(), "clean": bench.full()})

@@ -13,7 +13,7 @@ from app.result import numbers
 from app.stored import shelf
 from app.widgets.markdown import plain
 from hap_engine.picture.wire import MAX_PINS
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.titles import circuit_title
 from hap_engine.report.verdict import distance, has_roles, verdict, warnings
 from hap_engine.runs.record import Run
 
@@ -132,7 +132,7 @@ def _choose(run: Run, side: Literal["left", "right"], now: str) -> None:
     st.selectbox(
         f"Circuit on the {side}",
         names,
-        format_func=lambda name: f"{side.capitalize()}: {METHOD_TITLES.get(name, name)}",
+        format_func=lambda name: f"{side.capitalize()}: {circuit_title(name)}",
         key=key,
         on_change=changed,
         label_visibility="collapsed",

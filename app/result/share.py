@@ -12,7 +12,7 @@ from app import url
 from app.export.svg import Which, svg
 from hap_engine.picture import scene
 from hap_engine.picture.palette import palette
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps
 
@@ -60,7 +60,7 @@ def _link(run: Run) -> None:
 
 
 def _pictures(run: Run, left: str, right: str) -> None:
-    titles = {"left": _title(left), "right": _title(right), "overlay": "Both, laid over each other"}
+    titles = {"left": circuit_title(left), "right": circuit_title(right), "overlay": "Both, laid over each other"}
     a, b = st.columns(2, vertical_alignment="bottom")
     which: Any = a.selectbox("Circuit", list(titles), index=1, format_func=titles.__getitem__, key="picture-which")
     theme = b.segmented_control(
@@ -84,46 +84,50 @@ def _drawn(key: str, left: str, right: str, which: Which, theme: str, fold: bool
 
 
 def _data(run: Run) -> None:
+    from app.export import graphs, tables
+
     name = st.selectbox(
         "Circuit",
         list(run.circuits),
         index=list(run.circuits).index(run.main),
-        format_func=_title,
+        format_func=circuit_title,
         key="export-circuit",
         help="For GraphML and DOT.",
     )
+    named = file_name(run, name)
     with st.container(horizontal=True):
-        _download(
-            "Run file (JSON)",
-            lambda: dumps(run),
-            f"{run.id}.json",
-            "application/json",
-            "Everything about this run; the Runs page imports it.",
-        )
-        _download(
-            "Edges (CSV)",
-            lambda: _tables().edges_csv(run),
-            f"{file_name(run, 'edges')}.csv",
-            "text/csv",
-            "All edges of all circuits with EAP score, EAP rank and gate.",
-        )
-        _download(
-            "Heads (CSV)",
-            lambda: _tables().heads_csv(run),
-            f"{file_name(run, 'heads')}.csv",
-            "text/csv",
-            "All heads with role, attention and direct effect.",
-        )
-        _download(
-            "GraphML",
-            lambda: _graphs().graphml(run, name),
-            f"{file_name(run, name)}.graphml",
-            "application/xml",
-            "For Gephi, Cytoscape, yEd and NetworkX.",
-        )
-        _download(
-            "DOT", lambda: _graphs().dot(run, name), f"{file_name(run, name)}.dot", "text/vnd.graphviz", "For Graphviz."
-        )
+        for label, make, file, mime, words in (
+            (
+                "Run file (JSON)",
+                lambda: dumps(run),
+                f"{run.id}.json",
+                "application/json",
+                "Everything about this run; the Runs page imports it.",
+            ),
+            (
+                "Edges (CSV)",
+                lambda: tables.edges_csv(run),
+                f"{file_name(run, 'edges')}.csv",
+                "text/csv",
+                "All edges of all circuits with EAP score, EAP rank and gate.",
+            ),
+            (
+                "Heads (CSV)",
+                lambda: tables.heads_csv(run),
+                f"{file_name(run, 'heads')}.csv",
+                "text/csv",
+                "All heads with role, attention and direct effect.",
+            ),
+            (
+                "GraphML",
+                lambda: graphs.graphml(run, name),
+                f"{named}.graphml",
+                "application/xml",
+                "For Gephi, Cytoscape, yEd and NetworkX.",
+            ),
+            ("DOT", lambda: graphs.dot(run, name), f"{named}.dot", "text/vnd.graphviz", "For Graphviz."),
+        ):
+            _download(label, make, file, mime, words)
 
 
 def _pages(run: Run, left: str, right: str) -> None:
@@ -177,19 +181,3 @@ def _download(label: str, make: Any, name: str, mime: str, words: str) -> None:
         help=words,
         key=f"download-{label}",
     )
-
-
-def _title(name: str) -> str:
-    return METHOD_TITLES.get(name, name)
-
-
-def _tables() -> Any:
-    from app.export import tables
-
-    return tables
-
-
-def _graphs() -> Any:
-    from app.export import graphs
-
-    return graphs

@@ -19,7 +19,7 @@ from pathlib import Path
 from app.classroom import check_change
 from hap_engine.errors import DiskError, HapError
 from hap_engine.files import write_text
-from hap_engine.report.titles import METHOD_TITLES, OWN
+from hap_engine.report.titles import OWN, circuit_title
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.examples import SHIPPED
 from hap_engine.runs.record import Run
@@ -311,7 +311,7 @@ def short_verdict(run: Run) -> str:
     found = verdict(run)
     if not found.heads:
         return "no S-inhibition head measured"
-    main = METHOD_TITLES.get(run.main, run.main)
+    main = circuit_title(run.main)
     return f"S-inhibition heads kept: EAP {len(found.kept_left)}, {main} {len(found.kept_right)} of {len(found.heads)}"
 
 

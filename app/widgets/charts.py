@@ -1,4 +1,4 @@
-"""A small picture of a circuit that is still shrinking: edges per component, layer by layer."""
+"""Charts: the one look and the one way to show them, and those of a run in progress."""
 
 from __future__ import annotations
 
@@ -8,10 +8,36 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+import streamlit as st
 from plotly.subplots import make_subplots
 
 from hap_engine.graph.circuit import Circuit
-from hap_engine.picture.palette import LIGHT, Palette
+from hap_engine.picture.palette import LIGHT, Palette, palette
+
+FONT = "system-ui, 'Segoe UI', 'Source Sans', 'Liberation Sans', sans-serif"
+CLEAR = "rgba(0,0,0,0)"  # the page shows through
+
+
+def colours_now() -> Palette:
+    """The palette of the visitor's light or dark page."""
+    return palette(st.context.theme.type)
+
+
+def show(figure: go.Figure, key: str, alt: str) -> None:
+    """Put a chart on the page, without Plotly's own buttons; `alt` is what those hear who do not see it."""
+    st.plotly_chart(figure, key=key, alt=alt, config={"displayModeBar": False})
+
+
+def framed(figure: go.Figure, colours: Palette, height: float, **layout: Any) -> go.Figure:
+    """The look of every chart: the page's own colours, little margin. `layout` adds to it or changes it."""
+    common = {"paper_bgcolor": CLEAR, "plot_bgcolor": CLEAR, "font": {"color": colours.text, "family": FONT}}
+    margin = {"margin": {"l": 8, "r": 8, "t": 8, "b": 8}}
+    return figure.update_layout(**{"height": round(height), **common, **margin, **layout})
+
+
+def grid(colours: Palette) -> dict[str, Any]:
+    """The lines of an axis: there, but quiet."""
+    return {"gridcolor": colours.surface, "zerolinecolor": colours.muted}
 
 
 def edges_per_component(circuit: Circuit) -> np.ndarray:
@@ -41,17 +67,8 @@ def preview_figure(circuit: Circuit, colours: Palette = LIGHT) -> go.Figure:
             ygap=2,
         )
     )
-    return figure.update_layout(
-        title={"text": f"{len(circuit):,} edges now", "font": {"size": 14}},
-        height=360,
-        margin={"l": 8, "r": 8, "t": 36, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text},
-    )
-
-
-FONT = "system-ui, 'Segoe UI', 'Source Sans', 'Liberation Sans', sans-serif"
+    title = {"text": f"{len(circuit):,} edges now", "font": {"size": 14}}
+    return framed(figure, colours, 360, title=title, margin={"l": 8, "r": 8, "t": 36, "b": 8})
 
 
 def markup(text: str) -> str:
@@ -89,12 +106,10 @@ def curve_figure(history: Sequence[Mapping[str, Any]], colours: Palette = LIGHT)
     figure.update_xaxes(title_text="step", row=2, col=1)
     figure.update_yaxes(title_text="KL", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="edges left", type="log", dtick="D2", tickformat=",", row=2, col=1)
-    return figure.update_layout(
-        height=360,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": colours.text, "family": FONT},
+    return framed(
+        figure,
+        colours,
+        360,
         hovermode="x unified",
         hoverlabel={"bgcolor": colours.surface, "font": {"color": colours.text}},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 0.44, "yanchor": "bottom"},

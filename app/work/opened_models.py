@@ -1,11 +1,12 @@
 """The opened model behind a run's page: opened once, in the background, when it is first needed.
 
-Views ask `model_of` and `bench`; torch is imported by the thread that opens the model, never by a page
-that only shows a stored run.
+Views ask for a `bench` of some of the run's test prompts; torch is imported by the thread that opens the model,
+never by a page that only shows a stored run.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,18 @@ from app.work import discoveries, heavy_imports, workers
 from app.work.discoveries import Opening
 from app.work.worker import Begin, Worker
 from hap_engine.errors import HapError
+from hap_engine.files import short_hash
+from hap_engine.graph.circuit import Circuit
 from hap_engine.models.locate import locate
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig
 
 if TYPE_CHECKING:
-    from hap_engine.explain.what_if import Bench
+    from hap_engine.explain.what_if import Bench, Reading
     from hap_engine.masked.masked_pass import MaskedModel
 
-FEW = -1  # the bench of a few test prompts
+FEW = range(8)  # test prompts beside the chosen one: 0.7 s for a SmolLM2 circuit on one core
 
 
 @st.cache_resource
@@ -65,12 +68,8 @@ def opened(run: Run) -> MaskedModel | None:
     return work.result if work is not None and work.state == "done" else None
 
 
-def model_of(run: Run, where: str = "") -> MaskedModel | None:
-    """The run's model, opened if need be; None while it opens or when it cannot be (a line says so).
-
-    Args:
-        where: names the panel that asks; several on a page may wait for one model.
-    """
+def _model_of(run: Run, where: str) -> MaskedModel | None:
+    """The run's model, opened if need be."""
     workers.models().start(_model_key(run), steps_to_open(run))
     return result(_model_key(run), workers.models(), where)
 
@@ -152,21 +151,59 @@ def _watch(key: str, worker: Worker) -> None:
         st.rerun()
 
 
-def bench(run: Run, prompt: int, masked: MaskedModel) -> Bench:
-    """The run's model on one test prompt, or on a `FEW` of them. Raises HapError."""
-    return _bench(run.fingerprint, prompt, masked, run)
+def bench(run: Run, prompts: range, where: str = "") -> Bench | None:
+    """The run's model on some of its test prompts; None while it opens or where it cannot (a line says so).
+
+    Args:
+        where: names the panel that asks; several on a page may wait for one model.
+    """
+    masked = _model_of(run, where)
+    if masked is None:
+        return None
+    try:
+        return _bench(run.fingerprint, prompts, masked, run)
+    except HapError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+
+
+def bench_on_demand(run: Run, prompts: range, name: str, what: str) -> Bench | None:
+    """`bench` where the model is open or was asked for; else a button that asks for it. `name` is the node shown."""
+    asked = f"want-model-{run.id}"
+    if opened(run) is None and not st.session_state.get(asked):
+        if button(run, f"Open the model to see {what}", key=f"{what}-{name}", icon=":material/play_arrow:"):
+            st.session_state[asked] = True
+            st.rerun()
+        return None
+    return bench(run, prompts, f"{what}-{name}")
+
+
+def button(run: Run, label: str, key: str, *, disabled: bool = False, **look: Any) -> bool:
+    """A button whose work needs the run's model: without the weights it is off and says why."""
+    why = remedy(run)
+    return st.button(label, key=key, disabled=disabled or bool(why), **(look | {"help": why or look.get("help")}))
+
+
+def reading(run: Run, bench: Bench, circuit: Circuit) -> Reading:
+    """What a circuit predicts on a bench: one masked pass, remembered by prompts and mask."""
+    prompts = short_hash([[pair.clean_ids, pair.corrupt_ids] for pair in bench.pairs])
+    kept = hashlib.sha256(circuit.live.kept.tobytes()).hexdigest()
+    return _reading(f"{run.fingerprint}-{prompts}-{kept}", bench, circuit)
+
+
+@st.cache_resource(max_entries=128, show_spinner="One masked pass …")
+def _reading(key: str, _bench: Bench, _circuit: Circuit) -> Reading:
+    return _bench.read(_circuit)
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _bench(run_key: str, prompt: int, _masked: MaskedModel, _run: Run) -> Bench:
-    from hap_engine.explain.what_if import FEW as COUNT
+def _bench(run_key: str, prompts: range, _masked: MaskedModel, _run: Run) -> Bench:
     from hap_engine.explain.what_if import Bench, encode_prompt
 
-    tests = _run.prompts.get("test", [])
-    chosen = tests[:COUNT] if prompt == FEW else tests[prompt : prompt + 1]
+    chosen = _run.prompts.get("test", [])[prompts.start : prompts.stop]
     if not chosen:
         raise HapError("This run file holds no test prompts. Compute the run again.")
-    return Bench(_masked, [encode_prompt(_masked, one) for one in chosen])
+    return Bench(_masked, [encode_prompt(_masked, prompt) for prompt in chosen])
 
 
 def _model_key(run: Run) -> str:

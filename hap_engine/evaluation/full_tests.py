@@ -20,10 +20,11 @@ from hap_engine.evaluation.agreement import agreement, compare
 from hap_engine.evaluation.evaluate import Setting
 from hap_engine.evaluation.measure import PER_PROMPT, Outcome, measure
 from hap_engine.evaluation.metrics import faithfulness
-from hap_engine.evaluation.statistics import Values, bootstrap_interval, edge_stability, jaccard, mcnemar
+from hap_engine.evaluation.statistics import Values, bootstrap_interval, edge_stability, mcnemar
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
+from hap_engine.report.two_runs import edge_overlap
 from hap_engine.runs.schema import ADDED_VERSION
 from hap_engine.tasks.pair import EncodedPair
 
@@ -121,7 +122,7 @@ def stability(circuits: Mapping[int, Circuit], main: int) -> dict[str, Any]:
         "edges": [round(float(share), 4) for share in shares[live.kept]],
         "always": int((shares == 1).sum()),
         "ever": int((shares > 0).sum()),
-        "jaccard": float(np.mean([jaccard(circuits[a], circuits[b]) for a, b in pairs])),
+        "jaccard": float(np.mean([edge_overlap(circuits[a].live, circuits[b].live).jaccard for a, b in pairs])),
         "heads": {head: round(float(np.mean([head in c.heads for c in circuits.values()])), 4) for head in heads},
     }
 

@@ -171,12 +171,6 @@ def edge_stability(circuits: Sequence[Circuit]) -> Float[np.ndarray, "writer rea
     return np.mean([circuit.live.kept for circuit in circuits], axis=0)
 
 
-def jaccard(first: Circuit, second: Circuit) -> float:
-    """Shared live edges as a share of all live edges of both; 1 for two empty circuits."""
-    union = len(first.live | second.live)
-    return len(first.live & second.live) / union if union else 1.0
-
-
 def _draws(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
 

@@ -24,7 +24,6 @@ from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.plain_pass import Trace
 
-FEW = 8  # test prompts beside the chosen one: 0.7 s for a SmolLM2 circuit on one core
 TOP = 5  # tokens shown
 
 Tokens = list[tuple[str, float]]

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import CONTROL_TITLES, ROLE_TITLES, circuit_title
+from hap_engine.report.titles import CONTROL_TITLES, circuit_title, role_title
 from hap_engine.report.verdict import distance, kept_by_role, verdict
 
 COLUMNS = {
@@ -29,26 +29,31 @@ def sentence(run: Findings, left: str, right: str) -> str:
 
 
 def metrics_table(run: Findings) -> str:
-    names = [name for name in (*CONTROL_TITLES, *run.circuits) if name in run.metrics]
-    rows = [
-        [title(name), _whole(run.metrics[name].get("n_edges")), *(shown(run.metrics[name].get(key)) for key in COLUMNS)]
-        for name in names
+    return table(["Circuit", "Edges", *COLUMNS.values()], metric_rows(run, COLUMNS))
+
+
+def metric_rows(run: Findings, metrics: Iterable[str]) -> list[list[str]]:
+    """Title, number of edges and some metrics of every control and circuit, as texts."""
+    metrics = list(metrics)
+    rows = {name: run.metrics[name] for name in (*CONTROL_TITLES, *run.circuits) if name in run.metrics}
+    return [
+        [circuit_title(name), _whole(row.get("n_edges")), *(shown(row.get(key)) for key in metrics)]
+        for name, row in rows.items()
     ]
-    return table(["Circuit", "Edges", *COLUMNS.values()], rows)
 
 
 def roles_table(run: Findings, left: str, right: str) -> str:
     """Heads by role, and how many each circuit keeps; empty if no role was measured."""
     rows = [
         [
-            ROLE_TITLES.get(role, role),
+            role_title(role),
             ", ".join(found.heads),
             f"{len(found.kept_left)} of {len(found.heads)}",
             f"{len(found.kept_right)} of {len(found.heads)}",
         ]
         for role, found in kept_by_role(run, left, right).items()
     ]
-    heads = ["Role", "Heads of this model", f"Kept by {title(left)}", f"Kept by {title(right)}"]
+    heads = ["Role", "Heads of this model", f"Kept by {circuit_title(left)}", f"Kept by {circuit_title(right)}"]
     return table(heads, rows) if rows else ""
 
 
@@ -72,10 +77,6 @@ def facts(run: Findings) -> list[tuple[str, str]]:
         ("Run", run.id),
         ("Again", run.command),
     ]
-
-
-def title(name: str) -> str:
-    return circuit_title(name)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.titles import circuit_title
 
 RULES = {"beats": "The right answer beats the wrong one", "first": "The right answer is the first choice of all words"}
 STATUSES = {
@@ -61,7 +61,7 @@ def summary(run: Findings, name: str, rule: str = "beats") -> str:
     """One sentence: how often each of the two is right alone."""
     found = [outcome.status for outcome in by_prompt(run, name, rule)]
     lost, won, n = found.count("lost"), found.count("won"), len(found)
-    title = METHOD_TITLES.get(name, name)
+    title = circuit_title(name)
     if not lost and not won:
         return f"On all {n} test prompts {title} succeeds or fails exactly where the full model does."
     return (
@@ -73,7 +73,7 @@ def summary(run: Findings, name: str, rule: str = "beats") -> str:
 def closer(run: Findings, left: str, right: str) -> str:
     """One sentence: on how many prompts `right` is closer to the full model than `left`."""
     a, b = (_arrays(run, key)["kl"] for key in (left, right))
-    titles = [METHOD_TITLES.get(key, key) for key in (left, right)]
+    titles = [circuit_title(key) for key in (left, right)]
     return (
         f"Prompt by prompt, {titles[1]} is closer to the full model than {titles[0]} (smaller KL) on "
         f"{int((b < a).sum())} of {len(a)}."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.titles import circuit_title
 
 TITLES = {
     "kl": "KL divergence",
@@ -53,7 +53,7 @@ def overlap(run: Findings, left: str, right: str) -> str:
     a, b = (interval(run, key, "kl") for key in (left, right))
     if a is None or b is None or left == right:
         return ""
-    titles = [METHOD_TITLES.get(key, key) for key in (left, right)]
+    titles = [circuit_title(key) for key in (left, right)]
     if a[0] > b[1] or b[0] > a[1]:
         near = titles[1] if b[1] < a[0] else titles[0]
         return f"The 95 % intervals of the two KLs do not overlap: {near} is closer to the full model."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import METHOD_TITLES
+from hap_engine.report.titles import circuit_title
 from hap_engine.report.verdict import heads_of_role
 
 OFF = 2.0  # an estimate is "far" off, or others "stand in", from this factor on
@@ -56,7 +56,7 @@ class Explanation:
     @property
     def how(self) -> str:
         """How the head fell out: one sentence."""
-        left = METHOD_TITLES.get(self.left, self.left)
+        left = circuit_title(self.left)
         cut = f"{left}'s cut (a score beyond {self.cut:.3g})"
         if self.close:
             close = f"It was close: on these {self.n_prompts} prompts {left} would keep {self.head}; "
@@ -83,7 +83,7 @@ class Explanation:
     @property
     def why(self) -> str:
         """Was the estimate wrong, or did the full model hide what matters? One or two sentences."""
-        left, right = (METHOD_TITLES.get(name, name) for name in (self.left, self.right))
+        left, right = (circuit_title(name) for name in (self.left, self.right))
         top = self.strongest
         estimate, exact, inside = top.estimate, top.exact, top.in_circuit
         text = (

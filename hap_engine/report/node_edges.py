@@ -15,6 +15,7 @@ import numpy as np
 from hap_engine.findings import Findings
 from hap_engine.graph.edits import edges_of
 from hap_engine.graph.graph import Graph
+from hap_engine.report.titles import circuit_title
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,30 @@ def keepers(run: Findings, node: str) -> dict[str, bool]:
         else:
             kept[key] = bool(live[index].any() and live[:, graph.feeds[:, index]].any())
     return kept
+
+
+def edge_sentence(run: Findings, left: str, right: str, edge: tuple[str, str]) -> str:
+    """Which circuit keeps the edge, and what EAP and Edge Pruning made of it."""
+    kept: list[str] = []
+    values: dict[str, float] = {}
+    for side in dict.fromkeys((left, right)):
+        record, title = run.circuits[side], circuit_title(side)
+        names = record.circuit.names()
+        kept.append(f"{title} {'keeps' if edge in names else 'drops'} it")
+        if edge in names:
+            index = names.index(edge)
+            values |= {key: float(column[index]) for key, column in record.values.items()}
+    parts = [" and ".join(kept)]
+    score, rank, gate = (values.get(key, math.nan) for key in ("scores", "ranks", "gates"))
+    if math.isfinite(score):
+        effect = "lower" if score < 0 else "raise"
+        parts.append(
+            f"by EAP's estimate, corrupting it would {effect} the logit difference by {abs(score):.3g}"
+            + (f" (rank {int(rank):,} of {run.graph.n_edges:,})" if math.isfinite(rank) else "")
+        )
+    if math.isfinite(gate):
+        parts.append(f"Edge Pruning left its gate at log α = {gate:.1f}")
+    return "; ".join(parts) + "."
 
 
 def _touching(graph: Graph, node: str) -> list[tuple[int, int]]:

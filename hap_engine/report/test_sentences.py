@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import circuit_title, role_title
 
 SMALL = 0.1  # share of the task below which a gap or a rest is called small
 LARGE = 0.5  # and above which it is called large
@@ -41,10 +41,6 @@ def findings(run: Findings) -> list[Finding]:
     return found
 
 
-def _title(name: str) -> str:
-    return METHOD_TITLES.get(name, name)
-
-
 def _main(run: Findings) -> str:
     return str(run.statistics["main"])
 
@@ -68,9 +64,9 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _comparisons(run: Findings) -> Iterator[Finding]:
-    ours = _title(_main(run))
+    ours = circuit_title(_main(run))
     for name, tests in run.statistics["comparisons"].items():
-        kl, theirs = tests["kl"], _title(name)
+        kl, theirs = tests["kl"], circuit_title(name)
         paired = f"Compared prompt by prompt on {kl['n']:,} prompts, sign-flip {p_value(kl.get('p'))}."
         rest = f"{_only(tests['exact_match'], theirs)} {_heads(tests['heads'], ours, theirs)}"
         question = f"Is {ours} closer to the model than {theirs}, beyond chance?"
@@ -170,7 +166,7 @@ def _completeness(run: Findings) -> Iterator[Finding]:
             "Not all: without some of its parts the circuit falls less than the model, so it lacks what works against"
             " them."
         )
-    name = ROLE_TITLES.get(worst["name"], worst["name"])
+    name = role_title(worst["name"])
     detail = (
         f"The same heads and MLPs knocked out of circuit and model leave the two {fmean(gaps):.1%} of the task "
         f"apart on average, {worst['gap']:.1%} at most ({name}: {_listed(worst['nodes'])})."
@@ -199,8 +195,8 @@ def _curves(run: Findings) -> Iterator[Finding]:
     if not curves:
         return
     best = min(curves, key=lambda name: curves[name]["cmd"])
-    answer = f"Over all sizes together, {_title(best)}'s order of the edges stays closest to the model."
-    parts = [f"{_title(name)} {found['cpr']:.2f} and {found['cmd']:.2f}" for name, found in curves.items()]
+    answer = f"Over all sizes together, {circuit_title(best)}'s order of the edges stays closest to the model."
+    parts = [f"{circuit_title(name)} {found['cpr']:.2f} and {found['cmd']:.2f}" for name, found in curves.items()]
     detail = f"Area under the faithfulness (CPR) and under its distance to 1 (CMD, 0 is best): {'; '.join(parts)}."
     yield Finding("And at other sizes?", answer, detail)
 
@@ -214,9 +210,9 @@ def _ablations(run: Findings) -> Iterator[Finding]:
     if not best:
         return
     if len(set(best.values())) == 1:
-        answer = f"Not for the order: {_title(next(iter(best.values())))} has the lowest KL under every kind."
+        answer = f"Not for the order: {circuit_title(next(iter(best.values())))} has the lowest KL under every kind."
     else:
-        each = ", ".join(f"{_title(name)} under {kind}" for kind, name in best.items())
+        each = ", ".join(f"{circuit_title(name)} under {kind}" for kind, name in best.items())
         answer = f"Yes: the lowest KL has {each}."
     detail = "Circuits are sought under resample ablation; the other kinds ask more of them."
     yield Finding("Does the kind of ablation matter?", answer, detail)

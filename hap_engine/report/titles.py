@@ -17,8 +17,6 @@ ROLE_TITLES = {
 CONTROL_TITLES = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}
 
 OWN = "mine"  # key of the user's own circuit in a run
-
-
 METHOD_TITLES = {
     "eap": "EAP",
     "eap-abs": "EAP (magnitudes)",
@@ -37,3 +35,7 @@ METHOD_TITLES = {
 def circuit_title(name: str) -> str:
     """What a row of a run's metrics is called: a control, a method's circuit, or one that a user named."""
     return CONTROL_TITLES.get(name) or METHOD_TITLES.get(name, name)
+
+
+def role_title(role: str) -> str:
+    return ROLE_TITLES.get(role, role)

@@ -31,7 +31,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Link:
+class PlacedEdge:
     """A circuit edge that acts at the role `at`: `writer` is a head or ``input``, `reader` a head or
     ``logits``; `slot` is q, k, v or empty."""
 
@@ -47,7 +47,7 @@ class Story:
 
     columns: tuple[str, ...]
     looks: tuple[Look, ...]
-    links: tuple[Link, ...]
+    links: tuple[PlacedEdge, ...]
     elsewhere: tuple[str, ...]
 
 
@@ -118,7 +118,7 @@ def _columns(run: Findings, used: set[str]) -> tuple[str, ...]:
     return tuple(sorted(used, key=lambda r: (float(np.mean(places.get(r, [10**6]))), r)))
 
 
-def _links(run: Findings, looks: Sequence[Look], circuit: str) -> list[Link]:
+def _links(run: Findings, looks: Sequence[Look], circuit: str) -> list[PlacedEdge]:
     graph, kept = run.graph, run.circuits[circuit].circuit.kept
     links = []
     for look in looks:
@@ -127,12 +127,12 @@ def _links(run: Findings, looks: Sequence[Look], circuit: str) -> list[Link]:
             slot = graph.readers[column].slot
             at = look.query if slot == "q" else look.key
             if kept[0, column]:
-                links.append(Link("input", look.head, slot, at))
+                links.append(PlacedEdge("input", look.head, slot, at))
             links += [
-                Link(other.head, look.head, slot, at)
+                PlacedEdge(other.head, look.head, slot, at)
                 for other in looks
                 if other.query == at and kept[graph.writer_index[other.head], column]
             ]
         if look.query == "END" and kept[place, -1]:
-            links.append(Link(look.head, "logits", "", "END"))
+            links.append(PlacedEdge(look.head, "logits", "", "END"))
     return links

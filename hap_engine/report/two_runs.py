@@ -8,7 +8,7 @@ from typing import Any
 
 from hap_engine.findings import METRICS, Findings
 from hap_engine.graph.circuit import Circuit
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import ROLE_TITLES, circuit_title, role_title
 from hap_engine.report.verdict import has_roles
 
 
@@ -74,8 +74,8 @@ def short_labels(one: Findings, two: Findings) -> tuple[str, str]:
     """A name for each circuit that says what differs, short enough for a panel's title."""
     pairs = [(a, b) for name, a, b in differences(one, two) if name in ("method", "task", "sparsity", "seed", "model")]
     if not pairs:
-        return tuple(f"{METHOD_TITLES.get(run.main, run.main)} of {run.id[:8]}" for run in (one, two))  # type: ignore[return-value]
-    base = METHOD_TITLES.get(one.main, one.main) if one.main == two.main else ""
+        return tuple(f"{circuit_title(run.main)} of {run.id[:8]}" for run in (one, two))  # type: ignore[return-value]
+    base = circuit_title(one.main) if one.main == two.main else ""
     left, right = (", ".join(filter(None, (base, *(pair[i] for pair in pairs[:2])))) for i in (0, 1))
     return left, right
 
@@ -95,7 +95,7 @@ def role_rows(one: Findings, two: Findings) -> list[dict[str, Any]]:
     found = [_by_role(run) for run in (one, two)]
     return [
         {
-            "Role": ROLE_TITLES.get(role, role),
+            "Role": role_title(role),
             **_counts("left", one, found[0].get(role, ())),
             **_counts("right", two, found[1].get(role, ())),
         }
@@ -116,7 +116,7 @@ def _settings(one: Findings, two: Findings) -> list[tuple[str, str, str]]:
         return {
             "model": str(run.model["name"]),
             "task": str(run.task["title"]),
-            "method": METHOD_TITLES.get(run.main, run.main),
+            "method": circuit_title(run.main),
             "sparsity": f"{run.sparsity:.2%} sparse",
             "seed": f"seed {run.seed}",
             "corruption": str(run.task.get("corruption", "")),

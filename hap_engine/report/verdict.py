@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import METHOD_TITLES, ROLE_TITLES
+from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.settings import SCORERS
 
 PAPERS_PROMPTS = 200  # to learn from; with as many as the papers use, the unseen ones are no worse by much
@@ -41,13 +41,13 @@ class Verdict:
             return ""
         # Live edges of a ranking's cuts jump: not every number of them can be had.
         why = ", as near as its ranking comes" if self.left in SCORERS else ""
-        return f" ({METHOD_TITLES.get(self.left, self.left)}: {self.left_size:,}{why})"
+        return f" ({circuit_title(self.left)}: {self.left_size:,}{why})"
 
     @property
     def sentence(self) -> str:
         """One plain sentence; it can say that nothing was missed."""
-        title = ROLE_TITLES.get(self.role, self.role)
-        left, right = (METHOD_TITLES.get(name, name) for name in (self.left, self.right))
+        title = role_title(self.role)
+        left, right = (circuit_title(name) for name in (self.left, self.right))
         n = len(self.heads)
         if not n:
             return f"No head of this model passes the measured threshold for {title}, so there is none to miss."
@@ -72,7 +72,7 @@ def distance(run: Findings, left: str = "eap", right: str = "") -> str:
     """One sentence on how far the two circuits are from the full model on held-out prompts."""
     right = right or run.main
     parts = [
-        f"{METHOD_TITLES.get(name, name)} {run.metrics[name]['kl']:.2f}"
+        f"{circuit_title(name)} {run.metrics[name]['kl']:.2f}"
         for name in dict.fromkeys((left, right))
         if name in run.metrics
     ]
@@ -140,7 +140,7 @@ def _few_prompts(run: Findings) -> str:
     if before is None or after is None or learned >= PAPERS_PROMPTS or after < 2 * before or after < before + 0.1:
         return ""
     return (
-        f"{METHOD_TITLES.get(run.main, run.main)}'s circuit fits the {learned} prompts that it was learned from "
+        f"{circuit_title(run.main)}'s circuit fits the {learned} prompts that it was learned from "
         f"(KL {before:.2f}) much better than the {row['n_prompts']} unseen ones (KL {after:.2f}). "
         "It has learned those prompts more than the task: add rows."
     )

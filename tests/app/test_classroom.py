@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import classroom, serve
-from app.classroom import ClassroomError, Rules, check_change, check_job
+from app.classroom import ClassroomError, ClassRules, check_change, check_job
 from app.stored import shelf
 from app.work import opened_models
 from app.work.discoveries import submit
@@ -60,7 +60,7 @@ def test_free_choices_and_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ClassroomError, match="6 is the limit"):
         check_job(GOOD, 6)
     monkeypatch.setenv(classroom.LIMIT, "2")
-    assert classroom.rules() == Rules(jobs=2)
+    assert classroom.rules() == ClassRules(jobs=2)
     with pytest.raises(ClassroomError, match="2 is the limit"):
         check_job(GOOD, 2)
 

@@ -16,6 +16,7 @@ from app import glossary, lesson
 from app.glossary import rich
 from app.pages import about
 from hap_engine.errors import UnknownNameError
+from hap_engine.report.missed_heads import missed_heads
 from hap_engine.runs.examples import SHIPPED
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
@@ -57,7 +58,7 @@ def test_answers_follow_the_numbers() -> None:
 
 def test_what_eap_missed_is_counted_and_named() -> None:
     run = fake_run()
-    missed = lesson.missed_heads(run)
+    missed = missed_heads(run, "eap", run.main)
     assert missed
     assert set(missed) == run.circuits["hap"].circuit.heads - run.circuits["eap"].circuit.heads
     step = lesson.steps(run)[4]

@@ -16,7 +16,7 @@ from app.work import workers
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
 from tests.builders.fakes import fake_run
-from tests.builders.pages import open_app, texts
+from tests.builders.pages import open_app, press, texts
 
 SHIPPED = Path(__file__).parents[2] / "assets" / "runs"
 
@@ -170,7 +170,7 @@ def test_attention_of_a_prompt_that_the_run_does_not_hold_is_computed_live(mini:
     app = open_app(run=mini.id, pin=head, prompt="17")
     assert f"holds no pattern of {head} for this prompt" in texts(app)
     before = len(app.get("plotly_chart"))
-    app.button(key=f"open-for-{head}").click().run()
+    press(app, "Open the model to see it on this prompt")
     until(app, "Rows look, columns are looked at")
     assert len(app.get("plotly_chart")) == before + 2
 
@@ -179,8 +179,7 @@ def test_a_model_that_does_not_fit_is_refused_in_every_panel_that_waits(mini: Ru
     other = replace(fake_run(), model=dict(mini.model), prompts=dict(mini.prompts))
     save(other, runs_folder() / f"{other.id}.json")
     app = open_app(run=other.id, pin=["a0.h0", "a1.h1", "logits"], do="-a0.h1", prompt="3")
-    app.session_state[f"want-attention-{other.id}"] = True
-    app.session_state[f"want-tokens-{other.id}"] = True
+    app.session_state[f"want-model-{other.id}"] = True
     until(app.run(), "The run is of a model with 4 layers of 4 heads")
     assert not app.exception
 

@@ -13,13 +13,13 @@ from hap_engine.evaluation.agreement import agreement, compare
 from hap_engine.evaluation.statistics import (
     bootstrap_interval,
     edge_stability,
-    jaccard,
     mcnemar,
     paired_difference,
     share_interval,
 )
 from hap_engine.graph.circuit import Circuit, full_circuit, random_circuit
 from hap_engine.graph.graph import Graph
+from hap_engine.report.two_runs import edge_overlap
 
 GRAPH = Graph(2, 2, 2)
 
@@ -114,9 +114,9 @@ def test_stability_by_hand() -> None:
     assert shares[GRAPH.edge("input", "m0")] == 1
     assert shares[GRAPH.edge("input", "logits")] == 0.75
     assert shares.sum() == pytest.approx(2.75)
-    assert jaccard(a, b) == pytest.approx(2 / 3)
+    assert edge_overlap(a.live, b.live).jaccard == pytest.approx(2 / 3)
     dead = Circuit.from_names(GRAPH, [("input", "m0"), ("m0", "logits"), ("m1", "logits")])
-    assert jaccard(a, dead) == 1, "dead edges change nothing"
+    assert edge_overlap(a.live, dead.live).jaccard == 1, "dead edges change nothing"
     with pytest.raises(SettingsError, match="at least two seeds"):
         edge_stability([a])
     with pytest.raises(SettingsError, match="one model"):
@@ -202,4 +202,4 @@ def test_comparison_by_hand() -> None:
 def test_random_circuits_share_little() -> None:
     rng = np.random.default_rng(0)
     a, b = (random_circuit(Graph(4, 4, 4), 20, rng) for _ in range(2))
-    assert jaccard(a, b) < 0.5
+    assert edge_overlap(a.live, b.live).jaccard < 0.5

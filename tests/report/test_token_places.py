@@ -12,7 +12,7 @@ from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.picture.palette import LIGHT
-from hap_engine.report.token_places import Link, default_heads, example, role_attention, story
+from hap_engine.report.token_places import PlacedEdge, default_heads, example, role_attention, story
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
 from tests.builders.fakes import fake_run
@@ -56,11 +56,11 @@ def test_heads_are_placed_by_their_strongest_look_and_edges_where_they_act(run: 
         ("a2.h1", "END", "IO"),
     ]
     assert set(found.links) == {
-        Link("input", "a0.h0", "v", "S1"),
-        Link("a0.h0", "a1.h0", "k", "S2"),
-        Link("a1.h0", "a2.h1", "q", "END"),
-        Link("a2.h1", "logits", "", "END"),
-        Link("input", "a2.h1", "v", "IO"),  # both heads of the group share this value
+        PlacedEdge("input", "a0.h0", "v", "S1"),
+        PlacedEdge("a0.h0", "a1.h0", "k", "S2"),
+        PlacedEdge("a1.h0", "a2.h1", "q", "END"),
+        PlacedEdge("a2.h1", "logits", "", "END"),
+        PlacedEdge("input", "a2.h1", "v", "IO"),  # both heads of the group share this value
     }
     assert found.elsewhere == ("a2.h0",)
 

@@ -1,19 +1,25 @@
-"""The test prompt that the whole page looks at: in the address, in the picker, in every panel."""
+"""What a question is about: the test prompt of the whole page, which stands in the address, and a circuit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from app import url
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
 
 
 def prompt(run: Run) -> int:
     """Index of the chosen test prompt; 0 unless the address names one that the run has."""
     return url.link().valid(run).prompt
+
+
+def prompts(run: Run) -> range:
+    """The chosen prompt alone, for a bench of it."""
+    return range(prompt(run), prompt(run) + 1)
 
 
 def choose(index: int) -> None:
@@ -45,3 +51,12 @@ def picker(run: Run) -> int:
 def label(index: int, one: Mapping[str, Any]) -> str:
     """``3 · Later, Mary and John … gave a ring to → Mary`` (select boxes show plain text)."""
     return f"{index + 1} · {one.get('clean', '')} → {str(one.get('answer', '')).strip()}"
+
+
+def circuit(names: Sequence[str], run: Run, key: str) -> str:
+    """One of the run's circuits, at first the one that it set out to find."""
+    first = run.main if run.main in names else names[0]
+    chosen = st.segmented_control(
+        "Circuit", names, default=first, format_func=circuit_title, key=key, required=True, persist_state="session"
+    )
+    return chosen or first
