@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,11 +66,15 @@ SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})")  # the stem of a piece of a split
 
 @dataclass(frozen=True)
 class Header:
-    """All keys, the shapes of all tensors (as torch has them), and the factors of the rotary embedding."""
+    """All keys, the shapes of all tensors (as torch has them), and the factors of the rotary embedding.
+
+    `stored_dtype` is what most tensors are stored as, such as ``Q4_1``.
+    """
 
     values: Mapping[str, Any]
     shapes: Mapping[str, Sequence[int]]
     factors: Mapping[str, Sequence[float]]
+    stored_dtype: str
 
     @property
     def architecture(self) -> str:
@@ -102,14 +107,16 @@ def _read(files: tuple[tuple[Path, int], ...]) -> Header:
     values: dict[str, Any] = {}
     shapes: dict[str, list[int]] = {}
     factors: dict[str, list[float]] = {}
+    kinds: Counter[str] = Counter()
     for path, _ in files:
         reader = GGUFReader(path)
         values = {name: field.contents() for name, field in reader.fields.items()} | values  # the first has them all
         for tensor in reader.tensors:
             shapes[tensor.name] = tensor.shape.tolist()[::-1]
+            kinds[tensor.tensor_type.name] += 1
             if found := FACTORS.fullmatch(tensor.name):
                 factors[found[2]] = tensor.data.astype(float).tolist()
-    return Header(values, shapes, factors)
+    return Header(values, shapes, factors, max(kinds, key=lambda kind: kinds[kind]))
 
 
 def header(path: Path) -> Mapping[str, Any] | None:
@@ -121,7 +128,7 @@ def header(path: Path) -> Mapping[str, Any] | None:
 
 
 def config_from(found: Header) -> dict[str, Any]:
-    """What a ``config.json`` of the model in the file would say."""
+    """What a ``config.json`` of the model in the file would say; sizes that differ by layer are left out."""
     kind = found.architecture
     config = {key: found.get(name) for key, name in KEYS.items()}
     config |= {
@@ -147,7 +154,7 @@ def config_from(found: Header) -> dict[str, Any]:
         config["use_parallel_residual"] = "blk.0.ffn_norm.weight" not in found.shapes
     special = {"bos": "bos", "eos": "eos", "pad": "padding"}  # None too: the defaults are those of another vocabulary
     tokens = {f"{key}_token_id": found.values.get(f"tokenizer.ggml.{name}_token_id") for key, name in special.items()}
-    return {key: value for key, value in config.items() if value is not None} | tokens
+    return {key: value for key, value in config.items() if not isinstance(value, list | None)} | tokens
 
 
 def _head_width(found: Header) -> int:

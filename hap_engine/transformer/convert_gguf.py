@@ -7,7 +7,6 @@ describes must take every one of them, in the right shape, and lack none. The to
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def _convert(source: Source, folder: Path, progress: Report) -> None:
     with quiet():
         hf_config = AutoConfig.for_model(**config)
         save_file(dict(read_tensors(source, header, hf_config)), partial, metadata={"format": "pt"})
-        hf_config.stored_dtype = _stored_dtype(source)
+        hf_config.stored_dtype = header.stored_dtype
         hf_config.save_pretrained(folder)
         own_tokenizer(source.path, header.values).save(str(folder / "tokenizer.json"))
     partial.replace(folder / "model.safetensors")
@@ -155,14 +154,6 @@ def _layout(header: Header, name: str) -> Callable[[Tensor], Tensor]:
     if header.architecture == "gpt2" and part in turned and name.endswith(".weight"):
         return lambda x: x.T.contiguous()
     return lambda x: x
-
-
-def _stored_dtype(source: Source) -> str:
-    """What most of the file's tensors are stored as, such as ``Q4_1``."""
-    from gguf import GGUFReader
-
-    kinds = Counter(tensor.tensor_type.name for path in source.weights for tensor in GGUFReader(path).tensors)
-    return kinds.most_common(1)[0][0]
 
 
 def first_line(error: BaseException) -> str:

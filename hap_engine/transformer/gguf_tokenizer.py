@@ -56,7 +56,7 @@ def own_tokenizer(path: Path, values: Mapping[str, Any]) -> Tokenizer:
     from transformers import PreTrainedTokenizerFast
 
     with TemporaryDirectory() as empty:  # where nothing is found that could take the place of the file's own
-        made = PreTrainedTokenizerFast.from_pretrained(empty, gguf_file=str(path.resolve())).backend_tokenizer
+        made = PreTrainedTokenizerFast.from_pretrained(empty, gguf_file=str(path)).backend_tokenizer
     way = str(values.get("tokenizer.ggml.pre"))
     if values["tokenizer.ggml.model"] == "gpt2":
         made.pre_tokenizer = WAYS[way]()

@@ -203,6 +203,7 @@ def test_biases_and_windows_that_the_file_has(tmp_path: Path) -> None:
 )
 def test_keys_that_change_the_computation_are_refused_by_name(tmp_path: Path, keys: dict[str, Any], told: str) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"), keys)
+    assert graph_of(resolve(str(path))) is not None, "a page can show it before it is refused"
     with pytest.raises(UnsupportedModelError) as caught:
         load_model(str(path))
     assert f"its header says {told}" in str(caught.value)
