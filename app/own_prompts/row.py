@@ -18,7 +18,6 @@ from hap_engine.files import short_hash
 from hap_engine.models.catalog import Source
 from hap_engine.progress import Progress
 from hap_engine.tasks.editing import align, propose
-from hap_engine.tasks.pair import encode_pair
 
 WORD = re.compile(r"\S+")
 
@@ -103,13 +102,9 @@ def _ask(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: di
 
     def begin() -> Generator[Progress, None, Any]:
         yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
-        from hap_engine.masked.opening import open_masked
-        from hap_engine.transformer.load import loading
-        from hap_engine.workflows.ask_model import ask, summary
+        from hap_engine.workflows.ask_model import ask_pairs, summary
 
-        model = yield from loading(source.reference)
-        encoded = [encode_pair(model.tokenizer, pair) for pair in pairs]
-        found = yield from ask(open_masked(model), encoded)
+        _, found = yield from ask_pairs(source.reference, pairs)
         return found, summary(found)
 
     if workers.short_work().get(key) is None:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from app.stored import json_files
-from hap_engine.errors import DiskError, TaskError
+from hap_engine.errors import DiskError
 from hap_engine.files import short_hash
 from hap_engine.models.catalog import Source
 from hap_engine.progress import Progress
 from hap_engine.tasks.builtin import TASKS
-from hap_engine.tasks.task import SplitSizes
 
 FILE = "tasks.json"
 KEPT = 50  # models; older answers are forgotten
@@ -49,22 +48,9 @@ def usable(answer: Mapping[str, Any]) -> bool:
 def trying(source: Source) -> Generator[Progress, None, Answers]:
     """Ask the model about every task, a few prompts each."""
     yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
-    from hap_engine.masked.opening import open_masked
-    from hap_engine.transformer.load import loading
-    from hap_engine.workflows.ask_model import CHECKED, check_task
+    from hap_engine.workflows.ask_model import ask_tasks
 
-    model = yield from loading(source.reference)
-    masked = open_masked(model)
-    answers: Answers = {}
-    for done, task in enumerate(TASKS.values()):
-        yield Progress("prompts", done, len(TASKS), f"Trying: {task.title}")
-        sizes = SplitSizes(1, 1, CHECKED)
-        try:
-            prompts = task.generate(model.tokenizer, sizes, 0, task.default_corruption)
-        except TaskError as error:
-            answers[task.name] = {"solved": False, "broken": False, "sentence": str(error)}
-            continue
-        answers[task.name] = (yield from check_task(masked, prompts.test)).to_dict()
+    model, answers = yield from ask_tasks(source.reference, list(TASKS.values()))
     remember(model.source, answers)
     return answers
 

@@ -7,12 +7,12 @@ import textwrap
 from collections.abc import Sequence
 
 from hap_engine.cli.progress_lines import follow
-from hap_engine.errors import SettingsError, TaskError
+from hap_engine.errors import SettingsError
 from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.pair import PromptPair
-from hap_engine.tasks.task import SplitSizes, Task
+from hap_engine.tasks.task import Task
 
 ASKED = 64  # prompts a task
 WEAKEST = 10  # pairs of one's own that are listed
@@ -55,26 +55,19 @@ def _list(chosen: Sequence[Task], explain: bool) -> None:
 
 def _ask(options: argparse.Namespace, chosen: Sequence[Task]) -> None:
     """Each task's row: the full model on clean prompts and (in brackets) on corrupted ones."""
-    from hap_engine.masked.opening import open_masked
-    from hap_engine.transformer.load import loading
-    from hap_engine.workflows.ask_model import check_task
+    from hap_engine.workflows.ask_model import ask_tasks
 
-    model = follow(loading(options.model, options.device))
-    masked = open_masked(model)
+    model, answers = follow(ask_tasks(options.model, chosen, ASKED, options.seed, options.device))
     print(f"{model.name}, on clean prompts and (in brackets) on corrupted ones")
     print(f"{'task':14}" + "".join(f"{name:>16}" for name in COLUMNS))
-    for task in chosen:
-        sizes = SplitSizes(1, 1, ASKED)
-        try:
-            sets = task.generate(model.tokenizer, sizes, options.seed, task.default_corruption)
-        except TaskError as error:
-            print(f"{task.name:14}  cannot be asked: {error}")
+    for task, answer in answers.items():
+        if COLUMNS[0] not in answer:
+            print(f"{task:14}  cannot be asked: {answer['sentence']}")
             continue
-        found = follow(check_task(masked, sets.test)).to_dict()
-        cells = [f"{found[name]:.2f} ({found['corrupt_' + name]:.2f})" for name in COLUMNS]
-        print(f"{task.name:14}" + "".join(f"{cell:>16}" for cell in cells))
-        if not (found["solved"] and found["broken"]):
-            print(f"{'':14}  {found['sentence']}")
+        cells = [f"{answer[name]:.2f} ({answer['corrupt_' + name]:.2f})" for name in COLUMNS]
+        print(f"{task:14}" + "".join(f"{cell:>16}" for cell in cells))
+        if not (answer["solved"] and answer["broken"]):
+            print(f"{'':14}  {answer['sentence']}")
 
 
 def _ask_own(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
@@ -83,13 +76,9 @@ def _ask_own(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
     from hap_engine.workflows.run_prompts import try_prompts
 
     try_prompts(DiscoveryConfig(model=options.model, task=CUSTOM, prompts=tuple(own)))
-    from hap_engine.masked.opening import open_masked
-    from hap_engine.tasks.custom import encode_rows
-    from hap_engine.transformer.load import loading
-    from hap_engine.workflows.ask_model import ask, summary
+    from hap_engine.workflows.ask_model import ask_pairs, summary
 
-    model = follow(loading(options.model, options.device))
-    found = follow(ask(open_masked(model), encode_rows(model.tokenizer, own)))
+    model, found = follow(ask_pairs(options.model, own, options.device))
     print(f"{model.name}: {summary(found)}")
     print(f"\nThe weakest pairs\n{'row':>5} {'p(answer)':>10} {'corrupted':>10} {'logit diff':>11}  prompt")
     for index in sorted(range(len(found)), key=lambda index: found[index].clean_diff)[:WEAKEST]:

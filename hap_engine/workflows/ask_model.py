@@ -14,12 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hap_engine.errors import TaskError
 from hap_engine.evaluation.metrics import among, logit_difference, probability_difference, set_logit
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import full_logits
 from hap_engine.progress import Progress
-from hap_engine.tasks.pair import EncodedPair
+from hap_engine.tasks.custom import encode_rows
+from hap_engine.tasks.pair import EncodedPair, PromptPair
+from hap_engine.tasks.task import SplitSizes, Task
 from hap_engine.transformer.batches import Batch, in_batches
+from hap_engine.transformer.load import Model, loading
 
 SOLVED = 0.8  # share of prompts that must be answered right; chance is one half
 BROKEN = 0.5  # share of the logit difference that the corruption must take away
@@ -90,6 +95,28 @@ def check_task(
     return TaskCheck(len(pairs), *torch.cat(rows, dim=1).mean(dim=1).tolist())
 
 
+def ask_tasks(
+    reference: str, tasks: Sequence[Task], n_prompts: int = CHECKED, seed: int = 0, device: str = "cpu"
+) -> Generator[Progress, None, tuple[Model, dict[str, dict[str, Any]]]]:
+    """Open a model and ask it about each task: what `TaskCheck.to_dict` holds, or only why it cannot be asked.
+
+    Raises:
+        ModelError: if the model cannot be opened.
+    """
+    model = yield from loading(reference, device)
+    masked = open_masked(model)
+    answers: dict[str, dict[str, Any]] = {}
+    for done, task in enumerate(tasks):
+        yield Progress("prompts", done, len(tasks), f"Trying: {task.title}")
+        try:
+            sets = task.generate(model.tokenizer, SplitSizes(1, 1, n_prompts), seed, task.default_corruption)
+        except TaskError as error:
+            answers[task.name] = {"solved": False, "broken": False, "sentence": str(error)}
+            continue
+        answers[task.name] = (yield from check_task(masked, sets.test)).to_dict()
+    return model, answers
+
+
 @torch.no_grad()
 def _outcome(masked: MaskedModel, batch: Batch) -> torch.Tensor:
     """In the order of `TaskCheck`: accuracy, top-1, logit difference and probability difference."""
@@ -134,6 +161,18 @@ class Asked:
         if self.clean_diff - self.corrupt_diff < MOVED:
             return "The corrupted prompt hardly changes the answer: corrupt what decides it."
         return ""
+
+
+def ask_pairs(
+    reference: str, pairs: Sequence[PromptPair], device: str = "cpu"
+) -> Generator[Progress, None, tuple[Model, list[Asked]]]:
+    """Open a model and `ask` it.
+
+    Raises:
+        HapError: if the model cannot be opened, or cannot read a pair.
+    """
+    model = yield from loading(reference, device)
+    return model, (yield from ask(open_masked(model), encode_rows(model.tokenizer, pairs)))
 
 
 @torch.no_grad()
