@@ -11,8 +11,8 @@ import streamlit as st
 from app import url
 from app.diagram import component
 from app.diagram.component import comparison
-from app.stored import shelf
-from app.stored.shelf import Listed
+from app.stored import saved_runs
+from app.stored.saved_runs import Listed
 from app.widgets.markdown import plain
 from hap_engine.errors import HapError
 from hap_engine.picture import scene
@@ -28,7 +28,7 @@ DRAWN = 400  # edges of each circuit in the pictures of runs that cannot be over
 def page(pages: Mapping[str, Any]) -> None:
     """Draw the page; ``?run=`` and ``?with=`` name the two runs."""
     st.title("Compare two runs", anchor=False)
-    runs, _ = shelf.listed()
+    runs, _ = saved_runs.listed()
     if len(runs) < 2:
         st.info("Two runs are needed. Compute another one, or import a run file on the Runs page.")
         return
@@ -73,7 +73,7 @@ def _choose(runs: list[Listed]) -> tuple[Run, Run] | None:
     if one == two:
         st.info("Both sides are the same run, so everything agrees. Choose another one.")
     try:
-        return shelf.open_run(one), shelf.open_run(two)
+        return saved_runs.open_run(one), saved_runs.open_run(two)
     except HapError as error:  # deleted by another tab since the list was read
         st.error(plain(str(error)), icon=":material/error:")
         return None

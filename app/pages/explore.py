@@ -7,7 +7,7 @@ import streamlit as st
 from app import url
 from app.explore import settings_form
 from app.result import result
-from app.stored import shelf
+from app.stored import saved_runs
 from hap_engine.errors import HapError
 
 
@@ -20,12 +20,12 @@ def page() -> None:
             return
     else:
         url.keep_saying("job", [])  # what became of an earlier one, until it is dismissed
-    run_id = st.query_params.get("run") or shelf.default_run()
+    run_id = st.query_params.get("run") or saved_runs.default_run()
     if run_id is None:
         st.info("No run yet. Choose a sparsity on the left and press **Find the circuit**.")
         return
     try:
-        run = shelf.open_run(run_id)
+        run = saved_runs.open_run(run_id)
     except HapError as error:
         st.error(str(error), icon=":material/error:")
         if st.button("Show the example"):

@@ -10,8 +10,8 @@ import streamlit as st
 from app import glossary, lesson, url
 from app.diagram import component
 from app.lesson.parts import Question, Step, safe
-from app.stored import shelf
-from app.stored.shelf import Listed
+from app.stored import saved_runs
+from app.stored.saved_runs import Listed
 from app.widgets import browser_memory
 from app.widgets.markdown import plain
 from hap_engine.errors import HapError
@@ -56,7 +56,7 @@ def page(pages: Mapping[str, Any]) -> None:
 def _run() -> Run | None:
     """The run that the lesson is about: the link's, else the small shipped one."""
     # A run that goes on from another began with that one's circuit: the steps would tell half its story.
-    runs = [run for run in shelf.listed()[0] if run.has_eap and not run.continues]
+    runs = [run for run in saved_runs.listed()[0] if run.has_eap and not run.continues]
     asked = url.link().run
     if asked and asked not in [run.id for run in runs]:
         url.keep_saying(
@@ -69,7 +69,7 @@ def _run() -> Run | None:
         url.put(run="")
     for run in sorted(runs, key=lambda run: (run.id != asked, run.model != FIRST, not run.shipped)):
         try:
-            found = shelf.open_run(run.id)
+            found = saved_runs.open_run(run.id)
         except HapError:
             continue
         if lesson.suits(found):
@@ -111,7 +111,7 @@ def _welcome(run: Run, steps: tuple[Step, ...], saved: str | None) -> None:
 
 
 def _runs() -> list[Listed]:
-    return [run for run in shelf.listed()[0] if run.has_eap]
+    return [run for run in saved_runs.listed()[0] if run.has_eap]
 
 
 def _known(run_id: str) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import streamlit as st
 
 from app import classroom
-from app.stored import shelf
-from app.stored.shelf import Listed
+from app.stored import saved_runs
+from app.stored.saved_runs import Listed
 from app.widgets.markdown import plain
 from hap_engine.crash_report import explain
 from hap_engine.errors import HapError
@@ -24,7 +24,7 @@ def page(pages: Mapping[str, Any]) -> None:
     st.title("Runs", anchor=False)
     st.caption("Every finished run is kept on this machine as one file. Examples came with the explorer.")
     _say_what_happened()
-    runs, damaged = shelf.listed()
+    runs, damaged = saved_runs.listed()
     for message in damaged:
         st.warning(plain(message), icon=":material/broken_image:")
     if classroom.rules() is None:
@@ -141,7 +141,7 @@ def _rename(run: Listed, seen: str) -> None:
             "New name",
             value=seen,
             placeholder=run.title,
-            max_chars=shelf.LONGEST_NAME,
+            max_chars=saved_runs.LONGEST_NAME,
             key=f"name-{run.id}",
             help="Kept beside the run; the result itself is not touched. Empty: the run's own title.",
         )
@@ -152,7 +152,7 @@ def _rename(run: Listed, seen: str) -> None:
 
 def _save_name(run_id: str, seen: str) -> None:
     name = st.session_state[f"name-{run_id}"]
-    _do(lambda: _renamed(shelf.rename(run_id, name, seen)))
+    _do(lambda: _renamed(saved_runs.rename(run_id, name, seen)))
 
 
 def _renamed(name: str) -> str:
@@ -171,13 +171,13 @@ def _delete(run: Listed) -> None:
             type="primary",
             key=f"yes-{run.id}",
             on_click=_do,
-            args=(lambda: f"Deleted “{shelf.delete(run.id)}”.",),
+            args=(lambda: f"Deleted “{saved_runs.delete(run.id)}”.",),
         )
         st.button("Keep it", key=f"no-{run.id}", on_click=_ask, args=("delete", run))
 
 
 def _do(action: Callable[[], str]) -> None:
-    """Button callback: change the shelf, and say on the drawing that follows how it went.
+    """Button callback: change a saved run, and say on the drawing that follows how it went.
 
     A callback runs even if the card that held its button is gone, because another tab deleted it.
     """
@@ -203,7 +203,7 @@ def _import() -> None:
         if file is None or st.session_state.get("imported") == file.file_id:
             return
         try:
-            _, what = shelf.import_run(file.getvalue())
+            _, what = saved_runs.import_run(file.getvalue())
         except HapError as error:
             st.error(plain(str(error)), icon=":material/error:")
             return

@@ -13,7 +13,7 @@ import streamlit as st
 
 from app import url
 from app.classroom import check_change
-from app.stored import shelf
+from app.stored import saved_runs
 from app.work import opened_models, workers
 from hap_engine.errors import HapError
 from hap_engine.graph.circuit import Circuit
@@ -66,7 +66,7 @@ def _saved(run: Run) -> None:
     if drop.button("Delete it", icon=":material/delete:", width="stretch", key="drop-own"):
         rest = {key: record for key, record in run.circuits.items() if key != OWN}
         metrics = {key: row for key, row in run.metrics.items() if key != OWN}
-        shelf.keep(replace(run, circuits=rest, metrics=metrics))
+        saved_runs.keep(replace(run, circuits=rest, metrics=metrics))
         url.put(left="", right="")
         st.query_params.pop("base", None)
         st.rerun()
@@ -106,7 +106,7 @@ def begin(run: Run, revise: Callable[[], Revision]) -> None:
 
     def work() -> Revision:
         revised = yield from revise()
-        shelf.keep(revised)
+        saved_runs.keep(revised)
         return revised
 
     workers.short_work().start(_key(run), work)

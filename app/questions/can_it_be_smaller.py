@@ -12,8 +12,8 @@ import streamlit as st
 from app import classroom, url
 from app.explore import cost
 from app.questions.what_if import ask_for_weights
-from app.stored import related_runs, shelf
-from app.stored.shelf import Listed
+from app.stored import related_runs, saved_runs
+from app.stored.saved_runs import Listed
 from app.widgets import charts
 from app.widgets.markdown import plain
 from app.work import opened_models
@@ -93,7 +93,7 @@ def _start(run: Run, kept: float) -> None:
 
 def _sizes_so_far(run: Run) -> None:
     """KL at every size of this descent, and a way to each of its runs."""
-    found = [one for one in related_runs.chain(run, shelf.listed()[0]) if one.kl is not None]
+    found = [one for one in related_runs.chain(run, saved_runs.listed()[0]) if one.kl is not None]
     if len(found) < 2:
         st.caption(
             "One size so far. After the next one this shows what each edge less costs: KL against "

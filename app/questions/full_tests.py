@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app.questions import add_to_run
-from app.stored import related_runs, shelf
+from app.stored import related_runs, saved_runs
 from app.widgets import charts
 from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
@@ -131,7 +131,7 @@ def _offer_tests(run: Run) -> None:
 
 def _offer_seeds(run: Run) -> None:
     """Compare with the same run of other seeds, or find one."""
-    others = related_runs.siblings(run, shelf.listed()[0])
+    others = related_runs.siblings(run, saved_runs.listed()[0])
     if others:
         names = ", ".join(str(one.seed) for one in others)
         st.caption(f"This machine holds the same run with seed {names}: which edges do they share?")
@@ -141,7 +141,7 @@ def _offer_seeds(run: Run) -> None:
                 yield Progress("evaluate", 0, 1, "Comparing the seeds")
                 from hap_engine.workflows.retest import with_stability
 
-                return with_stability([run, *(shelf.open_run(one.id) for one in others)])[0]
+                return with_stability([run, *(saved_runs.open_run(one.id) for one in others)])[0]
 
             add_to_run.begin(run, compare)
         return

@@ -9,8 +9,8 @@ import streamlit as st
 from app import url
 from app.diagram import component
 from app.diagram.component import Shown, comparison, shown
-from app.result import numbers
-from app.stored import shelf
+from app.result import metrics
+from app.stored import saved_runs
 from app.widgets.markdown import plain
 from hap_engine.picture.wire import MAX_PINS
 from hap_engine.report.titles import circuit_title
@@ -32,7 +32,7 @@ def show(run: Run) -> None:
     with one:
         _detail(run, left, right, pins if seen.painted else [], seen.edge)
     with two:
-        numbers.show(run, left, right)
+        metrics.show(run, left, right)
     if seen.painted:  # what needs much code in the browser waits for the picture
         _ask(run, left, right, pins)
         _more(run, left, right)
@@ -50,9 +50,9 @@ def _detail(run: Run, left: str, right: str, pins: list[str], edge: tuple[str, s
 
         selected.show(run, left, right, edge)
     if pins:
-        from app.result import detail
+        from app.result import node
 
-        detail.show(run, left, right, pins)
+        node.show(run, left, right, pins)
     elif not edge:
         st.subheader("What does it do?", anchor=False)
         st.caption(
@@ -86,21 +86,21 @@ def _more(run: Run, left: str, right: str) -> None:
 
 def _heading(run: Run) -> None:
     st.subheader(run.title, anchor=False)
-    if why := shelf.unsaved(run.id):
+    if why := saved_runs.unsaved(run.id):
         st.warning(
             f"This run is only in the explorer's memory. {plain(why)} Or download it under *Share and export*.",
             icon=":material/save:",
         )
-        st.button("Write it again", icon=":material/save:", on_click=shelf.keep, args=(run,))
+        st.button("Write it again", icon=":material/save:", on_click=saved_runs.keep, args=(run,))
     date = run.created[:10]
-    if shelf.is_shipped(run):
+    if saved_runs.is_shipped(run):
         st.markdown(
             f":material/inventory_2: **Example, computed before**: {date}, seed {run.seed}, "
             f"with `{run.command}`. **Find the circuit** computes your own, with the model chosen on the left."
         )
     else:
         seconds = run.seconds.get("total", 0)
-        where = "elsewhere (imported)" if shelf.imported(run.id) else "on this machine"
+        where = "elsewhere (imported)" if saved_runs.imported(run.id) else "on this machine"
         st.caption(f"Computed {where} on {date} in {seconds:,.0f} s · seed {run.seed}")
 
 

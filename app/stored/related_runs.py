@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.stored.shelf import Listed
+from app.stored.saved_runs import Listed
 from hap_engine.errors import HapError
 from hap_engine.graph.ranking import edge_budget
 from hap_engine.runs import continue_run as rerun

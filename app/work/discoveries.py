@@ -13,7 +13,7 @@ from typing import Any
 
 from app.classroom import check_job
 from app.stored import task_answers
-from app.stored.shelf import keep_computed
+from app.stored.saved_runs import keep_computed
 from app.work import heavy_imports
 from app.work.worker import Begin, Worker
 from hap_engine.errors import HapError

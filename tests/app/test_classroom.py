@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import classroom, serve
 from app.classroom import ClassroomError, ClassRules, check_change, check_job
-from app.stored import shelf
+from app.stored import saved_runs
 from app.work import opened_models
 from app.work.discoveries import submit
 from app.work.worker import Worker
@@ -70,9 +70,9 @@ def test_the_shelf_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     save(run, runs_folder() / f"{run.id}.json")
     monkeypatch.setenv(classroom.VARIABLE, "1")
     for change in (
-        lambda: shelf.rename(run.id, "x", ""),
-        lambda: shelf.delete(run.id),
-        lambda: shelf.import_run(dumps(fake_run(seed=2)).encode()),
+        lambda: saved_runs.rename(run.id, "x", ""),
+        lambda: saved_runs.delete(run.id),
+        lambda: saved_runs.import_run(dumps(fake_run(seed=2)).encode()),
     ):
         with pytest.raises(ClassroomError, match="stay as they are"):
             change()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.stored import related_runs
-from app.stored.shelf import Listed, listed
+from app.stored.saved_runs import Listed, listed
 from hap_engine.errors import SettingsError
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import runs_folder, save

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.stored import shelf
+from app.stored import saved_runs
 from hap_engine.graph.graph import Graph
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, runs_folder, save
@@ -43,7 +43,7 @@ def test_runs_are_listed_with_their_facts_as_plain_text(run: Run) -> None:
     assert "S-inhibition heads kept: EAP" in texts(app)
     assert "example" in texts(app)
     assert app.button(key=f"delete-{run.id}").disabled is False
-    assert app.button(key=f"delete-{shelf.listed()[0][-1].id}").disabled is True
+    assert app.button(key=f"delete-{saved_runs.listed()[0][-1].id}").disabled is True
     assert not any(element.allow_html for element in app.markdown)
 
 
@@ -53,18 +53,18 @@ def test_rename(run: Run) -> None:
     app.text_input(key=f"name-{run.id}").set_value("Monday's class")
     app.button(key=f"save-{run.id}").click().run()
     assert "Renamed to “Monday's class”." in texts(app)
-    assert shelf.open_run(run.id).title == "Monday's class"
+    assert saved_runs.open_run(run.id).title == "Monday's class"
 
 
 def test_a_rename_that_another_tab_overtook_is_refused_plainly(run: Run) -> None:
     app = opened("runs")
     app.button(key=f"rename-{run.id}").click().run()
-    shelf.rename(run.id, "theirs", seen="")
+    saved_runs.rename(run.id, "theirs", seen="")
     app.text_input(key=f"name-{run.id}").set_value("mine")
     app.button(key=f"save-{run.id}").click().run()
     assert "in another tab meanwhile" in texts(app)
     assert not app.exception
-    assert shelf.given_name(run.id) == "theirs"
+    assert saved_runs.given_name(run.id) == "theirs"
 
 
 def test_a_deletion_that_the_disk_refuses_is_told_plainly(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_a_deletion_that_the_disk_refuses_is_told_plainly(run: Run, monkeypatch:
         patch.setattr(Path, "unlink", refused)
         app.button(key=f"yes-{run.id}").click().run()
     assert f"{run.id}.json could not be used: permission denied" in texts(app)
-    assert shelf.open_run(run.id)
+    assert saved_runs.open_run(run.id)
 
 
 def test_delete_asks_first(run: Run) -> None:
@@ -86,17 +86,17 @@ def test_delete_asks_first(run: Run) -> None:
     assert "cannot be undone" in texts(app)
     app.button(key=f"no-{run.id}").click().run()
     assert "cannot be undone" not in texts(app)
-    assert shelf.find(run.id)
+    assert saved_runs.find(run.id)
     app.button(key=f"delete-{run.id}").click().run()
     app.button(key=f"yes-{run.id}").click().run()
     assert "Deleted" in texts(app)
-    assert run.id not in [item.id for item in shelf.listed()[0]]
+    assert run.id not in [item.id for item in saved_runs.listed()[0]]
 
 
 def test_a_run_deleted_by_another_tab(run: Run) -> None:
     app = opened("runs")
     app.button(key=f"delete-{run.id}").click().run()
-    shelf.delete(run.id)
+    saved_runs.delete(run.id)
     app.button(key=f"yes-{run.id}").click().run()
     assert "no run 'synthetic-0' on this machine" in texts(app)
     assert not app.exception
@@ -178,7 +178,7 @@ def test_unknown_runs_in_the_link_are_said_and_replaced() -> None:
 def test_a_run_deleted_meanwhile() -> None:
     one, two = both()
     app = opened("compare", run=one.id, **{"with": two.id})
-    shelf.delete(two.id)
+    saved_runs.delete(two.id)
     app.run()
     assert not app.exception
     assert "not on this machine" in texts(app)

@@ -9,7 +9,7 @@ import streamlit as st
 from app import url
 from app.glossary import TERMS, define
 from app.link import MAX_PINS
-from app.result import attention, promoted
+from app.result import attention, promoted_tokens
 from app.widgets.markdown import plain
 from hap_engine.report.node_edges import EdgeFacts, edges_at, keepers
 from hap_engine.report.titles import OWN, circuit_title, role_title
@@ -37,7 +37,7 @@ def _node(run: Run, left: str, right: str, name: str) -> None:
     if name in run.heads or name in run.graph.heads:
         attention.show(run, name)
     if name != "input":
-        promoted.show(run, name)
+        promoted_tokens.show(run, name)
 
 
 def _role(run: Run, name: str) -> None:

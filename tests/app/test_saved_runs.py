@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app.stored import shelf
-from app.stored.shelf import is_shipped
+from app.stored import saved_runs
+from app.stored.saved_runs import is_shipped
 from app.work.discoveries import submit
 from app.work.worker import Worker
 from hap_engine.errors import HapError, RunFileError
@@ -39,7 +39,7 @@ def test_saved_runs_come_before_the_examples_newest_first() -> None:
     for seed in (1, 2, 3):
         path = save(fake_run(seed=seed), runs_folder() / f"synthetic-{seed}.json")
         os.utime(path, (seed, seed))
-    found, damaged = shelf.listed()
+    found, damaged = saved_runs.listed()
     assert [run.id for run in found[:3]] == ["synthetic-3", "synthetic-2", "synthetic-1"]
     assert all(run.shipped for run in found[3:])
     assert len(found) > 3
@@ -47,48 +47,48 @@ def test_saved_runs_come_before_the_examples_newest_first() -> None:
 
 
 def test_a_run_of_ones_own_hides_the_shipped_one_of_the_same_id() -> None:
-    shipped = next(run for run in shelf.listed()[0] if run.shipped)
-    keep(shelf.open_run(shipped.id))
-    found = [run for run in shelf.listed()[0] if run.id == shipped.id]
+    shipped = next(run for run in saved_runs.listed()[0] if run.shipped)
+    keep(saved_runs.open_run(shipped.id))
+    found = [run for run in saved_runs.listed()[0] if run.id == shipped.id]
     assert [run.shipped for run in found] == [False]
 
 
 def test_damaged_and_misnamed_files_are_named_and_do_not_hide_the_rest(run: Run) -> None:
     (runs_folder() / "broken.json").write_text("{")
     save(fake_run(seed=5), runs_folder() / "other.json")
-    found, damaged = shelf.listed()
+    found, damaged = saved_runs.listed()
     assert run.id in [item.id for item in found]
     assert any("broken.json" in text and "not a run file" in text for text in damaged)
     assert any("other.json" in text and "'synthetic-5'" in text for text in damaged)
 
 
 def test_a_name_lives_beside_the_run(run: Run) -> None:
-    before = shelf.find(run.id).read_bytes()
-    assert shelf.rename(run.id, "  For\tclass \u202e 3  ", seen="") == "For class 3"
-    assert shelf.find(run.id).read_bytes() == before
-    assert shelf.open_run(run.id).title == "For class 3"
-    assert next(item for item in shelf.listed()[0] if item.id == run.id).title == "For class 3"
-    shelf.rename(run.id, "", seen="For class 3")
-    assert shelf.open_run(run.id).title == run.title
+    before = saved_runs.find(run.id).read_bytes()
+    assert saved_runs.rename(run.id, "  For\tclass \u202e 3  ", seen="") == "For class 3"
+    assert saved_runs.find(run.id).read_bytes() == before
+    assert saved_runs.open_run(run.id).title == "For class 3"
+    assert next(item for item in saved_runs.listed()[0] if item.id == run.id).title == "For class 3"
+    saved_runs.rename(run.id, "", seen="For class 3")
+    assert saved_runs.open_run(run.id).title == run.title
     assert sorted(path.name for path in runs_folder().iterdir()) == [f"{run.id}.json"]
 
 
 def test_names_are_one_short_line() -> None:
-    assert shelf.clean_name("a\nb\x00c" + "d" * 500) == "a b c" + "d" * 75
+    assert saved_runs.clean_name("a\nb\x00c" + "d" * 500) == "a b c" + "d" * 75
 
 
 def test_two_tabs_renaming_one_run(run: Run) -> None:
-    shelf.rename(run.id, "first", seen="")
+    saved_runs.rename(run.id, "first", seen="")
     with pytest.raises(HapError, match="renamed to 'first' in another tab"):
-        shelf.rename(run.id, "second", seen="")
-    assert shelf.given_name(run.id) == "first"
-    shelf.rename(run.id, "first", seen="")  # the same wish twice is no conflict
+        saved_runs.rename(run.id, "second", seen="")
+    assert saved_runs.given_name(run.id) == "first"
+    saved_runs.rename(run.id, "first", seen="")  # the same wish twice is no conflict
 
 
 def test_many_tabs_at_once_leave_one_winner(run: Run) -> None:
     def attempt(number: int) -> bool:
         try:
-            shelf.rename(run.id, f"name {number}", seen="")
+            saved_runs.rename(run.id, f"name {number}", seen="")
         except HapError:
             return False
         return True
@@ -96,56 +96,56 @@ def test_many_tabs_at_once_leave_one_winner(run: Run) -> None:
     with ThreadPoolExecutor(8) as pool:
         won = [n for n, ok in enumerate(pool.map(attempt, range(16))) if ok]
     assert len(won) == 1
-    assert shelf.given_name(run.id) == f"name {won[0]}"
+    assert saved_runs.given_name(run.id) == f"name {won[0]}"
 
 
 def test_deleting_takes_all_files_and_only_once(run: Run) -> None:
-    shelf.rename(run.id, "gone soon", seen="")
+    saved_runs.rename(run.id, "gone soon", seen="")
     (runs_folder() / f"{run.id}.safetensors").write_bytes(b"")
     (runs_folder() / f"{run.id}.imported").write_bytes(b"")
-    shelf.delete(run.id)
+    saved_runs.delete(run.id)
     assert list(runs_folder().iterdir()) == []
     with pytest.raises(HapError, match="no run 'synthetic-0' on this machine"):
-        shelf.delete(run.id)
+        saved_runs.delete(run.id)
     with pytest.raises(HapError, match="no run"):
-        shelf.rename(run.id, "x", seen="")
+        saved_runs.rename(run.id, "x", seen="")
 
 
 def test_examples_can_be_named_but_not_deleted() -> None:
-    example = shelf.listed()[0][0]
+    example = saved_runs.listed()[0][0]
     assert example.shipped
-    shelf.rename(example.id, "mine", seen="")
-    assert shelf.open_run(example.id).title == "mine"
+    saved_runs.rename(example.id, "mine", seen="")
+    assert saved_runs.open_run(example.id).title == "mine"
     with pytest.raises(HapError, match="cannot be deleted"):
-        shelf.delete(example.id)
+        saved_runs.delete(example.id)
 
 
 def test_importing_overwrites_nothing(run: Run) -> None:
-    again, words = shelf.import_run(dumps(run).encode())
+    again, words = saved_runs.import_run(dumps(run).encode())
     assert again.id == run.id
     assert "already" in words
-    assert not shelf.imported(run.id)  # it was here before
+    assert not saved_runs.imported(run.id)  # it was here before
     other = replace(run, seed=99)
     for _ in range(2):  # the second time it is here already
-        imported, _ = shelf.import_run(dumps(other).encode())
+        imported, _ = saved_runs.import_run(dumps(other).encode())
         assert imported.id == "synthetic-0-2"
-    assert shelf.open_run(run.id).seed == run.seed
-    assert shelf.open_run("synthetic-0-2").seed == 99
-    assert shelf.imported("synthetic-0-2")
+    assert saved_runs.open_run(run.id).seed == run.seed
+    assert saved_runs.open_run("synthetic-0-2").seed == 99
+    assert saved_runs.imported("synthetic-0-2")
     assert len(list(runs_folder().glob("*.json"))) == 2
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[]", b'{"format": "hap-run", "version": 1}'])
 def test_files_that_are_no_runs_are_refused_and_leave_nothing(data: bytes) -> None:
     with pytest.raises(RunFileError):
-        shelf.import_run(data)
+        saved_runs.import_run(data)
     assert not runs_folder().exists()
 
 
 def test_an_id_cannot_leave_the_folder() -> None:
     for attack in ("../../etc/passwd", "..", "", "/etc/passwd", "a/b", "x\x00y"):
         with pytest.raises(HapError):
-            shelf.find(attack)
+            saved_runs.find(attack)
 
 
 def test_the_verdict_of_a_list_is_computed() -> None:
@@ -153,8 +153,8 @@ def test_the_verdict_of_a_list_is_computed() -> None:
     kept = run.circuits["eap"].circuit.heads
     heads = [h for h, r in run.roles["heads"].items() if r["role"] == "s_inhibition"]
     count = sum(head in kept for head in heads)
-    assert f"EAP {count}, HAP" in shelf.short_verdict(run)
-    assert shelf.short_verdict(replace(run, roles={})) == ""
+    assert f"EAP {count}, HAP" in saved_runs.short_verdict(run)
+    assert saved_runs.short_verdict(replace(run, roles={})) == ""
     assert json.loads(dumps(run))["id"] == run.id
 
 
@@ -162,24 +162,24 @@ def test_computing_a_run_again_keeps_the_circuit_that_its_owner_added(run: Run) 
     mine = {**run.circuits, OWN: run.circuits["eap"]}
     keep(replace(run, circuits=mine, metrics={**run.metrics, OWN: run.metrics["eap"]}))
     again = replace(run, created="2026-01-02T00:00:00+00:00")
-    shelf.keep_computed(again)
-    found = shelf.open_run(run.id)
+    saved_runs.keep_computed(again)
+    found = saved_runs.open_run(run.id)
     assert found.created == again.created
     assert found.circuits[OWN].circuit == run.circuits["eap"].circuit
     assert found.metrics[OWN] == run.metrics["eap"]
     (runs_folder() / f"{run.id}.json").write_text("damaged")
-    shelf.keep_computed(again)
-    assert OWN not in shelf.open_run(run.id).circuits
+    saved_runs.keep_computed(again)
+    assert OWN not in saved_runs.open_run(run.id).circuits
 
 
 def test_a_run_computed_here_is_no_example() -> None:
-    listed = next(run for run in shelf.listed()[0] if run.shipped)
-    example = shelf.open_run(listed.id)
+    listed = next(run for run in saved_runs.listed()[0] if run.shipped)
+    example = saved_runs.open_run(listed.id)
     assert is_shipped(example)
     keep(example)
-    assert is_shipped(shelf.open_run(listed.id)), "a copy with something added"
+    assert is_shipped(saved_runs.open_run(listed.id)), "a copy with something added"
     keep(replace(example, created="2026-01-02T00:00:00+00:00"))
-    assert not is_shipped(shelf.open_run(listed.id))
+    assert not is_shipped(saved_runs.open_run(listed.id))
 
 
 def test_a_run_that_the_disk_refuses_is_shown_listed_and_written_again(
@@ -196,7 +196,7 @@ def test_a_run_that_the_disk_refuses_is_shown_listed_and_written_again(
     assert not app.exception
     assert "only in the explorer's memory" in texts(app)
     assert "HAP\\_HOME" in texts(app)
-    assert "synthetic-9" in [run.id for run in shelf.listed()[0]]
+    assert "synthetic-9" in [run.id for run in saved_runs.listed()[0]]
     press(app, "Write it again")
     assert "only in the explorer's memory" in texts(app)
     monkeypatch.setenv("HAP_HOME", good)

@@ -31,7 +31,7 @@ _changing = threading.Lock()  # one change at a time: compare and write belong t
 _unsaved: dict[str, tuple[Run, str]] = {}  # by id: runs that the disk refused, and why
 
 
-class ShelfError(HapError):
+class SavedRunError(HapError):
     """A run that cannot be found, named, deleted or imported."""
 
 
@@ -59,12 +59,12 @@ class Listed:
 
 
 def find(run_id: str) -> Path:
-    """The file of a run, the user's own before a shipped one. Raises ShelfError."""
+    """The file of a run, the user's own before a shipped one. Raises SavedRunError."""
     for folder in (runs_folder(), SHIPPED):
         path = folder / f"{run_id}.json"
         if path.name == f"{run_id}.json" and path.parent == folder and path.is_file():
             return path
-    raise ShelfError(
+    raise SavedRunError(
         f"There is no run {run_id[:64]!r} on this machine: it was deleted, or computed elsewhere. "
         "Open one from the list, or import its file on the Runs page."
     )
@@ -134,7 +134,7 @@ def rename(run_id: str, name: str, seen: str) -> str:
     """Give a run a name (empty: its own title again); `seen` is the name before, as shown.
 
     Raises:
-        ShelfError: if the run is gone, or was named by somebody else meanwhile.
+        SavedRunError: if the run is gone, or was named by somebody else meanwhile.
     """
     check_change()
     if not unsaved(run_id):
@@ -143,7 +143,7 @@ def rename(run_id: str, name: str, seen: str) -> str:
     with _changing:
         now = given_name(run_id)
         if now not in (seen, name):
-            raise ShelfError(
+            raise SavedRunError(
                 f"This run was renamed to {now!r} in another tab meanwhile. "
                 "That name was kept; rename it again if you want yours."
             )
@@ -164,7 +164,7 @@ def delete(run_id: str) -> str:
     """Delete a run of the user with all its files; returns what it was called.
 
     Raises:
-        ShelfError: if it is gone already, or is one of the examples.
+        SavedRunError: if it is gone already, or is one of the examples.
     """
     check_change()
     with _changing:
@@ -172,7 +172,7 @@ def delete(run_id: str) -> str:
             return _unsaved.pop(run_id)[0].title
         path = find(run_id)
         if path.parent == SHIPPED:
-            raise ShelfError("This example ships with the explorer and cannot be deleted.")
+            raise SavedRunError("This example ships with the explorer and cannot be deleted.")
         called = given_name(run_id) or _summary(path, path.stat().st_mtime_ns).title
         path.unlink(missing_ok=True)
         for other in (path.with_suffix(".safetensors"), _title_file(run_id), _mark(run_id)):
@@ -181,7 +181,7 @@ def delete(run_id: str) -> str:
 
 
 def import_run(data: bytes) -> tuple[Run, str]:
-    """Put a run file on the shelf; returns the run and what happened, in one sentence.
+    """Add a run file to the runs here; returns the run and what happened, in one sentence.
 
     Nothing is ever overwritten: a file with a known id and other content gets an id of its own.
 
@@ -194,7 +194,7 @@ def import_run(data: bytes) -> tuple[Run, str]:
         for candidate in _ids(run.id):
             try:
                 here = find(candidate)
-            except ShelfError:
+            except SavedRunError:
                 if candidate != run.id:
                     run = replace(run, id=candidate)
                 save(run, runs_folder() / f"{candidate}.json")
@@ -277,7 +277,7 @@ def _load(path: Path, modified: int) -> Run:
 def _summary(path: Path, modified: int) -> Listed:
     run = load(path)
     if path.stem != run.id:
-        raise ShelfError(f"Expected the run {path.stem!r} in this file, found {run.id!r}. Import it again.")
+        raise SavedRunError(f"Expected the run {path.stem!r} in this file, found {run.id!r}. Import it again.")
     return _listed(run, path)
 
 
