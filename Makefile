@@ -1,7 +1,7 @@
 # The same commands everywhere. Use another environment with: make check PYTHON=python3
 PYTHON ?= .venv/bin/python
 
-.PHONY: app check test lint format types docs wheel runs screenshots pictures bench bench-seeds
+.PHONY: app check test lint format types docs wheel runs screenshots pictures tutorial bench bench-seeds
 
 app:            ## start the explorer
 	$(PYTHON) -m streamlit run app/main.py
@@ -38,6 +38,9 @@ screenshots:    ## make the README's pictures from the real app
 pictures:       ## measure and draw the method's pictures again (docs/method.md)
 	$(PYTHON) -m docs.generate.slopes
 	$(PYTHON) -m docs.generate.method_pictures
+
+tutorial:       ## run the tutorial notebook again and keep its outputs
+	$(PYTHON) -m docs.generate.tutorial
 
 bench:          ## cost of every step and run in plain training steps (11 minutes on two cores)
 	$(PYTHON) -m benchmarks

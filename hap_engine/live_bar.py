@@ -64,7 +64,7 @@ class LiveBar:
         self.shown.set_postfix_str(detail(record), refresh=False)
         self.shown.update(record.step - self.shown.n)
         if "check" in record.data:  # said once and kept, for it may spare a run
-            self.shown.write(record.data["check"]["sentence"], file=sys.stderr)
+            self.shown.write(record.data["check"]["sentence"], file=sys.stderr if sys.stderr.isatty() else sys.stdout)
 
     def __exit__(self, *_: object) -> None:
         self.shown.close()
