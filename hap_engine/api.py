@@ -27,6 +27,7 @@ from torch import Tensor
 from hap_engine.attribution import scorers
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation import evaluate as evaluation
+from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.explain.why_missed import explain
 from hap_engine.graph.circuit import Circuit, full_circuit
 from hap_engine.live_bar import follow
@@ -46,7 +47,6 @@ from hap_engine.tasks.task import PromptSets, SplitSizes
 from hap_engine.transformer.batches import in_batches
 from hap_engine.transformer.load import loading
 from hap_engine.workflows import discover as discovery
-from hap_engine.workflows.retest import stored_prompts
 
 T = TypeVar("T")
 Watch = Callable[[Progress], object]

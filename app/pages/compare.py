@@ -15,6 +15,7 @@ from app.stored import saved_runs
 from app.stored.saved_runs import Listed
 from app.widgets.markdown import plain
 from hap_engine.errors import HapError
+from hap_engine.graph.overlap import edge_overlap, head_overlap
 from hap_engine.picture import scene
 from hap_engine.report import two_runs
 from hap_engine.report.metric_sentences import TITLES
@@ -139,7 +140,7 @@ def _overlap(one: Run, two: Run) -> None:
     rows = []
     for name in _shared_circuits(one, two):
         a, b = one.circuits[name[0]].circuit, two.circuits[name[1]].circuit
-        for kind, found in (("edges", two_runs.edge_overlap(a, b)), ("heads", two_runs.head_overlap(a, b))):
+        for kind, found in (("edges", edge_overlap(a, b)), ("heads", head_overlap(a, b))):
             rows.append(
                 {
                     "Circuits": " and ".join(dict.fromkeys(circuit_title(n) for n in name)),

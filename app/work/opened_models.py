@@ -198,7 +198,8 @@ def _reading(key: str, _bench: Bench, _circuit: Circuit) -> Reading:
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _bench(run_key: str, prompts: range, _masked: MaskedModel, _run: Run) -> Bench:
-    from hap_engine.explain.what_if import Bench, encode_prompt
+    from hap_engine.evaluation.stored_prompts import encode_prompt
+    from hap_engine.explain.what_if import Bench
 
     chosen = _run.prompts.get("test", [])[prompts.start : prompts.stop]
     if not chosen:

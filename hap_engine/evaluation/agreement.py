@@ -15,6 +15,7 @@ A part without prompts has no share (null); shares carry their 95 % Wilson inter
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,9 @@ def compare(
     """
     ours, theirs = (np.abs(side["logit_diff"] - full["logit_diff"]) for side in (first, second))
     return {
-        "kl": paired_difference(first["kl"], second["kl"], seed).to_dict(),
-        "logit_gap": paired_difference(ours, theirs, seed).to_dict(),
-        **{key: mcnemar(first[key] > 0.5, second[key] > 0.5).to_dict() for key in ("exact_match", "accuracy")},
+        "kl": asdict(paired_difference(first["kl"], second["kl"], seed)),
+        "logit_gap": asdict(paired_difference(ours, theirs, seed)),
+        **{key: asdict(mcnemar(first[key] > 0.5, second[key] > 0.5)) for key in ("exact_match", "accuracy")},
     }
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -47,14 +47,7 @@ class Curve:
         return area(self.shares, [abs(1 - f) for f in self.faithfulness])
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "shares": list(self.shares),
-            "faithfulness": list(self.faithfulness),
-            "kl": list(self.kl),
-            "n_live": list(self.n_live),
-            "cpr": self.cpr,
-            "cmd": self.cmd,
-        }
+        return {**{name: list(values) for name, values in asdict(self).items()}, "cpr": self.cpr, "cmd": self.cmd}
 
 
 def area(shares: Sequence[float], values: Sequence[float]) -> float:

@@ -9,7 +9,7 @@ are measured in one pass over the prompts.
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,9 @@ from hap_engine.evaluation.measure import PER_PROMPT, Outcome, measure
 from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.evaluation.statistics import Values, bootstrap_interval, edge_stability, mcnemar
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
+from hap_engine.graph.overlap import edge_overlap
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
-from hap_engine.report.two_runs import edge_overlap
 from hap_engine.runs.schema import ADDED_VERSION
 from hap_engine.tasks.pair import EncodedPair
 
@@ -102,7 +102,7 @@ def kept_heads(subject: Subject, other: str) -> dict[str, Any]:
     ours, theirs = (subject.circuits[name].heads for name in (subject.main, other))
     heads = sorted(subject.roles) or sorted(ours | theirs)
     test = mcnemar([head in ours for head in heads], [head in theirs for head in heads])
-    return {**test.to_dict(), "roles": bool(subject.roles)}
+    return {**asdict(test), "roles": bool(subject.roles)}
 
 
 def stability(circuits: Mapping[int, Circuit], main: int) -> dict[str, Any]:

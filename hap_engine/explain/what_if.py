@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from hap_engine.errors import TaskError
 from hap_engine.evaluation.metrics import kl_divergence, logit_difference
 from hap_engine.graph.circuit import Circuit
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
+from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.plain_pass import Trace
 
@@ -165,20 +163,3 @@ def describe(before: Reading, after: Reading) -> str:
         f"On {n} test prompts the preference for the right answer {verb} from {old:.2f} to {new:.2f}; "
         f"it wins on {wins} of {n} (before: {won})."
     )
-
-
-def encode_prompt(masked: MaskedModel, prompt: Mapping[str, Any]) -> EncodedPair:
-    """A prompt of the run file as token ids.
-
-    Raises:
-        TaskError: if the text does not fit the model's tokenizer.
-    """
-    texts = [prompt.get(key) for key in ("clean", "corrupt", "answer", "distractor")]
-    if not all(isinstance(text, str) for text in texts):
-        raise TaskError(
-            "Expected a prompt with clean, corrupt, answer and distractor texts in the run file. "
-            "The file is damaged; compute the run again."
-        )
-    encoded = encode_pair(masked.model.tokenizer, PromptPair.from_dict(prompt))
-    roles = prompt.get("roles") or {}
-    return replace(encoded, roles={str(role): int(at) for role, at in roles.items()})

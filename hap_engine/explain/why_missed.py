@@ -54,15 +54,14 @@ def explain(masked: MaskedModel, run: Run, head: str, left: str, right: str) -> 
         SettingsError: if the right circuit keeps no edge of the head.
     """
     from hap_engine.attribution.scorers import score
-    from hap_engine.explain.what_if import Bench, encode_prompt
+    from hap_engine.evaluation.stored_prompts import stored_prompts
+    from hap_engine.explain.what_if import Bench
     from hap_engine.masked.prompt_cache import Prepared
 
     cells = chosen_edges(run, head, right)
     if not cells:
         raise SettingsError(f"The circuit {right} keeps no edge of {head}, so there is no effect.")
-    pairs = [encode_prompt(masked, prompt) for prompt in run.prompts.get("test", [])[:PROMPTS]]
-    if not pairs:
-        raise SettingsError("The run file holds no test prompts. Compute the run again.")
+    pairs = stored_prompts(masked, run, "test", PROMPTS)
     total = len(cells) + 1
     prepared = Prepared(masked, pairs)
     first = {"phase": "score", "step": 0, "total": total, "message": f"Estimating the edges of {head} as EAP does"}

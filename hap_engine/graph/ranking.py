@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import numpy as np
 from jaxtyping import Float
@@ -58,11 +59,6 @@ def top_live(graph: Graph, scores: Float[np.ndarray, "writer reader"], live: int
     The live count never falls as edges are added, so bisection finds it. One more edge can revive
     several, so the result may hold a few live edges more than asked for, never fewer.
     """
-    low, high = min(live, graph.n_edges), graph.n_edges
-    while low < high:
-        middle = (low + high) // 2
-        if len(top_edges(graph, scores, middle).live) >= live:
-            high = middle
-        else:
-            low = middle + 1
-    return top_edges(graph, scores, low)
+    counts = range(min(live, graph.n_edges), graph.n_edges)
+    shortest = bisect_left(counts, live, key=lambda count: len(top_edges(graph, scores, count).live))
+    return top_edges(graph, scores, counts.start + shortest)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from operator import add
 
 from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine
@@ -46,13 +47,7 @@ class Work:
     converted: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        return Work(
-            self.float32 + other.float32,
-            self.mixed + other.mixed,
-            self.bytes + other.bytes,
-            self.started + other.started,
-            self.converted + other.converted,
-        )
+        return Work(*map(add, astuple(self), astuple(other)))
 
     def exact(self) -> Work:
         """The same work, all of it in float32."""

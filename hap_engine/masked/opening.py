@@ -53,8 +53,9 @@ def open_run_model(source: Source, model: Mapping[str, Any]) -> Generator[Progre
 def check_same_graph(masked: MaskedModel, run: Run) -> None:
     """Raises ModelError if the model's graph is not the run's."""
     if masked.graph != run.graph:
+        graphs = (run.graph, masked.graph)
+        theirs, ours = (f"{g.n_layers} layers of {g.n_heads} heads, {g.n_edges:,} edges" for g in graphs)
         raise ModelError(
-            f"The run is of a model with {run.graph.n_layers} layers of {run.graph.n_heads} heads; "
-            f"{masked.model.name} has {masked.graph.n_layers} of {masked.graph.n_heads}. "
-            "Give the weights that the run was computed with."
+            f"The run was made on {run.model['name']} ({theirs}), and this is {masked.model.name} ({ours}). "
+            "Name the right model: the one with whose weights the run was computed."
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -247,11 +248,7 @@ def cut_live(candidates: Circuit, log_alpha: Float[np.ndarray, " candidate"], li
     Dead edges change no logit, so they should not use up the budget: the places of the dead ones
     among the `live` best go to the next best. The live count never falls along the ranking.
     """
-    low, high = min(live, len(candidates)), len(candidates)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if len(cut(candidates, log_alpha, middle).live) <= live:
-            low = middle
-        else:
-            high = middle - 1
-    return cut(candidates, log_alpha, low)
+    least = min(live, len(candidates))
+    more = range(least + 1, len(candidates) + 1)
+    fit = bisect_right(more, live, key=lambda count: len(cut(candidates, log_alpha, count).live))
+    return cut(candidates, log_alpha, least + fit)

@@ -110,16 +110,8 @@ class Explanation:
 def missed_heads(run: Findings, left: str, right: str) -> tuple[str, ...]:
     """Heads that only the right circuit keeps, S-inhibition heads first, then those with any role."""
     only = run.circuits[right].circuit.heads - run.circuits[left].circuit.heads
-    first = heads_of_role(run, "s_inhibition")
-    named = run.roles.get("heads") or {}
-    return tuple(
-        head
-        for group in (first, tuple(named), run.graph.heads)
-        for head in dict.fromkeys(group)
-        if head in only
-        and not (group is not first and head in first)
-        and not (group is run.graph.heads and head in named)
-    )
+    order = dict.fromkeys((*heads_of_role(run, "s_inhibition"), *(run.roles.get("heads") or {}), *run.graph.heads))
+    return tuple(head for head in order if head in only)
 
 
 def _edges(count: int) -> str:

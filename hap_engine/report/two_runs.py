@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from hap_engine.findings import METRICS, Findings
-from hap_engine.graph.circuit import Circuit
 from hap_engine.report.titles import ROLE_TITLES, circuit_title, role_title
-from hap_engine.report.verdict import has_roles
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """How much two sets out of `total` share, and what chance alone would share.
-
-    Attributes:
-        chance: expected overlap of two random sets of these sizes, ``one x two / total``.
-    """
-
-    one: int
-    two: int
-    shared: int
-    total: int
-
-    @property
-    def jaccard(self) -> float:
-        """Shared over all in either; 1 for two empty sets."""
-        union = self.one + self.two - self.shared
-        return self.shared / union if union else 1.0
-
-    @property
-    def chance(self) -> float:
-        return self.one * self.two / self.total if self.total else 0.0
-
-
-def edge_overlap(one: Circuit, two: Circuit) -> Overlap:
-    return Overlap(len(one), len(two), len(one & two), one.graph.n_edges)
-
-
-def head_overlap(one: Circuit, two: Circuit) -> Overlap:
-    return Overlap(len(one.heads), len(two.heads), len(one.heads & two.heads), len(one.graph.heads))
+from hap_engine.report.verdict import has_roles, heads_of_role
 
 
 def comparable(one: Findings, two: Findings) -> str:
@@ -92,22 +58,19 @@ def metric_rows(one: Findings, two: Findings) -> list[dict[str, Any]]:
 
 def role_rows(one: Findings, two: Findings) -> list[dict[str, Any]]:
     """Per role: how many heads were measured to play it, and how many each circuit keeps."""
-    found = [_by_role(run) for run in (one, two)]
+    measured = [head["role"] for run in (one, two) for head in run.roles.get("heads", {}).values()]
     return [
-        {
-            "Role": role_title(role),
-            **_counts("left", one, found[0].get(role, ())),
-            **_counts("right", two, found[1].get(role, ())),
-        }
-        for role in dict.fromkeys((*ROLE_TITLES, *found[0], *found[1]))
-        if role in found[0] or role in found[1]
+        {"Role": role_title(role), **_counts("left", one, role), **_counts("right", two, role)}
+        for role in dict.fromkeys((*ROLE_TITLES, *measured))
+        if role in measured
     ]
 
 
-def _counts(side: str, run: Findings, heads: Sequence[str]) -> dict[str, int | None]:
+def _counts(side: str, run: Findings, role: str) -> dict[str, int | None]:
     """Heads of a role and how many are kept; blank where roles were not measured."""
+    heads, kept = heads_of_role(run, role), run.circuits[run.main].circuit.heads
     known = has_roles(run)
-    return {f"Heads, {side}": len(heads) if known else None, f"Kept, {side}": _kept(run, heads) if known else None}
+    return {f"Heads, {side}": len(heads) if known else None, f"Kept, {side}": len(kept & {*heads}) if known else None}
 
 
 def _settings(one: Findings, two: Findings) -> list[tuple[str, str, str]]:
@@ -134,14 +97,3 @@ def _settings(one: Findings, two: Findings) -> list[tuple[str, str, str]]:
 def _row(name: str, a: float | None, b: float | None) -> dict[str, Any]:
     known = a is not None and b is not None
     return {"Measure": name, "Left": a, "Right": b, "Difference": b - a if known else None}  # type: ignore[operator]
-
-
-def _by_role(run: Findings) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for head, record in run.roles.get("heads", {}).items():
-        found.setdefault(record["role"], []).append(head)
-    return found
-
-
-def _kept(run: Findings, heads: Any) -> int:
-    return len(run.circuits[run.main].circuit.heads.intersection(heads))

@@ -15,14 +15,13 @@ import numpy as np
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.measure import compact, measure
-from hap_engine.explain.what_if import encode_prompt
+from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.findings import EDGE_VALUES, CircuitRecord
 from hap_engine.graph.circuit import Circuit, empty_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.report.titles import METHOD_TITLES, OWN
 from hap_engine.runs.record import Run
-from hap_engine.tasks.pair import EncodedPair
 
 
 def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN) -> Generator[Progress, None, Run]:
@@ -44,7 +43,8 @@ def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN
             "Choose another name."
         )
     setting = _setting(run)
-    rows = yield from evaluate(masked, _test(masked, run), {name: live}, setting, control_size=len(live))
+    pairs = stored_prompts(masked, run, "test")
+    rows = yield from evaluate(masked, pairs, {name: live}, setting, control_size=len(live))
     metrics = _with_per_prompt(run, {key: rows[key]["per_prompt"] for key in ("full", "empty")})
     record = CircuitRecord(live, len(circuit), _values(run, live))
     return replace(
@@ -62,17 +62,13 @@ def add_per_prompt(masked: MaskedModel, run: Run) -> Generator[Progress, None, R
     """
     _setting(run)
     circuits = {"empty": empty_circuit(run.graph)} | {key: record.circuit for key, record in run.circuits.items()}
-    full, outcomes = yield from measure(masked, _test(masked, run), circuits)
+    full, outcomes = yield from measure(masked, stored_prompts(masked, run, "test"), circuits)
     per_prompt = {key: compact(outcome) for key, outcome in {"full": full, **outcomes}.items()}
     return replace(run, metrics=_with_per_prompt(run, per_prompt))
 
 
 def _with_per_prompt(run: Run, values: dict[str, Any]) -> dict[str, Any]:
     return {key: {**row, "per_prompt": values[key]} if key in values else row for key, row in run.metrics.items()}
-
-
-def _test(masked: MaskedModel, run: Run) -> list[EncodedPair]:
-    return [encode_prompt(masked, prompt) for prompt in run.prompts.get("test", [])]
 
 
 def _setting(run: Run) -> Setting:

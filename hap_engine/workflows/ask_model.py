@@ -8,18 +8,20 @@ once on the corrupted prompts.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hap_engine.errors import TaskError
-from hap_engine.evaluation.metrics import among, logit_difference, probability_difference, set_logit
+from hap_engine.evaluation.measure import measure
+from hap_engine.evaluation.metrics import logit_difference, set_logit
+from hap_engine.graph.circuit import empty_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
-from hap_engine.masked.prompt_cache import full_logits
-from hap_engine.progress import Progress
+from hap_engine.progress import Progress, relabelled
 from hap_engine.tasks.custom import encode_rows
 from hap_engine.tasks.pair import EncodedPair, PromptPair
 from hap_engine.tasks.task import SplitSizes, Task
@@ -78,21 +80,19 @@ class TaskCheck:
         return f"The model does this task: {right} ({moved}).{seldom}"
 
     def to_dict(self) -> dict[str, Any]:
-        found = {"solved": self.solved, "broken": self.broken, "sentence": self.sentence}
-        return {**asdict(self), **found}
+        return {**asdict(self), "solved": self.solved, "broken": self.broken, "sentence": self.sentence}
 
 
 def check_task(
     masked: MaskedModel, pairs: Sequence[EncodedPair], batch_size: int = 16
 ) -> Generator[Progress, None, TaskCheck]:
     """Run the full model on clean and corrupted prompts."""
-    rows = []
-    batches = list(in_batches(pairs, batch_size, masked.device))
-    for done, (_, batch) in enumerate(batches, 1):
-        swapped = replace(batch, clean=batch.corrupt)
-        rows.append(torch.cat([_outcome(masked, batch), _outcome(masked, swapped)]))
-        yield Progress("prompts", done, len(batches), "Asking the full model")
-    return TaskCheck(len(pairs), *torch.cat(rows, dim=1).mean(dim=1).tolist())
+    corrupt = {"corrupt": empty_circuit(masked.graph)}  # with no edge kept, the circuit is the corrupt run
+    work = measure(masked, pairs, corrupt, batch_size)
+    full, outcomes = yield from relabelled(work, phase="prompts", message="Asking the full model")
+    sides = (full, outcomes["corrupt"])
+    means = [float(side[key].mean()) for side in sides for key in ("accuracy", "top1", "logit_diff", "prob_diff")]
+    return TaskCheck(len(pairs), *means)
 
 
 def ask_tasks(
@@ -115,22 +115,6 @@ def ask_tasks(
             continue
         answers[task.name] = (yield from check_task(masked, sets.test)).to_dict()
     return model, answers
-
-
-@torch.no_grad()
-def _outcome(masked: MaskedModel, batch: Batch) -> torch.Tensor:
-    """In the order of `TaskCheck`: accuracy, top-1, logit difference and probability difference."""
-    logits = full_logits(masked, batch)
-    sets = batch.answer, batch.distractor
-    difference = logit_difference(logits, *sets)
-    return torch.stack(
-        [
-            (difference > 0).float(),
-            among(logits.argmax(-1), batch.answer),
-            difference,
-            probability_difference(logits, *sets),
-        ]
-    ).cpu()
 
 
 BATCH = 32
@@ -178,12 +162,12 @@ def ask_pairs(
 @torch.no_grad()
 def ask(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> Generator[Progress, None, list[Asked]]:
     """What the model says about each pair, in their order."""
-    found: dict[int, Asked] = {}
+    answers: dict[int, Asked] = {}
     batches = list(in_batches(pairs, BATCH, masked.device))
     for done, (indices, batch) in enumerate(batches, 1):
-        found.update(zip(indices, _ask(masked, batch), strict=True))
+        answers.update(zip(indices, _ask(masked, batch), strict=True))
         yield Progress("load", done, len(batches), "Asking the model")
-    return [found[index] for index in range(len(pairs))]
+    return [answers[index] for index in range(len(pairs))]
 
 
 def _ask(masked: MaskedModel, batch: Batch) -> list[Asked]:
@@ -201,13 +185,13 @@ def _ask(masked: MaskedModel, batch: Batch) -> list[Asked]:
     return [Asked(*row) for row in rows]
 
 
-def summary(found: Sequence[Asked]) -> str:
+def summary(answers: Sequence[Asked]) -> str:
     """One sentence on how the model does."""
-    right = sum(one.clean_diff > 0 for one in found)
-    moved = sum(one.clean_diff - one.corrupt_diff >= MOVED for one in found)
-    mean, corrupt = (sum(getattr(one, name) for one in found) / len(found) for name in ("clean", "corrupt"))
+    right = sum(answer.clean_diff > 0 for answer in answers)
+    moved = sum(answer.clean_diff - answer.corrupt_diff >= MOVED for answer in answers)
+    mean, corrupt = (fmean(getattr(answer, name) for answer in answers) for name in ("clean", "corrupt"))
     return (
-        f"The model prefers the answer to the distractor on {right} of {len(found)} pairs and gives it "
+        f"The model prefers the answer to the distractor on {right} of {len(answers)} pairs and gives it "
         f"a probability of {mean:.0%} on average; after the corrupted prompts {corrupt:.0%}. "
-        f"Corruption changes {moved} of {len(found)} pairs."
+        f"Corruption changes {moved} of {len(answers)} pairs."
     )

@@ -16,15 +16,13 @@ from hap_engine.errors import SettingsError
 from hap_engine.evaluation import curves
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.full_tests import PROMPTS, Order, Subject, scrutinise, stability
+from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.graph.circuit import Circuit
 from hap_engine.masked.ablation import ABLATIONS
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
-from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
-
-TEXTS = {"clean", "corrupt", "answer", "distractor"}
 
 
 def reevaluate(
@@ -39,7 +37,7 @@ def reevaluate(
         UnknownNameError: for another ablation.
         SettingsError: if the run has no test prompts or was made on another model.
     """
-    pairs = stored_prompts(masked, run, "test")[:prompts]
+    pairs = stored_prompts(masked, run, "test", prompts)
     circuits = {name: record.circuit for name, record in run.circuits.items()}
     size = len(circuits[run.main])
     return (yield from evaluate(masked, pairs, circuits, _setting(run, ablation), control_size=size))
@@ -95,23 +93,6 @@ def with_stability(runs: Sequence[Run]) -> list[Run]:
         )
     circuits = {run.seed: run.circuits[run.main].circuit for run in runs}
     return [replace(run, stability=stability(circuits, run.seed)) for run in runs]
-
-
-def stored_prompts(masked: MaskedModel, run: Run, split: str) -> list[EncodedPair]:
-    """The prompts of a split, encoded for the model.
-
-    Raises:
-        SettingsError: if there are none, or the model is not the run's.
-    """
-    rows = run.prompts.get(split, ())
-    if not rows or not all(set(row) >= TEXTS for row in rows):
-        raise SettingsError(f"The run file holds no {split} prompts, so there is nothing to evaluate on.")
-    if masked.graph != run.graph:
-        raise SettingsError(
-            f"The run was made on {run.model['name']} ({run.graph.n_edges:,} edges), and "
-            f"{masked.model.name} has {masked.graph.n_edges:,}. Name the right model with --model."
-        )
-    return [encode_pair(masked.model.tokenizer, PromptPair.from_dict(row)) for row in rows]
 
 
 def _without_prompts(row: Mapping[str, Any]) -> dict[str, Any]:

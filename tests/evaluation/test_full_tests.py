@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hap_engine.cli.commands import main
-from hap_engine.errors import RunFileError, SettingsError
+from hap_engine.errors import ModelError, RunFileError, SettingsError
 from hap_engine.evaluation import filter_bound, knockouts
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.full_tests import Subject, scrutinise
@@ -193,7 +193,7 @@ def test_an_empty_circuit_has_nothing_to_knock_out(toy: tuple[Planted, MaskedMod
 def test_runs_that_cannot_be_examined(run: Run, llama: MaskedModel, gpt2: MaskedModel) -> None:
     with pytest.raises(SettingsError, match="no test prompts"):
         finish(reevaluate(llama, dataclasses.replace(run, prompts={})))
-    with pytest.raises(SettingsError, match="Name the right model"):
+    with pytest.raises(ModelError, match=r"82 edges.*110 edges.*Name the right model"):
         finish(examine(gpt2, run))
     with pytest.raises(SettingsError, match="at least 1 prompt"):
         finish(examine(llama, run, prompts=0))

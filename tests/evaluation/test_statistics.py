@@ -19,7 +19,7 @@ from hap_engine.evaluation.statistics import (
 )
 from hap_engine.graph.circuit import Circuit, full_circuit, random_circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.report.two_runs import edge_overlap
+from hap_engine.graph.overlap import edge_overlap
 
 GRAPH = Graph(2, 2, 2)
 

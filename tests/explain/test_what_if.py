@@ -8,7 +8,8 @@ import torch
 
 from hap_engine.errors import ModelError, TaskError
 from hap_engine.evaluation.measure import measure
-from hap_engine.explain.what_if import Bench, describe, encode_prompt
+from hap_engine.evaluation.stored_prompts import encode_prompt
+from hap_engine.explain.what_if import Bench, describe
 from hap_engine.graph.circuit import empty_circuit, full_circuit, random_circuit
 from hap_engine.graph.edits import Change, apply
 from hap_engine.graph.graph import Graph

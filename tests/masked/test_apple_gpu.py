@@ -12,6 +12,7 @@ import torch
 
 from hap_engine import api
 from hap_engine.attribution.scorers import SCORERS
+from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.explain.what_if import Bench
 from hap_engine.graph.circuit import full_circuit
 from hap_engine.masked.masked_pass import MaskedModel
@@ -51,7 +52,7 @@ def everything(masked: MaskedModel) -> tuple[Run, dict[str, np.ndarray]]:
     run = api.discover(masked, "ioi", **SETTINGS)
     numbers = {scorer: api.attribute(masked, run, scorer=scorer) for scorer in SCORERS}
     run = drain(retest.examine(masked, api.prune_on(masked, run, 0.9, steps=2)))
-    bench = Bench(masked, retest.stored_prompts(masked, run, "test")[:2])
+    bench = Bench(masked, stored_prompts(masked, run, "test")[:2])
     bench.promoted("m0")
     bench.attention(1, 0)
     readings = [bench.read(run.circuits[run.main].circuit), bench.corrupted()]

@@ -18,6 +18,7 @@ from hap_engine.cli.commands import _config
 from hap_engine.cli.options import make_parser
 from hap_engine.errors import HapError, SettingsError, TaskError, UnknownNameError
 from hap_engine.evaluation.measure import circuit_kl
+from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.explain import head_facts
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.ranking import edge_budget
@@ -35,7 +36,6 @@ from hap_engine.tasks.task import SplitSizes
 from hap_engine.tasks.templates import ioi
 from hap_engine.transformer.load import Model, load_model
 from hap_engine.workflows.discover import discover
-from hap_engine.workflows.retest import stored_prompts
 from hap_engine.workflows.run_prompts import try_prompts
 from tests.builders.tiny_models import SIZES, finish, make_model, word_tokenizer
 
