@@ -157,19 +157,19 @@ def _block(block: str) -> str:
 
 def _inline(text: str) -> str:
     out, last = [], 0
-    for found in MARK.finditer(text):
-        out.append(escape(text[last : found.start()]))
-        out.append(_marked(found))
-        last = found.end()
+    for match in MARK.finditer(text):
+        out.append(escape(text[last : match.start()]))
+        out.append(_marked(match))
+        last = match.end()
     return "".join([*out, escape(text[last:])])
 
 
-def _marked(found: re.Match[str]) -> str:
+def _marked(match: re.Match[str]) -> str:
     for mark, tag in (("bold", "strong"), ("italic", "em"), ("code", "code")):
-        if found[mark]:
-            return f"<{tag}>{escape(found[mark])}</{tag}>"
-    name = found["term"]
-    shown = found["shown"] or name
+        if match[mark]:
+            return f"<{tag}>{escape(match[mark])}</{tag}>"
+    name = match["term"]
+    shown = match["shown"] or name
     meaning = escape(define(name))
     return f'<dfn tabindex="0">{escape(shown)}<span role="tooltip">{meaning}</span></dfn>'
 

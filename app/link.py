@@ -37,21 +37,21 @@ class Link:
     @classmethod
     def from_query(cls, query: Mapping[str, Sequence[str]]) -> Link:
         """Read a query; whatever is malformed is left at its default."""
-        found: dict[str, object] = {}
+        values: dict[str, object] = {}
         for field in fields(cls):
             texts = [text for text in query.get(KEYS[field.name], ()) if NAME.fullmatch(text)]
             if not texts:
                 continue
             if field.name == "pins":
-                found["pins"] = tuple(dict.fromkeys(texts))[-MAX_PINS:]
+                values["pins"] = tuple(dict.fromkeys(texts))[-MAX_PINS:]
             elif isinstance(field.default, bool):
-                found[field.name] = texts[-1] == "1"
+                values[field.name] = texts[-1] == "1"
             elif isinstance(field.default, int):
                 if texts[-1].isascii() and texts[-1].isdigit():
-                    found[field.name] = min(int(texts[-1][:9]), 10**6)
+                    values[field.name] = min(int(texts[-1][:9]), 10**6)
             else:
-                found[field.name] = texts[-1]
-        link = cls(**found)  # type: ignore[arg-type]
+                values[field.name] = texts[-1]
+        link = cls(**values)  # type: ignore[arg-type]
         return link if link.view in VIEWS else replace(link, view="")
 
     def query(self) -> dict[str, list[str]]:

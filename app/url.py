@@ -46,8 +46,8 @@ def remember() -> None:
 
 
 def _noted(kind: str) -> dict[str, Any]:
-    found: dict[str, Any] = st.session_state.setdefault(f"noted-{kind}", {})
-    return found
+    notes: dict[str, Any] = st.session_state.setdefault(f"noted-{kind}", {})
+    return notes
 
 
 def link() -> Link:
@@ -84,13 +84,13 @@ def show_problems(run: Run) -> Link:
 
 def keep_saying(about: str, problems: Sequence[str]) -> None:
     """Show what is wrong with a link until it is dismissed: the URL itself is mended at once."""
-    kept = st.session_state.setdefault("link-problems", {})
+    said = st.session_state.setdefault("link-problems", {})
     if problems:
-        kept[about] = list(problems)
-    for problem in kept.get(about, ()):
+        said[about] = list(problems)
+    for problem in said.get(about, ()):
         st.warning(plain(problem), icon=":material/info:")
-    if kept.get(about) and st.button("Dismiss", key=f"dismiss-{about}", icon=":material/close:"):
-        del kept[about]
+    if said.get(about) and st.button("Dismiss", key=f"dismiss-{about}", icon=":material/close:"):
+        del said[about]
         st.rerun()
 
 

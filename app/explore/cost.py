@@ -21,15 +21,15 @@ from hap_engine.settings import DiscoveryConfig
 
 def show(source: Source | None, config: DiscoveryConfig | None) -> None:
     """One line, or nothing while the model's sizes are unknown."""
-    found = config_of(source) if source else None
-    if source is None or config is None or found is None:
+    sizes = config_of(source) if source else None
+    if source is None or config is None or sizes is None:
         return
     try:
-        check_config(found, source.name)
+        check_config(sizes, source.name)
     except HapError as error:
         st.warning(str(error), icon=":material/block:")
         return
-    shape = Shape.of(found)
+    shape = Shape.of(sizes)
     if shape is None:
         return
     speeds = speed.known()

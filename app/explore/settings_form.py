@@ -10,7 +10,7 @@ import streamlit as st
 from app import classroom, url
 from app.explore import cost, model_and_task
 from app.glossary import define
-from app.stored.related_runs import KEPT, sparsity_of
+from app.stored.related_runs import SIZES, sparsity_of
 from app.widgets.markdown import plain
 from app.work import discoveries, workers
 from hap_engine.errors import HapError
@@ -33,10 +33,10 @@ def show() -> None:
     st.subheader("Find a circuit", anchor=False)
     source = model_and_task.model()
     task = model_and_task.task(source)
-    kept = st.select_slider(
+    share = st.select_slider(
         "Edges to keep",
-        KEPT,
-        url.from_url("kept", KEPT, 2.0),
+        SIZES,
+        url.from_url("kept", SIZES, 2.0),
         format_func=lambda share: f"{share:g} %",
         key="kept",
         on_change=url.to_url,
@@ -44,7 +44,7 @@ def show() -> None:
         help=f"Circuit: {define('circuit')} Fewer edges are easier to read and harder to find: this is "
         "where EAP alone starts to lose heads that work together.",
     )
-    sparsity = sparsity_of(kept)
+    sparsity = sparsity_of(share)
     _explain_size(source, sparsity)
     rules = classroom.rules()
     efforts = list(rules.efforts if rules else EFFORTS)

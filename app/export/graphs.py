@@ -24,9 +24,9 @@ def annotated(run: Run, name: str) -> nx.MultiDiGraph:
     graph = record.circuit.to_networkx()
     graph.graph.update({"circuit": name, "run": run.id, "title": run.title, "model": str(run.model["name"])})
     for node, attributes in graph.nodes(data=True):
-        found = run.roles.get("heads", {}).get(node)
-        if found:
-            attributes["role"] = found["role"]
+        measured = run.roles.get("heads", {}).get(node)
+        if measured:
+            attributes["role"] = measured["role"]
         if attributes["head"] is None:
             del attributes["head"]  # GraphML has no null
     values = {

@@ -56,8 +56,8 @@ class Canvas:
         sides = {"left": (0,), "right": (1,), "overlay": (0, 1)}[self.which]
         places = (edge.left_place, edge.right_place)
         shown = (self.scene.left.shown, self.scene.right.shown)
-        found = [places[i] for i in sides if places[i] and places[i] <= shown[i]]  # type: ignore[operator]
-        return found[0] if found else None
+        drawn = [places[i] for i in sides if places[i] and places[i] <= shown[i]]  # type: ignore[operator]
+        return drawn[0] if drawn else None
 
     @property
     def nodes(self) -> list[SceneNode]:

@@ -41,7 +41,7 @@ def heads_csv(run: Run) -> str:
     attention = list(dict.fromkeys(k for head in run.heads.values() for k in head.get("attention") or {}))
     rows = []
     for head in run.graph.heads:
-        found = run.heads.get(head, {})
+        facts = run.heads.get(head, {})
         layer, number = head[1:].split(".h")
         rows.append(
             {
@@ -50,11 +50,11 @@ def heads_csv(run: Run) -> str:
                 "number": int(number),
                 "role": roles.get(head, {}).get("role", ""),
                 **{f"in_{name}": int(head in r.circuit.heads) for name, r in run.circuits.items()},
-                "best_eap_rank": found.get("eap_rank"),
-                "best_eap_edge": " -> ".join(found.get("eap_edge") or ()),
-                "best_eap_score": found.get("eap_score"),
-                "direct_effect": found.get("direct_effect"),
-                **{f"attention {key}": value for key, value in (found.get("attention") or {}).items()},
+                "best_eap_rank": facts.get("eap_rank"),
+                "best_eap_edge": " -> ".join(facts.get("eap_edge") or ()),
+                "best_eap_score": facts.get("eap_score"),
+                "direct_effect": facts.get("direct_effect"),
+                **{f"attention {key}": value for key, value in (facts.get("attention") or {}).items()},
             }
         )
     columns = list(rows[0]) if rows else []

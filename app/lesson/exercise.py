@@ -41,30 +41,29 @@ def check(run: Run, answer: str) -> Marked:
     if asked is None:
         return Marked(False, "This run measured no attention, so there is nothing to find.")
     head = parse_head(answer)
-    found = {
+    attention = {
         name: float(record["attention"][asked[1]])
         for name, record in run.heads.items()
         if asked[1] in (record.get("attention") or {})
     }
     if head is None:
         return Marked(False, "Expected a head such as 3.1 or a3.h1: its layer, then its number.")
-    if head not in found:
+    if head not in attention:
         return Marked(False, f"This model has no head {head}. Its heads go from a0.h0 to {run.graph.heads[-1]}.")
-    best = max(found, key=found.__getitem__)
+    best = max(attention, key=attention.__getitem__)
     shown = asked[1].replace("->", " to ")
-    mine = f"{head} attends {found[head]:.2f} from {shown}"
-    if found[best] - found[head] <= CLOSE:
-        more = "" if head == best else f" ({best} is as good: {found[best]:.2f})"
+    mine = f"{head} attends {attention[head]:.2f} from {shown}"
+    if attention[best] - attention[head] <= CLOSE:
+        more = "" if head == best else f" ({best} is as good: {attention[best]:.2f})"
         return Marked(True, f"Yes: {mine}{more}{role_of(run, head, ', measured as ')}.")
-    place = sorted(found.values(), reverse=True).index(found[head]) + 1
-    return Marked(
-        False, f"Not yet: {mine}, place {place} of {len(found)}. Some head attends more than {found[best] - CLOSE:.2f}."
-    )
+    place = sorted(attention.values(), reverse=True).index(attention[head]) + 1
+    more = f"Some head attends more than {attention[best] - CLOSE:.2f}."
+    return Marked(False, f"Not yet: {mine}, place {place} of {len(attention)}. {more}")
 
 
 def parse_head(text: str) -> str | None:
     """``3.1``, ``a3.h1``, ``L3H1`` or ``head 3.1`` as ``a3.h1``."""
-    found = re.fullmatch(r"\s*(?:head\s*)?[al]?(\d{1,4})\s*[.,]?\s*h?(\d{1,4})\s*", text, re.IGNORECASE)
-    if not found or not re.search(r"[.,h\s]", text.strip().lower().removeprefix("head").strip()):
+    match = re.fullmatch(r"\s*(?:head\s*)?[al]?(\d{1,4})\s*[.,]?\s*h?(\d{1,4})\s*", text, re.IGNORECASE)
+    if not match or not re.search(r"[.,h\s]", text.strip().lower().removeprefix("head").strip()):
         return None
-    return f"a{int(found[1])}.h{int(found[2])}"
+    return f"a{int(match[1])}.h{int(match[2])}"

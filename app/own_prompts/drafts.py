@@ -33,10 +33,10 @@ def save(rows: Sequence[Row], seen: Sequence[Row]) -> list[Row]:
     """Keep the draft, with what another tab did to it since `seen`; returns what is kept. Raises DiskError."""
     with _saving:
         theirs = _read()
-        kept = merged(seen, rows, seen if theirs is None else theirs)
-        if kept != theirs:
-            json_files.write(kept, *FILE)
-    return kept
+        both = merged(seen, rows, seen if theirs is None else theirs)
+        if both != theirs:
+            json_files.write(both, *FILE)
+    return both
 
 
 def merged(seen: Sequence[Row], mine: Sequence[Row], theirs: Sequence[Row]) -> list[Row]:
@@ -55,9 +55,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _take(rows: Counter[tuple[str, ...]], row: Row) -> bool:
     """Whether `row` is among `rows`; takes it out."""
-    found = rows[_cells(row)] > 0
-    rows[_cells(row)] -= found
-    return found
+    there = rows[_cells(row)] > 0
+    rows[_cells(row)] -= there
+    return there
 
 
 def _read() -> list[Row] | None:
@@ -67,13 +67,13 @@ def _read() -> list[Row] | None:
 
 def rows_of(data: Iterable[Any]) -> list[Row]:
     """Rows from an editor or a file: missing cells are empty, rows without any text are left out."""
-    found = []
-    for one in data:
-        cells = one if isinstance(one, Mapping) else {}
+    rows = []
+    for item in data:
+        cells = item if isinstance(item, Mapping) else {}
         row = {key: cells[key] if isinstance(cells.get(key), str) else "" for key in KEYS}
         if any(text.strip() for text in row.values()):
-            found.append(row)
-    return found
+            rows.append(row)
+    return rows
 
 
 def pair_of(row: Row) -> PromptPair:

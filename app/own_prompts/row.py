@@ -39,18 +39,18 @@ def show(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: di
     )
     row = rows[number - 1]
     pair = drafts.pair_of(row)
-    found = align(tokenizer, pair.clean, pair.corrupt)
-    st.html(tokens.aligned(tokenizer, pair.clean, pair.corrupt, found))
+    alignment = align(tokenizer, pair.clean, pair.corrupt)
+    st.html(tokens.aligned(tokenizer, pair.clean, pair.corrupt, alignment))
     if number in wrong:
         st.error(f"Row {number}: {plain(wrong[number])}", icon=":material/error:")
     else:
         st.success(
-            f"Row {number} can be used: {len(found.clean)} tokens in both prompts, "
-            f"{len(found.changed)} of them different (marked).",
+            f"Row {number} can be used: {len(alignment.clean)} tokens in both prompts, "
+            f"{len(alignment.changed)} of them different (marked).",
             icon=":material/check:",
         )
-    if found.fix and st.button("Mend it", icon=":material/auto_fix_high:", key="draft-mend"):
-        _put(rows, number, found.fix)
+    if alignment.fix and st.button("Mend it", icon=":material/auto_fix_high:", key="draft-mend"):
+        _put(rows, number, alignment.fix)
     _proposals(tokenizer, rows, number)
     _ask(source, tokenizer, rows, wrong)
 
@@ -78,13 +78,13 @@ def _proposals(tokenizer: Tokenizer, rows: list[Row], number: int) -> None:
     if not marked:
         return
     start, end = words[min(marked)].start(), words[max(marked)].end()
-    found = propose(tokenizer, text, start, end)
-    if not found:
+    proposals = propose(tokenizer, text, start, end)
+    if not proposals:
         st.info(
             "No other words of the same token count were found for this span. Mark fewer words, or "
             "write the corrupted prompt by hand."
         )
-    for index, proposal in enumerate(found):
+    for index, proposal in enumerate(proposals):
         told, use = st.columns([6, 1], vertical_alignment="center")
         told.markdown(f"{plain(proposal.corrupt)}  \n:small[{plain(proposal.reason)}]")
         if use.button("Use", key=f"draft-use-{index}", width="stretch"):
@@ -104,8 +104,8 @@ def _ask(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: di
         yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
         from hap_engine.workflows.ask_model import ask_pairs, summary
 
-        _, found = yield from ask_pairs(source.reference, pairs)
-        return found, summary(found)
+        _, asked = yield from ask_pairs(source.reference, pairs)
+        return asked, summary(asked)
 
     if workers.short_work().get(key) is None:
         if st.button(
@@ -122,10 +122,10 @@ def _ask(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: di
         _asked(usable, rows, *done)
 
 
-def _asked(usable: list[int], rows: list[Row], found: list[Any], text: str) -> None:
+def _asked(usable: list[int], rows: list[Row], asked: list[Any], text: str) -> None:
     st.markdown(text)
     st.caption("The weakest pairs come first.")
-    order = sorted(range(len(found)), key=lambda index: found[index].clean_diff)
+    order = sorted(range(len(asked)), key=lambda index: asked[index].clean_diff)
     tables.table(
         [
             tables.Column("Row"),
@@ -140,11 +140,11 @@ def _asked(usable: list[int], rows: list[Row], found: list[Any], text: str) -> N
             (
                 str(usable[index]),
                 rows[usable[index] - 1]["answer"].strip(),
-                found[index].says.strip(),
-                f"{found[index].clean:.0%}",
-                f"{found[index].corrupt:.0%}",
-                f"{found[index].clean_diff:.2f}",
-                found[index].complaint,
+                asked[index].says.strip(),
+                f"{asked[index].clean:.0%}",
+                f"{asked[index].corrupt:.0%}",
+                f"{asked[index].clean_diff:.2f}",
+                asked[index].complaint,
             )
             for index in order[:50]
         ],

@@ -37,15 +37,15 @@ def replace_rows(rows: list[Row]) -> None:
 def _keep(rows: list[Row]) -> list[Row]:
     """Write the draft; returns it with what another tab did to it meanwhile."""
     try:
-        kept = st.session_state["draft-seen"] = drafts.save(rows, st.session_state.get("draft-seen", []))
+        merged = st.session_state["draft-seen"] = drafts.save(rows, st.session_state.get("draft-seen", []))
     except DiskError as error:
         st.session_state["draft-unsaved"] = rows
         st.warning(f"{plain(str(error))} Download what you typed before you leave.", icon=":material/save:")
         return rows
     st.session_state.pop("draft-unsaved", None)
-    if kept != rows:
+    if merged != rows:
         st.toast("Another tab changed these prompts. The rows of both are here.", icon=":material/sync:")
-    return kept
+    return merged
 
 
 def table() -> list[Row]:
@@ -75,9 +75,9 @@ def table() -> list[Row]:
         replace_rows(rows)  # a row was removed or emptied: number the others anew
         st.rerun()
     if rows != state["draft-seen"]:  # only then: a click must not be lost to news from another tab
-        kept = _keep(rows)
-        if kept != rows:
-            replace_rows(kept)
+        merged = _keep(rows)
+        if merged != rows:
+            replace_rows(merged)
             st.rerun()
     return rows
 
@@ -140,18 +140,18 @@ def _open(data: bytes, name: str) -> None:
 
 
 def _add_examples(name: str, source: Source | None) -> None:
-    found = vocabulary(source)
-    if found is None:
+    tokenizer = vocabulary(source)
+    if tokenizer is None:
         st.info("This model's words are not on this machine yet. Choose hap-mini to look around.")
         return
     task = TASKS[name]
     have = drafts.load()
     try:
-        pairs = task.generate(found, EXAMPLES, len(have), task.default_corruption).train
+        pairs = task.generate(tokenizer, EXAMPLES, len(have), task.default_corruption).train
     except HapError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
-    replace_rows([*have, *(drafts.row_of(one.pair) for one in pairs)])
+    replace_rows([*have, *(drafts.row_of(encoded.pair) for encoded in pairs)])
     st.rerun()
 
 

@@ -30,20 +30,20 @@ def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
 
     Several tokens may share one character (most emoji): the first shows it, the others a dot.
     """
-    found, before = [], (-1, -1)
+    texts, before = [], (-1, -1)
     for start, end in tokenizer.encode(text, add_special_tokens=False).offsets:
         shared = (start, end) == before or end <= before[1]
-        found.append("·" if shared else text[start:end])
+        texts.append("·" if shared else text[start:end])
         before = (start, max(end, before[1]))
-    return found
+    return texts
 
 
-def aligned(tokenizer: Tokenizer, clean: str, corrupt: str, found: Alignment) -> str:
+def aligned(tokenizer: Tokenizer, clean: str, corrupt: str, alignment: Alignment) -> str:
     """Both prompts as a table with one column a token; where they differ is marked."""
     sides = [pieces(tokenizer, text) for text in (clean, corrupt)]
     width = max(map(len, sides), default=0)
     numbers = "".join(f'<td class="at">{at + 1}</td>' for at in range(width))
-    rows = [_row(name, side, width, found) for name, side in zip(("Clean", "Corrupted"), sides, strict=True)]
+    rows = [_row(name, side, width, alignment) for name, side in zip(("Clean", "Corrupted"), sides, strict=True)]
     texts = "".join(f'<p class="hap-text">{html.escape(text)}</p>' for text in (clean, corrupt))
     return (
         f"{STYLE}{texts}<div style='overflow-x:auto'><table class='hap-tokens'>"
@@ -51,14 +51,14 @@ def aligned(tokenizer: Tokenizer, clean: str, corrupt: str, found: Alignment) ->
     )
 
 
-def _row(name: str, side: Sequence[str], width: int, found: Alignment) -> str:
+def _row(name: str, side: Sequence[str], width: int, alignment: Alignment) -> str:
     cells = []
     for at in range(width):
         if at >= len(side):
             cells.append('<td class="none"></td>')
             continue
-        kinds = ["other"] if at in found.changed else []
-        if at == found.mismatch:
+        kinds = ["other"] if at in alignment.changed else []
+        if at == alignment.mismatch:
             kinds.append("wrong")
         text = html.escape(side[at].replace(" ", "␣", 1) if side[at] == " " else side[at].strip())
         cells.append(f'<td class="{" ".join(kinds)}"><bdi>{text or "␣"}</bdi></td>')

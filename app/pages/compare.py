@@ -88,9 +88,9 @@ def _partner(runs: list[Listed], first: str) -> str:
 
 
 def _what_differs(one: Run, two: Run) -> None:
-    found = two_runs.differences(one, two)
-    if found:
-        words = " · ".join(f"{name}: **{plain(a) or '–'}** and **{plain(b) or '–'}**" for name, a, b in found)
+    settings = two_runs.differences(one, two)
+    if settings:
+        words = " · ".join(f"{name}: **{plain(a) or '–'}** and **{plain(b) or '–'}**" for name, a, b in settings)
         st.markdown(f"They differ in {words}.")
     elif one.id != two.id:
         st.markdown("All stated settings are equal.")
@@ -140,16 +140,16 @@ def _overlap(one: Run, two: Run) -> None:
     rows = []
     for name in _shared_circuits(one, two):
         a, b = one.circuits[name[0]].circuit, two.circuits[name[1]].circuit
-        for kind, found in (("edges", edge_overlap(a, b)), ("heads", head_overlap(a, b))):
+        for kind, overlap in (("edges", edge_overlap(a, b)), ("heads", head_overlap(a, b))):
             rows.append(
                 {
                     "Circuits": " and ".join(dict.fromkeys(circuit_title(n) for n in name)),
                     "Of": kind,
-                    "Left": found.one,
-                    "Right": found.two,
-                    "Shared": found.shared,
-                    "By chance": found.chance,
-                    "Jaccard": found.jaccard,
+                    "Left": overlap.one,
+                    "Right": overlap.two,
+                    "Shared": overlap.shared,
+                    "By chance": overlap.chance,
+                    "Jaccard": overlap.jaccard,
                 }
             )
     number = st.column_config.NumberColumn

@@ -69,11 +69,11 @@ def _run() -> Run | None:
         url.put(run="")
     for run in sorted(runs, key=lambda run: (run.id != asked, run.model != FIRST, not run.shipped)):
         try:
-            found = saved_runs.open_run(run.id)
+            opened = saved_runs.open_run(run.id)
         except HapError:
             continue
-        if lesson.suits(found):
-            return found
+        if lesson.suits(opened):
+            return opened
     st.info("The lesson needs a run with an EAP circuit beside a learned one. Compute one on the Explore page.")
     return None
 

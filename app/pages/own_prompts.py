@@ -96,7 +96,7 @@ def _query() -> dict[str, str]:
 
 def _problems(tokenizer: Tokenizer, rows: Sequence[Row]) -> dict[int, str]:
     """What is wrong with each row (from 1) that cannot be used."""
-    found: dict[int, str] = {}
+    wrong: dict[int, str] = {}
     seen: dict[tuple[str, str], int] = {}
     for number, row in enumerate(rows, 1):
         message = _problem(tokenizer, tuple(row.values()))
@@ -105,8 +105,8 @@ def _problems(tokenizer: Tokenizer, rows: Sequence[Row]) -> dict[int, str]:
         if not message and first != number:
             message = f"it repeats row {first}. Change it or remove one of them."
         if message:
-            found[number] = message
-    return found
+            wrong[number] = message
+    return wrong
 
 
 @lru_cache(maxsize=4 * MAX_ROWS)

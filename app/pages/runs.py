@@ -48,10 +48,10 @@ def _filtered(runs: list[Listed]) -> list[Listed]:
         "Find a run", key="find-run", placeholder="name, model, task, seed 3, id", icon=":material/search:"
     )
     words = asked.lower().split()
-    found = [run for run in runs if all(word in _searched(run) for word in words)]
-    if not found:
+    matching = [run for run in runs if all(word in _searched(run) for word in words)]
+    if not matching:
         st.info(f"No run matches “{plain(asked)}”.", icon=":material/search_off:")
-    return found
+    return matching
 
 
 def _searched(run: Listed) -> str:

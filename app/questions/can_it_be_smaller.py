@@ -56,7 +56,7 @@ def _onward(run: Run) -> None:
         f"{title} kept {edges:,} edges. Edge Pruning can go on among these, from the order in which their "
         "gates stand: fewer edges, most often at a lower KL than a run of its own to that size."
     )
-    kept = st.select_slider(
+    share = st.select_slider(
         "Edges to keep",
         sizes[::-1],
         sizes[0],
@@ -64,7 +64,7 @@ def _onward(run: Run) -> None:
         key=f"smaller-{run.id}",
         help="Of all edges of the model.",
     )
-    target = edge_budget(run.graph, related_runs.sparsity_of(kept))
+    target = edge_budget(run.graph, related_runs.sparsity_of(share))
     if opened_models.button(
         run,
         f"Prune on to {target:,} edges",
@@ -74,17 +74,17 @@ def _onward(run: Run) -> None:
         width="stretch",
         help="Starts a run of its own, with the same prompts and steps. This one stays as it is.",
     ):
-        _start(run, kept)
+        _start(run, share)
     if why := opened_models.remedy(run):
         ask_for_weights(run, why)
     else:
         source = locate(run.model, opened_models.given(run))
-        cost.show(source, replace(further(run, related_runs.sparsity_of(kept)), model=source.reference))
+        cost.show(source, replace(further(run, related_runs.sparsity_of(share)), model=source.reference))
 
 
-def _start(run: Run, kept: float) -> None:
+def _start(run: Run, share: float) -> None:
     try:
-        st.query_params["job"] = opened_models.start_run(run, further(run, related_runs.sparsity_of(kept)))
+        st.query_params["job"] = opened_models.start_run(run, further(run, related_runs.sparsity_of(share)))
     except HapError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
@@ -93,35 +93,35 @@ def _start(run: Run, kept: float) -> None:
 
 def _sizes_so_far(run: Run) -> None:
     """KL at every size of this descent, and a way to each of its runs."""
-    found = [one for one in related_runs.chain(run, saved_runs.listed()[0]) if one.kl is not None]
-    if len(found) < 2:
+    descent = [size for size in related_runs.chain(run, saved_runs.listed()[0]) if size.kl is not None]
+    if len(descent) < 2:
         st.caption(
             "One size so far. After the next one this shows what each edge less costs: KL against "
             "edges, from one descent."
         )
         return
     charts.show(
-        figure(found, run, charts.colours_now()),
+        figure(descent, run, charts.colours_now()),
         "descent-curve",
         "KL divergence at each number of edges, of this descent and of EAP",
     )
-    for one in found:
-        told = f"{one.edges:,} edges, KL {one.kl:.3f}"
-        if one.id == run.id:
+    for size in descent:
+        told = f"{size.edges:,} edges, KL {size.kl:.3f}"
+        if size.id == run.id:
             st.markdown(f"**{told}** · this run")
-        elif st.button(told, key=f"size-{one.id}", type="tertiary", icon=":material/arrow_forward:"):
-            url.go_to_run(one.id)
+        elif st.button(told, key=f"size-{size.id}", type="tertiary", icon=":material/arrow_forward:"):
+            url.go_to_run(size.id)
             st.rerun()
 
 
-def figure(found: Sequence[Listed], run: Run, colours: Palette) -> go.Figure:
+def figure(descent: Sequence[Listed], run: Run, colours: Palette) -> go.Figure:
     """KL against edges (log scale), of the descent and of EAP at the same sizes."""
     drawn = go.Figure()
-    main: Any = (circuit_title(run.main), [one.kl for one in found], colours.right)
-    eap: Any = (circuit_title("eap"), [one.eap_kl for one in found], colours.left)
+    main: Any = (circuit_title(run.main), [size.kl for size in descent], colours.right)
+    eap: Any = (circuit_title("eap"), [size.eap_kl for size in descent], colours.left)
     for (name, kl, colour), dash in ((eap, "dash"), (main, "solid")):
         drawn.add_scatter(
-            x=[one.edges for one in found],
+            x=[size.edges for size in descent],
             y=kl,
             name=name,
             mode="lines+markers",
@@ -129,7 +129,7 @@ def figure(found: Sequence[Listed], run: Run, colours: Palette) -> go.Figure:
             marker={"size": 9},
             hovertemplate="%{x:,} edges: KL %{y:.3f}<extra>" + name + "</extra>",
         )
-    sizes = [one.edges for one in found]
+    sizes = [size.edges for size in descent]
     drawn.update_xaxes(title_text="edges kept", type="log", tickvals=sizes, ticktext=[f"{n:,}" for n in sizes])
     drawn.update_yaxes(title_text="KL", rangemode="tozero")
     legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}

@@ -48,9 +48,9 @@ def picker(run: Run) -> int:
     )
 
 
-def label(index: int, one: Mapping[str, Any]) -> str:
+def label(index: int, test: Mapping[str, Any]) -> str:
     """``3 · Later, Mary and John … gave a ring to → Mary`` (select boxes show plain text)."""
-    return f"{index + 1} · {one.get('clean', '')} → {str(one.get('answer', '')).strip()}"
+    return f"{index + 1} · {test.get('clean', '')} → {str(test.get('answer', '')).strip()}"
 
 
 def circuit(names: Sequence[str], run: Run, key: str) -> str:

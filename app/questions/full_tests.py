@@ -25,11 +25,11 @@ from hap_engine.runs.record import Run
 def show(run: Run) -> None:
     """The findings, the curve over sizes and the ablations; what is missing is offered."""
     st.markdown("#### Put to the test")
-    found = findings(run)
-    if found:
+    answers = findings(run)
+    if answers:
         words, pictures = st.columns([3, 2], gap="large")
         with words:
-            for finding in found:
+            for finding in answers:
                 st.markdown(f"**{plain(finding.question)}** {plain(finding.answer)}")
                 st.caption(plain(finding.detail))
         with pictures:
@@ -100,11 +100,11 @@ def _ablations(run: Run) -> None:
 
 
 def _tags(run: Run) -> None:
-    found = run.statistics
+    measured = run.statistics
     st.caption(
-        f"{found['n_prompts']:,} {plain(found['split'])} prompts; {found['n_prompts_many']:,} of them for completeness,"
-        " minimality, sizes, ablations and the filter, which measure many circuits. Ablation"
-        f" {plain(found['ablation'])} unless said otherwise. Share of the task: of the logit difference between the"
+        f"{measured['n_prompts']:,} {plain(measured['split'])} prompts; {measured['n_prompts_many']:,} of them for"
+        " completeness, minimality, sizes, ablations and the filter, which measure many circuits. Ablation"
+        f" {plain(measured['ablation'])} unless said otherwise. Share of the task: of the logit difference between the"
         " full model and everything corrupted."
     )
 
@@ -133,7 +133,7 @@ def _offer_seeds(run: Run) -> None:
     """Compare with the same run of other seeds, or find one."""
     others = related_runs.siblings(run, saved_runs.listed()[0])
     if others:
-        names = ", ".join(str(one.seed) for one in others)
+        names = ", ".join(str(other.seed) for other in others)
         st.caption(f"This machine holds the same run with seed {names}: which edges do they share?")
         if st.button("Compare the seeds", icon=":material/casino:", key="seeds", disabled=add_to_run.busy(run)):
 
@@ -141,7 +141,7 @@ def _offer_seeds(run: Run) -> None:
                 yield Progress("evaluate", 0, 1, "Comparing the seeds")
                 from hap_engine.workflows.retest import with_stability
 
-                return with_stability([run, *(saved_runs.open_run(one.id) for one in others)])[0]
+                return with_stability([run, *(saved_runs.open_run(other.id) for other in others)])[0]
 
             add_to_run.begin(run, compare)
         return

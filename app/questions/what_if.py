@@ -117,8 +117,8 @@ def _controls(run: Run, circuit: Circuit, pins: list[str], disabled: bool) -> No
     first = [pin for pin in reversed(pins) if pin in known]
     held = [w.name for w in graph.writers[1:] if live_nodes.kept[graph.writer_index[w.name]].any()]
     nodes = list(dict.fromkeys([*first, *held, *known]))
-    one, off, on = st.columns([3, 2, 2], vertical_alignment="bottom")
-    node = one.selectbox(
+    choice, off, on = st.columns([3, 2, 2], vertical_alignment="bottom")
+    node = choice.selectbox(
         "Head or MLP",
         nodes,
         format_func=lambda name: name + (" · pinned" if name in first else ""),
@@ -146,8 +146,8 @@ def _controls(run: Run, circuit: Circuit, pins: list[str], disabled: bool) -> No
     )
     edges = edges_of(graph, node)
     edges.sort(key=lambda cell: not circuit.kept[cell])  # kept ones first
-    one, off = st.columns([3, 4], vertical_alignment="bottom")
-    cell = one.selectbox(
+    choice, off = st.columns([3, 4], vertical_alignment="bottom")
+    cell = choice.selectbox(
         f"Edge of {node}", edges, format_func=lambda c: _edge_label(circuit, c), key=f"edge-{run.id}-{node}"
     )
     if cell is not None:

@@ -24,8 +24,8 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """The pinned heads, or those with a role that the right circuit keeps."""
     pinned = [pin for pin in pins if pin in run.graph.heads]
     heads = pinned or default_heads(run, right)
-    found = story(run, heads, right)
-    if not found.looks:
+    placed = story(run, heads, right)
+    if not placed.looks:
         st.info(
             "Pin heads that look from one named token to another. (This run holds no head with such "
             "attention among those chosen.)"
@@ -39,7 +39,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     )
     words = example(run, choices.prompt(run))
     charts.show(
-        story_figure(found, _roles(run), words, charts.colours_now()),
+        story_figure(placed, _roles(run), words, charts.colours_now()),
         "story",
         "Heads drawn between the token roles; the table below lists the same",
     )
@@ -53,22 +53,22 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         ],
         [
             [look.head, role_title(_roles(run).get(look.head, "–")), look.query, look.key, f"{look.weight:.2f}"]
-            for look in found.looks
+            for look in placed.looks
         ],
         caption="Heads with the token role at which they sit and the one they look at",
     )
-    if found.elsewhere:
-        st.caption("Not drawn, no strong attention between named tokens: " + ", ".join(found.elsewhere))
+    if placed.elsewhere:
+        st.caption("Not drawn, no strong attention between named tokens: " + ", ".join(placed.elsewhere))
 
 
 def _roles(run: Run) -> dict[str, str]:
-    return {head: found["role"] for head, found in (run.roles.get("heads") or {}).items()}
+    return {head: record["role"] for head, record in (run.roles.get("heads") or {}).items()}
 
 
-def story_figure(found: Story, roles: dict[str, str], words: Mapping[str, str], colours: Palette) -> go.Figure:
+def story_figure(placed: Story, roles: dict[str, str], words: Mapping[str, str], colours: Palette) -> go.Figure:
     """Columns are token roles, height is the order of layers that hold a drawn head."""
-    x = {column: float(index) for index, column in enumerate(found.columns)}
-    at, highest = _places(found, x)
+    x = {column: float(index) for index, column in enumerate(placed.columns)}
+    at, highest = _places(placed, x)
     top = highest + 1.0
     figure = go.Figure()
     for column, place in x.items():
@@ -85,27 +85,27 @@ def story_figure(found: Story, roles: dict[str, str], words: Mapping[str, str], 
             bordercolor=colours.both,
             borderpad=4,
         )
-    for link in found.links:
+    for link in placed.links:
         _link(figure, link, at, x, top, colours)
-    for look in found.looks:
+    for look in placed.looks:
         _look(figure, look, at[look.head], x[look.key], _colour(roles.get(look.head), colours))
-    _boxes(figure, found, roles, at, colours)
+    _boxes(figure, placed, roles, at, colours)
     figure.update_xaxes(visible=False, range=[-0.6, len(x) - 0.4])
     figure.update_yaxes(visible=False, range=[-0.75, top + 0.4])
     return charts.framed(figure, colours, 150 + 54 * top, showlegend=False)
 
 
-def _places(found: Story, x: dict[str, float]) -> tuple[dict[str, tuple[float, float]], float]:
+def _places(placed: Story, x: dict[str, float]) -> tuple[dict[str, tuple[float, float]], float]:
     """Where the boxes stand, layer over layer, and the highest of them.
 
     Boxes of one token and layer stand side by side like stairs, the last one lowest: what a head looks at lies to
     its left, and the arrow from there passes below the boxes before it.
     """
     groups: dict[tuple[int, str], list[Look]] = {}
-    for look in found.looks:
+    for look in placed.looks:
         groups.setdefault((look.layer, look.query), []).append(look)
     at, floor = {}, 0.0
-    for layer in sorted({look.layer for look in found.looks}):
+    for layer in sorted({look.layer for look in placed.looks}):
         rows = {query: group for (of, query), group in groups.items() if of == layer}
         floor += 1.0 + STAIR * (max(map(len, rows.values())) - 1)
         for query, group in rows.items():
@@ -154,9 +154,9 @@ def _link(
 
 
 def _boxes(
-    figure: go.Figure, found: Story, roles: dict[str, str], at: dict[str, tuple[float, float]], colours: Palette
+    figure: go.Figure, placed: Story, roles: dict[str, str], at: dict[str, tuple[float, float]], colours: Palette
 ) -> None:
-    for look in found.looks:
+    for look in placed.looks:
         known = role(roles.get(look.head))
         layer, head = look.head[1:].split(".h")
         figure.add_annotation(
@@ -170,14 +170,14 @@ def _boxes(
             bordercolor=_colour(roles.get(look.head), colours),
         )
     figure.add_scatter(
-        x=[at[look.head][0] for look in found.looks],
-        y=[at[look.head][1] for look in found.looks],
+        x=[at[look.head][0] for look in placed.looks],
+        y=[at[look.head][1] for look in placed.looks],
         mode="markers",
         marker={"size": 34, "opacity": 0},
         text=[
             f"{look.head}: {role_title(roles.get(look.head, 'no measured role'))}<br>"
             f"{look.query} looks at {look.key}: {look.weight:.2f}"
-            for look in found.looks
+            for look in placed.looks
         ],
         hovertemplate="%{text}<extra></extra>",
     )

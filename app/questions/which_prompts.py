@@ -31,9 +31,9 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     if left != name and left in known:
         sentence += " " + closer(run, left, name)
     st.markdown(sentence)
-    found = by_prompt(run, name, success)
+    outcomes = by_prompt(run, name, success)
     order = list(STATUSES)
-    counts = {key: sum(o.status == key for o in found) for key in STATUSES}
+    counts = {key: sum(o.status == key for o in outcomes) for key in STATUSES}
     wanted = st.pills(
         "Show",
         [key for key in STATUSES if counts[key]],
@@ -41,7 +41,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         format_func=lambda key: f"{STATUSES[key]} ({counts[key]})",
         key=f"status-{run.id}-{name}",
     )
-    rows = [outcome for outcome in found if not wanted or outcome.status in wanted]
+    rows = [outcome for outcome in outcomes if not wanted or outcome.status in wanted]
     rows.sort(key=lambda outcome: order.index(outcome.status))  # stable: by KL within each
     _table(run, name, rows)
 

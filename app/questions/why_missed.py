@@ -62,9 +62,9 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         )
     if why:
         ask_for_weights(run, why)
-    found = opened_models.result(key)
-    if found is not None:
-        _explain(found)
+    explained = opened_models.result(key)
+    if explained is not None:
+        _explain(explained)
 
 
 def _begin(run: Run, key: str, head: str, left: str, right: str) -> None:
@@ -77,37 +77,37 @@ def _begin(run: Run, key: str, head: str, left: str, right: str) -> None:
     workers.short_work().start(key, begin)
 
 
-def _explain(found: Explanation) -> None:
-    right = circuit_title(found.right)
-    st.markdown(f"**{plain(found.how)}** {plain(found.why)}")
+def _explain(explained: Explanation) -> None:
+    right = circuit_title(explained.right)
+    st.markdown(f"**{plain(explained.how)}** {plain(explained.why)}")
     charts.show(
-        effects_figure(found, charts.colours_now()),
-        f"effects-{found.head}",
-        f"For each edge of {found.head}: EAP's estimate and the exact effects of cutting it",
+        effects_figure(explained, charts.colours_now()),
+        f"effects-{explained.head}",
+        f"For each edge of {explained.head}: EAP's estimate and the exact effects of cutting it",
     )
     st.caption(
-        f"Change of the logit difference when one edge is cut, mean of {found.n_prompts} test prompts. "
-        f"The band is EAP's cut: an estimate inside it does not make the circuit. All of {found.head} "
-        f"switched off: {found.head_exact:+.2f} in the full model, {found.head_in_circuit:+.2f} in "
+        f"Change of the logit difference when one edge is cut, mean of {explained.n_prompts} test prompts. "
+        f"The band is EAP's cut: an estimate inside it does not make the circuit. All of {explained.head} "
+        f"switched off: {explained.head_exact:+.2f} in the full model, {explained.head_in_circuit:+.2f} in "
         f"{right}'s circuit. Negative: the part helps the right answer.",
         help=f"EAP's estimate is first-order. {define('first-order')}",
     )
 
 
-def effects_figure(found: Explanation, colours: Palette) -> go.Figure:
+def effects_figure(explained: Explanation, colours: Palette) -> go.Figure:
     """A line of three marks for each edge: the estimate, the truth, the truth in the circuit."""
-    names = [f"{e.writer} → {e.reader}".replace("<", "&lt;") for e in found.edges][::-1]
-    right = circuit_title(found.right)
+    names = [f"{e.writer} → {e.reader}".replace("<", "&lt;") for e in explained.edges][::-1]
+    right = circuit_title(explained.right)
     series = (
         ("EAP's estimate", "estimate", "diamond", colours.left),
         ("exact, full model", "exact", "circle", colours.both),
         (f"exact, in {right}'s circuit", "in_circuit", "square", colours.right),
     )
     figure = go.Figure()
-    figure.add_vrect(x0=-found.cut, x1=found.cut, fillcolor=colours.muted, opacity=0.18, line_width=0)
+    figure.add_vrect(x0=-explained.cut, x1=explained.cut, fillcolor=colours.muted, opacity=0.18, line_width=0)
     for title, key, symbol, colour in series:
         figure.add_scatter(
-            x=[getattr(edge, key) for edge in found.edges][::-1],
+            x=[getattr(edge, key) for edge in explained.edges][::-1],
             y=names,
             mode="markers",
             name=title,

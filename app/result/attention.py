@@ -21,14 +21,14 @@ def show(run: Run, name: str) -> None:
     """Both patterns; from the run file for its stored prompts, else from the opened model."""
     number = choices.prompt(run)
     st.markdown(f"**Where does it look?** Test prompt {number + 1}")
-    found = _stored(run, name, number) or _live(run, name)
-    if found is None:
+    pattern = _stored(run, name, number) or _live(run, name)
+    if pattern is None:
         return
     for column, side in zip(st.columns(2), ("clean", "corrupt"), strict=True):
         with column:
             st.caption("Clean prompt" if side == "clean" else "Corrupted prompt")
             charts.show(
-                figure(found["patterns"][side], found["tokens"][side], found["roles"], charts.colours_now()),
+                figure(pattern["patterns"][side], pattern["tokens"][side], pattern["roles"], charts.colours_now()),
                 f"attention-{name}-{side}",
                 f"Attention pattern of {name} on the {side} prompt",
             )

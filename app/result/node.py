@@ -63,10 +63,10 @@ def _role(run: Run, name: str) -> None:
 
 
 def _facts(run: Run, name: str) -> None:
-    kept = keepers(run, name)
+    keeping = keepers(run, name)
     badges = [
         f":{'green' if here else 'gray'}-badge[{'✓' if here else '✗'} {plain(circuit_title(key))}]"
-        for key, here in kept.items()
+        for key, here in keeping.items()
     ]
     st.markdown("Kept by " + " ".join(badges))
     head = run.heads.get(name, {})

@@ -28,10 +28,10 @@ def show(run: Run) -> None:
     _verdict(run, left, right)
     pins, seen = _picture(run, left, right, link)
     st.space("small")
-    one, two = st.columns(2, gap="large")
-    with one:
+    details, numbers = st.columns(2, gap="large")
+    with details:
         _detail(run, left, right, pins if seen.painted else [], seen.edge)
-    with two:
+    with numbers:
         metrics.show(run, left, right)
     if seen.painted:  # what needs much code in the browser waits for the picture
         _ask(run, left, right, pins)
@@ -113,9 +113,9 @@ def _verdict(run: Run, left: str, right: str) -> None:
             icon=":material/balance:",
         )
         return
-    found = verdict(run, left=left, right=right)
-    text = f"**{found.sentence}** {distance(run, left, right)}"
-    if found.missed_left:
+    judged = verdict(run, left=left, right=right)
+    text = f"**{judged.sentence}** {distance(run, left, right)}"
+    if judged.missed_left:
         st.success(text, icon=":material/search:")
     else:
         st.info(text, icon=":material/balance:")

@@ -12,31 +12,31 @@ from hap_engine.errors import DiskError, HapError
 from hap_engine.models.catalog import Source, resolve
 
 FILE = "models.json"
-KEPT = 12  # more than that is a list nobody reads
+REMEMBERED = 12  # more than that is a list nobody reads
 
 
 def remembered() -> dict[str, Source]:
     """Files and folders that are still there, by name, the latest first."""
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     for reference in _read():
         try:
             source = resolve(reference)
         except HapError:  # moved or deleted since
             continue
         if source.kind in ("gguf", "folder"):
-            found.setdefault(source.name, source)
-    return found
+            sources.setdefault(source.name, source)
+    return sources
 
 
 def remember(source: Source) -> None:
     """Put a file or folder first on the list. A disk that cannot be written to is no obstacle."""
     if source.kind not in ("gguf", "folder") or source.path is None:
         return
-    others = [one for one in _read() if one != str(source.path)]
+    others = [path for path in _read() if path != str(source.path)]
     with suppress(DiskError):
-        json_files.write([str(source.path), *others][:KEPT], FILE)
+        json_files.write([str(source.path), *others][:REMEMBERED], FILE)
 
 
 def _read() -> list[str]:
     data = json_files.read(FILE)
-    return [one for one in data if isinstance(one, str)] if isinstance(data, list) else []
+    return [path for path in data if isinstance(path, str)] if isinstance(data, list) else []

@@ -12,12 +12,12 @@ from hap_engine.runs.continue_run import further
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig
 
-KEPT = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)  # per cent of edges that runs may keep
+SIZES = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)  # per cent of edges that runs may keep
 
 
 def chain(run: Run, listed: Sequence[Listed]) -> list[Listed]:
     """The run, those that it goes on from, and those that go on from any of them; loosest first."""
-    known = {one.id: one for one in listed}
+    known = {item.id: item for item in listed}
     members = {run.id}
     before = str(run.settings.get("continues") or "")
     while before in known and before not in members:  # a damaged file might lead in a circle
@@ -25,8 +25,9 @@ def chain(run: Run, listed: Sequence[Listed]) -> list[Listed]:
         before = known[before].continues
     while more := {o.id for o in listed if o.continues in members} - members:
         members |= more
-    found = [known[one] for one in members if one in known]
-    return sorted(found, key=lambda one: (one.sparsity, one.created, one.id))
+    return sorted(
+        (known[key] for key in members & known.keys()), key=lambda item: (item.sparsity, item.created, item.id)
+    )
 
 
 def sizes(run: Run) -> list[float]:
@@ -36,30 +37,30 @@ def sizes(run: Run) -> list[float]:
         HapError: if this run cannot be continued.
     """
     further(run, (1 + run.sparsity) / 2)
-    return [share for share in reversed(KEPT) if sparsity_of(share) > run.sparsity and _path(run, share)]
+    return [share for share in reversed(SIZES) if sparsity_of(share) > run.sparsity and _path(run, share)]
 
 
-def sparsity_of(kept: float) -> float:
+def sparsity_of(per_cent: float) -> float:
     """The sparsity that keeps so many per cent."""
-    return round(1 - kept / 100, 6)
+    return round(1 - per_cent / 100, 6)
 
 
-def _path(run: Run, kept: float) -> bool:
+def _path(run: Run, per_cent: float) -> bool:
     """Whether so many edges could make a path through the model."""
     try:
-        return edge_budget(run.graph, sparsity_of(kept)) > 0
+        return edge_budget(run.graph, sparsity_of(per_cent)) > 0
     except HapError:
         return False
 
 
 def siblings(run: Run, listed: Sequence[Listed]) -> list[Listed]:
     """Runs that differ from `run` in their seed, one for each other seed, smallest first."""
-    found: dict[int, Listed] = {}
-    for one in listed:
-        same = (one.model, one.task, one.method) == (str(run.model["name"]), str(run.task["title"]), run.main)
-        if same and one.sparsity == run.sparsity and one.seed != run.seed:
-            found.setdefault(one.seed, one)
-    return [found[seed] for seed in sorted(found)]
+    by_seed: dict[int, Listed] = {}
+    for other in listed:
+        same = (other.model, other.task, other.method) == (str(run.model["name"]), str(run.task["title"]), run.main)
+        if same and other.sparsity == run.sparsity and other.seed != run.seed:
+            by_seed.setdefault(other.seed, other)
+    return [by_seed[seed] for seed in sorted(by_seed)]
 
 
 def again(run: Run, seed: int) -> DiscoveryConfig | None:

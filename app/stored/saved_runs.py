@@ -83,7 +83,7 @@ def open_run(run_id: str) -> Run:
 
 def listed() -> tuple[list[Listed], list[str]]:
     """All runs, newest saved first and shipped last, and a message for each damaged file."""
-    found = {key: _listed(run, runs_folder() / f"{key}.json") for key, (run, _) in _unsaved.items()}
+    runs = {key: _listed(run, runs_folder() / f"{key}.json") for key, (run, _) in _unsaved.items()}
     damaged = []
     for path in _files():
         try:
@@ -94,8 +94,8 @@ def listed() -> tuple[list[Listed], list[str]]:
             damaged.append(f"{path.name}: {error}")
             continue
         name = given_name(item.id)
-        found.setdefault(item.id, replace(item, title=name, named=True) if name else item)
-    return list(found.values()), damaged
+        runs.setdefault(item.id, replace(item, title=name, named=True) if name else item)
+    return list(runs.values()), damaged
 
 
 def example() -> str | None:
@@ -107,13 +107,13 @@ def example() -> str | None:
     def likely(path: Path) -> tuple[bool, int]:
         return FIRST_TASK in path.read_bytes(), path.stat().st_size  # a real model's is larger
 
-    found = []
+    others = []
     for path in sorted(SHIPPED.glob("*.json"), key=likely, reverse=True):
         with suppress(HapError):
-            found.append(_load(path, path.stat().st_mtime_ns))
-            if found[-1].model["name"] != "hap-mini":
-                return found[-1].id
-    return found[0].id if found else None
+            others.append(_load(path, path.stat().st_mtime_ns))
+            if others[-1].model["name"] != "hap-mini":
+                return others[-1].id
+    return others[0].id if others else None
 
 
 def shipped_at(run_id: str) -> str | None:
@@ -308,11 +308,11 @@ def short_verdict(run: Run) -> str:
     """The verdict on S-inhibition heads in a few words, for a list."""
     if "eap" not in run.circuits or run.main == "eap" or not run.roles:
         return ""
-    found = verdict(run)
-    if not found.heads:
+    judged = verdict(run)
+    if not judged.heads:
         return "no S-inhibition head measured"
-    main = circuit_title(run.main)
-    return f"S-inhibition heads kept: EAP {len(found.kept_left)}, {main} {len(found.kept_right)} of {len(found.heads)}"
+    left, right, of = (len(heads) for heads in (judged.kept_left, judged.kept_right, judged.heads))
+    return f"S-inhibition heads kept: EAP {left}, {circuit_title(run.main)} {right} of {of}"
 
 
 def default_run() -> str | None:

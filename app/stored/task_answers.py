@@ -18,15 +18,15 @@ from hap_engine.progress import Progress
 from hap_engine.tasks.builtin import TASKS
 
 FILE = "tasks.json"
-KEPT = 50  # models; older answers are forgotten
+REMEMBERED = 50  # models; older answers are forgotten
 
 Answers = dict[str, dict[str, Any]]  # by task: `ask_model.TaskCheck.to_dict`, or what went wrong
 
 
 def known(source: Source) -> Answers:
     """What was found for these weights before, by the name of the task."""
-    found = _read().get(_identity(source))
-    return dict(found) if isinstance(found, dict) else {}
+    answers = _read().get(_identity(source))
+    return dict(answers) if isinstance(answers, dict) else {}
 
 
 def remember(source: Source, answers: Mapping[str, Any]) -> None:
@@ -37,7 +37,7 @@ def remember(source: Source, answers: Mapping[str, Any]) -> None:
     everything = _read()
     latest = {identity: {**everything.pop(identity, {}), **answers}}
     with suppress(DiskError):
-        json_files.write(dict(list({**latest, **everything}.items())[:KEPT]), FILE)
+        json_files.write(dict(list({**latest, **everything}.items())[:REMEMBERED]), FILE)
 
 
 def usable(answer: Mapping[str, Any]) -> bool:

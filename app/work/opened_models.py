@@ -109,9 +109,9 @@ def _anew(run: Run) -> Begin:
         heavy_imports.load()
         from hap_engine.masked.opening import check_same_graph, open_run_model
 
-        found = yield from open_run_model(locate(run.model, path), run.model)
-        check_same_graph(found, run)
-        return found
+        masked = yield from open_run_model(locate(run.model, path), run.model)
+        check_same_graph(masked, run)
+        return masked
 
     return begin
 
@@ -187,8 +187,8 @@ def button(run: Run, label: str, key: str, *, disabled: bool = False, **look: An
 def reading(run: Run, bench: Bench, circuit: Circuit) -> Reading:
     """What a circuit predicts on a bench: one masked pass, remembered by prompts and mask."""
     prompts = short_hash([[pair.clean_ids, pair.corrupt_ids] for pair in bench.pairs])
-    kept = hashlib.sha256(circuit.live.kept.tobytes()).hexdigest()
-    return _reading(f"{run.fingerprint}-{prompts}-{kept}", bench, circuit)
+    mask = hashlib.sha256(circuit.live.kept.tobytes()).hexdigest()
+    return _reading(f"{run.fingerprint}-{prompts}-{mask}", bench, circuit)
 
 
 @st.cache_resource(max_entries=128, show_spinner="One masked pass …")

@@ -88,7 +88,7 @@ def test_the_list_stays_short_and_holds_files_only(tmp_path: Path) -> None:
         (tmp_path / f"m{number}").mkdir()
         recent_models.remember(resolve(str(tmp_path / f"m{number}")))
     assert list(recent_models.remembered())[:2] == ["m19", "m18"]
-    assert len(recent_models.remembered()) == recent_models.KEPT
+    assert len(recent_models.remembered()) == recent_models.REMEMBERED
 
 
 def test_time_and_memory_are_told_before_a_run() -> None:

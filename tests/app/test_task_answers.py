@@ -49,7 +49,7 @@ def test_a_model_that_is_not_here_has_no_answers(tmp_path: Path) -> None:
 
 
 def test_only_the_latest_models_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_answers, "KEPT", 2)
+    monkeypatch.setattr(task_answers, "REMEMBERED", 2)
     for commit in ("1", "2", "3"):
         task_answers.remember(Source("x/y", "hub", "x/y", folder.parent / commit), {"ioi": ABLE})
     assert task_answers.known(Source("x/y", "hub", "x/y", folder.parent / "1")) == {}
