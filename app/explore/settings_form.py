@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,8 @@ EFFORTS = {
     "standard": "Standard: the quality quoted in the README",
     "thorough": "Thorough: twice the steps",
 }
+
+METHOD_TEXTS = {"hap": "HAP: EAP, then Edge Pruning", "eap": "EAP alone", "ep": "Edge Pruning on all edges"}
 
 
 def show() -> None:
@@ -94,114 +97,87 @@ def _explain_size(source: Source | None, sparsity: float) -> None:
 
 
 def _advanced(task: str, effort: str) -> dict[str, Any]:
-    preset = PRESETS[effort]
+    preset, corruptions = PRESETS[effort], get_task(task).corruptions
     with st.expander("Advanced"):
-        method = st.selectbox(
-            "Method",
-            METHODS,
-            key="method",
-            persist_state="session",
-            format_func={
-                "hap": "HAP: EAP, then Edge Pruning",
-                "eap": "EAP alone",
-                "ep": "Edge Pruning on all edges",
-            }.__getitem__,
-            help="\n\n".join(f"{name}: {define(name)}" for name in ("EAP", "EP", "HAP")),
-        )
-        corruptions = get_task(task).corruptions
-        corruption = st.selectbox(
-            "Corrupted prompt",
-            list(corruptions),
-            key="corruption",
-            persist_state="session",
-            format_func=lambda name: f"{name}: {corruptions[name]}",
-            help=f"What the edges that are cut carry. {define('corrupted prompt')}",
-        )
-        scorer = st.selectbox(
-            "Scorer of the candidates",
-            SCORERS,
-            key="scorer",
-            persist_state="session",
-            index=SCORERS.index(DiscoveryConfig().scorer),
-            help=f"Picks the loose set. {define('EAP-IG')} The EAP side always uses plain EAP.",
-        )
-        automatic = st.toggle(
-            "Choose the loose set's size",
-            key="automatic",
-            persist_state="session",
-            value=True,
-            help="max(10 %, 4 x the edges to keep) of all edges go on to Edge Pruning.",
-        )
-        keep = (
-            None
-            if automatic
-            else st.slider(
-                "Edges left to Edge Pruning (%)",
-                1,
-                100,
-                10,
-                key="keep",
-                persist_state="session",
-                help="EAP keeps this share.",
+        return {
+            "method": _select(
+                "Method",
+                METHODS,
+                "method",
+                "\n\n".join(f"{name}: {define(name)}" for name in ("EAP", "EP", "HAP")),
+                format_func=METHOD_TEXTS.__getitem__,
+            ),
+            "corruption": _select(
+                "Corrupted prompt",
+                list(corruptions),
+                f"corruption-{task}",
+                f"What the edges that are cut carry. {define('corrupted prompt')}",
+                format_func=lambda name: f"{name}: {corruptions[name]}",
+            ),
+            "scorer": _select(
+                "Scorer of the candidates",
+                SCORERS,
+                "scorer",
+                f"Picks the loose set. {define('EAP-IG')} The EAP side always uses plain EAP.",
+                index=SCORERS.index(DiscoveryConfig().scorer),
+            ),
+            "keep": _keep(),
+            "pruning": replace(
+                preset,
+                steps=int(_number("Steps", 1, 10_000, preset.steps, f"steps-{effort}", "Steps of Edge Pruning.")),
+                budget=_select(
+                    "Budget method",
+                    BUDGETS,
+                    "budget",
+                    "projection holds the number of edges exactly at every step; lagrangian is the published recipe, "
+                    "which needs thousands of steps.",
+                ),
+            ),
+            "seed": st.number_input(
+                "Seed",
+                0,
+                2**31 - 1,
+                0,
+                key="seed",
+                bind="query-params",
+                help="Decides prompts, names and noise. Equal seeds give equal runs.",
+            ),
+            "dtype": _select(
+                "Training precision",
+                (AUTO, *DTYPES),
+                "dtype",
+                "bfloat16 is faster where the processor multiplies it natively; auto takes it where this machine, "
+                "measured once, would save a fifth of the time. Results are always evaluated in float32.",
+            ),
+            "device": _device(),
+            "memory": _number(
+                "Memory limit (GB)",
+                0.0,
+                1000.0,
+                0.0,
+                "memory",
+                "Within a limit, batches are visited in parts: slower, the same result. 0: no limit.",
             )
-            / 100
-        )
-        steps = st.number_input(
-            "Steps",
-            1,
-            10_000,
-            preset.steps,
-            key=f"steps-{effort}",
-            persist_state="session",
-            help="Steps of Edge Pruning.",
-        )
-        budget = st.selectbox(
-            "Budget method",
-            BUDGETS,
-            key="budget",
-            persist_state="session",
-            help="projection holds the number of edges exactly at every step; lagrangian is the "
-            "published recipe, which needs thousands of steps.",
-        )
-        seed = st.number_input(
-            "Seed",
-            0,
-            2**31 - 1,
-            0,
-            key="seed",
-            bind="query-params",
-            help="Decides prompts, names and noise. Equal seeds give equal runs.",
-        )
-        dtype = st.selectbox(
-            "Training precision",
-            (AUTO, *DTYPES),
-            key="dtype",
-            persist_state="session",
-            help="bfloat16 is faster where the processor multiplies it natively; auto takes it where this "
-            "machine, measured once, would save a fifth of the time. Results are always evaluated in "
-            "float32.",
-        )
-        device = _device()
-        memory = st.number_input(
-            "Memory limit (GB)",
-            0.0,
-            1000.0,
-            0.0,
-            key="memory",
-            persist_state="session",
-            help="Within a limit, batches are visited in parts: slower, the same result. 0: no limit.",
-        )
-    return {
-        "method": method,
-        "corruption": corruption,
-        "scorer": scorer,
-        "keep": keep,
-        "seed": int(seed),
-        "dtype": dtype,
-        "device": device,
-        "memory": memory or None,
-        "pruning": replace(preset, steps=int(steps), budget=budget),
-    }
+            or None,
+        }
+
+
+def _select(label: str, options: Sequence[str], key: str, explained: str, **more: Any) -> str:
+    """A select box whose choice outlives a visit to another page."""
+    return str(st.selectbox(label, options, key=key, persist_state="session", help=explained, **more))
+
+
+def _number(label: str, low: float, high: float, first: float, key: str, explained: str) -> float:
+    return st.number_input(label, low, high, first, key=key, persist_state="session", help=explained)
+
+
+def _keep() -> float | None:
+    """The share of edges left to Edge Pruning; None: the engine chooses."""
+    explained = "max(10 %, 4 x the edges to keep) of all edges go on to Edge Pruning."
+    if st.toggle("Choose the loose set's size", True, key="automatic", persist_state="session", help=explained):
+        return None
+    title, explained = "Edges left to Edge Pruning (%)", "EAP keeps this share."
+    return st.slider(title, 1, 100, 10, key="keep", persist_state="session", help=explained) / 100
 
 
 def _device() -> str:
@@ -210,16 +186,8 @@ def _device() -> str:
     if here is None or not here.gpu:
         return "cpu"
     names = {here.gpu: f"GPU: {here.gpu_name}", "cpu": "Processor"}
-    return str(
-        st.selectbox(
-            "Compute on",
-            list(names),
-            key="device",
-            persist_state="session",
-            format_func=names.__getitem__,
-            help="On an NVIDIA GPU a pruning step takes a small part of what it takes on the processor.",
-        )
-    )
+    explained = "On an NVIDIA GPU a pruning step takes a small part of what it takes on the processor."
+    return _select("Compute on", list(names), "device", explained, format_func=names.__getitem__)
 
 
 def _config(source: Source | None, task: str, sparsity: float, advanced: dict[str, Any]) -> DiscoveryConfig | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -26,7 +25,7 @@ from hap_engine.runs.record import Run
 DRAWN = 400  # edges of each circuit in the pictures of runs that cannot be overlaid
 
 
-def page(pages: Mapping[str, Any]) -> None:
+def page() -> None:
     """Draw the page; ``?run=`` and ``?with=`` name the two runs."""
     st.title("Compare two runs", anchor=False)
     runs, _ = saved_runs.listed()
@@ -191,18 +190,14 @@ def _with_role(head: str, one: Run, two: Run) -> str:
 def _pictures(one: Run, two: Run, labels: tuple[str, str]) -> None:
     st.subheader("The pictures", anchor=False)
     if not two_runs.comparable(one, two):
-        drawn = _picture(_key(one), _key(two), labels, one, two)
+        drawn = _picture(one.fingerprint, two.fingerprint, labels, one, two)
         url.put(pins=tuple(comparison(drawn, key=f"two-{one.id}-{two.id}", pinned=url.link().pins, height=640)))
         return
     for run in (one, two):
         st.markdown(f"**{plain(run.title)}**")
         sides = ("eap" if "eap" in run.circuits else run.main, run.main)
-        own = component.picture(_key(run), *sides, True, DRAWN, run)
+        own = component.picture(run.fingerprint, *sides, True, DRAWN, run)
         comparison(own, key=f"own-{run.id}", height=520)
-
-
-def _key(run: Run) -> str:
-    return run.fingerprint
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -20,7 +20,7 @@ def page() -> None:
             return
     else:
         url.keep_saying("job", [])  # what became of an earlier one, until it is dismissed
-    run_id = st.query_params.get("run") or saved_runs.default_run()
+    run_id = st.query_params.get("run") or saved_runs.example()
     if run_id is None:
         st.info("No run yet. Choose a sparsity on the left and press **Find the circuit**.")
         return

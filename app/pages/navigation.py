@@ -1,5 +1,6 @@
 """The script that draws every page: configuration and navigation, nothing else."""
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -28,43 +29,42 @@ st.html(STYLE)
 pages: dict[str, Any] = {}  # filled below; pages lead to each other
 
 
-def _runs() -> None:
-    from app.pages import runs  # tables and charts, which a first visit need not load
+def _draw(name: str) -> None:
+    """A page is imported when it is first opened: some need tables and charts, which a first visit need not load."""
+    match name:
+        case "runs":
+            from app.pages import runs
 
-    runs.page(pages)
+            runs.page(pages)
+        case "compare":
+            from app.pages import compare
+
+            compare.page()
+        case "prompts":
+            from app.pages import own_prompts
+
+            own_prompts.page(pages)
+        case "lesson":
+            from app.pages import lesson
+
+            lesson.page(pages)
+        case "about":
+            from app.pages import about
+
+            about.page(pages)
 
 
-def _compare() -> None:
-    from app.pages import compare
-
-    compare.page(pages)
-
-
-def _own() -> None:
-    from app.pages import own_prompts
-
-    own_prompts.page(pages)
-
-
-def _lesson() -> None:
-    from app.pages import lesson
-
-    lesson.page(pages)
-
-
-def _about() -> None:
-    from app.pages import about
-
-    about.page(pages)
+def _page(url_path: str, title: str, icon: str) -> Any:
+    return st.Page(partial(_draw, url_path), title=title, icon=icon, url_path=url_path)
 
 
 pages |= {
     "explore": st.Page(explore.page, title="Explore", icon=":material/hub:", default=True),
-    "runs": st.Page(_runs, title="Runs", icon=":material/folder_open:", url_path="runs"),
-    "compare": st.Page(_compare, title="Compare", icon=":material/compare_arrows:", url_path="compare"),
-    "own": st.Page(_own, title="Your prompts", icon=":material/edit_note:", url_path="prompts"),
-    "lesson": st.Page(_lesson, title="Lesson", icon=":material/school:", url_path="lesson"),
-    "about": st.Page(_about, title="How it works", icon=":material/menu_book:", url_path="about"),
+    "runs": _page("runs", "Runs", ":material/folder_open:"),
+    "compare": _page("compare", "Compare", ":material/compare_arrows:"),
+    "own": _page("prompts", "Your prompts", ":material/edit_note:"),
+    "lesson": _page("lesson", "Lesson", ":material/school:"),
+    "about": _page("about", "How it works", ":material/menu_book:"),
 }
 st.session_state["pages"] = pages  # for links in the settings, which every page may show
 chosen = st.navigation(list(pages.values()), position="top")

@@ -102,23 +102,13 @@ def _buttons(run: Listed, pages: Mapping[str, Any]) -> None:
         st.switch_page(pages["compare"], query_params={"run": run.id})
     if classroom.rules() is not None:  # in a class nobody changes what others see
         return
-    st.button(
-        "Rename",
-        key=f"rename-{run.id}",
-        icon=":material/edit:",
-        on_click=_ask,
-        args=("rename", run),
-        help=f"Rename {plain(run.title)}",
-    )
-    st.button(
-        "Delete",
-        key=f"delete-{run.id}",
-        icon=":material/delete:",
-        on_click=_ask,
-        args=("delete", run),
-        disabled=run.shipped,
-        help="Examples stay." if run.shipped else f"Delete {plain(run.title)}",
-    )
+    for action, icon in (("rename", ":material/edit:"), ("delete", ":material/delete:")):
+        stays = action == "delete" and run.shipped
+        label = action.capitalize()
+        help_ = "Examples stay." if stays else f"{label} {plain(run.title)}"
+        st.button(
+            label, key=f"{action}-{run.id}", icon=icon, on_click=_ask, args=(action, run), disabled=stays, help=help_
+        )
 
 
 def _ask(action: str, run: Listed) -> None:

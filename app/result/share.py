@@ -165,7 +165,7 @@ def _code(run: Run) -> None:
     from app.export import snippets
 
     st.markdown("In a terminal, from the folder of the explorer:")
-    st.code(snippets.terminal(run), language="bash")
+    st.code(run.command, language="bash")
     st.markdown("In Python:")
     st.code(snippets.python(run), language="python")
 

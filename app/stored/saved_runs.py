@@ -315,11 +315,6 @@ def short_verdict(run: Run) -> str:
     return f"S-inhibition heads kept: EAP {left}, {circuit_title(run.main)} {right} of {of}"
 
 
-def default_run() -> str | None:
-    """Id of the run that a first visit shows: the shipped real model, else any other."""
-    return example()
-
-
 def is_shipped(run: Run) -> bool:
     """Computed elsewhere before; so is the user's copy of such a run, with a circuit of their own."""
     return shipped_at(run.id) == run.created

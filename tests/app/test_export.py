@@ -13,6 +13,7 @@ import networkx as nx
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import hap_engine
 from app.export import graphs, snippets, tables
 from app.export.handout import handout
 from app.export.svg import svg
@@ -23,6 +24,7 @@ from hap_engine.picture.palette import DARK, LIGHT
 from hap_engine.picture.standalone import standalone
 from hap_engine.runs.examples import example
 from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load
 from hap_engine.settings import DiscoveryConfig, PruningConfig, run_id
 from hap_engine.tasks.task import SplitSizes
 from tests.builders.fakes import fake_run
@@ -165,10 +167,22 @@ def test_every_line_of_the_dot_text_follows_its_grammar(run: Run) -> None:
 
 
 def test_the_python_snippet_makes_a_run_of_the_same_id(shipped: Run) -> None:
-    names = {"DiscoveryConfig": DiscoveryConfig, "PruningConfig": PruningConfig, "SplitSizes": SplitSizes}
-    config = eval(snippets.config(shipped), names)
+    config = eval(f"hap.DiscoveryConfig({snippets.arguments(shipped)})", {"hap": hap_engine})
     assert config.to_dict().items() <= {**shipped.settings}.items()
     assert run_id(config, shipped.model["sha256"]) == shipped.id
+
+
+def test_the_python_snippet_makes_the_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = DiscoveryConfig(
+        method="eap", sizes=SplitSizes(train=8, validation=2, test=4), pruning=PruningConfig(steps=3)
+    )
+    run = fake_run(
+        settings=settings.to_dict(), model={"name": "hap-mini", "reference": "hap-mini", "source": "bundled"}
+    )
+    monkeypatch.chdir(tmp_path)
+    exec(snippets.python(run), {})
+    (file,) = tmp_path.glob("*.json")
+    assert load(file).settings["sizes"]["train"] == 8
 
 
 def test_every_setting_survives_the_snippet() -> None:
@@ -184,8 +198,8 @@ def test_every_setting_survives_the_snippet() -> None:
     )
     settings = {**wanted.to_dict(), "kept_share": 1.0}
     run = fake_run(settings=settings, seed=7, model={"name": "x", "reference": wanted.model, "source": "gguf"})
-    names = {"DiscoveryConfig": DiscoveryConfig, "PruningConfig": PruningConfig, "SplitSizes": SplitSizes}
-    assert eval(snippets.config(run), names).to_dict() == wanted.to_dict()
+    config = eval(f"hap.DiscoveryConfig({snippets.arguments(run)})", {"hap": hap_engine})
+    assert config.to_dict() == wanted.to_dict()
 
 
 def test_the_snippet_is_python_whatever_the_run_is_called(run: Run) -> None:
@@ -256,5 +270,5 @@ share.show(fake_run(), "eap", "hap")
     ]
     codes = " ".join(code.value for code in app.code)
     assert "pin=a0.h0&run=synthetic-0" in codes
-    assert "DiscoveryConfig(" in codes
+    assert "hap.discover(" in codes
     assert len(app.get("bidi_component")) == 1

@@ -18,7 +18,8 @@ from tests.builders.fakes import fake_run
 
 
 def opened(page: str, **query: str) -> AppTest:
-    app = AppTest.from_string(f"from app.pages import {page}\n{page}.page({{}})", default_timeout=60)
+    pages = "" if page == "compare" else "{}"
+    app = AppTest.from_string(f"from app.pages import {page}\n{page}.page({pages})", default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
     return app.run()

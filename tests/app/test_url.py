@@ -61,6 +61,15 @@ def test_settings_survive_a_link_to_a_run(chosen: AppTest) -> None:
     assert chosen.query_params["kept"] == "4.0"
 
 
+def test_a_corruption_that_another_task_lacks_is_forgotten_with_its_task() -> None:
+    app = open_app()
+    app.selectbox(key="corruption-ioi").set_value("s2").run()
+    app.selectbox(key="task").set_value("induction").run()
+    assert not app.exception
+    app.selectbox(key="task").set_value("ioi").run()
+    assert app.selectbox(key="corruption-ioi").value == "s2"
+
+
 def test_what_a_link_names_counts(chosen: AppTest) -> None:
     turn_to(turn_to(chosen, "Your prompts"), "Explore", task="custom", kept="1.0")
     assert settings(chosen) | {"task": "custom", "kept": 1.0} == settings(chosen)
