@@ -27,7 +27,7 @@ from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.models.catalog import Source
 from hap_engine.progress import drain
-from hap_engine.pruning.gate_loss import puller
+from hap_engine.pruning.gate_loss import loss_of_gates
 from hap_engine.pruning.gates import sample
 from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.pair import EncodedPair, PromptPair
@@ -152,14 +152,14 @@ def pruning_step(subject: Subject, share: float, dtype: torch.dtype = torch.floa
     candidates = _candidates(subject, share)
     prepared = subject.prepared(dtype)
     every = list(range(len(prepared)))
-    pull_of = puller(prepared, candidates, len(every))
+    loss_of = loss_of_gates(prepared, candidates, len(every))
     log_alpha = torch.full((len(candidates),), OPEN, device=prepared.masked.device)
     log_alpha.requires_grad_()
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
         z = sample(log_alpha, generator)
-        torch.autograd.grad(z, log_alpha, pull_of(z, every, 0.0).gradient)
+        torch.autograd.grad(z, log_alpha, loss_of(z, every, 0.0).gradient)
 
     return step
 

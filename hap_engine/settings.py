@@ -35,7 +35,7 @@ ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 def offered(config: type) -> dict[str, Field[Any]]:
     """The settings of a config class that the terminal offers under their names: those with a text for its help."""
-    return {found.name: found for found in fields(config) if "help" in found.metadata}
+    return {setting.name: setting for setting in fields(config) if "help" in setting.metadata}
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class PruningConfig:
 
 
 @dataclass(frozen=True)
-class Start:
+class EarlierRun:
     """The circuit of an earlier run, from which Edge Pruning goes on to a tighter budget (`continue_run.further`)."""
 
     run: str  # its id
@@ -123,7 +123,7 @@ class DiscoveryConfig:
     dtype: str = field(default="float32", metadata={"help": "of training: float32, bfloat16, or what is faster here"})
     # None: batches are not split.
     memory: float | None = field(default=None, metadata={"help": "GB that the run may take"})
-    start: Start | None = None  # instead of candidates by scores
+    start: EarlierRun | None = None  # instead of candidates by scores
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
 
     def __post_init__(self) -> None:

@@ -21,15 +21,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=name, description=ABOUT)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    found = commands.add_parser("discover", help="find a circuit and write a run file")
-    _offer(found, DiscoveryConfig, vars(DiscoveryConfig()))
-    found.set_defaults(dtype=AUTO)
-    found.add_argument("--preset", help="quick, standard, thorough or published")
-    _offer(found, PruningConfig, {})  # not given: as the preset has it
-    found.add_argument("--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom")
-    _skip(found)
-    found.add_argument("--prompts", help="train,validation,test counts, e.g. 600,100,256")
-    found.add_argument("--out", type=Path, help="run file to write (default: the explorer's folder)")
+    discover = commands.add_parser("discover", help="find a circuit and write a run file")
+    _offer(discover, DiscoveryConfig, vars(DiscoveryConfig()))
+    discover.set_defaults(dtype=AUTO)
+    discover.add_argument("--preset", help="quick, standard, thorough or published")
+    _offer(discover, PruningConfig, {})  # not given: as the preset has it
+    discover.add_argument("--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom")
+    _skip(discover)
+    discover.add_argument("--prompts", help="train,validation,test counts, e.g. 600,100,256")
+    discover.add_argument("--out", type=Path, help="run file to write (default: the explorer's folder)")
 
     onward = commands.add_parser("continue", help="prune a run's circuit on to a tighter budget")
     onward.add_argument("file", type=Path, help="a run of hap or ep, or its name in the explorer")

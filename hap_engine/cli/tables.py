@@ -29,12 +29,12 @@ def print_table(metrics: Any, run: Run) -> None:
 
 def print_statistics(run: Run) -> None:
     """The main figures of ``evaluate --full``."""
-    found = run.statistics
-    main = found["main"]
-    print(f"\n{found['n_prompts_many']} prompts for what follows, unless it says otherwise")
-    for name, curve in found["curves"].items():
+    statistics = run.statistics
+    main = statistics["main"]
+    print(f"\n{statistics['n_prompts_many']} prompts for what follows, unless it says otherwise")
+    for name, curve in statistics["curves"].items():
         print(f"curve of {name}: CPR {curve['cpr']:.3f}, CMD {curve['cmd']:.3f}")
-    complete, minimal = found["completeness"], found["minimality"]
+    complete, minimal = statistics["completeness"], statistics["minimality"]
     if complete["sets"]:
         print(
             f"completeness of {main}: knocked out in circuit and model alike, they differ by "
@@ -44,15 +44,15 @@ def print_statistics(run: Run) -> None:
         f"minimality of {main}: {minimal['needed']} of {len(minimal['nodes'])} heads and MLPs carry "
         f"at least {minimal['threshold']:.0%} of the task"
     )
-    for name, row in found["complement"].items():
-        print(f"the model without {name}: faithfulness {row['faithfulness']:.3f} ({found['n_prompts']} prompts)")
-    for name, row in found["agreement"].items():
+    for name, row in statistics["complement"].items():
+        print(f"the model without {name}: faithfulness {row['faithfulness']:.3f} ({statistics['n_prompts']} prompts)")
+    for name, row in statistics["agreement"].items():
         parts = ", ".join(
             f"{part} {shown['share']:.0%} of {shown['n']}" if shown["n"] else f"{part} no prompts"
             for part, shown in row["top1"].items()
         )
         print(f"{name} gives the model's token where the model is {parts}")
-    for name, tests in found["comparisons"].items():
+    for name, tests in statistics["comparisons"].items():
         kl = tests["kl"]
         sure = "no interval" if kl["interval"] is None else "{:+.3f} to {:+.3f}".format(*kl["interval"])
         heads = tests["heads"]
@@ -60,7 +60,7 @@ def print_statistics(run: Run) -> None:
             f"{main} minus {name}: KL {kl['mean']:+.3f} ({sure}); heads only {main} keeps "
             f"{heads['first_only']}, only {name} {heads['second_only']} (McNemar p {heads['p']:.3f})"
         )
-    if missed := found.get("missed"):
+    if missed := statistics.get("missed"):
         print(f"without the {missed['n_dropped']:,} edges that stage one drops: KL {missed['all']:.3f}")
         for row in missed["subsets"]:
             print(
@@ -77,10 +77,10 @@ def print_ablations(run: Run) -> None:
 
 def print_stability(run: Run) -> None:
     """How much the circuits of several seeds share."""
-    found = run.stability
+    stability = run.stability
     print(
-        f"{len(found['seeds'])} seeds: {found['always']:,} of {found['ever']:,} edges are in every "
-        f"circuit; two circuits share {found['jaccard']:.0%} of their edges on average"
+        f"{len(stability['seeds'])} seeds: {stability['always']:,} of {stability['ever']:,} edges are in every "
+        f"circuit; two circuits share {stability['jaccard']:.0%} of their edges on average"
     )
-    for head, share in sorted(found["heads"].items(), key=lambda item: (-item[1], item[0])):
+    for head, share in sorted(stability["heads"].items(), key=lambda item: (-item[1], item[0])):
         print(f"  {head:8} {share:.0%}")

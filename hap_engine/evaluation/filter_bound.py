@@ -35,12 +35,12 @@ Subset = tuple[float, int]  # share of the dropped edges, which draw
 ALL: Subset = (1.0, 0)
 
 
-def subsets(kept: Circuit, seed: int, count: int = SUBSETS) -> dict[Subset, Circuit]:
-    """The model without random subsets of the edges that `kept` lacks, and without `ALL` of them."""
-    graph, rng = kept.graph, np.random.default_rng(seed)
+def subsets(filtered: Circuit, seed: int, count: int = SUBSETS) -> dict[Subset, Circuit]:
+    """The model without random subsets of the edges that `filtered` lacks, and without `ALL` of them."""
+    graph, rng = filtered.graph, np.random.default_rng(seed)
     model = full_circuit(graph)
-    dropped = np.argwhere((model - kept).kept)
-    made = {ALL: kept.live}
+    dropped = np.argwhere((model - filtered).kept)
+    made = {ALL: filtered.live}
     for share in SHARES:
         size = round(share * len(dropped))
         if not size:
@@ -52,7 +52,7 @@ def subsets(kept: Circuit, seed: int, count: int = SUBSETS) -> dict[Subset, Circ
     return made
 
 
-def bound(kept: Circuit, kl: Mapping[Subset, Values], seed: int) -> dict[str, Any]:
+def bound(filtered: Circuit, kl: Mapping[Subset, Values], seed: int) -> dict[str, Any]:
     """The report from measured KLs per prompt, keyed as `subsets` does."""
     rows = []
     for share in SHARES:
@@ -71,7 +71,7 @@ def bound(kept: Circuit, kl: Mapping[Subset, Values], seed: int) -> dict[str, An
             }
         )
     return {
-        "n_dropped": kept.graph.n_edges - len(kept),
+        "n_dropped": filtered.graph.n_edges - len(filtered),
         "all": float(kl[ALL].mean()),
         "subsets": rows,
         "confidence": LEVEL,

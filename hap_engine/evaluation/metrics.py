@@ -37,8 +37,8 @@ def probability_difference(
     distractor: Int[Tensor, "batch distractors"],
 ) -> Float[Tensor, " batch"]:
     """P(an answer) minus P(a distractor); greater-than's own metric (Hanna et al. 2023)."""
-    found = logits.log_softmax(-1)
-    return set_logit(found, answer).exp() - set_logit(found, distractor).exp()
+    log_probabilities = logits.log_softmax(-1)
+    return set_logit(log_probabilities, answer).exp() - set_logit(log_probabilities, distractor).exp()
 
 
 def set_logit(logits: Float[Tensor, "batch vocab"], ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, " batch"]:

@@ -144,8 +144,8 @@ def assign_roles(
     inductors = places([head for head in chosen if chosen[head]["role"] == "induction"])
     _store(table, names, "induction_effect", induction_effects(scene, inductors))
     assign("previous_token")
-    for head, found in chosen.items():
-        found["evidence"] |= _more_evidence(scene, head, table[head])
+    for head, record in chosen.items():
+        record["evidence"] |= _more_evidence(scene, head, table[head])
     return chosen, table
 
 
@@ -156,12 +156,12 @@ def agreement(chosen: Mapping[str, Mapping[str, Any]], published: Mapping[str, s
     """
     same = {"backup_name_mover": "name_mover"}
     theirs = {head: same.get(role, role) for head, role in published.items()}
-    ours = {head: str(found["role"]) for head, found in chosen.items()}
+    ours = {head: str(record["role"]) for head, record in chosen.items()}
     return {
         role: {
-            "published": sum(found == role for found in theirs.values()),
-            "measured": sum(found == role for found in ours.values()),
-            "both": sum(found == role == theirs.get(head) for head, found in ours.items()),
+            "published": list(theirs.values()).count(role),
+            "measured": list(ours.values()).count(role),
+            "both": sum(mine == role == theirs.get(head) for head, mine in ours.items()),
         }
         for role in ROLES
     }
@@ -181,10 +181,10 @@ def summarise_heads(evidence: Mapping[str, dict[str, np.ndarray]]) -> dict[str, 
 def _more_evidence(scene: Scene, head: str, values: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Direct and path effects of a head whatever its role, and what its OV circuit copies."""
     known = ("direct_effect", "mover_effect", "mover_effect_elsewhere")
-    found = {key: round(float(values[key].mean()), 5) for key in known if key in values}
+    means = {key: round(float(values[key].mean()), 5) for key in known if key in values}
     layer, index = (int(part[1:]) for part in head.split("."))
     copied, opposed = copy_scores(scene, layer, index)
-    return {**found, "copy_score": round(copied, 4), "negative_copy_score": round(opposed, 4)}
+    return {**means, "copy_score": round(copied, 4), "negative_copy_score": round(opposed, 4)}
 
 
 def _store(table: dict[str, dict[str, Any]], names: Sequence[str], key: str, values: Tensor) -> None:

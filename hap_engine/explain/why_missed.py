@@ -77,7 +77,7 @@ def explain(masked: MaskedModel, run: Run, head: str, left: str, right: str) -> 
     off = [Change(False, (head,))]
     head_exact = change(bench.read(apply(whole, off)), model)
     head_inside = change(bench.read(apply(small, off)), circuit)
-    found = []
+    effects = []
     for done, cell in enumerate(cells, 1):
         names = run.graph.writers[cell[0]].name, run.graph.readers[cell[1]].name
         yield Progress("score", done, total, f"Cutting {' → '.join(names)}")
@@ -85,12 +85,12 @@ def explain(masked: MaskedModel, run: Run, head: str, left: str, right: str) -> 
         kept[cell] = False
         exact = change(bench.without_edge(cell), model)
         inside = change(bench.read(Circuit(run.graph, kept)), circuit)
-        found.append(EdgeEffect(*names, float(scores[cell]), exact, inside))
+        effects.append(EdgeEffect(*names, float(scores[cell]), exact, inside))
     return Explanation(
         head,
         left,
         right,
-        tuple(found),
+        tuple(effects),
         head_exact,
         head_inside,
         *_passed(run, head, left, scores),

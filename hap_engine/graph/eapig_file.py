@@ -153,9 +153,9 @@ def _graph(data: Any, n_kv_heads: int | None) -> Graph:
 
 
 def _values(name: str, edge: Any) -> tuple[float, bool]:
-    found: Mapping[str, Any] = edge if isinstance(edge, Mapping) else {}
-    score: Any = found.get("score")
-    inside: Any = found.get("in_graph")
+    entry: Mapping[str, Any] = edge if isinstance(edge, Mapping) else {}
+    score: Any = entry.get("score")
+    inside: Any = entry.get("in_graph")
     if type(score) not in (int, float) or not math.isfinite(score) or type(inside) is not bool:
         raise RunFileError(
             f"Expected a finite score and in_graph true or false for edge {name[:60]!r} of the EAP-IG "

@@ -32,7 +32,7 @@ from hap_engine.models.catalog import config_of, resolve, tokenizer_file
 from hap_engine.models.shape import Shape
 from hap_engine.models.tokenizer import read_tokenizer
 from hap_engine.settings import DTYPES, DiscoveryConfig
-from hap_engine.tasks.task import FEW
+from hap_engine.tasks.task import TRIAL_SIZES
 
 AUTO = "auto"  # the precision that `faster_dtype` chooses
 WORTH = 0.8  # bfloat16 rounds: it has to save at least a fifth of the time
@@ -76,8 +76,8 @@ def estimate(
         seconds[phase] = sum(map(mul, constants["seconds"][phase], ideal))
     seconds["load"] += constants["open"]
     needed = _bytes(config, shape, tokens)
-    found = Estimate(seconds, needed, free)
-    return found if found.fits else replace(found, advice=_advice(config, shape, tokens, free))
+    expected = Estimate(seconds, needed, free)
+    return expected if expected.fits else replace(expected, advice=_advice(config, shape, tokens, free))
 
 
 def _bytes(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None) -> float:
@@ -151,7 +151,7 @@ def tokens_of(config: DiscoveryConfig, words: Path | None) -> float:
     corruption = config.corruption or task.default_corruption
     try:
         tokenizer = read_tokenizer(words)
-        pairs = task.generate(tokenizer, FEW, config.seed, corruption).train
+        pairs = task.generate(tokenizer, TRIAL_SIZES, config.seed, corruption).train
     except HapError:  # a task that this model's words do not allow: the run will say so
         return USUAL_TOKENS
     return sum(len(pair.clean_ids) for pair in pairs) / len(pairs)
@@ -178,8 +178,8 @@ def faster_dtype(config: DiscoveryConfig, machine: Machine) -> str:
         return "float32"
     seconds = {}
     for dtype in DTYPES:
-        found = estimate(replace(config, dtype=dtype), shape, machine)
-        seconds[dtype] = found.seconds["score"] + found.seconds["prune"]
+        expected = estimate(replace(config, dtype=dtype), shape, machine)
+        seconds[dtype] = expected.seconds["score"] + expected.seconds["prune"]
     return "bfloat16" if seconds["bfloat16"] < WORTH * seconds["float32"] else "float32"
 
 

@@ -100,25 +100,25 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
     """The work of each phase of a run whose prompts have `tokens` tokens."""
     sizes, pruning = split_sizes(config), config.pruning
     train, batch = sizes.train, pruning.batch_size
-    found = {"load": _loading(shape)}
-    found["prompts"] = _pass(shape, tokens, 2 * train, RUN_BATCH / 2)
+    phases = {"load": _loading(shape)}
+    phases["prompts"] = _pass(shape, tokens, 2 * train, RUN_BATCH / 2)
     scored = min(EAP_PROMPTS, train)
-    found["score"] = _pass(shape, tokens, 2 * scored, SCORE_BATCH / 3)
-    found["score"] += _pass(shape, tokens, 3 * scored, SCORE_BATCH / 3, 1.0)
+    phases["score"] = _pass(shape, tokens, 2 * scored, SCORE_BATCH / 3)
+    phases["score"] += _pass(shape, tokens, 3 * scored, SCORE_BATCH / 3, 1.0)
     if config.candidate_scorer != "eap":
         few = min(IG_PROMPTS, train)
-        found["score"] += _pass(shape, tokens, 2 * few, SCORE_BATCH / 3)
-        found["score"] += _pass(shape, tokens, (3 * IG_STEPS + 1) * few, SCORE_BATCH / 3, 1.0)
-    found["score"] = found["score"].exact()
-    found["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), RUN_BATCH / 2)
-    found["prune"] = Work()
+        phases["score"] += _pass(shape, tokens, 2 * few, SCORE_BATCH / 3)
+        phases["score"] += _pass(shape, tokens, (3 * IG_STEPS + 1) * few, SCORE_BATCH / 3, 1.0)
+    phases["score"] = phases["score"].exact()
+    phases["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), RUN_BATCH / 2)
+    phases["prune"] = Work()
     if config.method != "eap":
         live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, pruning.descent)
-        found["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape))
+        phases["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape))
     circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
-    found["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, RUN_BATCH).exact()
-    found["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4).exact()
-    return found
+    phases["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, RUN_BATCH).exact()
+    phases["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4).exact()
+    return phases
 
 
 def sizes_of(config: DiscoveryConfig, shape: Shape) -> tuple[int, int]:
@@ -133,11 +133,11 @@ def split_sizes(config: DiscoveryConfig) -> SplitSizes:
     return SplitSizes(**config.to_dict()["sizes"])
 
 
-def mean_over(cost: Callable[[float], float], kept: float, target: float, descent: float) -> float:
+def mean_over(cost: Callable[[float], float], first: float, target: float, descent: float) -> float:
     """Mean over the steps of what a share of edges costs: it falls geometrically, then stays at the target."""
-    target = min(target, kept)
+    target = min(target, first)
     parts = [(i + 0.5) / MOMENTS for i in range(MOMENTS)]
-    shares = [kept * (target / kept) ** min(1.0, part / descent) for part in parts]
+    shares = [first * (target / first) ** min(1.0, part / descent) for part in parts]
     return sum(map(cost, shares)) / MOMENTS
 
 
@@ -151,7 +151,7 @@ def memory(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits 
     trace = 4 * tokens * shape.layers * (2 * shape.width + slots * shape.head_width)
     sizes = split_sizes(config)
     prompts = sizes.train + min(VALIDATED, sizes.validation)
-    kept = prompts * trace
+    traces = prompts * trace
     # scores are taken in float32: in bfloat16 from corrupt runs of their own
     again = min(EAP_PROMPTS, sizes.train) * trace if size == 2 else 0.0
     rows = batch * tokens
@@ -170,7 +170,7 @@ def memory(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits 
         "weights": 4 * (shape.parameters + shape.attention)
         + (size == 2) * 2 * shape.mlp
         + (mix == 2) * 2 * shape.attention,
-        "prompts": (kept if kept <= limits.cache else min(RUN_BATCH, limits.batch) * trace)
+        "prompts": (traces if traces <= limits.cache else min(RUN_BATCH, limits.batch) * trace)
         + (again if again <= limits.cache else 0.0)
         + 2 * 4 * prompts * shape.vocabulary,
         "deltas": deltas,

@@ -96,10 +96,9 @@ class Projection:
         share, start = step / self.config.steps, self.config.harden
         return 1.0 if share <= start else 1 - (1 - self.QUIET) * (share - start) / (1 - start)
 
-    def step(self, pull: Float[Tensor, " edge"], z: Float[Tensor, " edge"], step: int) -> float:
-        """Move the gates against `pull` (d KL / d z) and back onto the budget, which is returned."""
-        (gradient,) = torch.autograd.grad(z, self.log_alpha, pull)
-        self.optimiser.step(gradient)
+    def step(self, gradient: Float[Tensor, " edge"], z: Float[Tensor, " edge"], step: int) -> float:
+        """Move the gates against `gradient` (d loss / d z) and back onto the budget, which is returned."""
+        self.optimiser.step(*torch.autograd.grad(z, self.log_alpha, gradient))
         allowed = self.scheduled(step)
         with torch.no_grad():
             self.log_alpha += gates.project(self.log_alpha, allowed, self.noise(step))
@@ -150,13 +149,13 @@ class Lagrangian:
     def noise(self, step: int) -> float:
         return 1.0
 
-    def step(self, pull: Float[Tensor, " edge"], z: Float[Tensor, " edge"], step: int) -> float:
-        """Descend ``pull · z`` (whose gradient is that of KL) and the penalty; returns the budget."""
+    def step(self, gradient: Float[Tensor, " edge"], z: Float[Tensor, " edge"], step: int) -> float:
+        """Descend ``gradient · z`` (whose gradient is that of the loss) and the penalty; returns the budget."""
         goal = self.goal * min(1.0, step / (self.RAMP * self.steps))
         gap = 1 - z.mean() - goal
         penalty = self.multipliers[0] * gap + self.multipliers[1] * gap**2
         self.optimiser.zero_grad()
-        (pull @ z + penalty).backward()
+        (gradient @ z + penalty).backward()
         self.optimiser.step()
         self.schedule.step()
         return (1 - goal) * len(self.log_alpha)

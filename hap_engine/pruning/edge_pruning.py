@@ -3,7 +3,7 @@
 Every candidate edge has a hard-concrete gate (`gates.py`). Each step samples all gates once, runs the
 masked forward on a batch and descends ``KL(full model ‖ circuit)`` at the answer position. Edges
 that are no candidates stay cut: with candidates chosen by EAP this is HAP, with all edges it is EP.
-How the number of open gates comes down to the target is the budget's affair (`budgets.py`).
+How the number of open gates comes down to the target is decided in `budgets.py`.
 
 The final circuit is the candidates of largest log alpha, as many as make `target` live edges. Where
 validation prompts are given, that circuit is tested on them once the target is reached: the best state
@@ -32,7 +32,7 @@ from hap_engine.machine import memory
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.pruning import gates
 from hap_engine.pruning.budgets import BUDGETS
-from hap_engine.pruning.gate_loss import puller
+from hap_engine.pruning.gate_loss import loss_of_gates
 from hap_engine.settings import PruningConfig
 
 CHECK_STEPS = 10  # between two looks at the validation prompts
@@ -99,7 +99,7 @@ def prune(
     ).to(prepared.masked.device)
     log_alpha.requires_grad_()
     budget = strategy(log_alpha, target, config)
-    pull_of = puller(prepared, candidates, min(config.batch_size, len(prepared)))
+    loss_of = loss_of_gates(prepared, candidates, min(config.batch_size, len(prepared)))
     judge = _Judge(validation, candidates, target, config)
     anchor = _Anchor(config.ld_weight)
     parts = {"budget": budget, "judge": judge, "anchor": anchor}
@@ -118,11 +118,11 @@ def prune(
         indices = torch.randperm(len(prepared), generator=generator)[: config.batch_size].tolist()
         noise = budget.noise(step)
         z = gates.sample(log_alpha, generator, noise)
-        kl, error, pull = pull_of(z, indices, anchor.slope)
+        kl, error, gradient = loss_of(z, indices, anchor.slope)
         anchor.see(error)
         if not math.isfinite(kl):
             raise SettingsError(f"KL is {kl} at step {step}: training has diverged. Lower lr, or use float32.")
-        allowed = budget.step(pull, z, step)
+        allowed = budget.step(gradient, z, step)
         if step % memory.TRIM_STEPS == 0:
             memory.trim()
         state = log_alpha.detach()

@@ -1,4 +1,4 @@
-"""What a batch of prompts says of the gates: the loss of Edge Pruning and its gradient.
+"""The loss of Edge Pruning on a batch of prompts, and its gradient with respect to the gates.
 
 On a GPU the few thousand small kernels of a pass take longer to start than to run. `Recorded` records
 them once and starts them together.
@@ -24,27 +24,27 @@ from hap_engine.masked.prompt_cache import Prepared, Scene
 WARM_UP = 3  # passes before a recording, in which libraries choose their kernels (as torch's manual has it)
 
 
-class Pull(NamedTuple):
-    """What a batch says of the gates."""
+class GateLoss(NamedTuple):
+    """The two terms of the loss, and the gradient of both together."""
 
     kl: float
     error: float  # mean logit difference of the circuit less the full model's
     gradient: Float[Tensor, " candidate"]
 
 
-Puller = Callable[[Tensor, list[int], float], Pull]
+LossOfGates = Callable[[Tensor, list[int], float], GateLoss]  # of gates' values, prompts, slope
 
 
-def puller(prepared: Prepared, candidates: Circuit, size: int) -> Puller:
-    """`kl_gradient` of batches of `size` prompts; recorded where that is faster."""
+def loss_of_gates(prepared: Prepared, candidates: Circuit, size: int) -> LossOfGates:
+    """`gate_loss` of batches of `size` prompts; recorded where that is faster."""
     if prepared.masked.device.type == "cuda" and size <= prepared.limits.batch:
         return Recorded(prepared, candidates, size)
-    return partial(kl_gradient, prepared, candidates)
+    return partial(gate_loss, prepared, candidates)
 
 
-def kl_gradient(
+def gate_loss(
     prepared: Prepared, candidates: Circuit, z: Float[Tensor, " candidate"], indices: list[int], slope: float = 0.0
-) -> Pull:
+) -> GateLoss:
     """Loss over some prompts and its gradient with respect to the gates' values.
 
     The loss is the mean KL plus `slope` times the mean error of the logit difference. The prompts are visited
@@ -60,7 +60,7 @@ def kl_gradient(
         (both[0] + slope * both[1] if slope else both[0]).backward()
         kl, error = kl + both[0].item(), error + both[1].item()
     assert leaf.grad is not None
-    return Pull(kl, error, leaf.grad)
+    return GateLoss(kl, error, leaf.grad)
 
 
 class Recorded:
@@ -68,8 +68,8 @@ class Recorded:
 
     A recording repeats what was done on tensors in the same places, which must stay its own: `_work` holds
     them. So its plan is that of all candidates, whichever gates are closed, and it computes all positions of the
-    longest prompt: more arithmetic than `kl_gradient` does, and the same numbers. (Except the gradient of gates
-    at exactly 0, which `kl_gradient` leaves out where nothing lives: such a gate passes none on.)
+    longest prompt: more arithmetic than `gate_loss` does, and the same numbers. (Except the gradient of gates
+    at exactly 0, which `gate_loss` leaves out where nothing lives: such a gate passes none on.)
     """
 
     def __init__(self, prepared: Prepared, candidates: Circuit, size: int) -> None:
@@ -97,13 +97,13 @@ class Recorded:
         with torch.cuda.graph(self._graph):
             self._found = work()
 
-    def __call__(self, z: Float[Tensor, " candidate"], indices: list[int], slope: float) -> Pull:
+    def __call__(self, z: Float[Tensor, " candidate"], indices: list[int], slope: float) -> GateLoss:
         self._z.copy_(z.detach())
         self._rows.copy_(torch.tensor(indices))
         self._slope.fill_(slope)
         self._graph.replay()
         kl, error, gradient = self._found
-        return Pull(kl.item(), error.item(), gradient.clone())
+        return GateLoss(kl.item(), error.item(), gradient.clone())
 
 
 def _fixed(

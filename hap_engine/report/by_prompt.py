@@ -43,8 +43,10 @@ def by_prompt(run: Findings, name: str, rule: str = "beats") -> list[PromptOutco
     """Every test prompt, those on which the circuit is furthest from the model first."""
     full, circuit = (_arrays(run, key) for key in ("full", name))
     right = _success(full, rule)
-    kept = _success(circuit, rule)
-    status = np.select([right & kept, right & ~kept, ~right & kept], ["both", "lost", "won"], "neither")
+    circuit_right = _success(circuit, rule)
+    status = np.select(
+        [right & circuit_right, right & ~circuit_right, ~right & circuit_right], ["both", "lost", "won"], "neither"
+    )
     return [
         PromptOutcome(
             int(i),
@@ -59,8 +61,8 @@ def by_prompt(run: Findings, name: str, rule: str = "beats") -> list[PromptOutco
 
 def summary(run: Findings, name: str, rule: str = "beats") -> str:
     """One sentence: how often each of the two is right alone."""
-    found = [outcome.status for outcome in by_prompt(run, name, rule)]
-    lost, won, n = found.count("lost"), found.count("won"), len(found)
+    statuses = [outcome.status for outcome in by_prompt(run, name, rule)]
+    lost, won, n = statuses.count("lost"), statuses.count("won"), len(statuses)
     title = circuit_title(name)
     if not lost and not won:
         return f"On all {n} test prompts {title} succeeds or fails exactly where the full model does."

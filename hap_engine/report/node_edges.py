@@ -50,7 +50,7 @@ class EdgeFacts:
 
 def edges_at(run: Findings, node: str, circuits: Sequence[str]) -> list[EdgeFacts]:
     """The edges of `node` that any of `circuits` keeps, largest absolute EAP score first."""
-    graph, found = run.graph, []
+    graph, facts = run.graph, []
     for cell in _touching(graph, node):
         keeping = tuple(key for key in circuits if run.circuits[key].circuit.kept[cell])
         if not keeping:
@@ -60,12 +60,12 @@ def edges_at(run: Findings, node: str, circuits: Sequence[str]) -> list[EdgeFact
         fed = np.flatnonzero(graph.feeds[cell[1]])
         target = graph.writers[fed[0]].name if len(fed) else reader.name
         score, rank, gate = (_value(run, keeping, cell, key) for key in ("scores", "ranks", "gates"))
-        found.append(
+        facts.append(
             EdgeFacts(
                 into, writer.name, reader.name, writer.name if into else target, reader.slot, score, rank, gate, keeping
             )
         )
-    return sorted(found, key=lambda e: (math.isnan(e.score), -abs(np.nan_to_num(e.score))))
+    return sorted(facts, key=lambda e: (math.isnan(e.score), -abs(np.nan_to_num(e.score))))
 
 
 def keepers(run: Findings, node: str) -> dict[str, bool]:

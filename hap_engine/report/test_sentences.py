@@ -32,22 +32,22 @@ class Finding:
 
 def findings(run: Findings) -> list[Finding]:
     """Everything that ``statistics`` and ``stability`` say, in the order in which to read it."""
-    found: list[Finding] = []
+    told: list[Finding] = []
     if run.statistics:
         for part in (_comparisons, _mistakes, _complement, _completeness, _minimality, _curves, _ablations, _missed):
-            found += part(run)
+            told += part(run)
     if run.stability:
-        found.append(_stability(run))
-    return found
+        told.append(_stability(run))
+    return told
 
 
 def _main(run: Findings) -> str:
     return str(run.statistics["main"])
 
 
-def _ends(found: Mapping[str, Any]) -> tuple[float, float] | None:
+def _ends(test: Mapping[str, Any]) -> tuple[float, float] | None:
     """The two ends of an interval; None where the run states none."""
-    ends = found.get("interval")
+    ends = test.get("interval")
     return (float(ends[0]), float(ends[1])) if ends and len(ends) == 2 else None
 
 
@@ -175,13 +175,13 @@ def _completeness(run: Findings) -> Iterator[Finding]:
 
 
 def _minimality(run: Findings) -> Iterator[Finding]:
-    found = run.statistics["minimality"]
-    rows = found["nodes"]
+    test = run.statistics["minimality"]
+    rows = test["nodes"]
     if not rows:
         return
-    spare = [row["node"] for row in rows if row["effect"] < found["threshold"]]
+    spare = [row["node"] for row in rows if row["effect"] < test["threshold"]]
     answer = (
-        f"{found['needed']} of its {len(rows)} heads and MLPs are: each carries at least {found['threshold']:.0%} of"
+        f"{test['needed']} of its {len(rows)} heads and MLPs are: each carries at least {test['threshold']:.0%} of"
         " the task."
     )
     detail = f"The most: {rows[0]['node']} ({rows[0]['effect']:.0%})."
@@ -196,7 +196,7 @@ def _curves(run: Findings) -> Iterator[Finding]:
         return
     best = min(curves, key=lambda name: curves[name]["cmd"])
     answer = f"Over all sizes together, {circuit_title(best)}'s order of the edges stays closest to the model."
-    parts = [f"{circuit_title(name)} {found['cpr']:.2f} and {found['cmd']:.2f}" for name, found in curves.items()]
+    parts = [f"{circuit_title(name)} {areas['cpr']:.2f} and {areas['cmd']:.2f}" for name, areas in curves.items()]
     detail = f"Area under the faithfulness (CPR) and under its distance to 1 (CMD, 0 is best): {'; '.join(parts)}."
     yield Finding("And at other sizes?", answer, detail)
 
@@ -219,31 +219,31 @@ def _ablations(run: Findings) -> Iterator[Finding]:
 
 
 def _missed(run: Findings) -> Iterator[Finding]:
-    found = run.statistics.get("missed")
-    if not found:
+    missed = run.statistics.get("missed")
+    if not missed:
         return
     worst = run.metrics.get("empty", {}).get("kl")
-    part = f", {found['all'] / worst:.1%} of what corrupting everything does" if worst else ""
-    answer = f"All of it together moves the whole model by {found['all']:.3f} nats{part}."
-    detail = f"It dropped {found['n_dropped']:,} of {run.graph.n_edges:,} edges."
-    for row in found["subsets"]:
+    part = f", {missed['all'] / worst:.1%} of what corrupting everything does" if worst else ""
+    answer = f"All of it together moves the whole model by {missed['all']:.3f} nats{part}."
+    detail = f"It dropped {missed['n_dropped']:,} of {run.graph.n_edges:,} edges."
+    for row in missed["subsets"]:
         if row["share"] == SUBSET:
             detail += (
                 f" A random {row['share']:.0%} of them: {row['mean']:.3f} nats on average and {row['max']:.3f} at most "
-                f"in {row['n_subsets']} draws, so with {found['confidence']:.0%} confidence at most "
+                f"in {row['n_subsets']} draws, so with {missed['confidence']:.0%} confidence at most "
                 f"{row['exceeded_at_most']:.0%} of such draws do worse."
             )
     yield Finding("What did the first filter throw away?", answer, detail)
 
 
 def _stability(run: Findings) -> Finding:
-    found = run.stability
-    always = [head for head, share in found["heads"].items() if share >= 1]
-    sometimes = [head for head, share in found["heads"].items() if share < 1]
-    answer = f"Two seeds' circuits share {found['jaccard']:.0%} of their edges on average."
+    stability = run.stability
+    always = [head for head, share in stability["heads"].items() if share >= 1]
+    sometimes = [head for head, share in stability["heads"].items() if share < 1]
+    answer = f"Two seeds' circuits share {stability['jaccard']:.0%} of their edges on average."
     detail = (
-        f"Seeds {', '.join(map(str, found['seeds']))}; {found['always']:,} of the {found['ever']:,} edges are in every "
-        f"circuit. Heads that every seed keeps: {_listed(always) or 'none'}."
+        f"Seeds {', '.join(map(str, stability['seeds']))}; {stability['always']:,} of the {stability['ever']:,} edges "
+        f"are in every circuit. Heads that every seed keeps: {_listed(always) or 'none'}."
     )
     if sometimes:
         detail += f" Only some keep: {_listed(sometimes)}."

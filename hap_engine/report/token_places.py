@@ -73,13 +73,13 @@ def story(run: Findings, heads: Sequence[str], circuit: str) -> Story:
 def default_heads(run: Findings, circuit: str) -> list[str]:
     """Heads with a measured role that the circuit keeps, in graph order.
 
-    Where a task has no measured roles: the best-ranked of the kept heads whose attention is stored.
+    Where a task has no measured roles: the best-ranked of the kept_heads heads whose attention is stored.
     """
-    kept = run.circuits[circuit].circuit.heads
-    if named := [head for head in run.roles.get("heads") or {} if head in kept]:
+    kept_heads = run.circuits[circuit].circuit.heads
+    if named := [head for head in run.roles.get("heads") or {} if head in kept_heads]:
         return named
     stored = {head for prompt in run.attention for head in prompt["heads"]}
-    ranked = sorted(kept & stored, key=lambda head: (run.heads[head]["eap_rank"], head))
+    ranked = sorted(kept_heads & stored, key=lambda head: (run.heads[head]["eap_rank"], head))
     return sorted(ranked[:UNNAMED], key=run.graph.heads.index)
 
 
@@ -88,7 +88,7 @@ def role_attention(run: Findings, head: str) -> dict[str, float]:
     stored = run.heads.get(head, {}).get("attention")
     if stored:
         return {pair: float(value) for pair, value in stored.items() if pair.count("->") == 1}
-    found: dict[str, list[float]] = {}
+    shares: dict[str, list[float]] = {}
     for prompt in run.attention:
         pattern, roles = prompt["heads"].get(head), prompt.get("roles") or {}
         if pattern is None:
@@ -96,17 +96,17 @@ def role_attention(run: Findings, head: str) -> dict[str, float]:
         for query, i in roles.items():
             for key, j in roles.items():
                 if 0 <= j < i < len(pattern["clean"]):
-                    found.setdefault(f"{query}->{key}", []).append(pattern["clean"][i][j])
-    return {pair: float(np.mean(values)) for pair, values in found.items()}
+                    shares.setdefault(f"{query}->{key}", []).append(pattern["clean"][i][j])
+    return {pair: float(np.mean(values)) for pair, values in shares.items()}
 
 
 def example(run: Findings, prompt: int) -> Mapping[str, str]:
     """Role to token text of a prompt whose tokens the run stores, for labels; empty otherwise."""
     if prompt >= len(run.attention):
         return {}
-    one = run.attention[prompt]
-    tokens = one["tokens"]["clean"]
-    return {role: tokens[at].strip() for role, at in (one.get("roles") or {}).items() if 0 <= at < len(tokens)}
+    shown = run.attention[prompt]
+    tokens = shown["tokens"]["clean"]
+    return {role: tokens[at].strip() for role, at in (shown.get("roles") or {}).items() if 0 <= at < len(tokens)}
 
 
 def _columns(run: Findings, used: set[str]) -> tuple[str, ...]:

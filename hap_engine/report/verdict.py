@@ -86,14 +86,14 @@ def has_roles(run: Findings) -> bool:
 
 def kept_by_role(run: Findings, left: str = "eap", right: str = "") -> dict[str, Verdict]:
     """A verdict for every role that was measured, most common first."""
-    found = [head["role"] for head in run.roles.get("heads", {}).values()]
-    roles = sorted(set(found), key=lambda role: (-found.count(role), role))
+    measured = [head["role"] for head in run.roles.get("heads", {}).values()]
+    roles = sorted(set(measured), key=lambda role: (-measured.count(role), role))
     return {role: verdict(run, role, left, right) for role in roles}
 
 
 def heads_of_role(run: Findings, role: str) -> tuple[str, ...]:
     """The heads that were measured to play a role, in graph order."""
-    return tuple(head for head, found in run.roles.get("heads", {}).items() if found.get("role") == role)
+    return tuple(head for head, facts in run.roles.get("heads", {}).items() if facts.get("role") == role)
 
 
 def verdict(run: Findings, role: str = "s_inhibition", left: str = "eap", right: str = "") -> Verdict:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hap_engine.errors import SettingsError
 from hap_engine.runs.record import Run
-from hap_engine.settings import DiscoveryConfig, PruningConfig, Start
+from hap_engine.settings import DiscoveryConfig, EarlierRun, PruningConfig
 from hap_engine.tasks.custom import prompts_hash
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.task import SplitSizes
@@ -59,7 +59,7 @@ def further(run: Run, sparsity: float) -> DiscoveryConfig:
     names = tuple(record.circuit.names())
     config = again(_unchained(run))
     share = len(names) / run.graph.n_edges
-    start = Start(run.id, str(run.model["sha256"]), names, tuple(gates.tolist()), share)
+    start = EarlierRun(run.id, str(run.model["sha256"]), names, tuple(gates.tolist()), share)
     return replace(config, sparsity=sparsity, keep=None, keep_level=None, start=start)
 
 

@@ -17,8 +17,8 @@ def example(model: str = "hap-mini", task: str = "ioi") -> Run:
         UnknownNameError: naming those that there are.
     """
     runs = [load(path) for path in sorted(SHIPPED.glob("*.json"))]
-    found = [run for run in runs if run.model["name"].startswith(model) and run.task["name"] == task]
-    if not found:
+    fitting = [run for run in runs if run.model["name"].startswith(model) and run.task["name"] == task]
+    if not fitting:
         known = sorted(f"{run.model['name']} on {run.task['name']}" for run in runs)
         raise UnknownNameError("shipped run", f"{model} on {task}", known)
-    return found[0]
+    return fitting[0]

@@ -16,7 +16,7 @@ from typing import Any
 from hap_engine.errors import RunFileError
 from hap_engine.findings import METRICS, Findings
 
-PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what a row may hold for each prompt
+READ_PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what is read of a row's numbers for each prompt
 LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
 WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
 
@@ -155,12 +155,12 @@ def check_header(data: Any, file_format: str, version: int) -> None:
             f'This is not a run file: expected JSON with "format": "{file_format}". '
             "Export one from the explorer or with `discover --out`."
         )
-    found = data.get("version")
-    if not isinstance(found, int) or found < 1:
-        raise RunFileError(f"Expected a run file version from 1 to {version}, got {found!r}.")
-    if found > version:
+    stated = data.get("version")
+    if not isinstance(stated, int) or stated < 1:
+        raise RunFileError(f"Expected a run file version from 1 to {version}, got {stated!r}.")
+    if stated > version:
         raise RunFileError(
-            f"This run file has version {found}; this program reads up to {version}. Update HAP Explorer to open it."
+            f"This run file has version {stated}; this program reads up to {version}. Update HAP Explorer to open it."
         )
 
 
@@ -194,13 +194,13 @@ def _check_metrics(run: Findings) -> None:
 
 
 def _check_per_prompt(run: Findings, name: str, row: Mapping[str, Any]) -> None:
-    """Optional: one number per test prompt for each of `PER_PROMPT`."""
+    """Optional: one number per test prompt for each of `READ_PER_PROMPT`."""
     if row.get("per_prompt") is None:
         return
     where = f"per_prompt of the metrics of {name!r}"
-    conform(row["per_prompt"], {key: [float] for key in PER_PROMPT}, where)
+    conform(row["per_prompt"], {key: [float] for key in READ_PER_PROMPT}, where)
     count = len(run.prompts.get("test", []))
-    if any(len(row["per_prompt"][key]) != count for key in PER_PROMPT):
+    if any(len(row["per_prompt"][key]) != count for key in READ_PER_PROMPT):
         raise RunFileError(
             f"The run file's {where} should hold {count:,} numbers each, one for each of the test prompts. "
             "The file is damaged; export it again."
@@ -219,10 +219,10 @@ def _check_added(run: Findings) -> None:
                 f"The run file's {name!r} has version {section['version']}; this program reads "
                 f"{ADDED_VERSION}. Update HAP Explorer, or run `evaluate --full` again."
             )
-    kept = len(run.circuits[run.main].circuit)
-    if run.stability and len(run.stability["edges"]) != kept:
+    edges = len(run.circuits[run.main].circuit)
+    if run.stability and len(run.stability["edges"]) != edges:
         raise RunFileError(
-            f"The run file's stability should give one share for each of the {kept} edges of "
+            f"The run file's stability should give one share for each of the {edges} edges of "
             f"{run.main!r}, got {len(run.stability['edges'])}."
         )
 

@@ -27,7 +27,7 @@ class SplitSizes:
                 raise SettingsError(f"Expected between 1 and 20,000 {name} prompts, got {count}. Choose fewer.")
 
 
-FEW = SplitSizes(train=16, validation=1, test=1)  # shows in a moment what a tokenizer makes of a task
+TRIAL_SIZES = SplitSizes(train=16, validation=1, test=1)  # shows in a moment what a tokenizer makes of a task
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.load import Model
 from hap_engine.version import __version__
-from hap_engine.workflows.two_stages import FoundCircuit
+from hap_engine.workflows.two_stages import SearchResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Discovered:
 
     sets: PromptSets
     scores: Scores  # of plain EAP
-    found: FoundCircuit
+    search: SearchResult
     circuits: Mapping[str, Circuit]
     metrics: Mapping[str, Mapping[str, Any]]
     facts: HeadFacts
@@ -42,7 +42,7 @@ class Discovered:
 
 def assemble(config: DiscoveryConfig, model: Model, discovered: Discovered, seconds: Mapping[str, float]) -> Run:
     """The run file's content."""
-    found, plain, facts, task = discovered.found, model.to_dict(), discovered.facts, config.find_task()
+    search, plain, facts, task = discovered.search, model.to_dict(), discovered.facts, config.find_task()
     settings = config.to_dict()
     return Run(
         id=run_id(config, model.sha256),
@@ -70,12 +70,12 @@ def assemble(config: DiscoveryConfig, model: Model, discovered: Discovered, seco
         seed=config.seed,
         settings={
             **settings,
-            "kept_share": _kept_share(config, found.candidates),
+            "kept_share": _kept_share(config, search.candidates),
             "target_edges": edge_budget(model.graph, config.sparsity),
         },
         graph=model.graph,
         circuits={
-            name: _record(circuit, discovered.scores, found if name == config.method else None)
+            name: _record(circuit, discovered.scores, search if name == config.method else None)
             for name, circuit in discovered.circuits.items()
         },
         metrics=discovered.metrics,
@@ -87,8 +87,8 @@ def assemble(config: DiscoveryConfig, model: Model, discovered: Discovered, seco
         },
         roles=facts.roles,
         heads=facts.heads,
-        history=found.history,
-        replay=found.replay(),
+        history=search.history,
+        replay=search.replay(),
         attention=facts.attention,
     )
 
@@ -100,13 +100,13 @@ def _kept_share(config: DiscoveryConfig, candidates: Circuit | None) -> float:
     return len(candidates) / candidates.graph.n_edges
 
 
-def _record(circuit: Circuit, scores: Scores, found: FoundCircuit | None) -> CircuitRecord:
+def _record(circuit: Circuit, scores: Scores, search: SearchResult | None) -> CircuitRecord:
     live = circuit.live
     ranks = rank_matrix(circuit.graph, scores)
     values = {"scores": scores[live.kept], "ranks": ranks[live.kept].astype(float)}
-    if found is not None and found.candidates is not None and found.log_alpha is not None:
+    if search is not None and search.candidates is not None and search.log_alpha is not None:
         gates = np.full(live.kept.shape, np.nan)
-        gates[found.candidates.kept] = found.log_alpha
+        gates[search.candidates.kept] = search.log_alpha
         values["gates"] = gates[live.kept]
     return CircuitRecord(live, len(circuit), values)
 

@@ -41,7 +41,7 @@ from hap_engine.transformer.load import Model, loading
 from hap_engine.workflows.ask_model import CHECKED, check_task
 from hap_engine.workflows.assemble_run import Discovered, assemble
 from hap_engine.workflows.run_prompts import make_prompts, try_prompts
-from hap_engine.workflows.two_stages import FoundCircuit, find_circuit, score_edges
+from hap_engine.workflows.two_stages import SearchResult, find_circuit, score_edges
 
 
 def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[Progress, None, Run]:
@@ -79,15 +79,15 @@ def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress,
     clock.lap("load")
     sets = yield from _prompts(config, masked)
     limits = _limits(config, masked.model, sets)
-    scores, found = yield from _search(config, masked, sets, limits, clock)
+    scores, search = yield from _search(config, masked, sets, limits, clock)
     memory.trim()
 
-    circuits = _equal_size(config.method, found.circuit, scores)
+    circuits = _equal_size(config.method, search.circuit, scores)
     live = {name: circuit.live for name, circuit in circuits.items()}
     main, batch = live[config.method], min(RUN_BATCH, limits.batch)
     setting = Setting("test", "resample", config.to_dict()["corruption"], config.seed)
     metrics = yield from evaluate(masked, sets.test, live, setting, control_size=len(main), batch_size=batch)
-    if found.history:
+    if search.history:
         metrics[config.method] |= yield from _on_training(masked, sets.train[:VALIDATED], main, batch)
     clock.lap("evaluate")
     memory.trim()
@@ -96,7 +96,7 @@ def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress,
     facts = describe_heads(masked, sets, scores["eap"])
     yield Progress("roles", 1, 1, "Measured the roles of the heads")
     clock.lap("roles")
-    discovered = Discovered(sets, scores["eap"], found, circuits, metrics, facts)
+    discovered = Discovered(sets, scores["eap"], search, circuits, metrics, facts)
     return assemble(config, masked.model, discovered, clock.seconds())
 
 
@@ -126,7 +126,7 @@ def _prompts(config: DiscoveryConfig, masked: MaskedModel) -> Generator[Progress
 
 def _search(
     config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits, clock: _Clock
-) -> Generator[Progress, None, tuple[dict[str, Scores], FoundCircuit]]:
+) -> Generator[Progress, None, tuple[dict[str, Scores], SearchResult]]:
     """Score and prune. What is kept of the prompts, the most of a run's memory, is gone when this ends."""
     fast = masked.with_dtype(getattr(torch, config.dtype))
     training = yield from Prepared(fast, sets.train, limits).run()
@@ -137,10 +137,10 @@ def _search(
     clock.lap("score")
 
     budget = edge_budget(masked.graph, config.sparsity)
-    found = yield from find_circuit(config, training, validation, scores, budget)
+    search = yield from find_circuit(config, training, validation, scores, budget)
     clock.lap("prune")
     masked.workspace.clear()
-    return scores, found
+    return scores, search
 
 
 def _on_training(

@@ -58,15 +58,15 @@ class Reproduced:
 
     def cells(self) -> list[str]:
         """Name, both accuracies, logit difference, KL, seconds, S-inhibition heads kept."""
-        found = self.run.metrics[self.circuit]
+        metrics = self.run.metrics[self.circuit]
         phases = ("score",) if self.circuit == "eap" else ("score", "prune")
         seconds = sum(self.run.seconds[phase] for phase in phases)
         return [
             self.name,
-            f"{found['top1']:.3f}",
-            f"{found['accuracy']:.3f}",
-            f"{found['logit_diff']:.2f}",
-            f"{found['kl']:.3f}",
+            f"{metrics['top1']:.3f}",
+            f"{metrics['accuracy']:.3f}",
+            f"{metrics['logit_diff']:.2f}",
+            f"{metrics['kl']:.3f}",
             f"{seconds:,.0f}",
             kept_heads(self.run, self.circuit),
         ]
@@ -117,7 +117,7 @@ def reproduce(
 def kept_heads(run: Run, circuit: str) -> str:
     """How many S-inhibition heads (the published ones, else the measured) have an edge in the circuit."""
     published = published_roles(str(run.model["name"]))
-    measured = {head: found["role"] for head, found in run.roles.get("heads", {}).items()}
+    measured = {head: facts["role"] for head, facts in run.roles.get("heads", {}).items()}
     heads = [h for h, role in (published or measured).items() if role == S_INHIBITION]
     kept = sum(head in run.circuits[circuit].circuit.heads for head in heads)
     return f"{kept} of {len(heads)}"

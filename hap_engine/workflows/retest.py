@@ -66,16 +66,16 @@ def examine(masked: MaskedModel, run: Run, *, prompts: int = PROMPTS) -> Generat
     subject = Subject(
         circuits={name: record.circuit for name, record in run.circuits.items()},
         main=run.main,
-        roles={head: found["role"] for head, found in run.roles.get("heads", {}).items()},
+        roles={head: facts["role"] for head, facts in run.roles.get("heads", {}).items()},
         orders=orders,
         filtered=filtered if run.main == "hap" else None,
     )
-    found = yield from scrutinise(masked, pairs, subject, _setting(run), prompts=prompts)
+    statistics = yield from scrutinise(masked, pairs, subject, _setting(run), prompts=prompts)
     ablations = {}
     for kind in ABLATIONS:
         rows = yield from reevaluate(masked, run, kind, prompts)
         ablations[kind] = {name: _without_prompts(row) for name, row in rows.items()}
-    return replace(run, statistics={**found, "ablations": ablations})
+    return replace(run, statistics={**statistics, "ablations": ablations})
 
 
 def with_stability(runs: Sequence[Run]) -> list[Run]:

@@ -16,7 +16,7 @@ from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.tasks.custom import problem
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.rows import sift
-from hap_engine.tasks.task import FEW, PromptSets
+from hap_engine.tasks.task import TRIAL_SIZES, PromptSets
 
 
 def make_prompts(config: DiscoveryConfig, tokenizer: Tokenizer, name: str, limit: int | None) -> PromptSets:
@@ -53,7 +53,7 @@ def try_prompts(config: DiscoveryConfig) -> None:
     words = tokenizer_file(source)
     if words is not None:
         usual = PruningConfig()  # no prompt depends on it, and a larger batch would be refused
-        few = config if config.prompts else replace(config, sizes=FEW, pruning=usual)
+        few = config if config.prompts else replace(config, sizes=TRIAL_SIZES, pruning=usual)
         limit = max_tokens(config_of(source) or {})
         make_prompts(few, read_tokenizer(words), source.name, limit)
 

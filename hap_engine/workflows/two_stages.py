@@ -21,13 +21,13 @@ from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress, relabelled
 from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
-from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, PruningConfig, Start, kept_share
+from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, EarlierRun, PruningConfig, kept_share
 
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
 
 
 @dataclass(frozen=True, eq=False)
-class FoundCircuit:
+class SearchResult:
     """The circuit a method found, with what pruning saw on the way."""
 
     circuit: Circuit
@@ -63,11 +63,11 @@ def score_edges(masked: MaskedModel, training: Prepared, scorer: str) -> Generat
 
 def find_circuit(
     config: DiscoveryConfig, training: Prepared, validation: Prepared, scores: Mapping[str, Scores], budget: int
-) -> Generator[Progress, None, FoundCircuit]:
+) -> Generator[Progress, None, SearchResult]:
     """The circuit of the configured method, of at most `budget` live edges."""
     graph = training.masked.graph
     if config.method == "eap":
-        return FoundCircuit(top_edges(graph, scores["eap"], budget))
+        return SearchResult(top_edges(graph, scores["eap"], budget))
     order: Scores | None = None  # of the candidates at the start; None: all gates equal
     if config.start is not None:
         candidates = Circuit.from_names(graph, config.start.edges)
@@ -105,7 +105,7 @@ def choose_candidates(
     return top_edges(graph, scores, high).live
 
 
-def _in_order(candidates: Circuit, start: Start) -> np.ndarray:
+def _in_order(candidates: Circuit, start: EarlierRun) -> np.ndarray:
     """The gates of an earlier run in the order of `candidates`."""
     by_name = dict(zip(start.edges, start.gates, strict=True))
     return np.array([by_name[names] for names in candidates.names()], np.float32)
@@ -129,7 +129,7 @@ def _prune(
     budget: int,
     config: PruningConfig,
     seed: int,
-) -> Generator[Progress, None, FoundCircuit]:
+) -> Generator[Progress, None, SearchResult]:
     steps = prune(
         training,
         candidates,
@@ -157,7 +157,7 @@ def _prune(
         yield Progress("prune", state.step, config.steps, "Pruning edges", data)
     final = cut_live(candidates, log_alpha, budget)
     last_open[final.kept[candidates.kept]] = history[-1]["step"]
-    return FoundCircuit(final, candidates, log_alpha, history, last_open)
+    return SearchResult(final, candidates, log_alpha, history, last_open)
 
 
 def _history_record(state: PruningStep) -> dict[str, Any]:

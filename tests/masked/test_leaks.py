@@ -16,7 +16,7 @@ from hap_engine.graph.circuit import full_circuit
 from hap_engine.masked import delta_buffer
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
-from hap_engine.pruning.gate_loss import kl_gradient
+from hap_engine.pruning.gate_loss import gate_loss
 from hap_engine.pruning.gates import sample
 from tests.builders.tiny_models import finish, random_pairs
 
@@ -50,6 +50,6 @@ def test_a_pruning_step_keeps_no_graph(llama: MaskedModel, born: list[Any]) -> N
     prepared = finish(Prepared(llama, random_pairs([5, 6, 7])).run())
     candidates = full_circuit(llama.graph)
     z = sample(torch.zeros(len(candidates)), torch.Generator().manual_seed(0))
-    kl_gradient(prepared, candidates, z, [0, 1, 2])
+    gate_loss(prepared, candidates, z, [0, 1, 2])
     assert len(born) == 1
     assert born[0]() is None

@@ -16,7 +16,7 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.plan import Plan
 from hap_engine.masked.prompt_cache import Prepared
-from hap_engine.pruning.gate_loss import Recorded, _Edges, _fixed, kl_gradient, puller
+from hap_engine.pruning.gate_loss import Recorded, _Edges, _fixed, gate_loss, loss_of_gates
 from hap_engine.pruning.gates import sample
 from hap_engine.transformer.load import load_model
 from tests.builders.tiny_models import finish, random_pairs
@@ -37,7 +37,7 @@ def test_parts_of_a_batch_add_up(gpt2: MaskedModel) -> None:
     for limits in (Limits(), Limits(batch=2), Limits(batch=1, cache=0)):
         prepared = finish(Prepared(gpt2, pairs, limits).run())
         assert max(map(len, prepared.parts(range(5)))) <= limits.batch
-        found.append(kl_gradient(prepared, candidates, z, list(range(5)), slope=0.3))
+        found.append(gate_loss(prepared, candidates, z, list(range(5)), slope=0.3))
     whole, *others = found
     for other in others:
         assert other.kl == pytest.approx(whole.kl, rel=1e-5)
@@ -56,7 +56,7 @@ def test_the_error_is_that_of_the_mean_logit_difference(gpt2: MaskedModel) -> No
         sets = scene.batch.answer, scene.batch.distractor
         return (logit_difference(logits, *sets) - logit_difference(scene.full, *sets)).mean()
 
-    plain, held = (kl_gradient(prepared, candidates, z, every, slope) for slope in (0.0, 2.0))
+    plain, held = (gate_loss(prepared, candidates, z, every, slope) for slope in (0.0, 2.0))
     assert held.error == plain.error == pytest.approx(error(z).item(), rel=1e-5)
     leaf = z.clone().requires_grad_()
     (wanted,) = torch.autograd.grad(error(leaf), leaf)
@@ -80,7 +80,7 @@ class NothingWaits(TorchDispatchMode):
 @pytest.mark.parametrize("cache", [Limits().cache, 0], ids=["kept", "traced anew"])
 @pytest.mark.parametrize("share", [1.0, 0.2])
 def test_a_fixed_plan_gives_the_same(masked: MaskedModel, share: float, cache: int) -> None:
-    """What a GPU records (`Recorded`) is `kl_gradient`, also with closed gates, and never waits."""
+    """What a GPU records (`Recorded`) is `gate_loss`, also with closed gates, and never waits."""
     prepared = finish(Prepared(masked, random_pairs(LENGTHS), Limits(cache=cache)).run())
     graph = masked.graph
     scores = torch.rand(graph.edge_mask.shape, generator=torch.Generator().manual_seed(1)).numpy()
@@ -89,13 +89,13 @@ def test_a_fixed_plan_gives_the_same(masked: MaskedModel, share: float, cache: i
     rows, slope = torch.tensor([3, 1, 4]), torch.tensor(0.5)
     for middle in (2.0, -1.0):  # some gates closed; most
         z = gates(len(candidates), middle)
-        wanted = kl_gradient(prepared, candidates, z, rows.tolist(), 0.5)
+        wanted = gate_loss(prepared, candidates, z, rows.tolist(), 0.5)
         _fixed(prepared, masked, edges, plan, z, rows, slope)  # makes the lists of indices
         with NothingWaits():
             kl, error, gradient = _fixed(prepared, masked, edges, plan, z, rows, slope)
         assert kl.item() == pytest.approx(wanted.kl, rel=1e-5)
         assert error.item() == pytest.approx(wanted.error, rel=1e-4, abs=1e-6)
-        live = z > 0  # a closed gate passes no gradient on, so `kl_gradient` need not know it
+        live = z > 0  # a closed gate passes no gradient on, so `gate_loss` need not know it
         torch.testing.assert_close(gradient[live], wanted.gradient[live], rtol=1e-3, atol=1e-5)
 
 
@@ -104,10 +104,10 @@ def test_a_recording_repeats_itself_on_other_prompts() -> None:
     masked = open_masked(load_model("hap-mini", device="cuda"))
     prepared = finish(Prepared(masked, random_pairs(LENGTHS)).run())
     candidates = full_circuit(prepared.masked.graph)
-    recorded = puller(prepared, candidates, 3)
+    recorded = loss_of_gates(prepared, candidates, 3)
     assert isinstance(recorded, Recorded)
     for indices, middle in (([0, 1, 2], 2.0), ([4, 2, 0], -1.0), ([0, 1, 2], 2.0)):
         z = gates(len(candidates), middle).cuda()
-        wanted, got = (kl_gradient(prepared, candidates, z, indices, 0.5), recorded(z, indices, 0.5))
+        wanted, got = (gate_loss(prepared, candidates, z, indices, 0.5), recorded(z, indices, 0.5))
         assert got.kl == pytest.approx(wanted.kl, rel=1e-5)
         torch.testing.assert_close(got.gradient[z > 0], wanted.gradient[z > 0], rtol=1e-3, atol=1e-5)
