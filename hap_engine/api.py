@@ -42,11 +42,13 @@ from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.custom import NAME as CUSTOM
-from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
+from hap_engine.tasks.pair import EncodedPair, PromptPair
+from hap_engine.tasks.reader import encode_rows
 from hap_engine.tasks.task import PromptSets, SplitSizes
 from hap_engine.transformer.batches import in_batches
 from hap_engine.transformer.load import loading
 from hap_engine.workflows import discover as discovery
+from hap_engine.workflows.run_prompts import task_prompts
 
 T = TypeVar("T")
 Watch = Callable[[Progress], object]
@@ -117,8 +119,7 @@ def prompts(
     model: MaskedModel, task: str = "ioi", sizes: SplitSizes | None = None, seed: int = 0, corruption: str | None = None
 ) -> PromptSets:
     """Disjoint train, validation and test prompts of a task, encoded for the model."""
-    chosen = get_task(task)
-    return chosen.generate(model.model.tokenizer, sizes or SplitSizes(), seed, corruption or chosen.default_corruption)
+    return task_prompts(model.model.reader, get_task(task), sizes or SplitSizes(), seed, corruption)
 
 
 def evaluate(
@@ -201,14 +202,15 @@ def logits(
 
 
 def encoded(model: MaskedModel, on: Prompts) -> list[EncodedPair]:
-    """Prompts for the model: a run's test prompts, pairs of texts, or encoded pairs as they are.
+    """Prompts for the model: a run's test prompts, pairs of texts (no space is added to them), or encoded pairs.
 
     Raises:
-        TaskError: if a pair's two prompts do not align.
+        TaskError: naming the pairs that the model cannot use: not aligned, an answer of several tokens, longer than
+            it reads, with tokens that it does not know.
         SettingsError: if there are no prompts.
     """
     if isinstance(on, Run):
         return stored_prompts(model, on, "test")
     if not on:
         raise SettingsError("Expected at least one prompt pair, got none.")
-    return [pair if isinstance(pair, EncodedPair) else encode_pair(model.model.tokenizer, pair) for pair in on]
+    return list(encode_rows(model.model.reader, on))

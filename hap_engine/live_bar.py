@@ -35,6 +35,12 @@ def detail(record: Progress) -> str:
     return "" if "check" in record.data else record.message
 
 
+def said(record: Progress) -> str:
+    """What a check of the prompts found: the tokens that are compared, whether the model can do it, doubtful spaces."""
+    check = record.data["check"]
+    return "\n".join(check[key] for key in ("scored", "sentence", "spaces") if check.get(key))
+
+
 class LiveBar:
     """One bar after the other, each left standing when its phase is over or the work is interrupted."""
 
@@ -64,7 +70,7 @@ class LiveBar:
         self.shown.set_postfix_str(detail(record), refresh=False)
         self.shown.update(record.step - self.shown.n)
         if "check" in record.data:  # said once and kept, for it may spare a run
-            self.shown.write(record.data["check"]["sentence"], file=sys.stderr if sys.stderr.isatty() else sys.stdout)
+            self.shown.write(said(record), file=sys.stderr if sys.stderr.isatty() else sys.stdout)
 
     def __exit__(self, *_: object) -> None:
         self.shown.close()

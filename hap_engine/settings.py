@@ -12,7 +12,7 @@ from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.files import short_hash
 from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.custom import NAME as CUSTOM
-from hap_engine.tasks.custom import prompts_hash, split_rows
+from hap_engine.tasks.custom import prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.task import SplitSizes, Task
 
@@ -195,6 +195,8 @@ class DiscoveryConfig:
             plain["prompts"] = prompts_hash(self.prompts)
             split = split_rows(self.prompts, self.seed)
             sizes = {name: len(pairs) for name, pairs in split.items()}
+            if shares_corruptions(self.prompts):  # newer than the runs that lack it
+                plain["split_by"] = "clean and corrupted prompts"
         return {
             **plain,
             "corruption": self.corruption or self.find_task().default_corruption,

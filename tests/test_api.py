@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 import hap_engine as hap
 from hap_engine.attribution import scorers
@@ -23,7 +25,9 @@ from hap_engine.graph import eapig_file
 from hap_engine.graph.circuit import random_circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.masked.masked_pass import MaskedModel
-from tests.builders.tiny_models import SIZES, random_pairs
+from hap_engine.progress import drain
+from hap_engine.workflows.ask_model import check_task
+from tests.builders.tiny_models import SIZES, VOCABULARY, random_pairs
 from tests.conftest import ROOT
 
 PAIRS = random_pairs([5, 6, 4])
@@ -112,9 +116,63 @@ def test_wrong_arguments(gpt2: MaskedModel) -> None:
         hap.evaluate(gpt2, {}, PAIRS)
     with pytest.raises(SettingsError, match="at least one prompt"):
         hap.logits(gpt2, [])
-    with pytest.raises(TaskError, match="same number of tokens"):
-        hap.logits(gpt2, [hap.PromptPair("Later", "Later Later", " Mary", " John")])
+    with pytest.raises(TaskError, match=r"Row 1: the clean prompt has .* where the corrupted one has"):
+        hap.logits(gpt2, [hap.PromptPair("Aaron", "Adam Adam", " Alan", " Albert")])
     assert issubclass(TaskError, hap.HapError)
+
+
+@pytest.mark.parametrize("given", ["texts", "tokens"])
+def test_every_entry_refuses_prompts_that_the_model_cannot_read(
+    gpt2: MaskedModel, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than the positions and unknown tokens were an IndexError; longer than a window gave wrong logits."""
+    words = ["Aaron", "Adam", "Ahmed"]
+    long = hap.PromptPair(" ".join(words * 22), " ".join(words[::-1] * 22), " Alan", " Albert")
+    short = hap.PromptPair("Aaron and Adam", "Adam and Aaron", " Alan", " Albert")
+    pairs: list[Any] = [short, long]
+    if given == "tokens":
+        (one,) = hap.encoded(gpt2, [short])
+        pairs = [one, replace(one, clean_ids=one.clean_ids * 22, corrupt_ids=one.corrupt_ids * 22)]
+    circuit = hap.full_circuit(gpt2.graph)
+    for entry in (
+        lambda on: hap.encoded(gpt2, on),
+        lambda on: hap.logits(gpt2, on),
+        lambda on: hap.attribute(gpt2, on),
+        lambda on: hap.evaluate(gpt2, circuit, on),
+    ):
+        with pytest.raises(TaskError, match=r"Row 2: the prompt has 66 tokens .* tiny-gpt2 reads at most 64"):
+            entry(pairs)
+    monkeypatch.setattr(gpt2.model.hf_model.config, "sliding_window", 2, raising=False)
+    with pytest.raises(TaskError, match=r"Row 1: the prompt has 3 tokens .* at most 2 .* window of its attention"):
+        hap.logits(gpt2, pairs[:1])
+    monkeypatch.undo()
+    unknown = replace(random_pairs([4])[0], answer_id=VOCABULARY)
+    with pytest.raises(TaskError, match=f"tiny-gpt2 knows {VOCABULARY} tokens, and .* number {VOCABULARY}"):
+        hap.logits(gpt2, [unknown])
+
+
+def test_the_words_of_a_tokenizer_that_the_model_lacks_are_refused(gpt2: MaskedModel) -> None:
+    tokenizer = Tokenizer.from_str(gpt2.model.tokenizer.to_str())
+    tokenizer.add_tokens([f"word{number}" for number in range(VOCABULARY)])
+    larger = MaskedModel(replace(gpt2.model, tokenizer=tokenizer))
+    for pair in (
+        hap.PromptPair("Aaron word71", "Adam word71", " Alan", " Albert"),
+        hap.PromptPair("Aaron and", "Adam and", " Alan", " word71"),
+    ):
+        with pytest.raises(TaskError, match=r"Row 1: tiny-gpt2 knows 72 tokens, and .* \('word71'\)"):
+            hap.logits(larger, [pair])
+
+
+def test_a_token_that_is_named_twice_counts_once(gpt2: MaskedModel) -> None:
+    """The probability difference of such a set was twice what it is."""
+    (once,) = hap.encoded(gpt2, [hap.PromptPair("Aaron and Adam", "Adam and Aaron", " Alan", " Albert")])
+    twice = hap.PromptPair("Aaron and Adam", "Adam and Aaron", " Alan", " Albert", more_answers=("  Alan", " Alan"))
+    given = replace(once, more_answer_ids=(once.answer_id,))
+    right = drain(check_task(gpt2, [once]))
+    for pair in hap.encoded(gpt2, [twice, given]):
+        assert drain(check_task(gpt2, [pair])) == right
+    with pytest.raises(TaskError, match="same token"):
+        hap.encoded(gpt2, [replace(twice, more_answers=("  Albert",))])
 
 
 def test_discover_on_an_opened_model(gpt2: MaskedModel) -> None:

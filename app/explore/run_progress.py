@@ -78,9 +78,13 @@ def _panel(job_id: str) -> None:
         st.rerun(scope="fragment")
     st.progress(min(1.0, job.progress.step / max(1, job.progress.total)), text=_status(job))
     st.markdown(_phases(job))
-    check, circuit = job.latest.get("check"), job.latest.get("circuit")
+    check, circuit = job.latest.get("check") or {}, job.latest.get("circuit")
     if check and not task_answers.usable(check):
         st.warning(plain(str(check["sentence"])), icon=":material/block:")
+    if check.get("spaces"):
+        st.warning(plain(str(check["spaces"])), icon=":material/space_bar:")
+    if check.get("scored"):
+        st.caption(plain(str(check["scored"])))
     colours = palette(st.context.theme.type)
     left, right = st.columns([3, 2])
     if job.history:

@@ -1,14 +1,12 @@
 """The prompts that somebody is writing: rows of texts, kept on disk at every change (no Streamlit here).
 
-A draft may be half finished, so nothing is refused here; `pair_of` gives a row as the engine takes it. Several right
-answers stand in one cell, with ``|`` between them. Two tabs may write one draft: no row of either is lost.
+A draft may be half finished, so nothing is refused here. Several right answers stand in one cell, with ``|`` between
+them; a bar that belongs to an answer is written ``\\|``. Two tabs may write one draft: no row of either is lost.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +14,14 @@ from typing import Any
 
 from app.stored import json_files
 from hap_engine.tasks.pair import PromptPair
-from hap_engine.tasks.rows import KEYS, with_spaces
+from hap_engine.tasks.rows import KEYS
+from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
 
-Row = dict[str, str]
+Row = dict[str, str]  # those of `KEYS`, and of `EXACT` those that are set
+EXACT = ("spaces", "answer_ids", "distractor_ids")
 FILE = ("prompts", "draft.json")
 BETWEEN = "|"  # of several answers in one cell
+BARS = re.compile(r"(\\*)\|")  # backslashes count only before a bar
 _saving = threading.Lock()  # reading and writing belong together
 
 
@@ -50,7 +51,7 @@ def merged(seen: Sequence[Row], mine: Sequence[Row], theirs: Sequence[Row]) -> l
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return tuple(row[key] for key in KEYS)
+    return tuple(row.get(key, "") for key in (*KEYS, *EXACT))
 
 
 def _take(rows: Counter[tuple[str, ...]], row: Row) -> bool:
@@ -70,66 +71,83 @@ def rows_of(data: Iterable[Any]) -> list[Row]:
     rows = []
     for item in data:
         cells = item if isinstance(item, Mapping) else {}
-        row = {key: cells[key] if isinstance(cells.get(key), str) else "" for key in KEYS}
-        if any(text.strip() for text in row.values()):
+        texts = {key: cells[key] if isinstance(cells.get(key), str) else "" for key in (*KEYS, *EXACT)}
+        row = {key: text for key, text in texts.items() if text or key in KEYS}
+        if any(row[key].strip() for key in KEYS):
             rows.append(row)
     return rows
 
 
 def pair_of(row: Row) -> PromptPair:
-    """A row as the engine takes it, its spaces put right."""
-    answers, distractors = (_cell(row[key]) for key in ("answer", "distractor"))
-    return with_spaces(
-        PromptPair(
-            row["clean"],
-            row["corrupt"],
-            answers[0],
-            distractors[0],
-            more_answers=tuple(answers[1:]),
-            more_distractors=tuple(distractors[1:]),
-        )
+    """A row as it is scored: with the rule's spaces, unless it says otherwise."""
+    answers, distractors = _cell(row["answer"]), _cell(row["distractor"])
+    answer_ids, distractor_ids = (tuple(map(int, row.get(key, "").split())) for key in EXACT[1:])
+    pair = PromptPair(
+        row["clean"],
+        row["corrupt"],
+        answers[0],
+        distractors[0],
+        more_answers=tuple(answers[1:]),
+        more_distractors=tuple(distractors[1:]),
+        answer_ids=answer_ids,
+        distractor_ids=distractor_ids,
     )
+    return pair if row.get("spaces") == AS_WRITTEN else with_spaces(pair)
 
 
 def row_of(pair: PromptPair) -> Row:
-    """A pair as a row of the editor."""
+    """A pair as a row of the editor, from which `pair_of` makes the same pair."""
+    exact = {
+        "spaces": "" if with_spaces(pair) == pair else AS_WRITTEN,
+        "answer_ids": " ".join(map(str, pair.answer_ids)),
+        "distractor_ids": " ".join(map(str, pair.distractor_ids)),
+    }
     return {
         "clean": pair.clean,
         "corrupt": pair.corrupt,
-        "answer": BETWEEN.join(pair.answers),
-        "distractor": BETWEEN.join(pair.distractors),
+        "answer": _joined(pair.answers),
+        "distractor": _joined(pair.distractors),
+        **{key: text for key, text in exact.items() if text},
     }
 
 
-def to_jsonl(rows: Sequence[Row]) -> str:
-    """A prompts file, as `discover --prompts-file` reads it."""
-    lines = []
-    for row in rows:
-        pair = pair_of(row)
-        answers, distractors = list(pair.answers), list(pair.distractors)
-        lines.append(
-            {
-                "clean": pair.clean,
-                "corrupt": pair.corrupt,
-                "answer": answers if len(answers) > 1 else answers[0],
-                "distractor": distractors if len(distractors) > 1 else distractors[0],
-            }
-        )
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-
-
 def pasted(text: str) -> list[Row]:
-    """Rows from text copied out of a spreadsheet or typed: four cells a line, tabs or commas between."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    tabs = sum("\t" in line for line in lines) > len(lines) / 2
-    cells = csv.reader(io.StringIO("\n".join(lines)), delimiter="\t" if tabs else ",")
-    rows = [dict(zip(KEYS, line, strict=False)) for line in cells]
-    if rows and [str(cell).strip().lower() for cell in rows[0].values()] == list(KEYS):
+    """Rows from text copied out of a spreadsheet (tabs) or typed (commas): four cells a line.
+
+    Quotation marks belong to the text, but for those that a spreadsheet puts around a cell of several lines, and
+    between commas those that stand around a cell, as in a CSV file.
+    """
+    between, inner = ("\t", "\t") if "\t" in text else (",", "\n")  # no tab is typed into a text area
+    cell = re.compile(rf'"((?:[^"{inner}]|"")*)"(?=[{between}\n]|$)|[^{between}\n]*')
+    text = re.sub(r"\r\n?", "\n", text)
+    lines: list[list[str]] = [[]]
+    at = 0
+    while at <= len(text) and (found := cell.match(text, at)):  # it matches anywhere
+        inside = found[1]
+        quoted = inside is not None and (between == "," or "\n" in inside)
+        lines[-1].append(inside.replace('""', '"') if quoted else found[0])
+        if text[found.end() : found.end() + 1] == "\n":
+            lines.append([])
+        at = found.end() + 1
+    rows = [dict(zip(KEYS, [*cells[:3], between.join(cells[3:])], strict=False)) for cells in lines]  # nothing is lost
+    if [text.strip().lower() for text in rows[0].values()] == list(KEYS):
         rows = rows[1:]  # the header was copied too
     return rows_of(rows)
 
 
 def _cell(text: str) -> list[str]:
     """The answers in a cell. A space before a word belongs to it, one after it does not."""
-    parts = [part.rstrip() for part in text.split(BETWEEN) if part.strip()]
-    return parts if len(parts) > 1 else [text]
+    parts, end = [""], 0
+    for bar in BARS.finditer(text):
+        backslashes, escaped = divmod(len(bar[1]), 2)
+        parts[-1] += text[end : bar.start()] + "\\" * backslashes + BETWEEN * escaped
+        parts += [] if escaped else [""]
+        end = bar.end()
+    parts[-1] += text[end:]
+    return [part.rstrip(" ") or part for part in parts] if len(parts) > 1 else parts
+
+
+def _joined(answers: Sequence[str]) -> str:
+    """The cell from which `_cell` reads these answers."""
+    *others, last = (BARS.sub(lambda bar: bar[1] * 2 + "\\|", answer) for answer in answers)
+    return BETWEEN.join([*(re.sub(r"(\\*)$", r"\1\1", answer) for answer in others), last])

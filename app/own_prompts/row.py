@@ -18,11 +18,14 @@ from hap_engine.files import short_hash
 from hap_engine.models.catalog import Source
 from hap_engine.progress import Progress
 from hap_engine.tasks.editing import align, propose
+from hap_engine.tasks.reader import Reader, encode_rows
+from hap_engine.tasks.spaces import AS_WRITTEN
+from hap_engine.workflows.run_prompts import scored
 
 WORD = re.compile(r"\S+")
 
 
-def show(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: dict[int, str]) -> None:
+def show(source: Source | None, reader: Reader, rows: list[Row], wrong: dict[int, str]) -> None:
     """Draw the chosen row, the first with a problem at first."""
     st.subheader("Row by row", anchor=False)
     first = min(wrong, default=1)
@@ -37,7 +40,7 @@ def show(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: di
             help="Which row is shown below.",
         )
     )
-    row = rows[number - 1]
+    row, tokenizer = rows[number - 1], reader.tokenizer
     pair = drafts.pair_of(row)
     alignment = align(tokenizer, pair.clean, pair.corrupt)
     st.html(tokens.aligned(tokenizer, pair.clean, pair.corrupt, alignment))
@@ -49,10 +52,13 @@ def show(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: di
             f"{len(alignment.changed)} of them different (marked).",
             icon=":material/check:",
         )
+        put = pair != drafts.pair_of({**row, "spaces": AS_WRITTEN})
+        spaces = " A space was put before them, or moved from the end of the prompts." if put else ""
+        st.markdown(plain(scored(reader, encode_rows(reader, [pair])) + spaces))
     if alignment.fix and st.button("Mend it", icon=":material/auto_fix_high:", key="draft-mend"):
         _put(rows, number, alignment.fix)
     _proposals(tokenizer, rows, number)
-    _ask(source, tokenizer, rows, wrong)
+    _ask(source, rows, wrong)
 
 
 def _put(rows: list[Row], number: int, corrupt: str) -> None:
@@ -91,7 +97,7 @@ def _proposals(tokenizer: Tokenizer, rows: list[Row], number: int) -> None:
             _put(rows, number, proposal.corrupt)
 
 
-def _ask(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: dict[int, str]) -> None:
+def _ask(source: Source | None, rows: list[Row], wrong: dict[int, str]) -> None:
     """Does the model give these answers, and does corruption change them? On a button: it takes torch."""
     usable = [number for number in range(1, len(rows) + 1) if number not in wrong]
     if source is None or not usable:
@@ -104,7 +110,7 @@ def _ask(source: Source | None, tokenizer: Tokenizer, rows: list[Row], wrong: di
         yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
         from hap_engine.workflows.ask_model import ask_pairs, summary
 
-        _, asked = yield from ask_pairs(source.reference, pairs)
+        _, _, asked = yield from ask_pairs(source.reference, pairs)
         return asked, summary(asked)
 
     if workers.short_work().get(key) is None:

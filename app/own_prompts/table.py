@@ -6,23 +6,27 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-from tokenizers import Tokenizer
 
 from app.own_prompts import drafts, tokens
 from app.own_prompts.drafts import Row
 from app.widgets.markdown import plain
 from hap_engine.errors import DiskError, HapError
-from hap_engine.models.catalog import Source, tokenizer_file
+from hap_engine.models.catalog import Source
 from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.prompts_file import parse_rows
 from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, sift, told
+from hap_engine.tasks.spaces import AS_WRITTEN
 from hap_engine.tasks.task import SplitSizes
+from hap_engine.workflows.run_prompts import task_prompts
 
 COLUMNS: dict[str, tuple[str, str, Any]] = {
     "clean": ("Clean prompt", "Ends where the answer follows.", "large"),
     "corrupt": ("Corrupted prompt", "As many tokens; the answer no longer follows.", "large"),
-    "answer": ("Answer", "One token. Several right ones: put | between them.", "small"),
+    "answer": ("Answer", "One token. Several right ones: put | between them (\\| is a bar itself).", "small"),
     "distractor": ("Distractor", "A wrong answer that is one token, to compare with.", "small"),
+    "spaces": ("Spaces", "Empty: a space is put where a text has one. As written: none is.", "small"),
+    "answer_ids": ("Answer ids", "The tokens themselves, from the file; they are what is compared.", "small"),
+    "distractor_ids": ("Distractor ids", "The tokens themselves, from the file.", "small"),
 }
 EXAMPLES = SplitSizes(train=12, validation=1, test=1)
 
@@ -55,12 +59,15 @@ def table() -> list[Row]:
         state["draft-seen"] = drafts.load()
         state["draft-base"] = state.get("draft-unsaved", state["draft-seen"])
     base = state["draft-base"]
-    frame: Any = pd.DataFrame(base, columns=list(KEYS), dtype=str)
+    frame: Any = pd.DataFrame(base, columns=list(COLUMNS), dtype=str).fillna("")
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     columns: dict[str, Any] = {
         name: st.column_config.TextColumn(title, help=text, width=width)
         for name, (title, text, width) in COLUMNS.items()
     }
+    title, text, width = COLUMNS["spaces"]
+    columns["spaces"] = st.column_config.SelectboxColumn(title, help=text, width=width, options=["", AS_WRITTEN])
+    given = [name for name in drafts.EXACT[1:] if any(name in row for row in base)]
     edited = st.data_editor(
         frame,
         key=key,
@@ -68,6 +75,8 @@ def table() -> list[Row]:
         hide_index=False,
         height=min(420, 110 + 35 * max(3, len(frame))),
         column_config=columns,
+        column_order=[*KEYS, "spaces", *given],
+        disabled=given,
     )
     written = edited.to_dict("records")
     rows = drafts.rows_of(written)
@@ -88,8 +97,8 @@ def fill(source: Source | None) -> None:
     upload, paste, example, clear = st.columns(4)
     with upload.popover("Open a file", icon=":material/upload_file:", width="stretch", key=f"draft-open-{version}"):
         file = st.file_uploader(
-            "JSONL or CSV with clean, corrupt, answer, distractor (or a run file)",
-            type=["jsonl", "csv", "json"],
+            "JSONL, JSON, CSV or TSV with clean, corrupt, answer, distractor (or a run file)",
+            type=["jsonl", "json", "csv", "tsv"],
             key=f"draft-file-{version}",
         )
         if file is not None:
@@ -97,7 +106,7 @@ def fill(source: Source | None) -> None:
     with paste.popover("Paste rows", icon=":material/content_paste:", width="stretch", key=f"draft-paste-{version}"):
         text = st.text_area(
             "One pair a line: clean, corrupted, answer, distractor, with tabs (from a spreadsheet) or "
-            "commas between them",
+            "commas between them (quotation marks around a text that holds a comma)",
             key=f"draft-text-{version}",
         )
         rows = [*drafts.load(), *drafts.pasted(text)]
@@ -126,7 +135,7 @@ def fill(source: Source | None) -> None:
 def _open(data: bytes, name: str) -> None:
     """Put a file's rows into the table; when some cannot be used, only those that can, and on demand."""
     try:
-        rows = parse_rows(data, name)
+        rows = parse_rows(data, name).rows
         pairs, wrong = sift(rows)
         check_count(len(rows))
     except HapError as error:
@@ -140,22 +149,16 @@ def _open(data: bytes, name: str) -> None:
 
 
 def _add_examples(name: str, source: Source | None) -> None:
-    tokenizer = vocabulary(source)
-    if tokenizer is None:
+    reader = tokens.reader(source)
+    if reader is None:
         st.info("This model's words are not on this machine yet. Choose hap-mini to look around.")
         return
     task = TASKS[name]
     have = drafts.load()
     try:
-        pairs = task.generate(tokenizer, EXAMPLES, len(have), task.default_corruption).train
+        pairs = task_prompts(reader, task, EXAMPLES, len(have)).train
     except HapError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
     replace_rows([*have, *(drafts.row_of(encoded.pair) for encoded in pairs)])
     st.rerun()
-
-
-def vocabulary(source: Source | None) -> Tokenizer | None:
-    """The model's tokenizer, if it is on this machine."""
-    path = tokenizer_file(source) if source else None
-    return tokens.tokenizer(path) if path else None

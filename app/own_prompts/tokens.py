@@ -9,8 +9,10 @@ from pathlib import Path
 import streamlit as st
 from tokenizers import Tokenizer
 
-from hap_engine.models.tokenizer import read_tokenizer
+from hap_engine.models.catalog import Source, tokenizer_file
+from hap_engine.models.reader import reader_of
 from hap_engine.tasks.editing import Alignment
+from hap_engine.tasks.reader import Reader
 
 STYLE = """<style>
 .hap-tokens { border-collapse: separate; border-spacing: 2px 4px; font-size: 14px; }
@@ -66,10 +68,11 @@ def _row(name: str, side: Sequence[str], width: int, alignment: Alignment) -> st
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _tokenizer(path: Path, modified: int) -> Tokenizer:
-    return read_tokenizer(path)
+def _reader(path: Path, modified: int, _source: Source) -> Reader | None:
+    return reader_of(_source)
 
 
-def tokenizer(path: Path) -> Tokenizer:
-    """A model's tokenizer, read once (no torch)."""
-    return _tokenizer(path, path.stat().st_mtime_ns)
+def reader(source: Source | None) -> Reader | None:
+    """How the model reads prompts, if its tokenizer is on this machine; read once (no torch)."""
+    path = tokenizer_file(source) if source else None
+    return _reader(path, path.stat().st_mtime_ns, source) if path and source else None

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import streamlit as st
-from tokenizers import Tokenizer
 
 from app import classroom
 from app.explore import model_and_task
-from app.own_prompts import drafts, table
+from app.own_prompts import drafts, table, tokens
 from app.own_prompts import row as editor
 from app.own_prompts.drafts import Row
 from app.widgets.markdown import plain
-from hap_engine.tasks.custom import problem
-from hap_engine.tasks.rows import KEYS, MAX_ROWS, MIN_ROWS
+from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.prompts_file import to_jsonl
+from hap_engine.tasks.reader import Reader, problem
+from hap_engine.tasks.rows import MAX_ROWS, MIN_ROWS, sift
 
 SHOWN_PROBLEMS = 8
 
@@ -37,17 +39,17 @@ def page(pages: Any) -> None:
         source = model_and_task.model()
     table.fill(source)
     rows = table.table()
-    tokenizer = table.vocabulary(source)
-    if tokenizer is None:
+    reader = tokens.reader(source)
+    if reader is None:
         st.info(
             "The tokens show once this model is on this machine: start a run with it, or choose another one above.",
             icon=":material/download:",
         )
         return
-    wrong = _problems(tokenizer, rows)
+    wrong = _problems(reader, rows)
     _say(rows, wrong, pages)
     if rows:
-        editor.show(source, tokenizer, rows, wrong)
+        editor.show(source, reader, rows, wrong)
 
 
 def _say(rows: list[Row], wrong: dict[int, str], pages: Any) -> None:
@@ -66,7 +68,7 @@ def _say(rows: list[Row], wrong: dict[int, str], pages: Any) -> None:
         st.switch_page(pages["explore"], query_params=_query())
     take.download_button(
         "Download",
-        lambda: drafts.to_jsonl(rows),  # when asked: the browser looks for a ready file at once
+        lambda: to_jsonl(map(drafts.pair_of, rows)),  # when asked: the browser looks for a ready file at once
         "prompts.jsonl",
         "application/jsonl",
         on_click="ignore",
@@ -94,22 +96,12 @@ def _query() -> dict[str, str]:
     return {"task": "custom", **({"model": model} if model else {})}
 
 
-def _problems(tokenizer: Tokenizer, rows: Sequence[Row]) -> dict[int, str]:
+def _problems(reader: Reader, rows: Sequence[Row]) -> dict[int, str]:
     """What is wrong with each row (from 1) that cannot be used."""
-    wrong: dict[int, str] = {}
-    seen: dict[tuple[str, str], int] = {}
-    for number, row in enumerate(rows, 1):
-        message = _problem(tokenizer, tuple(row.values()))
-        pair = drafts.pair_of(row)
-        first = seen.setdefault((pair.clean, pair.corrupt), number)
-        if not message and first != number:
-            message = f"it repeats row {first}. Change it or remove one of them."
-        if message:
-            wrong[number] = message
-    return wrong
+    return dict(sift(list(map(drafts.pair_of, rows)), lambda pair: _problem(reader, json.dumps(pair.to_dict())))[1])
 
 
 @lru_cache(maxsize=4 * MAX_ROWS)
-def _problem(tokenizer: Tokenizer, texts: tuple[str, ...]) -> str:
+def _problem(reader: Reader, pair: str) -> str:
     """Kept by row: after a change only that row is looked at again."""
-    return problem(tokenizer, drafts.pair_of(dict(zip(KEYS, texts, strict=True))))
+    return problem(reader, PromptPair.from_dict(json.loads(pair)))

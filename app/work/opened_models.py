@@ -198,13 +198,13 @@ def _reading(key: str, _bench: Bench, _circuit: Circuit) -> Reading:
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _bench(run_key: str, prompts: range, _masked: MaskedModel, _run: Run) -> Bench:
-    from hap_engine.evaluation.stored_prompts import encode_prompt
+    from hap_engine.evaluation.stored_prompts import encode_prompts
     from hap_engine.explain.what_if import Bench
 
     chosen = _run.prompts.get("test", [])[prompts.start : prompts.stop]
     if not chosen:
         raise HapError("This run file holds no test prompts. Compute the run again.")
-    return Bench(_masked, [encode_prompt(_masked, prompt) for prompt in chosen])
+    return Bench(_masked, encode_prompts(_masked, chosen))
 
 
 def _model_key(run: Run) -> str:

@@ -91,16 +91,22 @@ def _given_prompts(options: argparse.Namespace) -> Any:
     path = options.prompts_file
     if path is None:
         return ()
-    from hap_engine.tasks.prompts_file import read_prompts, read_rows
+    from hap_engine.tasks.prompts_file import read_rows
     from hap_engine.tasks.rows import check_rows, told
     from hap_engine.workflows.run_prompts import usable_rows
 
+    file = read_rows(_found(path))
+    if file.spaced:
+        print(
+            f"In {file.spaced:,} of {len(file.rows):,} rows a space was put before the answers, or moved to them from "
+            'the end of the prompts. (A row that says "spaces": "as written" stays as it is.)',
+            file=sys.stderr,
+        )
     if not options.skip_bad_rows:
-        return read_prompts(_found(path))
-    rows = read_rows(_found(path))
-    good, wrong = usable_rows(rows, options.model)
+        return check_rows(file.rows)
+    good, wrong = usable_rows(file.rows, options.model)
     if wrong:
-        print(f"{told(wrong, len(rows))}\nGoing on with the other {len(good):,}.", file=sys.stderr)
+        print(f"{told(wrong, len(file.rows))}\nGoing on with the other {len(good):,}.", file=sys.stderr)
     return check_rows(good)
 
 

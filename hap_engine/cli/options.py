@@ -26,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     discover.set_defaults(dtype=AUTO)
     discover.add_argument("--preset", help="quick, standard, thorough or published")
     _offer(discover, PruningConfig, {})  # not given: as the preset has it
-    discover.add_argument("--prompts-file", type=Path, help="your own pairs (.jsonl, .csv or a run) for --task custom")
+    discover.add_argument("--prompts-file", type=Path, help="your own pairs for --task custom: JSONL, JSON, CSV, a run")
     _skip(discover)
     discover.add_argument("--prompts", help="train,validation,test counts, e.g. 600,100,256")
     discover.add_argument("--out", type=Path, help="run file to write (default: the explorer's folder)")

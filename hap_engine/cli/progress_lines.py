@@ -28,7 +28,7 @@ class _Lines:
             self.phase, self.tenth = record.phase, 0
             _say(f"{record.phase}: {record.message}")
         if "check" in record.data:
-            _say(record.data["check"]["sentence"])
+            _say(live_bar.said(record))
         tenth = 10 * record.step // max(1, record.total)
         if record.total >= 10 and tenth > self.tenth:
             self.tenth = tenth

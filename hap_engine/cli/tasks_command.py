@@ -73,16 +73,16 @@ def _ask(options: argparse.Namespace, chosen: Sequence[Task]) -> None:
 def _ask_own(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
     """Every pair is asked; the weakest are listed, with what is wrong with them."""
     from hap_engine.settings import DiscoveryConfig
-    from hap_engine.workflows.run_prompts import try_prompts
+    from hap_engine.workflows.run_prompts import scored, try_prompts
 
     try_prompts(DiscoveryConfig(model=options.model, task=CUSTOM, prompts=tuple(own)))
     from hap_engine.workflows.ask_model import ask_pairs, summary
 
-    model, found = follow(ask_pairs(options.model, own, options.device))
-    print(f"{model.name}: {summary(found)}")
+    model, rows, found = follow(ask_pairs(options.model, own, options.device))
+    print(f"{scored(model.reader, rows)}\n{model.name}: {summary(found)}")
     print(f"\nThe weakest pairs\n{'row':>5} {'p(answer)':>10} {'corrupted':>10} {'logit diff':>11}  prompt")
     for index in sorted(range(len(found)), key=lambda index: found[index].clean_diff)[:WEAKEST]:
-        one, pair = found[index], own[index]
+        one, pair = found[index], rows[index].pair
         print(
             f"{index + 1:5} {one.clean:10.1%} {one.corrupt:10.1%} {one.clean_diff:11.2f}  "
             f"… {pair.clean[-40:]}{pair.answer} (the model says {one.says!r})"

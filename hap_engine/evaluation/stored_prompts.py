@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,8 @@ from hap_engine.errors import SettingsError, TaskError
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import check_same_graph
 from hap_engine.runs.record import Run
-from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
+from hap_engine.tasks.pair import EncodedPair, PromptPair
+from hap_engine.tasks.reader import encode_rows
 
 
 def stored_prompts(masked: MaskedModel, run: Run, split: str, first: int | None = None) -> list[EncodedPair]:
@@ -19,28 +20,31 @@ def stored_prompts(masked: MaskedModel, run: Run, split: str, first: int | None 
     Raises:
         ModelError: if the model is not the run's.
         SettingsError: if there are none.
-        TaskError: as `encode_prompt` does.
+        TaskError: as `encode_prompts` does.
     """
     check_same_graph(masked, run)
     if not run.prompts.get(split):
         raise SettingsError(
             f"The run file holds no {split} prompts, so there is nothing to evaluate on. Compute the run again."
         )
-    return [encode_prompt(masked, prompt) for prompt in run.prompts[split][:first]]
+    return encode_prompts(masked, run.prompts[split][:first])
 
 
-def encode_prompt(masked: MaskedModel, prompt: Mapping[str, Any]) -> EncodedPair:
-    """A prompt of the run file as token ids.
+def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]]) -> list[EncodedPair]:
+    """Prompts of the run file as token ids.
 
     Raises:
-        TaskError: if the text does not fit the model's tokenizer.
+        TaskError: if the model cannot read one.
     """
-    texts = [prompt.get(key) for key in ("clean", "corrupt", "answer", "distractor")]
-    if not all(isinstance(text, str) for text in texts):
+    keys = ("clean", "corrupt", "answer", "distractor")
+    if not all(isinstance(prompt.get(key), str) for prompt in prompts for key in keys):
         raise TaskError(
             "Expected a prompt with clean, corrupt, answer and distractor texts in the run file. "
             "The file is damaged; compute the run again."
         )
-    encoded = encode_pair(masked.model.tokenizer, PromptPair.from_dict(prompt))
-    roles = prompt.get("roles") or {}
-    return replace(encoded, roles={str(role): int(at) for role, at in roles.items()})
+    rows = encode_rows(masked.model.reader, list(map(PromptPair.from_dict, prompts)))
+    roles = [prompt.get("roles") or {} for prompt in prompts]
+    return [
+        replace(row, roles={str(role): int(at) for role, at in places.items()})
+        for row, places in zip(rows, roles, strict=True)
+    ]

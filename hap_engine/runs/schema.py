@@ -85,7 +85,16 @@ SHAPES: Mapping[str, Any] = {
     "task": {"name": str, "title": str, "corruption?": str, "role_names?": [str]},
     "settings": {"method": str, "sparsity": float},
     "seconds": Each(float),
-    "prompts": Each([{"clean?": str, "corrupt?": str, "answer?": str, "distractor?": str, "roles?": Each(int)}]),
+    "prompts": Each(
+        [
+            {
+                **dict.fromkeys(("clean?", "corrupt?", "answer?", "distractor?"), str),
+                "answer_ids?": [int],
+                "distractor_ids?": [int],
+                "roles?": Each(int),
+            }
+        ]
+    ),
     "heads": Each(
         {"eap_rank?": int, "eap_edge?": [str], "eap_score?": float, "direct_effect?": float, "attention?": Each(float)}
     ),

@@ -7,8 +7,11 @@ A pair is usable when, for the model's own tokenizer and without special tokens,
 * ``answer`` and ``distractor`` each add exactly one token to ``clean`` without changing its tokens.
 
 Some questions have several right answers (any later year, any kind word). Such a pair lists the others
-in ``more_answers`` and ``more_distractors``; each is one token too, and `hap_engine.evaluation.metrics` compares the
-two sets. ``answer`` and ``distractor`` are then the ones that are shown.
+in ``more_answers`` and ``more_distractors``; each is one token too, and `hap_engine.evaluation.metrics` compares
+the two sets. ``answer`` and ``distractor`` are then the ones that are shown. A token that is named twice counts once.
+
+Where no text says which token is meant (GPT-2 writes 1300 as one token, so ``00`` never follows ``13``),
+``answer_ids`` and ``distractor_ids`` give its number in the model's vocabulary.
 
 The scored position is the last token of the prompt; `roles` name the token positions that a
 task cares about (for IOI: ``IO``, ``S1``, ``S1+1``, ``S2``, ``END``).
@@ -19,12 +22,14 @@ Nothing here imports torch: a page can show prompts as soon as it has a `tokeniz
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,9 @@ class PromptPair:
     """One clean prompt, its corrupt twin, and the two tokens (or sets of them) that are compared.
 
     `marks` maps a role to ``(character, shift)``: the role's token is the one that covers that
-    character of `clean`, moved by `shift` tokens (``S1+1`` is ``S1`` with shift 1).
+    character of `clean`, moved by `shift` tokens (``S1+1`` is ``S1`` with shift 1). The texts are exact: no space
+    is put before an answer here (`hap_engine.tasks.spaces` does that for files and the editor). Ids, where given,
+    are what is scored; the texts beside them only name it and may be empty.
     """
 
     clean: str
@@ -42,30 +49,34 @@ class PromptPair:
     marks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     more_answers: tuple[str, ...] = ()
     more_distractors: tuple[str, ...] = ()
+    answer_ids: tuple[int, ...] = ()
+    distractor_ids: tuple[int, ...] = ()
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> PromptPair:
         """The pair that `to_dict` wrote (roles are not read back: they are token positions there)."""
 
-        def texts(key: str) -> tuple[str, ...]:
+        def several(key: str, kind: type[T]) -> tuple[T, ...]:
             value = row.get(key)
-            return tuple(map(str, value)) if isinstance(value, list) else ()
+            return tuple(map(kind, value)) if isinstance(value, list) else ()
 
         return cls(
             clean=str(row["clean"]),
             corrupt=str(row["corrupt"]),
             answer=str(row["answer"]),
             distractor=str(row["distractor"]),
-            more_answers=texts("more_answers"),
-            more_distractors=texts("more_distractors"),
+            more_answers=several("more_answers", str),
+            more_distractors=several("more_distractors", str),
+            answer_ids=several("answer_ids", int),
+            distractor_ids=several("distractor_ids", int),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The texts, as a run file and a prompts file hold them."""
-        sets = {"more_answers": self.more_answers, "more_distractors": self.more_distractors}
+        sets = ("more_answers", "more_distractors", "answer_ids", "distractor_ids")
         return {
             **{key: getattr(self, key) for key in ("clean", "corrupt", "answer", "distractor")},
-            **{key: list(texts) for key, texts in sets.items() if texts},
+            **{key: list(getattr(self, key)) for key in sets if getattr(self, key)},
         }
 
     @property
@@ -92,11 +103,12 @@ class EncodedPair:
 
     @property
     def answer_ids(self) -> tuple[int, ...]:
-        return (self.answer_id, *self.more_answer_ids)
+        """Each once: a token that is named twice must not count twice."""
+        return tuple(dict.fromkeys((self.answer_id, *self.more_answer_ids)))
 
     @property
     def distractor_ids(self) -> tuple[int, ...]:
-        return (self.distractor_id, *self.more_distractor_ids)
+        return tuple(dict.fromkeys((self.distractor_id, *self.more_distractor_ids)))
 
 
 def encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
@@ -107,6 +119,23 @@ def encode(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
 def single_token(tokenizer: Tokenizer, prefix: str, continuation: str) -> int | None:
     """The id that `continuation` adds after `prefix`, or None if it is not exactly one token."""
     return _added(encode(tokenizer, prefix), encode(tokenizer, prefix + continuation))
+
+
+def spelling_token(tokenizer: Tokenizer, prefix: str, continuation: str) -> int | None:
+    """The token that spells `continuation` after `prefix`, also where the tokenizer joins the two into one.
+
+    The model can say it, though no text is cut there: GPT-2 reads ``1300`` as one token, and after ``13`` it can go
+    on with ``00``. Studies of years compare such tokens.
+    """
+    before, alone = encode(tokenizer, prefix), encode(tokenizer, continuation)
+    if len(alone) != 1:
+        return None
+    return alone[0] if tokenizer.decode([*before, *alone]) == tokenizer.decode([*before]) + continuation else None
+
+
+def token_text(tokenizer: Tokenizer, token: int) -> str:
+    """A token as text, a special one (``<|im_end|>``) by its name."""
+    return str(tokenizer.decode([token], skip_special_tokens=False))
 
 
 def _added(before: tuple[int, ...], after: tuple[int, ...]) -> int | None:
@@ -136,11 +165,11 @@ def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
             f"Clean and corrupt prompt are the same: {pair.clean!r}. "
             "Change the words that carry the information the task tests."
         )
-    answers = _one_token_each(tokenizer, pair.clean, clean_ids, "answer", pair.answers)
-    distractors = _one_token_each(tokenizer, pair.clean, clean_ids, "distractor", pair.distractors)
+    pair, answers = _tokens(tokenizer, pair, clean_ids, "answer")
+    pair, distractors = _tokens(tokenizer, pair, clean_ids, "distractor")
     if both := set(answers) & set(distractors):
         raise TaskError(
-            f"Answer and distractor are the same token {tokenizer.decode([min(both)])!r} after "
+            f"Answer and distractor are the same token {token_text(tokenizer, min(both))!r} after "
             f"{pair.clean!r}. Choose a distractor that is wrong."
         )
     roles = {
@@ -153,19 +182,40 @@ def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
     return EncodedPair(pair, clean_ids, corrupt_ids, answers[0], distractors[0], roles, answers[1:], distractors[1:])
 
 
-def _one_token_each(
-    tokenizer: Tokenizer, prompt: str, prompt_ids: tuple[int, ...], kind: str, texts: tuple[str, ...]
-) -> tuple[int, ...]:
-    ids = []
-    for text in texts:
-        token = _added(prompt_ids, encode(tokenizer, prompt + text))
+def _tokens(
+    tokenizer: Tokenizer, pair: PromptPair, clean_ids: tuple[int, ...], kind: str
+) -> tuple[PromptPair, tuple[int, ...]]:
+    """The ids of the pair's answers or distractors, each once; the pair with their texts where it gives ids."""
+    more, given = f"more_{kind}s", getattr(pair, f"{kind}_ids")
+    if given:
+        names = tuple(_named(tokenizer, kind, token) for token in given)
+        written = [text.strip() for text in getattr(pair, f"{kind}s") if text.strip()]
+        if other := [text for text in written if text not in {name.strip() for name in names}]:
+            raise TaskError(
+                f"{kind}_ids {given[0]} is {names[0]!r} in this model's vocabulary, and the {kind} says {other[0]!r}. "
+                f"Give the ids of this model's tokenizer, or leave the {kind} out."
+            )
+        texts: dict[str, Any] = {kind: names[0], more: names[1:]}
+        return replace(pair, **texts), tuple(dict.fromkeys(given))
+    ids: dict[int, None] = {}
+    for text in getattr(pair, f"{kind}s"):
+        token = _added(clean_ids, encode(tokenizer, pair.clean + text))
         if token is None:
             raise TaskError(
-                f"The {kind} {text!r} must be exactly one token after {prompt!r}, and is not "
+                f"The {kind} {text!r} must be exactly one token after {pair.clean!r}, and is not "
                 "for this model's tokenizer. Choose a word that is one token (mind the leading space)."
             )
-        ids.append(token)
-    return tuple(ids)
+        ids[token] = None
+    return pair, tuple(ids)
+
+
+def _named(tokenizer: Tokenizer, kind: str, token: int) -> str:
+    if not 0 <= token < 2**31 or tokenizer.id_to_token(token) is None:
+        raise TaskError(
+            f"Expected {kind}_ids from the model's vocabulary of {tokenizer.get_vocab_size():,} tokens, got {token}. "
+            "Give the number that this model's tokenizer has for the token."
+        )
+    return token_text(tokenizer, token)
 
 
 def _token_covering(offsets: list[tuple[int, int]], character: int, text: str) -> int:

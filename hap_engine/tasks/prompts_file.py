@@ -1,11 +1,12 @@
-"""Read prompts from a file: JSONL or CSV, one clean/corrupt pair a row, or a run file.
+"""Read prompts from a file: JSONL, JSON, CSV or TSV, one clean/corrupt pair a row, or a run file.
 
     {"clean": "The opposite of hot is", "corrupt": "The opposite of big is", "answer": " cold", "distractor": " small"}
 
 ``answer`` may be a list of right answers, and ``distractor`` one of wrong ones. CSV needs a header with the
-four names. A run file holds its prompts, so a run can be repeated from it.
+four names, or with those that published data have (`NAMES`). A run file holds its prompts, so a run can be
+repeated from it.
 
-What the rows must be like is checked in `hap_engine.tasks.rows`.
+The rule of `hap_engine.tasks.spaces` is applied here; what the rows must be like is checked in `hap_engine.tasks.rows`.
 """
 
 from __future__ import annotations
@@ -14,32 +15,63 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, check_rows
+from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
 
 MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
 NUMBER = r"[+-]\s*\d[\d.,]*\s*$"  # the only text with such a sign in front that a spreadsheet shows as it is
 EXAMPLE = '{"clean": "…", "corrupt": "…", "answer": " …", "distractor": " …"}'
 Row = dict[str, Any] | str  # as read, or why it cannot be
 FORMULA = re.compile(rf"[=@\t\r]|(?!{NUMBER})[+-]")
+# What others call a column: auto-circuit's JSON, and EAP-IG's CSV for IOI, facts, gender and hypernyms.
+NAMES = {
+    "corrupt": ("corrupted",),
+    "answer": ("answers",),
+    "distractor": ("distractors", "wrong_answers"),
+    "answer_ids": ("answer_id", "correct_idx", "country_idx", "clean_answer_idx", "answers_idx"),
+    "distractor_ids": (
+        "distractor_id",
+        "incorrect_idx",
+        "corrupted_country_idx",
+        "corrupted_answer_idx",
+        "corrupted_answers_idx",
+    ),
+}
+OURS = {theirs: ours for ours, others in NAMES.items() for theirs in others}
+LABELS = ("label", "correct_idx")  # alone: the two digits of a year
+
+
+@dataclass(frozen=True)
+class PromptRows:
+    """What a file holds.
+
+    Attributes:
+        rows: pairs as they will be scored; a text stands for a row that cannot be read, and says why.
+        spaced: how many rows had a space put before an answer, or moved to it.
+    """
+
+    rows: tuple[PromptPair | str, ...]
+    spaced: int = 0
 
 
 def read_prompts(path: Path) -> tuple[PromptPair, ...]:
-    """The pairs of a ``.jsonl``, ``.csv`` or run file.
+    """The pairs of a prompts file or run file.
 
     Raises:
         TaskError: with every row that cannot be used and the remedy.
     """
-    return check_rows(read_rows(path))
+    return check_rows(read_rows(path).rows)
 
 
-def read_rows(path: Path) -> list[PromptPair | str]:
-    """The rows of a ``.jsonl``, ``.csv`` or run file, as `parse_rows` gives them.
+def read_rows(path: Path) -> PromptRows:
+    """The rows of a prompts file or run file, as `parse_rows` gives them.
 
     Raises:
         TaskError: for a file of which no row can be read.
@@ -53,17 +85,17 @@ def read_rows(path: Path) -> list[PromptPair | str]:
     return parse_rows(data, path.name)
 
 
-def parse_rows(data: bytes, name: str = "prompts.jsonl") -> list[PromptPair | str]:
+def parse_rows(data: bytes, name: str = "prompts.jsonl") -> PromptRows:
     """Each row in a file's content: a pair, or what keeps it from being one and the remedy.
 
     Args:
-        name: the file's name; ``.csv`` decides that it is CSV.
+        name: the file's name; ``.csv`` and ``.tsv`` decide that it is a table.
 
     Raises:
         TaskError: for a file of which no row can be read.
     """
     text = _decode(data)
-    if name.lower().endswith(".csv"):
+    if name.lower().endswith((".csv", ".tsv")):
         rows = list(_csv_rows(text))
     elif (run := _run_prompts(text)) is not None:
         rows = run
@@ -71,30 +103,69 @@ def parse_rows(data: bytes, name: str = "prompts.jsonl") -> list[PromptPair | st
         raise TaskError(_too_large(len(data)))
     else:
         rows = list(_json_rows(text))
-    return [row if isinstance(row, str) else _pair(row) for row in rows]
+    typed = [row if isinstance(row, str) else _pair(row) for row in rows]
+    exact = [isinstance(row, str) or row.get("spaces") == AS_WRITTEN for row in rows]
+    spaced = [
+        row if isinstance(row, str) or exactly else with_spaces(row) for row, exactly in zip(typed, exact, strict=True)
+    ]
+    return PromptRows(tuple(spaced), sum(one != other for one, other in zip(typed, spaced, strict=True)))
+
+
+def to_jsonl(pairs: Iterable[PromptPair]) -> str:
+    """A prompts file from which exactly these pairs are read."""
+    lines = []
+    for pair in pairs:
+        exact = {} if with_spaces(pair) == pair else {"spaces": AS_WRITTEN}
+        lines.append(json.dumps({**pair.to_dict(), **exact}, ensure_ascii=False) + "\n")
+    return "".join(lines)
 
 
 def _decode(data: bytes) -> str:
-    utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data[:4]  # its mark, or plain letters
+    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # what a spreadsheet calls Unicode text
     start = 0
     try:
-        if not utf16:
+        if marked:
+            return data.decode("utf-16")
+        if b"\0" not in data[:4]:
             return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         start = error.start
-    line, guess = data[:start].count(b"\n") + 1, " (it looks like UTF-16)" if utf16 else ""
+    line, guess = data[:start].count(b"\n") + 1, " (it looks like UTF-16)" if marked or b"\0" in data[:4] else ""
     raise TaskError(f"Line {line} of the file is not UTF-8 text{guess}. Save the file again with the encoding UTF-8.")
 
 
+# --- JSON ------------------------------------------------------------------------------------------
+
+
 def _json_rows(text: str) -> Iterator[Row]:
-    lines = re.split(r"\r?\n", text.rstrip())
-    check_count(len(lines) if text.strip() else 0)
-    if lines[0].strip() == "[":
-        raise TaskError(f"The file is one list, which is JSON, not JSONL. Write one object a line: {EXAMPLE}.")
-    return map(_json_row, lines)
+    """The rows of a list, of ``{"prompts": […]}``, or of JSON lines."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if re.match(r"\s*\[|\s*\{\s*\n", text):  # no line of its own holds a row
+            raise TaskError(
+                f"The file is not JSON: {getattr(error, 'msg', 'nested too deeply')} in line "
+                f"{getattr(error, 'lineno', 1)}. Write a list of rows, or one object a line: {EXAMPLE}."
+            ) from None
+        whole = None  # several lines
+    common: dict[str, Any] = {}
+    if isinstance(whole, dict) and isinstance(whole.get("prompts"), list):
+        common, whole = {key: whole[key] for key in ("spaces",) if key in whole}, whole["prompts"]
+    if isinstance(whole, list):
+        check_count(len(whole))
+        yield from (_with_common(row, common) for row in whole)
+        return
+    lines = re.split(r"\r?\n", text.rstrip()) if text.strip() else []
+    first = _json_row(lines[0]) if lines else ""
+    if isinstance(first, dict) and set(first) == {"spaces"}:
+        common = first
+        lines = lines[1:]
+    check_count(len(lines))
+    yield from (row if isinstance(row := _json_row(line), str) else _with_common(row, common) for line in lines)
 
 
-def _json_row(line: str) -> Row:
+def _json_row(line: str) -> Any:
+    """What a line holds; a text that says why it cannot be read."""
     if not line.strip():
         return "it is empty. Delete the line."
     try:
@@ -102,30 +173,71 @@ def _json_row(line: str) -> Row:
     except (ValueError, RecursionError) as error:
         reason = getattr(error, "msg", "nested too deeply")
         return f"it is not JSON: {reason}. Expected one object a line: {EXAMPLE}."
-    if not isinstance(row, dict):
-        return f"expected an object with the keys {', '.join(KEYS)}, got {type(row).__name__}. Write one object a line."
-    return row
+    return _not_a_row(row) if isinstance(row, str) else row
+
+
+def _with_common(row: Any, common: Mapping[str, Any]) -> Row:
+    return {**common, **row} if isinstance(row, dict) else _not_a_row(row)
+
+
+def _not_a_row(row: Any) -> str:
+    return f"expected an object with the keys {', '.join(KEYS)}, got {type(row).__name__}. Write one object a row."
+
+
+def _run_prompts(text: str) -> list[Row] | None:
+    """The prompts of a run file, as they were scored; None for any other text."""
+    if not re.match(r"\s*\{\s*\"", text) or '"hap-run"' not in text[:2000]:
+        return None
+    try:
+        prompts = json.loads(text)["prompts"]
+        return [{**row, "spaces": AS_WRITTEN} for split in prompts.values() for row in split]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+# --- Tables ----------------------------------------------------------------------------------------
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), delimiter=delimiter)
+    text = text.replace("\r\n", "\n").rstrip("\n")
+    said = re.match(r"sep=(.)\n", text)  # a first line that Excel writes
+    text = text[said.end() :] if said else text
+    delimiter = said[1] if said else max(",;\t", key=text.split("\n", 1)[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
     try:
-        names = [name.strip().lower() for name in next(reader, [])]
-        missing = [key for key in KEYS if key not in names]
-        if missing:
-            raise TaskError(
-                f"The first line of a CSV file must name the columns {', '.join(KEYS)}; "
-                f"{', '.join(missing)} is missing. Add the header."
-            )
+        names = [OURS.get(name, name) for name in (cell.strip().lower() for cell in next(reader, []))]
+        _check_header(names, text)
+        line = reader.line_num + 1
         for number, cells in enumerate(reader, 1):
             if number > MAX_ROWS:
                 check_count(number + sum(1 for _ in reader))
             yield _csv_row(names, cells)
+            line = reader.line_num + 1
     except csv.Error as error:
         raise TaskError(
-            f"Line {reader.line_num} cannot be read as CSV ({error}). Save the file as CSV again, or use JSONL."
+            f"Line {line} cannot be read as CSV ({error}). A text that begins with a quotation mark must stand in "
+            'quotation marks, and those inside it are written twice ("""Hi"", he said"). Or use JSONL.'
         ) from None
+
+
+def _check_header(names: list[str], text: str) -> None:
+    """Raises TaskError unless all columns are there, each once."""
+    missing = [key for key in KEYS if key not in names and f"{key}_ids" not in names]
+    header = text.split("\n", 1)[0][:200]
+    if missing:
+        year = any(name in header for name in LABELS) and "distractor" in missing
+        raise TaskError(
+            f"The first line of a CSV file must name the columns {', '.join(KEYS)}; {', '.join(missing)} is missing "
+            f"in {header!r}. "
+            + (
+                "If the labels are years, this is greater-than, which is built in: --task greater-than."
+                if year
+                else "Add the header."
+            )
+        )
+    if twice := [name for name in (*KEYS, "answer_ids", "distractor_ids") if names.count(name) > 1]:
+        raise TaskError(f"The first line names {twice[0]!r} twice ({header!r}). Keep one of these columns.")
 
 
 def _csv_row(names: list[str], cells: list[str]) -> Row:
@@ -133,40 +245,49 @@ def _csv_row(names: list[str], cells: list[str]) -> Row:
         return "it is empty. Delete the line."
     if len(cells) > len(names):
         return "it has more cells than the header. Put quotation marks around texts that hold a comma."
-    row = dict(zip(names, cells, strict=False))
+    row: dict[str, Any] = dict(zip(names, cells, strict=False))
     for key in KEYS:
         if FORMULA.match(row.get(key, "")):
             return (
                 f"{key} begins with {row[key][0]!r}, which a spreadsheet runs as a formula. Begin with "
                 "another character, or use JSONL, where a text is only text."
             )
+    for key in ("answer_ids", "distractor_ids", "spaces"):
+        if key in row and not row[key].strip():
+            del row[key]
+        elif key in row and key != "spaces":
+            row[key] = [int(token) for token in re.findall(r"-?\d+", row[key])] or row[key]
     return row
 
 
-def _run_prompts(text: str) -> list[Row] | None:
-    """The prompts of a run file; None for any other text."""
-    if not re.match(r"\s*\{\s*\"", text) or '"hap-run"' not in text[:2000]:
-        return None
-    try:
-        prompts = json.loads(text)["prompts"]
-        return [dict(row) for split in prompts.values() for row in split]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+# --- A row -----------------------------------------------------------------------------------------
 
 
 def _pair(row: Mapping[str, Any]) -> PromptPair | str:
-    """A row as a pair, or what is wrong with its keys."""
+    """A row as it was typed, or what is wrong with its keys."""
+    for ours, others in NAMES.items():
+        there = [name for name in (ours, *others) if row.get(name) is not None]
+        if len(there) > 1:
+            return f"it has {there[0]!r} and {there[1]!r}, which mean the same. Keep one of them."
+        row = {**row, ours: row[there[0]]} if there else row
+    if row.get("spaces") not in (None, AS_WRITTEN):
+        return f'expected "spaces" as "{AS_WRITTEN}" or not at all, got {str(row["spaces"])[:40]!r}.'
+    texts: dict[str, list[str]] = {}
+    ids: dict[str, tuple[int, ...]] = {}
     for key in KEYS:
-        value = row.get(key)
-        if key not in row or value is None:
-            return f"it has no {key!r}. Every row needs the keys {', '.join(KEYS)}."
-        several = key in ("answer", "distractor") and isinstance(value, list) and value
-        if not all(isinstance(text, str) for text in (value if several else [value])):
+        given, value = row.get(f"{key}_ids"), row.get(key)
+        if given is not None and key in ("answer", "distractor"):
+            several = given if isinstance(given, list) else [given]
+            if not several or not all(type(token) is int for token in several):
+                return f"expected '{key}_ids' as the number of a token or a list of them, got {str(given)[:40]}."
+            ids[key], value = tuple(several), "" if value is None else value
+        if value is None:
+            return f"it has no {key!r}. Every row needs the keys {', '.join(KEYS)}; this one has {_listed(row)}."
+        texts[key] = value if key in ("answer", "distractor") and isinstance(value, list) and value else [value]
+        if not all(isinstance(text, str) for text in texts[key]):
             return f"expected {key!r} as text in quotation marks, got {str(value)[:40]}."
-    texts = {key: row[key] if isinstance(row[key], list) else [row[key]] for key in KEYS}
-    for key, more in (("answer", "more_answers"), ("distractor", "more_distractors")):
-        if isinstance(row.get(more), list):  # as a run file keeps them
-            texts[key] = [*texts[key], *map(str, row[more])]
+        if isinstance(more := row.get(f"more_{key}s"), list):  # as a run file keeps them
+            texts[key] = [*texts[key], *map(str, more)]
     return PromptPair(
         row["clean"],
         row["corrupt"],
@@ -174,7 +295,13 @@ def _pair(row: Mapping[str, Any]) -> PromptPair | str:
         texts["distractor"][0],
         more_answers=tuple(texts["answer"][1:]),
         more_distractors=tuple(texts["distractor"][1:]),
+        answer_ids=ids.get("answer", ()),
+        distractor_ids=ids.get("distractor", ()),
     )
+
+
+def _listed(row: Mapping[str, Any]) -> str:
+    return ", ".join(str(key) for key in list(row)[:8])[:100] or "none"
 
 
 def _too_large(size: int) -> str:

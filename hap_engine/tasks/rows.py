@@ -1,9 +1,7 @@
 """Rows of one's own prompts, from a file or the editor: what holds for any tokenizer.
 
-Two things are put right without asking, for they are never meant: a space at the end of a prompt is taken
-away (from both prompts: moved to the answers), and an answer that is a word gets the space before it.
-Everything else that cannot be used is refused, each row with its remedy. What depends on a tokenizer
-is checked in `hap_engine.tasks.custom`.
+What cannot be used is refused, each row with its remedy. What depends on a model is checked in
+`hap_engine.tasks.reader`.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import PromptPair
@@ -26,7 +23,9 @@ HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b\u200e\u200f\u202a-\u202e\u206
 
 def complaint(pair: PromptPair) -> str:
     """What is wrong with a pair for any tokenizer, or nothing."""
-    for key, texts in zip(KEYS, ((pair.clean,), (pair.corrupt,), pair.answers, pair.distractors), strict=True):
+    answers = () if pair.answer_ids else pair.answers  # ids say what is meant, texts only name it
+    distractors = () if pair.distractor_ids else pair.distractors
+    for key, texts in zip(KEYS, ((pair.clean,), (pair.corrupt,), answers, distractors), strict=True):
         for text in texts:
             if not text.strip():
                 return f"{key} is empty. Write a text or delete the row."
@@ -38,13 +37,16 @@ def complaint(pair: PromptPair) -> str:
                 )
     if pair.clean == pair.corrupt:
         return f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the task asks for."
-    if both := set(pair.answers) & set(pair.distractors):
-        return f"{min(both)!r} is both answer and distractor. Choose a distractor that is wrong."
+    if both := set(answers) & set(distractors):
+        return (
+            f"{min(both)!r} is both answer and distractor. Choose a distractor that is wrong (if a space before it is "
+            'the difference, say "spaces": "as written").'
+        )
     return ""
 
 
 def check_rows(rows: Sequence[PromptPair | str]) -> tuple[PromptPair, ...]:
-    """Pairs with their spaces put right.
+    """The rows as pairs, if every one of them can be used.
 
     Args:
         rows: a text stands for a row that cannot be read, and says why.
@@ -61,32 +63,29 @@ def check_rows(rows: Sequence[PromptPair | str]) -> tuple[PromptPair, ...]:
 def sift(
     rows: Sequence[PromptPair | str], look: Callable[[PromptPair], str] = complaint
 ) -> tuple[tuple[PromptPair, ...], list[tuple[int, str]]]:
-    """The rows that can be used, their spaces put right, and what is wrong with each other one (from 1).
+    """The rows that can be used, and what is wrong with each other one (from 1).
 
     Args:
         look: says what is wrong with a pair, or nothing.
     """
-    seen: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str], int] = {}
     good: list[PromptPair] = []
     wrong: list[tuple[int, str]] = []
     for number, row in enumerate(rows, 1):
         if isinstance(row, str):
             wrong.append((number, row))
-            continue
-        pair = with_spaces(row)
-        if message := look(pair) or _repeats(pair, number, seen):
+        elif message := look(row) or _repeats(row, number, first):
             wrong.append((number, message))
         else:
-            good.append(pair)
+            good.append(row)
     return tuple(good), wrong
 
 
-def _repeats(pair: PromptPair, number: int, seen: dict[tuple[str, str], int]) -> str:
-    first = seen.setdefault((pair.clean, pair.corrupt), number)
-    if first == number:
+def _repeats(pair: PromptPair, number: int, first: dict[tuple[str, str], int]) -> str:
+    if (row := first.setdefault((pair.clean, pair.corrupt), number)) == number:
         return ""
     return (
-        f"it repeats row {first} ({pair.clean!r}). Remove one of them: the same prompt must not count "
+        f"it repeats row {row} ({pair.clean!r}). Remove one of them: the same prompt must not count "
         "twice, nor be learned from and tested on."
     )
 
@@ -127,26 +126,3 @@ def check_count(rows: int) -> None:
             f"Expected at least {MIN_ROWS} rows, got {rows}. Add pairs: a circuit that is learned from "
             "fewer says nothing about other prompts."
         )
-
-
-def with_spaces(pair: PromptPair) -> PromptPair:
-    """Take spaces from the ends of the prompts (from both: to the answers); put one before a word."""
-    clean, corrupt = pair.clean.rstrip(" "), pair.corrupt.rstrip(" ")
-    moved = clean != pair.clean and corrupt != pair.corrupt
-
-    def spaced(text: str) -> str:
-        if moved and text and not text.startswith(" "):
-            return f" {text}"
-        if re.match("[A-Za-z]", text) and re.search(r"[\w,;:!?]$", clean):
-            return f" {text}"
-        return text
-
-    return replace(
-        pair,
-        clean=clean,
-        corrupt=corrupt,
-        answer=spaced(pair.answer),
-        distractor=spaced(pair.distractor),
-        more_answers=tuple(map(spaced, pair.more_answers)),
-        more_distractors=tuple(map(spaced, pair.more_distractors)),
-    )

@@ -24,7 +24,8 @@ class SplitSizes:
         for name in ("train", "validation", "test"):
             count = getattr(self, name)
             if not 1 <= count <= 20_000:
-                raise SettingsError(f"Expected between 1 and 20,000 {name} prompts, got {count}. Choose fewer.")
+                better = "at least 1" if count < 1 else "fewer"
+                raise SettingsError(f"Expected between 1 and 20,000 {name} prompts, got {count:,}. Choose {better}.")
 
 
 TRIAL_SIZES = SplitSizes(train=16, validation=1, test=1)  # shows in a moment what a tokenizer makes of a task

@@ -26,6 +26,7 @@ from hap_engine.models.hub import PICKLES, Report, download, missing_weights
 from hap_engine.models.supported import WORKING, check_config, max_tokens
 from hap_engine.models.tokenizer import read_tokenizer, whole
 from hap_engine.progress import Progress
+from hap_engine.tasks.reader import Reader
 from hap_engine.transformer.convert_gguf import convert_gguf, first_line
 from hap_engine.transformer.weights import named, read_weights
 
@@ -63,6 +64,11 @@ class Model:
     def embedding_rows(self) -> int:
         """How many tokens have a vector. A tokenizer may know more, which no prompt can hold."""
         return int(self.hf_model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def reader(self) -> Reader:
+        """How it reads prompts: what every prompt is checked with (`hap_engine.tasks.reader`)."""
+        return Reader(self.tokenizer, self.name, self.max_tokens, self.embedding_rows)
 
     @property
     def device(self) -> torch.device:

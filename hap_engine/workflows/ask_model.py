@@ -7,12 +7,14 @@ once on the corrupted prompts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from hap_engine.errors import TaskError
@@ -22,11 +24,12 @@ from hap_engine.graph.circuit import empty_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.progress import Progress, relabelled
-from hap_engine.tasks.custom import encode_rows
-from hap_engine.tasks.pair import EncodedPair, PromptPair
+from hap_engine.tasks.pair import EncodedPair, PromptPair, single_token, spelling_token
+from hap_engine.tasks.reader import encode_rows
 from hap_engine.tasks.task import SplitSizes, Task
-from hap_engine.transformer.batches import Batch, in_batches
+from hap_engine.transformer.batches import NO_TOKEN, Batch, in_batches
 from hap_engine.transformer.load import Model, loading
+from hap_engine.workflows.run_prompts import task_prompts
 
 SOLVED = 0.8  # share of prompts that must be answered right; chance is one half
 BROKEN = 0.5  # share of the logit difference that the corruption must take away
@@ -109,7 +112,7 @@ def ask_tasks(
     for done, task in enumerate(tasks):
         yield Progress("prompts", done, len(tasks), f"Trying: {task.title}")
         try:
-            sets = task.generate(model.tokenizer, SplitSizes(1, 1, n_prompts), seed, task.default_corruption)
+            sets = task_prompts(model.reader, task, SplitSizes(1, 1, n_prompts), seed)
         except TaskError as error:
             answers[task.name] = {"solved": False, "broken": False, "sentence": str(error)}
             continue
@@ -118,6 +121,7 @@ def ask_tasks(
 
 
 BATCH = 32
+LIKELIER = 10  # times; a reading that is not meant is seldom so much likelier
 MOVED = 0.5  # nats of logit difference; less than that, corruption hardly changes what the model says
 
 
@@ -129,6 +133,8 @@ class Asked:
         clean, corrupt: probability of the answer after each prompt.
         clean_diff, corrupt_diff: logit difference of answer and distractor.
         says: the model's first choice after the clean prompt.
+        likelier: an answer or distractor with its space taken away (or put before it), where the model finds
+            that `LIKELIER` times likelier than what is scored; else empty.
     """
 
     clean: float
@@ -136,10 +142,14 @@ class Asked:
     clean_diff: float
     corrupt_diff: float
     says: str
+    likelier: str = ""
 
     @property
     def complaint(self) -> str:
         """Why the pair is a poor one, or nothing."""
+        if self.likelier:
+            scored = other_reading(self.likelier)
+            return f"The model finds {self.likelier!r} far likelier than {scored!r}: which is meant?"
         if self.clean_diff <= 0:
             return "The model prefers the distractor: it cannot do this one."
         if self.clean_diff - self.corrupt_diff < MOVED:
@@ -149,14 +159,15 @@ class Asked:
 
 def ask_pairs(
     reference: str, pairs: Sequence[PromptPair], device: str = "cpu"
-) -> Generator[Progress, None, tuple[Model, list[Asked]]]:
-    """Open a model and `ask` it.
+) -> Generator[Progress, None, tuple[Model, Sequence[EncodedPair], list[Asked]]]:
+    """Open a model and `ask` it about the pairs, which are returned as it reads them.
 
     Raises:
         HapError: if the model cannot be opened, or cannot read a pair.
     """
     model = yield from loading(reference, device)
-    return model, (yield from ask(open_masked(model), encode_rows(model.tokenizer, pairs)))
+    rows = encode_rows(model.reader, pairs)
+    return model, rows, (yield from ask(open_masked(model), rows))
 
 
 @torch.no_grad()
@@ -165,12 +176,12 @@ def ask(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> Generator[Progress
     answers: dict[int, Asked] = {}
     batches = list(in_batches(pairs, BATCH, masked.device))
     for done, (indices, batch) in enumerate(batches, 1):
-        answers.update(zip(indices, _ask(masked, batch), strict=True))
-        yield Progress("load", done, len(batches), "Asking the model")
+        answers.update(zip(indices, _ask(masked, batch, [pairs[index] for index in indices]), strict=True))
+        yield Progress("prompts", done, len(batches), "Asking the model")
     return [answers[index] for index in range(len(pairs))]
 
 
-def _ask(masked: MaskedModel, batch: Batch) -> list[Asked]:
+def _ask(masked: MaskedModel, batch: Batch, pairs: Sequence[EncodedPair]) -> list[Asked]:
     def logits(tokens: Tensor) -> Tensor:
         return masked.unembed(masked.trace(tokens, batch.last).final)
 
@@ -181,8 +192,52 @@ def _ask(masked: MaskedModel, batch: Batch) -> list[Asked]:
     ]
     decode = masked.model.tokenizer.decode
     says = [decode([int(token)]) for token in clean.argmax(-1)]
-    rows = zip(*(column.tolist() for column in columns), says, strict=True)
+    rows = zip(*(column.tolist() for column in columns), says, _likelier(masked, clean, batch, pairs), strict=True)
     return [Asked(*row) for row in rows]
+
+
+def _likelier(masked: MaskedModel, logits: Tensor, batch: Batch, pairs: Sequence[EncodedPair]) -> list[str]:
+    """For each pair the reading that the model finds far likelier than the scored one, or an empty text."""
+    readings = [""] * len(pairs)
+    for kind, compared in (("distractor", batch.distractor), ("answer", batch.answer)):
+        others = [_other_tokens(masked.model.tokenizer, pair, kind) for pair in pairs]
+        width = max(1, *map(len, others))
+        rows = [[*tokens, *[NO_TOKEN] * (width - len(tokens))] for tokens in others]
+        gain = set_logit(logits, torch.tensor(rows, device=logits.device)) - set_logit(logits, compared)
+        for index in (gain > math.log(LIKELIER)).nonzero().flatten().tolist():
+            readings[index] = other_reading(getattr(pairs[index].pair, kind))
+    return readings
+
+
+def _other_tokens(tokenizer: Tokenizer, pair: EncodedPair, kind: str) -> tuple[int, ...]:
+    """The tokens of the answers' (or distractors') other readings that are not compared already."""
+    if getattr(pair.pair, f"{kind}_ids"):
+        return ()  # ids leave no doubt
+    tokens: dict[int, None] = {}
+    for text in map(other_reading, getattr(pair.pair, f"{kind}s")):
+        token = single_token(tokenizer, pair.pair.clean, text)
+        token = spelling_token(tokenizer, pair.pair.clean, text) if token is None else token
+        if token is not None and token not in {*pair.answer_ids, *pair.distractor_ids}:
+            tokens[token] = None
+    return tuple(tokens)
+
+
+def other_reading(text: str) -> str:
+    """An answer without the space before it, or with one."""
+    return text[1:] if text.startswith(" ") else f" {text}"
+
+
+def spaces_in_doubt(answers: Sequence[Asked]) -> str:
+    """A sentence where the model reads answers with another space than is scored, or nothing."""
+    likelier = [answer.likelier for answer in answers if answer.likelier]
+    if not likelier:
+        return ""
+    meant, compared = likelier[0], other_reading(likelier[0])
+    return (
+        f"After {len(likelier)} of {len(answers)} prompts the model gives {meant!r} more than {LIKELIER} times the "
+        f"probability of {compared!r}, which is what is scored. If {meant!r} is meant, write it so in the prompts file "
+        'and say "spaces": "as written".'
+    )
 
 
 def summary(answers: Sequence[Asked]) -> str:
@@ -193,5 +248,5 @@ def summary(answers: Sequence[Asked]) -> str:
     return (
         f"The model prefers the answer to the distractor on {right} of {len(answers)} pairs and gives it "
         f"a probability of {mean:.0%} on average; after the corrupted prompts {corrupt:.0%}. "
-        f"Corruption changes {moved} of {len(answers)} pairs."
+        f"Corruption changes {moved} of {len(answers)} pairs. {spaces_in_doubt(answers)}".strip()
     )

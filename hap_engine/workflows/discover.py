@@ -38,9 +38,9 @@ from hap_engine.settings import VALIDATED, DiscoveryConfig
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.load import Model, loading
-from hap_engine.workflows.ask_model import CHECKED, check_task
+from hap_engine.workflows.ask_model import CHECKED, ask, check_task, spaces_in_doubt
 from hap_engine.workflows.assemble_run import Discovered, assemble
-from hap_engine.workflows.run_prompts import make_prompts, try_prompts
+from hap_engine.workflows.run_prompts import make_prompts, scored, try_prompts
 from hap_engine.workflows.two_stages import SearchResult, find_circuit, score_edges
 
 
@@ -118,9 +118,12 @@ def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, N
 def _prompts(config: DiscoveryConfig, masked: MaskedModel) -> Generator[Progress, None, PromptSets]:
     """The prompts, and what the model makes of some of them."""
     model = masked.model
-    sets = make_prompts(config, model.tokenizer, model.name, model.max_tokens)
-    able = yield from check_task(masked, [*sets.validation, *sets.train][:CHECKED])
-    yield Progress("prompts", 1, 1, able.sentence, {"check": able.to_dict()})
+    sets = make_prompts(config, model.reader)
+    few = [*sets.validation, *sets.train][:CHECKED]
+    able = yield from check_task(masked, few)
+    spaces = spaces_in_doubt((yield from ask(masked, few))) if config.prompts else ""
+    tokens = scored(model.reader, [*sets.train, *sets.validation, *sets.test])
+    yield Progress("prompts", 1, 1, able.sentence, {"check": {"scored": tokens, **able.to_dict(), "spaces": spaces}})
     return sets
 
 

@@ -6,41 +6,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from tokenizers import Tokenizer
-
-from hap_engine.errors import TaskError
-from hap_engine.models.catalog import config_of, resolve, tokenizer_file
-from hap_engine.models.supported import max_tokens
-from hap_engine.models.tokenizer import read_tokenizer
+from hap_engine.models.catalog import resolve
+from hap_engine.models.reader import reader_of
 from hap_engine.settings import DiscoveryConfig, PruningConfig
-from hap_engine.tasks.custom import problem
-from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.pair import EncodedPair, PromptPair, token_text
+from hap_engine.tasks.reader import Reader, encode_sets, problem
 from hap_engine.tasks.rows import sift
-from hap_engine.tasks.task import TRIAL_SIZES, PromptSets
+from hap_engine.tasks.task import TRIAL_SIZES, PromptSets, SplitSizes, Task
+
+SHOWN = 4  # tokens of a set of answers
 
 
-def make_prompts(config: DiscoveryConfig, tokenizer: Tokenizer, name: str, limit: int | None) -> PromptSets:
-    """The splits of a run.
+def task_prompts(reader: Reader, task: Task, sizes: SplitSizes, seed: int, corruption: str | None = None) -> PromptSets:
+    """A task's splits for a model.
 
     Args:
-        name: of the model, for messages.
-        limit: the longest prompt that it reads; None: any.
+        corruption: None: the task's default.
 
     Raises:
-        TaskError: if the tokenizer leaves too few prompts, or one is too long.
+        TaskError: if the tokenizer leaves too few prompts, or the model cannot read one.
     """
-    task = config.find_task()
-    corruption = config.corruption or task.default_corruption
-    sets = task.generate(tokenizer, config.sizes, config.seed, corruption)
-    pairs = (*sets.train, *sets.validation, *sets.test)
-    longest = max(pairs, key=lambda pair: len(pair.clean_ids))
-    if limit is not None and len(longest.clean_ids) > limit:
-        raise TaskError(
-            f"The longest prompt has {len(longest.clean_ids)} tokens ({longest.pair.clean[:60]!r} …), and "
-            f"{name} reads at most {limit} (its positions, or the window of its attention). Choose shorter "
-            "prompts or another model."
-        )
-    return sets
+    return encode_sets(reader, task.generate(reader.tokenizer, sizes, seed, corruption or task.default_corruption))
+
+
+def make_prompts(config: DiscoveryConfig, reader: Reader) -> PromptSets:
+    """The splits of a run. Raises TaskError as `task_prompts` does."""
+    return task_prompts(reader, config.find_task(), config.sizes, config.seed, config.corruption)
 
 
 def try_prompts(config: DiscoveryConfig) -> None:
@@ -49,13 +40,10 @@ def try_prompts(config: DiscoveryConfig) -> None:
     Raises:
         TaskError: what the run would end with, a minute and a gigabyte later.
     """
-    source = resolve(config.model)
-    words = tokenizer_file(source)
-    if words is not None:
+    reader = reader_of(resolve(config.model))
+    if reader is not None:
         usual = PruningConfig()  # no prompt depends on it, and a larger batch would be refused
-        few = config if config.prompts else replace(config, sizes=TRIAL_SIZES, pruning=usual)
-        limit = max_tokens(config_of(source) or {})
-        make_prompts(few, read_tokenizer(words), source.name, limit)
+        make_prompts(config if config.prompts else replace(config, sizes=TRIAL_SIZES, pruning=usual), reader)
 
 
 def usable_rows(
@@ -66,7 +54,25 @@ def usable_rows(
     Args:
         reference: the model whose tokenizer looks at them too, if it is on this machine.
     """
-    words = tokenizer_file(resolve(reference)) if reference else None
-    if words is None:
-        return sift(rows)
-    return sift(rows, partial(problem, read_tokenizer(words)))
+    reader = reader_of(resolve(reference)) if reference else None
+    return sift(rows) if reader is None else sift(rows, partial(problem, reader))
+
+
+def scored(reader: Reader, pairs: Sequence[EncodedPair]) -> str:
+    """Which tokens are compared, for the first of some prompts: to be seen before a run is spent on them."""
+    first, twice = pairs[0], sum(map(_names_twice, pairs))
+
+    def listed(ids: Sequence[int]) -> str:
+        texts = ", ".join(f"{token_text(reader.tokenizer, token)!r} (id {token})" for token in ids[:SHOWN])
+        return f"{texts} and {len(ids) - SHOWN} more" if len(ids) > SHOWN else texts
+
+    said = (
+        f"After {first.pair.clean[-40:]!r}, {listed(first.answer_ids)} is compared with {listed(first.distractor_ids)}."
+    )
+    return f"{said} In {twice} of {len(pairs)} rows a token is named twice; it counts once." if twice else said
+
+
+def _names_twice(pair: EncodedPair) -> bool:
+    answers = pair.pair.answer_ids or pair.pair.answers
+    distractors = pair.pair.distractor_ids or pair.pair.distractors
+    return len(answers) > len(pair.answer_ids) or len(distractors) > len(pair.distractor_ids)

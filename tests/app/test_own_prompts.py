@@ -14,6 +14,7 @@ from hap_engine.models.catalog import resolve, tokenizer_file
 from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.editing import align
 from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.prompts_file import to_jsonl
 from hap_engine.tasks.task import SplitSizes
 from tests.builders.pages import open_app, press, texts
 from tests.builders.prompt_files import parse_prompts
@@ -115,9 +116,18 @@ def test_a_draft_that_the_disk_refuses_stays_on_the_page(tmp_path: Path, monkeyp
 
 def test_rows_and_pairs_are_two_views_of_one_thing() -> None:
     several = PromptPair("19", "18", " 1", " 2", more_answers=(" 3", " 4"))
-    for pair in (several, PromptPair("c d", "e f", " été", " x"), PromptPair("c", "d", "|", "y")):
-        again = drafts.pair_of(drafts.row_of(pair))
-        assert (again.answers, again.clean) == (pair.answers, pair.clean)
+    for pair in (
+        several,
+        PromptPair("c d", "e f", " été", " x"),
+        PromptPair("c", "d", "|", "y"),
+        PromptPair("c", "d", "||", " \\", more_answers=("&&", "a|b\\"), more_distractors=("\\|", "\n")),
+        PromptPair("unbeliev", "believ", "able", "ing"),  # the rule would put a space
+        PromptPair("2 + 3 is ", "2 + 4 is ", "5", "6"),
+        PromptPair("c", "d", "", " x", answer_ids=(7, 8), distractor_ids=(9,)),
+    ):
+        assert drafts.pair_of(drafts.row_of(pair)) == pair
+        assert drafts.rows_of([drafts.row_of(pair)]) == [drafts.row_of(pair)], "as it is kept on disk"
+    assert "spaces" not in drafts.row_of(several)
     row = {"clean": "The cat ", "corrupt": "The dog ", "answer": "sits | lies", "distractor": "is"}
     assert drafts.pair_of(row).answers == (" sits", " lies")
     assert drafts.pair_of(row).clean == "The cat"
@@ -126,8 +136,10 @@ def test_rows_and_pairs_are_two_views_of_one_thing() -> None:
 def test_a_download_is_a_prompts_file() -> None:
     rows = draft()
     rows[0]["answer"] += "|" + rows[1]["answer"]
-    pairs = parse_prompts(drafts.to_jsonl(rows).encode(), "prompts.jsonl")
-    assert pairs == tuple(drafts.pair_of(row) for row in rows)
+    rows[1] = {**rows[1], "answer": rows[1]["answer"].strip(), "spaces": "as written"}
+    pairs = tuple(drafts.pair_of(row) for row in rows)
+    assert parse_prompts(to_jsonl(pairs).encode(), "prompts.jsonl") == pairs
+    assert not pairs[1].answer.startswith(" ")
 
 
 def test_pasting_from_a_spreadsheet_or_as_text() -> None:
@@ -137,6 +149,36 @@ def test_pasting_from_a_spreadsheet_or_as_text() -> None:
     assert drafts.pasted('"A b, c","A d, c",e,f') == [row]
     assert drafts.pasted("only one cell") == [{"clean": "only one cell", "corrupt": "", "answer": "", "distractor": ""}]
     assert drafts.pasted(" \n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ('"Hi" he said\tA "b"\t"e"\tf', ['"Hi" he said', 'A "b"', '"e"', "f"]),
+        ('"Hi he said\tb"\te\tf\n', ['"Hi he said', 'b"', "e", "f"]),
+        ('"Q: ""1""\nA:"\t"Q: 2\nA:"\te\tf', ['Q: "1"\nA:', "Q: 2\nA:", "e", "f"]),
+        ('"Hi he said,b,c,d', ['"Hi he said', "b", "c", "d"]),
+        ('"He said ""hi"", so",b,c,d', ['He said "hi", so', "b", "c", "d"]),
+        ("a || b,c,||,d", ["a || b", "c", "||", "d"]),
+        ("a,b,c,d,e", ["a", "b", "c", "d,e"]),
+        ("a\u2028b\tc\td\te", ["a\u2028b", "c", "d", "e"]),
+    ],
+)
+def test_what_is_pasted_is_what_is_run(text: str, cells: list[str]) -> None:
+    """Quotation marks went, an unclosed one swallowed the next cells, and what came after the fourth."""
+    (row,) = drafts.pasted(text)
+    assert list(row.values()) == cells
+    (row, other) = drafts.pasted(f"{text.rstrip()}\nx{chr(9) if chr(9) in text else ','}y")
+    assert list(row.values()) == cells, "and no row swallows the next"
+    assert (other["clean"], other["corrupt"]) == ("x", "y")
+
+
+def test_a_bar_between_answers_and_one_that_is_an_answer() -> None:
+    row = {"clean": "a", "corrupt": "b", "distractor": "x"}
+    assert drafts.pair_of({**row, "answer": "c|d"}).answers == (" c", " d")
+    assert drafts.pair_of({**row, "answer": r"\|\||&&"}).answers == ("||", "&&")
+    assert drafts.pair_of({**row, "answer": r"\d\\|e"}).answers == ("\\d\\", " e")
+    assert drafts.pair_of({**row, "answer": "c||d"}).answers == (" c", "", " d"), "and the empty one is told"
 
 
 # -- the tokens ----------------------------------------------------------------------------------
@@ -220,6 +262,32 @@ def test_a_mismatch_is_mended_and_a_proposal_taken() -> None:
     assert taken != text
     assert second not in taken.split()[:2]
     assert "12 of 12" in texts(app)
+
+
+def test_the_page_shows_which_tokens_are_scored() -> None:
+    rows = draft()
+    rows[0]["answer"] = rows[0]["answer"].strip()
+    drafts.save(rows, [])
+    app = open_page()
+    shown = texts(app)
+    word = rows[0]["answer"]
+    assert f"'{word}' (id {words().token_to_id(word)}) is compared with" in shown
+    assert "A space was put before them" in shown
+    app.number_input[0].set_value(2).run()
+    assert "is compared with" in texts(app)
+    assert "A space was put before them" not in texts(app)
+
+
+def test_ids_and_exact_rows_are_shown_in_the_table() -> None:
+    rows = draft()
+    ids = words().token_to_id(rows[2]["answer"].strip())
+    rows[2] |= {"answer": "", "answer_ids": str(ids)}
+    rows[3] |= {"spaces": "as written"}
+    drafts.save(rows, [])
+    app = open_page()
+    assert "12 of 12" in texts(app)
+    app.number_input[0].set_value(3).run()
+    assert f"(id {ids}) is compared with" in texts(app)
 
 
 def test_the_model_is_asked_in_the_background() -> None:

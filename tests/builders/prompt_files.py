@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.prompts_file import parse_rows
-from hap_engine.tasks.rows import check_rows
+from hap_engine.tasks.reader import Reader, problem
+from hap_engine.tasks.rows import check_rows, sift
 
 OPPOSITES = """
     hot cold/big small/old new/good bad/high low/long short/fast slow/hard soft/rich poor/dark light/
@@ -25,7 +30,8 @@ ANTONYMS = [
         "answer": f" {other}",
         "distractor": f" {another}",
     }
-    for (one, other), (two, another) in zip(PAIRS, PAIRS[1:] + PAIRS[:1], strict=True)
+    for index, (one, other) in enumerate(PAIRS)
+    for two, another in [PAIRS[index ^ 1]]  # by twos: a chain of all rows could not be split
 ]
 SUBJECTS = ["dog", "cat", "boy", "girl", "king", "teacher", "bird", "friend", "brother", "student", "car", "tree"]
 PLURALS = [
@@ -56,7 +62,12 @@ def changed(row: int, **changes: Any) -> bytes:
 
 def parse_prompts(data: bytes, name: str = "prompts.jsonl") -> tuple[PromptPair, ...]:
     """The pairs in a file's content, checked as `read_prompts` checks those of a file."""
-    return check_rows(parse_rows(data, name))
+    return check_rows(parse_rows(data, name).rows)
+
+
+def problems(tokenizer: Tokenizer, pairs: Sequence[PromptPair]) -> list[tuple[int, str]]:
+    """Every row (from 1) that cannot be used with this tokenizer, with what to do about it."""
+    return sift(pairs, partial(problem, Reader(tokenizer)))[1]
 
 
 def toy_rows(count: int = 12) -> list[dict[str, str]]:

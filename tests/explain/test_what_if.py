@@ -8,7 +8,7 @@ import torch
 
 from hap_engine.errors import ModelError, TaskError
 from hap_engine.evaluation.measure import measure
-from hap_engine.evaluation.stored_prompts import encode_prompt
+from hap_engine.evaluation.stored_prompts import encode_prompts
 from hap_engine.explain.what_if import Bench, describe
 from hap_engine.graph.circuit import empty_circuit, full_circuit, random_circuit
 from hap_engine.graph.edits import Change, apply
@@ -86,7 +86,7 @@ def test_the_bundled_model_opens_by_a_runs_record() -> None:
     with pytest.raises(ModelError, match="layers"):
         check_same_graph(masked, fake_run(Graph(1, 2, 2)))
     with pytest.raises(TaskError, match="damaged"):
-        encode_prompt(masked, {"clean": 3})
+        encode_prompts(masked, [{"clean": 3}])
 
 
 def test_a_stored_prompt_is_encoded_as_it_was(gpt2: MaskedModel, pairs: list[EncodedPair]) -> None:
@@ -98,7 +98,7 @@ def test_a_stored_prompt_is_encoded_as_it_was(gpt2: MaskedModel, pairs: list[Enc
         "distractor": pair.pair.distractor,
         "roles": dict(pair.roles),
     }
-    again = encode_prompt(gpt2, stored)
+    (again,) = encode_prompts(gpt2, [stored])
     assert (again.clean_ids, again.corrupt_ids) == (pair.clean_ids, pair.corrupt_ids)
     assert (again.answer_id, again.distractor_id) == (pair.answer_id, pair.distractor_id)
     assert dict(again.roles) == dict(pair.roles)

@@ -14,12 +14,12 @@ from tokenizers import Tokenizer
 from hap_engine.errors import HapError, TaskError
 from hap_engine.progress import drain
 from hap_engine.settings import DiscoveryConfig
-from hap_engine.tasks.custom import encode_rows, problems
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.prompts_file import parse_rows
+from hap_engine.tasks.reader import MAX_TOKENS, Reader, encode_rows
 from hap_engine.tasks.rows import check_rows, sift
 from hap_engine.workflows import discover
-from tests.builders.prompt_files import ANTONYMS, as_csv, changed, jsonl, parse_prompts
+from tests.builders.prompt_files import ANTONYMS, as_csv, changed, jsonl, parse_prompts, problems
 from tests.builders.words import WORDS
 
 # --- Files that do not -----------------------------------------------------------------------------
@@ -56,12 +56,16 @@ from tests.builders.words import WORDS
         (jsonl(ANTONYMS[:5]) + b"\n\n" + jsonl(ANTONYMS[5:]), "x.jsonl", "Row 6: it is empty. Delete the line"),
         (jsonl(ANTONYMS) + b"\n{'clean': 1}", "x.jsonl", "Row 25: it is not JSON"),
         (jsonl(ANTONYMS) + b"\n" + b"[" * 100_000, "x.jsonl", "Row 25: it is not JSON"),
-        (json.dumps(ANTONYMS, indent=1).encode(), "x.jsonl", "The file is one list, which is JSON, not JSONL"),
+        (
+            json.dumps(ANTONYMS, indent=1).encode()[:-1],
+            "x.jsonl",
+            "The file is not JSON: Expecting ',' delimiter in line 146. Write a list of rows, or one object a line",
+        ),
         (jsonl([*ANTONYMS, 5]), "x.jsonl", "Row 25: expected an object with the keys clean"),
         (
-            jsonl(ANTONYMS).decode().encode("utf-16"),
+            jsonl(ANTONYMS).decode().encode("utf-16")[:-1],
             "x.jsonl",
-            "Line 1 of the file is not UTF-8 text (it looks like UTF-16)",
+            "of the file is not UTF-8 text (it looks like UTF-16)",
         ),
         (
             jsonl(ANTONYMS).decode().encode("utf-16-le"),
@@ -125,7 +129,7 @@ def test_rows_that_cannot_be_read_are_told_with_the_others() -> None:
     told = str(caught.value).splitlines()
     assert [line.split(":")[0] for line in told[1:]] == ["Row 21", "Row 22", "Row 23", "Row 24"]
     assert told[0] == "4 of 24 rows cannot be used."
-    good, wrong = sift(parse_rows(data))
+    good, wrong = sift(parse_rows(data).rows)
     assert [number for number, _ in wrong] == [21, 22, 23, 24]
     assert good == check_rows([PromptPair.from_dict(row) for row in ANTONYMS[:20]])
 
@@ -144,7 +148,7 @@ def test_rows_that_cannot_be_read_are_told_with_the_others() -> None:
 def test_rows_that_the_tokenizer_splits(pair: PromptPair, complaint: str, smollm2_tokenizer: Tokenizer) -> None:
     good = parse_prompts(jsonl(ANTONYMS))
     with pytest.raises(TaskError) as caught:
-        encode_rows(smollm2_tokenizer, [*good[:3], pair, *good[3:], pair])
+        encode_rows(Reader(smollm2_tokenizer), [*good[:3], pair, *good[3:], pair], MAX_TOKENS)
     assert str(caught.value).startswith("2 of 26 rows cannot be used.\nRows 4, 26: ")
     assert complaint in str(caught.value)
 
@@ -152,12 +156,14 @@ def test_rows_that_the_tokenizer_splits(pair: PromptPair, complaint: str, smollm
 def test_another_space_is_suggested(smollm2_tokenizer: Tokenizer) -> None:
     ((row, message),) = problems(smollm2_tokenizer, [PromptPair("So hot", "So big", "  cold", " b")])
     assert row == 1
-    assert message == "the answer '  cold' is not one token after the prompt, but ' cold' is. Write that."
+    assert message == (
+        "the answer '  cold' is not one token after the prompt. ' cold' is one: write that if it is meant."
+    )
 
 
 def test_words_that_a_word_level_model_does_not_know() -> None:
     with pytest.raises(TaskError, match=r"Rows 1, 2, .*: this model does not know 'opposite'"):
-        encode_rows(WORDS, parse_prompts(jsonl(ANTONYMS)))
+        encode_rows(Reader(WORDS), parse_prompts(jsonl(ANTONYMS)))
     misspelled = PromptPair("the teachrs near the car", "the teacher near the car", " are", " is")
     ((_, message),) = problems(WORDS, [misspelled])
     assert message.startswith("this model does not know 'teachrs'. Did you mean 'teachers'?")
@@ -174,13 +180,13 @@ def test_foreign_scripts_and_emoji_are_taken_as_they_are(text: str, smollm2_toke
         assert pairs[0].clean == f"{text} {ANTONYMS[0]['clean']}"
         assert problems(smollm2_tokenizer, pairs) == []
     with pytest.raises(TaskError, match=r"^Row 3: this model does not know"):
-        encode_rows(WORDS, [*[PromptPair("the cat", "the dog", " is", " are")] * 2, pairs[0]])
+        encode_rows(Reader(WORDS), [*[PromptPair("the cat", "the dog", " is", " are")] * 2, pairs[0]])
 
 
 def test_a_foreign_row_that_does_not_align_is_quoted_in_whole_characters(smollm2_tokenizer: Tokenizer) -> None:
     rows = changed(7, clean="I am 🙂 today", corrupt=f"I am {FAMILY} today")
     with pytest.raises(TaskError) as caught:
-        encode_rows(smollm2_tokenizer, parse_prompts(rows))
+        encode_rows(Reader(smollm2_tokenizer), parse_prompts(rows))
     message = str(caught.value)
     assert message.startswith("Row 7: the clean prompt has 1 token ('🙂') where the corrupted one has 13")
     assert repr(FAMILY) in message

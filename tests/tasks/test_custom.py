@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,12 @@ from hap_engine.runs.continue_run import further
 from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.settings import DiscoveryConfig, run_id
 from hap_engine.tasks.by_name import get_task
-from hap_engine.tasks.custom import problems, prompts_hash, split_rows
+from hap_engine.tasks.custom import prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.prompts_file import read_prompts
 from hap_engine.tasks.rows import MAX_ROWS, check_rows
 from hap_engine.tasks.task import SplitSizes
-from tests.builders.prompt_files import ANTONYMS, PLURALS, as_csv, changed, jsonl, parse_prompts, toy_rows
+from tests.builders.prompt_files import ANTONYMS, PLURALS, as_csv, changed, jsonl, parse_prompts, problems, toy_rows
 
 FAST = ["--sparsity", "0.6", "--keep", "0.8", "--steps", "2", "--batch-size", "4"]
 
@@ -81,10 +82,14 @@ def test_right_to_left_and_emoji_text_works_where_it_aligns(smollm2_tokenizer: T
 def test_splits_are_a_partition_by_clean_prompt(rows: list[tuple[int, int]], seed: int, random: Random) -> None:
     pairs = [PromptPair(f"clean {a}", f"corrupt {b}", " a", " b") for a, b in rows]
     if len({pair.clean for pair in pairs}) < 3:
-        with pytest.raises(TaskError, match="at least three"):
+        with pytest.raises(TaskError, match="Three are needed"):
             split_rows(pairs, seed)
         return
-    dealt = split_rows(pairs, seed)
+    try:
+        dealt = split_rows(pairs, seed)
+    except TaskError:  # corrupted prompts join all rows to one or two groups
+        assert shares_corruptions(pairs)
+        return
     assert all(dealt.values())
     assert sorted(p.clean + p.corrupt for mine in dealt.values() for p in mine) == sorted(
         p.clean + p.corrupt for p in pairs
@@ -103,14 +108,94 @@ def test_a_pair_and_its_mirror_image_are_not_learned_from_and_tested_on() -> Non
         dealt = split_rows(pairs, seed)
         texts = [{t for pair in mine for t in (pair.clean, pair.corrupt)} for mine in dealt.values()]
         assert sum(map(len, texts)) == len(set.union(*texts)) == len(pairs)
-    with pytest.raises(TaskError, match=r"2 different clean prompts, .*Add rows"):
+    with pytest.raises(TaskError, match=r"4 rows make 2 such groups\. Three are needed.* or add rows"):
         split_rows([pair for pair in pairs if pair.clean[4] in "ab"], 0)
+
+
+NOUNS = ["dog", "cat", "boy", "girl", "king", "teacher", "bird", "friend", "brother", "student", "car", "tree"]
+APART = [PromptPair(f"I know that the {noun}s", f"I know that the {noun}", " are", " is") for noun in NOUNS]
+TURNED = [PromptPair(pair.corrupt, pair.clean, " is", " are") for pair in APART]
+ALIKE = [
+    PromptPair(f"the {noun}s", f"the {noun} {where}", " are", " is", more_answers=(" were",))
+    for noun in NOUNS
+    for where in ("here", "there")
+]
+BASELINE = [PromptPair(f"the {noun}s", "the thing", " are", " is") for noun in NOUNS]
+
+
+def test_no_prompt_is_in_two_splits_in_any_role() -> None:
+    """Of 29 test prompts of a public file on facts 8 were the corrupted prompt of a row to learn from."""
+    cities = [
+        (f"The capital of {one}", f"The capital of {other}") for one, other in zip(NOUNS[:8], NOUNS[4:], strict=True)
+    ]
+    shared = [("The capital of tree", "The capital of a"), ("The capital of b", "The capital of a")]
+    pairs = [*APART, *(PromptPair(*prompts, " x", " y") for prompts in (*cities, *shared))]
+    for seed in range(20):
+        dealt = split_rows(pairs, seed)
+        texts = [{text for pair in mine for text in (pair.clean, pair.corrupt)} for mine in dealt.values()]
+        assert sum(map(len, texts)) == len(set.union(*texts))
+        assert sum(map(len, dealt.values())) == len(pairs)
+
+
+def test_a_chain_through_all_rows_cannot_be_split_and_says_what_to_do() -> None:
+    chain = [PromptPair(f"the {a}", f"the {b}", " x", " y") for a, b in zip(NOUNS, [*NOUNS[1:], NOUNS[0]], strict=True)]
+    with pytest.raises(TaskError, match=r"12 rows make 1 such group. Three .* no other row's clean prompt"):
+        split_rows(chain, 0)
+    for seed in range(9):
+        dealt = split_rows([*chain, *APART[:4]], seed)
+        assert [pair for pair in dealt["train"] if pair in chain] == sorted(chain, key=lambda pair: pair.clean)
+        assert len(dealt["test"]) == 2, "the long chain leaves the others to choose by and to test on"
+
+
+def test_a_baseline_joins_no_rows() -> None:
+    dealt = split_rows(BASELINE, 3)
+    assert [len(mine) for mine in dealt.values()] == [6, 2, 4]
+    leads = [*BASELINE, PromptPair("the thing", "the nothing", " is", " are")]
+    with pytest.raises(TaskError, match="13 rows make 1 such group"):  # it is a clean prompt too
+        split_rows(leads, 3)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "name", "tested"),
+    [
+        (APART, "f1ee785741d1", ["trees", "brothers", "dogs", "cats"]),
+        ([*APART, *TURNED], "74ed614b66cf", None),
+        (ALIKE, "d6ff8e7b8349", ["cats", "cats", "birds", "birds", "teachers", "teachers", "trees", "trees"]),
+        (BASELINE, "426d7bd8c566", ["cats", "birds", "teachers", "trees"]),
+    ],
+    ids=["nothing shared", "turned round", "one clean prompt", "a baseline"],
+)
+def test_runs_whose_rows_are_split_as_ever_keep_their_ids(
+    pairs: list[PromptPair], name: str, tested: list[str] | None
+) -> None:
+    config = DiscoveryConfig(task="custom", prompts=tuple(pairs), seed=3)
+    assert run_id(config, "weights") == name
+    if tested:
+        assert [pair.clean.split()[-1] for pair in split_rows(pairs, 3)["test"]] == tested
+
+
+def test_a_run_that_means_something_else_has_another_id() -> None:
+    joined = [*APART, PromptPair("the sun", "I know that the dog", " a", " b")]
+    assert run_id(DiscoveryConfig(task="custom", prompts=tuple(joined), seed=3), "weights") != "f81c955a3600"
+    doubled = [replace(pair, more_answers=(" are",)) for pair in APART]
+    assert run_id(DiscoveryConfig(task="custom", prompts=tuple(doubled), seed=3), "weights") != "d29e0f25f717"
+    named = [replace(pair, answer_ids=(5,)) for pair in APART]
+    assert prompts_hash(named) not in (prompts_hash(APART), prompts_hash([replace(p, answer_ids=(6,)) for p in APART]))
+    assert prompts_hash(named) == prompts_hash([replace(pair, answer="") for pair in named]), "the id says it"
+
+
+def test_a_repeated_row_is_refused_from_a_notebook_too(smollm2_tokenizer: Tokenizer) -> None:
+    """Two rows of the same prompts with other answers were both read as the second one."""
+    with pytest.raises(TaskError, match="Row 13: it repeats row 1"):
+        get_task("custom", [*APART, replace(APART[0], answer=" were")]).generate(
+            smollm2_tokenizer, SplitSizes(), 0, "given"
+        )
 
 
 def test_a_config_knows_its_prompts() -> None:
     pairs = parse_prompts(jsonl(ANTONYMS))
     config = DiscoveryConfig(task="custom", prompts=pairs)
-    assert config.to_dict()["sizes"] == {"train": 12, "validation": 3, "test": 9}
+    assert config.to_dict()["sizes"] == {"train": 12, "validation": 4, "test": 8}
     assert config.to_dict()["prompts"] == prompts_hash(pairs)
     assert run_id(config, "x") != run_id(DiscoveryConfig(task="custom", prompts=pairs[1:]), "x")
     assert "prompts" not in DiscoveryConfig().to_dict(), "other runs keep their ids"
@@ -164,6 +249,23 @@ def test_a_run_from_a_file_and_again_from_the_run(
         further(short, 0.8)
     assert main(["evaluate", str(path), "--model", str(folder)]) == 0
     assert "Your own prompts" in capsys.readouterr().out
+
+
+def test_what_is_scored_is_shown_before_it_is_spent_on(
+    folder: Path, file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows: list[dict[str, object]] = [{**row, "answer": row["answer"].strip()} for row in toy_rows()]
+    rows[0] = {**rows[0], "answer": [rows[0]["answer"], f" {rows[0]['answer']}"]}
+    start = ["--model", str(folder), "--task", "custom", "--prompts-file", str(file(jsonl(rows)))]
+    assert main(["discover", *start, *FAST]) == 0
+    told = capsys.readouterr().err
+    assert f"In {len(rows)} of {len(rows)} rows a space was put before the answers, or moved" in told
+    shown = re.search(r"After '(.*)', '(\w+)' \(id \d+\) is compared with '\w+' \(id \d+\)\. In 1 of \d+ rows a", told)
+    assert shown
+    assert shown.start() < told.index("score: "), "before the run is spent on them"
+    assert [row["clean"] for row in rows if str(row["clean"]).endswith(shown[1])]
+    assert main(["tasks", *start]) == 0
+    assert "is compared with" in capsys.readouterr().out
 
 
 def test_bad_rows_are_skipped_where_asked(

@@ -158,9 +158,9 @@ def test_the_check_comes_before_the_work(tiny: Model) -> None:
 
 
 def test_sets_of_different_sizes_make_a_batch(pairs: list[EncodedPair]) -> None:
-    more = replace(pairs[0], more_answer_ids=(3, 4))
+    more = replace(pairs[0], more_answer_ids=(4, 5, 4, pairs[0].answer_id))
     batch = to_batch([more, *pairs[1:3]], torch.device("cpu"))
-    assert batch.answer.tolist() == [[more.answer_id, 3, 4], [pairs[1].answer_id, -1, -1], [pairs[2].answer_id, -1, -1]]
+    assert batch.answer.tolist() == [[more.answer_id, 4, 5], [pairs[1].answer_id, -1, -1], [pairs[2].answer_id, -1, -1]]
     assert batch.distractor.shape == (3, 1)
 
 

@@ -7,23 +7,25 @@ Any later year is right and every earlier one is wrong, so answers and distracto
 prompt starts in the year 01, which makes every continuation right: the reason to prefer late years is
 gone. No start year (century and years) is in two splits.
 
-Tokenizers split years in different ways. ``forms`` asks for two, in this order:
+Tokenizers split years in different ways. `usable_years` asks for these, in this order:
 
-* **two digits a token** (GPT-2: ``17`` ``32``), as published: the answers are the years after YY;
+* **two digits a token**, as published: the answers are the years after YY;
+* **two digits a token but for some years** (GPT-2: ``17`` ``32``, yet ``1700`` is one token): start years are those
+  that are split, and the answers are all hundred ends, as published, given by their ids;
 * **one digit a token** (SmolLM2, Qwen2: ``1`` ``7`` ``3`` ``2``): the answer is the next year's tens
   digit. Later tens are right and earlier ones wrong; the same one is left out, for it could be either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError
-from hap_engine.tasks.pair import PromptPair, encode, single_token
+from hap_engine.tasks.pair import PromptPair, encode, single_token, spelling_token
 from hap_engine.tasks.task import PromptSets, SplitSizes, Task
 from hap_engine.tasks.templates.making import check_corruption, make_sets, one_token_words, word_list
 
@@ -45,6 +47,7 @@ class Form:
     """How a tokenizer writes years: the ends that may follow a century, and what they are worth."""
 
     ends: tuple[str, ...]  # two-digit years, or tens digits
+    ids: Mapping[str, int] = field(default_factory=dict)  # of the ends, where not every text has them as tokens
 
     def split(self, start: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Ends after and not after the two-digit year `start` (with one digit: its tens left out)."""
@@ -64,19 +67,22 @@ def usable_years(tokenizer: Tokenizer) -> tuple[Form, list[tuple[str, str]]]:
     Raises:
         TaskError: if it splits years in another way.
     """
-    for form in FORMS:
-        found = []
+    spelled = {end: spelling_token(tokenizer, "to the year 17", end) for end in FORMS[0].ends}
+    ids = {end: token for end, token in spelled.items() if token is not None}
+    for form in (FORMS[0], Form(FORMS[0].ends, ids), FORMS[1]):
+        years = []
         for century in CENTURIES:
             prefix = f"to the year {century}"
-            ends = {end for end in form.ends if single_token(tokenizer, prefix, end) is not None}
+            added = {end for end in form.ends if single_token(tokenizer, prefix, end) is not None}
+            ends = set(form.ids) or added
             length = len(encode(tokenizer, f"{prefix}01"))
             for year in (f"{number:02d}" for number in range(FIRST, LAST + 1)):
                 later, earlier = form.split(year)
-                aligned = len(encode(tokenizer, f"{prefix}{year}")) == length
+                aligned = len(encode(tokenizer, f"{prefix}{year}")) == length and (year in added or not form.ids)
                 if aligned and later and earlier and ends.issuperset((*later, *earlier)):
-                    found.append((century, year))
-        if len(found) >= MIN_YEARS:
-            return form, found
+                    years.append((century, year))
+        if len(years) >= MIN_YEARS:
+            return form, years
     raise TaskError(
         "Greater-than needs a tokenizer that writes years with one or two digits a token, and this "
         "model's does neither. Choose another model or another task."
@@ -88,6 +94,7 @@ def make_pair(form: Form, noun: str, century: str, year: str, answer: str) -> Pr
     clean = TEMPLATE.replace("[NOUN]", noun).replace("[XX]", century).replace("[YY]", year)
     corrupt = TEMPLATE.replace("[NOUN]", noun).replace("[XX]", century).replace("[YY]", "01")
     later, earlier = form.split(year)
+    others = tuple(end for end in later if end != answer)
     start = clean.index(century + year)
     return PromptPair(
         clean,
@@ -100,8 +107,10 @@ def make_pair(form: Form, noun: str, century: str, year: str, answer: str) -> Pr
             "YY": (start + len(century), 0),
             "END": (len(clean) - 1, 0),
         },
-        tuple(end for end in later if end != answer),
+        others,
         earlier[:-1],
+        tuple(form.ids[end] for end in (answer, *others) if form.ids),
+        tuple(form.ids[end] for end in (earlier[-1], *earlier[:-1]) if form.ids),
     )
 
 

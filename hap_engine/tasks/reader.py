@@ -1,0 +1,194 @@
+"""The one door through which prompts reach a model, whoever brings them (page, terminal, API, files, a run file).
+
+A `Reader` is what decides about a prompt: the model's tokenizer, how many tokens it reads at once and how many
+it knows. `encode_rows` turns pairs into tokens, or says for each row that the model cannot read what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokenizers import Tokenizer
+
+from hap_engine.errors import TaskError
+from hap_engine.tasks.editing import align
+from hap_engine.tasks.pair import EncodedPair, PromptPair, encode, encode_pair, single_token, spelling_token, token_text
+from hap_engine.tasks.rows import complaint, refuse
+from hap_engine.tasks.spaces import between_digits
+from hap_engine.tasks.task import PromptSets
+
+MAX_TOKENS = 128  # of a row to learn from: memory grows with the length, and 1,000 pairs of these fit a laptop
+SMALL = 5_000  # words of a vocabulary in which a misspelled one is looked for
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """How a model reads prompts.
+
+    Attributes:
+        tokenizer: the model's own.
+        name: of the model, for messages.
+        longest: tokens that it reads at once (its positions, or the window of its attention); None: any number.
+        known: tokens of its embedding; None: as many as the tokenizer has. (A tokenizer may have more.)
+    """
+
+    tokenizer: Tokenizer
+    name: str = "this model"
+    longest: int | None = None
+    known: int | None = None
+
+
+def encode_rows(
+    reader: Reader, pairs: Sequence[PromptPair | EncodedPair], most: int | None = None
+) -> tuple[EncodedPair, ...]:
+    """The pairs as tokens that the model can read. Encoded ones are checked and stay as they are.
+
+    Args:
+        most: tokens of a prompt; None: as many as the model reads.
+
+    Raises:
+        TaskError: naming the rows (from 1) that this model cannot use, each with its remedy.
+    """
+    looked = [_look(reader, pair, most) for pair in pairs]
+    refuse([(row, wrong) for row, wrong in enumerate(looked, 1) if isinstance(wrong, str)], len(pairs))
+    return tuple(encoded for encoded in looked if not isinstance(encoded, str))
+
+
+def encode_sets(reader: Reader, sets: PromptSets) -> PromptSets:
+    """The prompts of a task, once they are seen to fit the model.
+
+    Raises:
+        TaskError: if one is too long for it or has a token that it does not know.
+    """
+    for pair in (*sets.train, *sets.validation, *sets.test):
+        if wrong := _unreadable(reader, pair):
+            raise TaskError(f"{wrong[0].upper()}{wrong[1:]}")
+    return sets
+
+
+def problem(reader: Reader, pair: PromptPair) -> str:
+    """What keeps a model from learning from a pair, and the remedy; nothing if it can be used."""
+    looked = _look(reader, pair, MAX_TOKENS)
+    return looked if isinstance(looked, str) else ""
+
+
+def _look(reader: Reader, pair: PromptPair | EncodedPair, most: int | None) -> EncodedPair | str:
+    """The pair as tokens, or what is wrong with it (asked again and closely, for most pairs are fine)."""
+    if isinstance(pair, EncodedPair):
+        return _malformed(pair) or _unreadable(reader, pair) or pair
+    if wrong := complaint(pair):
+        return wrong
+    tokenizer = reader.tokenizer
+    if most is not None and (length := len(encode(tokenizer, pair.clean))) > most:
+        return f"the prompt has {length} tokens; at most {most} are possible. Shorten it."
+    try:
+        encoded = encode_pair(tokenizer, pair)
+    except TaskError as error:
+        return _unknown(tokenizer, pair) or _explain(tokenizer, pair) or _lower(str(error))
+    ids = {*encoded.clean_ids, *encoded.corrupt_ids, *encoded.answer_ids, *encoded.distractor_ids}
+    wrong = _unknown(tokenizer, pair) if _unknown_token(tokenizer) in ids else ""
+    return wrong or _unreadable(reader, encoded) or encoded
+
+
+def _malformed(pair: EncodedPair) -> str:
+    """What is wrong with token ids that somebody put together."""
+    clean, corrupt = len(pair.clean_ids), len(pair.corrupt_ids)
+    if not clean or clean != corrupt:
+        return f"expected a clean and a corrupted prompt of equally many tokens, got {clean} and {corrupt}."
+    if both := {*pair.answer_ids} & {*pair.distractor_ids}:
+        return f"token {min(both)} is both answer and distractor. Choose a distractor that is wrong."
+    return ""
+
+
+def _unreadable(reader: Reader, pair: EncodedPair) -> str:
+    """Why a model cannot read tokens: too many, or one that it does not know."""
+    length = len(pair.clean_ids)
+    if reader.longest is not None and length > reader.longest:
+        return (
+            f"the prompt has {length} tokens ({pair.pair.clean[:60]!r} …), and {reader.name} reads at most "
+            f"{reader.longest} (its positions, or the window of its attention). Choose shorter prompts or "
+            "another model."
+        )
+    for token in {*pair.clean_ids, *pair.corrupt_ids, *pair.answer_ids, *pair.distractor_ids}:
+        if token < 0 or (reader.known is not None and token >= reader.known):
+            text = token_text(reader.tokenizer, token) if token >= 0 else ""
+            return (
+                f"{reader.name} knows {reader.known or 0:,} tokens, and the prompt or an answer has number {token} "
+                f"({text!r}), which is none of them. Use other words."
+            )
+    return ""
+
+
+# --- What is wrong, in words -----------------------------------------------------------------------
+
+
+def _explain(tokenizer: Tokenizer, pair: PromptPair) -> str:
+    """Why a pair cannot be encoded, where more can be said than `encode_pair` says."""
+    alignment = align(tokenizer, pair.clean, pair.corrupt)
+    if not alignment.aligned:
+        return _lower(alignment.message)
+    for kind in ("answer", "distractor"):
+        for text in () if getattr(pair, f"{kind}_ids") else getattr(pair, f"{kind}s"):
+            if single_token(tokenizer, pair.clean, text) is None:
+                return _split_answer(tokenizer, pair.clean, kind, text)
+    return ""
+
+
+def _split_answer(tokenizer: Tokenizer, prompt: str, kind: str, text: str) -> str:
+    """An answer that is not one token after the prompt, and every way to say what may be meant."""
+    word, ways = text.lstrip(" "), []
+    other = word if text == f" {word}" else f" {word}"
+    if other == word and single_token(tokenizer, f"{prompt} ", word) is not None:
+        ways.append(
+            f"It is a space and {word!r} for this model: end both prompts with the space, give {word!r} without it, "
+            'and say "spaces": "as written".'
+        )
+    elif not between_digits(prompt, word) and single_token(tokenizer, prompt, other) is not None:
+        ways.append(f"{other!r} is one: write that if it is meant.")
+    if (token := spelling_token(tokenizer, prompt, text)) is not None:
+        ways.append(
+            "This model reads it and the end of the prompt in one; to compare the token all the same, as published "
+            f"data on years do, give its id ({kind}_ids: {token})."
+        )
+    if ways:
+        return f"the {kind} {text!r} is not one token after the prompt. {' '.join(ways)}"
+    pieces = [token_text(tokenizer, token) for token in encode(tokenizer, text)]
+    return (
+        f"the {kind} {text!r} is {len(pieces)} tokens for this model ({' · '.join(pieces)}), and must be "
+        "one. Choose a shorter or more common word."
+    )
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _unknown(tokenizer: Tokenizer, pair: PromptPair) -> str:
+    """Says which word the tokenizer does not know, if there is one."""
+    token = _unknown_token(tokenizer)
+    for text in (pair.clean, pair.corrupt, *pair.answers, *pair.distractors):
+        encoded = tokenizer.encode(text, add_special_tokens=False)
+        if token in encoded.ids:
+            start, end = encoded.offsets[encoded.ids.index(token)]
+            word = text[start:end]
+            return (
+                f"this model does not know {word!r}.{_nearest(tokenizer, word)} Use words of its "
+                "vocabulary, or choose a model with a larger one."
+            )
+    return ""
+
+
+def _unknown_token(tokenizer: Tokenizer) -> int | None:
+    """The id of the unknown-word token, if the tokenizer has one."""
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    return tokenizer.token_to_id(unknown) if unknown else None
+
+
+def _nearest(tokenizer: Tokenizer, word: str) -> str:
+    """A word that is spelled like an unknown one, where the vocabulary is small enough to look through."""
+    if tokenizer.get_vocab_size() > SMALL:
+        return ""
+    near = difflib.get_close_matches(word, tokenizer.get_vocab(), n=1, cutoff=0.75)
+    return f" Did you mean {near[0]!r}?" if near else ""
