@@ -55,7 +55,7 @@ class LiveBar:
     def show(self, record: Progress) -> None:
         """Draw a record."""
         if record.phase != self.phase:
-            self.shown.close()
+            self._end()
             self.phase = record.phase
             self.shown = self._bar(
                 desc=record.phase,
@@ -66,14 +66,20 @@ class LiveBar:
                 miniters=0,
                 **_size(),
             )
-        self.shown.total = record.total
+        elif record.total != self.shown.total:
+            self.shown.reset(record.total)
         self.shown.set_postfix_str(detail(record), refresh=False)
         self.shown.update(record.step - self.shown.n)
         if "check" in record.data:  # said once and kept, for it may spare a run
             self.shown.write(said(record), file=sys.stderr if sys.stderr.isatty() else sys.stdout)
 
-    def __exit__(self, *_: object) -> None:
+    def _end(self) -> None:
+        """Work may need fewer steps than it told (pruning stops early): no failure, which a notebook shows red."""
+        self.shown.n = self.shown.total = self.shown.n or self.shown.total
         self.shown.close()
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        self.shown.close() if failed else self._end()
 
 
 def _size() -> dict[str, int]:

@@ -63,6 +63,29 @@ def test_each_phase_keeps_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line.split()[0] for line in kept if line.strip()] == ["load", "It", "prompts", "prune"]
 
 
+def test_work_that_needs_fewer_steps_is_done_and_interrupted_work_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    live_bar.follow(work())
+    assert re.search(r"prune    100% \|█+\| 5/5 [^\r]*\n$", screen.getvalue())
+
+    def interrupted() -> Generator[Progress, None, None]:
+        yield PRUNE
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        live_bar.follow(interrupted())
+    assert re.search(r"prune     50% \|█+.? *\| 5/10 [^\r]*\n$", screen.getvalue())
+
+
+def test_a_phase_that_goes_on_with_other_steps_keeps_its_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    with live_bar.LiveBar() as bar:
+        bar.show(Progress("prompts", 2, 2))
+        bar.show(Progress("prompts", 3, 19))
+    assert screen.getvalue().count("\n") == 1
+    assert " 16% " in screen.getvalue()
+
+
 @pytest.mark.parametrize("columns", [40, 80])
 def test_a_line_never_wraps(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     screen = terminal(monkeypatch, columns)
@@ -115,18 +138,6 @@ def test_interrupted_work_is_put_back_at_once() -> None:
         drain(changing(), interrupt)
     assert kept.traceback
     assert state == ["as before"]
-
-
-def test_a_bar_that_is_interrupted_ends_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = terminal(monkeypatch)
-
-    def interrupted() -> Generator[Progress, None, None]:
-        yield STEPS[1]
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        live_bar.follow(interrupted())
-    assert screen.getvalue().endswith("\n")
 
 
 def test_a_discovery_that_is_interrupted_leaves_the_model_usable(gpt2: MaskedModel) -> None:
