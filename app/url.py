@@ -113,13 +113,38 @@ def select(label: str, options: Sequence[str], key: str, *, format_func: Callabl
 
 def to_url(key: str, default: object) -> None:
     """Widget callback: put the widget's value into the URL, defaults left out."""
-    if key not in st.session_state:  # its page was left in the same moment, and the choice with it
-        return
-    value = st.session_state[key]
-    if value == default or value is None:
-        st.query_params.pop(key, None)
-    else:
-        st.query_params[key] = str(value)
+
+    def write(value: object) -> None:
+        if value == default or value is None:
+            st.query_params.pop(key, None)
+        else:
+            st.query_params[key] = str(value)
+
+    with_choice(key, write)()
+
+
+def with_choice(key: str, then: Callable[[Any], None]) -> Callable[[], None]:
+    """A widget callback that gets the widget's value.
+
+    The browser may send a choice in the moment in which its page is left: the value is gone then, and nothing happens.
+    """
+
+    def changed() -> None:
+        if key in st.session_state:
+            then(st.session_state[key])
+
+    return changed
+
+
+def with_row(key: str, rows: Sequence[T], then: Callable[[T], None]) -> Callable[[], None]:
+    """A callback of a table of `rows` that gets the one which was selected."""
+
+    def picked(value: Any) -> None:
+        for index in value.selection.rows[:1]:
+            if index < len(rows):
+                then(rows[index])
+
+    return with_choice(key, picked)
 
 
 def go_to_run(run_id: str) -> None:

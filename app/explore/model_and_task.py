@@ -65,7 +65,7 @@ def _other() -> Source | None:
         "Path or Hub name",
         key="reference",
         persist_state="session",
-        on_change=_remember,
+        on_change=url.with_choice("reference", _remember),
         placeholder="~/models/SmolLM2-135M-Instruct.Q4_1.gguf",
         help="A .gguf file, a folder written by save_pretrained, or owner/name (or "
         "owner/name@revision) on the Hugging Face Hub. Pickle checkpoints and code that comes with "
@@ -81,10 +81,10 @@ def _other() -> Source | None:
         return None
 
 
-def _remember() -> None:
+def _remember(reference: str) -> None:
     """Callback: a model that can be found joins the list and is chosen there."""
     try:
-        source = resolve(st.session_state["reference"])
+        source = resolve(reference)
     except HapError:
         return
     recent_models.remember(source)

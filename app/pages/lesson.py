@@ -104,7 +104,7 @@ def _welcome(run: Run, steps: tuple[Step, ...], saved: str | None) -> None:
         index=None,
         key="lesson-run",
         placeholder=run.title,
-        on_change=_choose,
+        on_change=url.with_choice("lesson-run", lambda run_id: url.put(run=run_id or "")),
         help="Any run with an EAP circuit. The small model is the easiest to read.",
     )
     st.markdown("\n".join(f"{i}. {step.title}" for i, step in enumerate(steps, 1)))
@@ -116,10 +116,6 @@ def _runs() -> list[Listed]:
 
 def _known(run_id: str) -> bool:
     return run_id in [run.id for run in _runs()]
-
-
-def _choose() -> None:
-    url.put(run=st.session_state["lesson-run"] or "")
 
 
 def _go(step: int, run: str = "") -> None:

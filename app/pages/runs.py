@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import classroom
+from app import classroom, url
 from app.stored import saved_runs
 from app.stored.saved_runs import Listed
 from app.widgets.markdown import plain
@@ -135,17 +135,12 @@ def _rename(run: Listed, seen: str) -> None:
             key=f"name-{run.id}",
             help="Kept beside the run; the result itself is not touched. Empty: the run's own title.",
         )
-        st.form_submit_button(
-            "Save the name", type="primary", key=f"save-{run.id}", on_click=_save_name, args=(run.id, seen)
-        )
+        save = url.with_choice(f"name-{run.id}", lambda name: _do(lambda: _save_name(run.id, name, seen)))
+        st.form_submit_button("Save the name", type="primary", key=f"save-{run.id}", on_click=save)
 
 
-def _save_name(run_id: str, seen: str) -> None:
-    name = st.session_state[f"name-{run_id}"]
-    _do(lambda: _renamed(saved_runs.rename(run_id, name, seen)))
-
-
-def _renamed(name: str) -> str:
+def _save_name(run_id: str, name: str, seen: str) -> str:
+    name = saved_runs.rename(run_id, name, seen)
     return f"Renamed to “{name}”." if name else "The run has its own title again."
 
 

@@ -34,16 +34,12 @@ def picker(run: Run) -> int:
         return 0
     key = f"prompt-of-{run.id}"
     st.session_state[key] = prompt(run)
-
-    def changed() -> None:
-        choose(st.session_state[key])
-
     return st.selectbox(
         "Test prompt",
         range(len(tests)),
         format_func=lambda index: label(index, tests[index]),
         key=key,
-        on_change=changed,
+        on_change=url.with_choice(key, choose),
         help="The prompt that attention patterns and live changes are shown on. No method saw it.",
     )
 

@@ -87,12 +87,8 @@ def _base(run: Run) -> str:
     options = [FULL, *run.circuits]
     named = st.query_params.get("base", run.main)
     key = f"base-{run.id}"
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = named if named in options else run.main
-
-    def changed() -> None:
-        st.query_params["base"] = st.session_state[key] or run.main
-
+    st.session_state[key] = named if named in options else run.main
+    changed = url.with_choice(key, lambda name: st.query_params.update({"base": name or run.main}))
     picked = st.segmented_control(
         "Start from", options, format_func=circuit_title, key=key, on_change=changed, required=True
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from app import url
 from app.glossary import define
 from app.questions import add_to_run, choices
 from app.work import opened_models
@@ -64,18 +65,16 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
     )
     key = f"outcomes-{run.id}-{name}-{len(rows)}"
 
-    def picked() -> None:
-        selected = st.session_state[key].selection.rows
-        if selected and selected[0] < len(rows):
-            choices.choose(rows[selected[0]].index)
-            st.session_state["prompt-picked"] = True
+    def pick(row: PromptOutcome) -> None:
+        choices.choose(row.index)
+        st.session_state["prompt-picked"] = True
 
     st.dataframe(
         frame,
         hide_index=True,
         height=min(420, 38 + 35 * max(1, len(frame))),
         key=key,
-        on_select=picked,
+        on_select=url.with_row(key, rows, pick),
         selection_mode="single-row",
         column_config={
             "Prompt": st.column_config.TextColumn(width="large"),

@@ -126,18 +126,16 @@ def _list(run: Run, name: str, sign: str, into: bool, facts: list[EdgeFacts]) ->
             frame = frame.drop(columns=column)
     key = f"edges-{run.id}-{name}-{into}-{sign}"
 
-    def picked() -> None:
-        rows = st.session_state[key].selection.rows
-        if rows and rows[0] < len(facts):
-            pins = [pin for pin in url.link().pins if pin != facts[rows[0]].other]
-            url.put(pins=(*pins, facts[rows[0]].other)[-MAX_PINS:])
+    def pin(fact: EdgeFacts) -> None:
+        others = [pin for pin in url.link().pins if pin != fact.other]
+        url.put(pins=(*others, fact.other)[-MAX_PINS:])
 
     st.dataframe(
         frame,
         hide_index=True,
         height=min(240, 38 + 35 * len(frame)),
         key=key,
-        on_select=picked,
+        on_select=url.with_row(key, facts, pin),
         selection_mode="single-row",
         column_config={
             "At": st.column_config.TextColumn(width=30, help=define("query, key, value")),

@@ -124,17 +124,13 @@ def _verdict(run: Run, left: str, right: str) -> None:
 def _choose(run: Run, side: Literal["left", "right"], now: str) -> None:
     """Which of the run's circuits one panel shows."""
     names, key = list(run.circuits), f"{side}-of-{run.id}"
-    st.session_state.setdefault(key, now)
-
-    def changed() -> None:
-        url.put(**{side: st.session_state[key]})
-
+    st.session_state[key] = now
     st.selectbox(
         f"Circuit on the {side}",
         names,
         format_func=lambda name: f"{side.capitalize()}: {circuit_title(name)}",
         key=key,
-        on_change=changed,
+        on_change=url.with_choice(key, lambda name: url.put(**{side: name})),
         label_visibility="collapsed",
         width=150,
     )

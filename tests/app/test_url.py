@@ -102,7 +102,25 @@ def test_a_choice_whose_page_was_left_in_the_same_moment_is_no_error() -> None:
 
         st.query_params["model"] = "gpt2"
         url.to_url("model", "hap-mini")
+        url.with_choice("prompt-of-x", lambda index: st.write(f"chose {index}"))()
+        url.with_row("edges-x", ["a", "b"], st.write)()
 
     app = AppTest.from_function(page).run()
     assert not app.exception
     assert app.query_params["model"] in ("gpt2", ["gpt2"])
+    assert not app.markdown
+
+
+def test_a_row_that_is_not_there_any_more_is_not_chosen() -> None:
+    def page() -> None:
+        from types import SimpleNamespace
+
+        import streamlit as st
+
+        from app import url
+
+        st.session_state["table"] = SimpleNamespace(selection=SimpleNamespace(rows=[2]))
+        url.with_row("table", ["a", "b"], st.write)()
+        url.with_row("table", ["a", "b", "c"], st.write)()
+
+    assert [line.value for line in AppTest.from_function(page).run().markdown] == ["c"]
