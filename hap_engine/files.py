@@ -6,8 +6,10 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import platformdirs
 from hap_engine.errors import DiskError
 
 ROOM = 2**20  # bytes that a disk must take before a run starts; a run file is up to 2 MB
+OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system said
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WHERE = "(--out in the terminal, HAP_HOME for all that is kept)"
 
@@ -70,7 +73,7 @@ def write_text(path: Path | str, text: str) -> Path:
         DiskError: naming the file, the reason and the remedy.
     """
     path = Path(path)  # a notebook may give text
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
@@ -80,21 +83,32 @@ def write_text(path: Path | str, text: str) -> Path:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise DiskError(disk_problem(error, path)) from error
     return path
 
 
 def check_writable(path: Path) -> None:
     """Raise DiskError if `path` could not be written now: asked before long work, whose result would be lost."""
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         with tempfile.TemporaryFile(dir=path.parent) as file:
             file.write(bytes(ROOM))
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever is raised in here because the disk refuses `path`, by Python or a library, becomes one DiskError."""
+    try:
+        yield
     except OSError as error:
         raise DiskError(disk_problem(error, path)) from error
+    except Exception as error:
+        told = OS_ERROR.search(str(error))
+        if told is None:
+            raise
+        code = int(told[1])
+        raise DiskError(disk_problem(OSError(code, os.strerror(code)), path)) from error
 
 
 def disk_problem(error: OSError, path: Path | str = "") -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hap_engine.errors import ModelError, UnsupportedModelError
+from hap_engine.errors import HapError, ModelError, UnsupportedModelError
+from hap_engine.files import writing
 from hap_engine.models.catalog import Source, weights_sha256
 from hap_engine.models.gguf_cache import gguf_cache, is_intact, sign
 from hap_engine.models.gguf_header import EPSILON, FACTORS, Header, config_from, not_understood, read_header
@@ -43,7 +45,7 @@ def convert_gguf(source: Source, progress: Report) -> Path:
         return folder
     try:
         _convert(source, folder, progress)
-    except ModelError:
+    except HapError:
         raise
     except Exception as error:  # a broken file fails in many ways inside the parser
         raise ModelError(
@@ -62,16 +64,23 @@ def _convert(source: Source, folder: Path, progress: Report) -> None:
     config = config_from(header)
     check_header(source, header, config)  # a model that cannot work is not converted first
     progress(f"Converting {source.name} (once)", 0.0)
-    folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"model.safetensors.{os.getpid()}.part"  # two programs may convert at once
     with quiet():
         hf_config = AutoConfig.for_model(**config)
-        save_file(dict(read_tensors(source, header, hf_config)), partial, metadata={"format": "pt"})
-        hf_config.stored_dtype = header.stored_dtype
-        hf_config.save_pretrained(folder)
-        own_tokenizer(source.path, header.values).save(str(folder / "tokenizer.json"))
-    partial.replace(folder / "model.safetensors")
-    sign(folder)  # last, so a half conversion is never opened
+        tensors = dict(read_tensors(source, header, hf_config))
+        tokenizer = own_tokenizer(source.path, header.values)
+    hf_config.stored_dtype = header.stored_dtype
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, partial, metadata={"format": "pt"})
+            hf_config.save_pretrained(folder)
+            tokenizer.save(str(folder / "tokenizer.json"))
+            partial.replace(folder / "model.safetensors")
+            sign(folder)  # last, so a half conversion is never opened
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)  # of a disk that is full
 
 
 def check_header(source: Source, header: Header, config: Mapping[str, Any]) -> None:

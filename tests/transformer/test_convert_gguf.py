@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from hap_engine.errors import ModelError, UnsupportedModelError
+from hap_engine.errors import DiskError, ModelError, UnsupportedModelError
 from hap_engine.models.catalog import config_of, graph_of, resolve, tokenizer_file, weights_sha256
 from hap_engine.models.gguf_cache import RECEIPT, converted, gguf_cache
 from hap_engine.models.shape import Shape
@@ -432,6 +433,27 @@ def test_a_copy_of_another_version_or_that_changed_is_made_anew(tmp_path: Path, 
     close(logits(model.hf_model), logits(original))
     assert model.tokenizer.encode("a cat").tokens == ["a", "Ġcat"]
     assert converted(sha) == folder
+
+
+def test_a_disk_that_takes_no_copy_is_told_as_that_and_keeps_no_part(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as a damaged file: downloading it again would lead nowhere."""
+    path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"))
+
+    def full(tensors: object, file: Path, metadata: object) -> None:
+        file.write_bytes(b"the first part")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.torch.save_file", full)
+        with pytest.raises(DiskError, match="the disk is full"):
+            load_model(str(path))
+    assert not list(home.rglob("*.part"))
+    assert load_model(str(path))
+    monkeypatch.setenv("HAP_HOME", str(path / "below a file"))
+    with pytest.raises(DiskError, match="HAP_HOME"):
+        load_model(str(path))
 
 
 def test_a_copy_opened_by_itself_is_checked_too(tmp_path: Path) -> None:
