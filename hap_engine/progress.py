@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+Shown = TypeVar("Shown")
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 
 
@@ -37,11 +38,18 @@ def drain(work: Generator[Any, None, Result], watch: Callable[[Any], object] | N
                 watch(record)
 
 
-def relabelled(work: Generator[Progress, None, Result], **changes: Any) -> Generator[Progress, None, Result]:
-    """The same work as a part of another: its records with some of their fields changed."""
+def mapped(
+    work: Generator[Shown, None, Result], change: Callable[[Shown], Progress]
+) -> Generator[Progress, None, Result]:
+    """The same work, each of its records changed."""
     while True:
         try:
             record = next(work)
         except StopIteration as end:
             return end.value
-        yield replace(record, **changes)
+        yield change(record)
+
+
+def relabelled(work: Generator[Progress, None, Result], **changes: Any) -> Generator[Progress, None, Result]:
+    """The same work as a part of another: its records with some of their fields changed."""
+    return mapped(work, lambda record: replace(record, **changes))

@@ -37,7 +37,7 @@ from hap_engine.attribution.gradient_rules import Rules
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.evaluation.metrics import kl_divergence, logit_difference, probability_difference
 from hap_engine.graph.graph import Graph
-from hap_engine.graph.ranking import rank_matrix
+from hap_engine.graph.ranking import check_scores, rank_matrix
 from hap_engine.machine import memory
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
@@ -137,7 +137,7 @@ def score(
             memory.trim()
         yield Progress("score", done, len(chunks), "Scoring every edge from gradients")
     scores = (total / len(prepared)).cpu().numpy()
-    _check(scores, f"{scorer} ({metric if isinstance(metric, str) else 'your metric'})")
+    check_scores(masked.graph, scores, f"{scorer} ({metric if isinstance(metric, str) else 'your metric'})")
     return scores
 
 
@@ -175,16 +175,3 @@ def _mask_gradient(
     for point in scorer.points:
         gradients.add(point, value)
     return gradients.close()
-
-
-def _check(scores: Scores, source: str) -> None:
-    if not np.isfinite(scores).all():
-        raise SettingsError(
-            f"Expected finite scores, got NaN or infinity from {source}. "
-            "The model overflows on these prompts; use float32 and check the prompts."
-        )
-    if not scores.any():
-        raise SettingsError(
-            f"Every edge scored exactly 0 under {source}, so there is nothing to rank. "
-            "The metric does not depend on what the corruption changes; choose other prompts."
-        )

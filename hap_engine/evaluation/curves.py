@@ -24,7 +24,7 @@ from hap_engine.errors import SettingsError
 from hap_engine.evaluation.statistics import Values
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.graph.ranking import ranking
+from hap_engine.graph.ranking import check_scores, ranking
 
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -64,24 +64,9 @@ def area(shares: Sequence[float], values: Sequence[float]) -> float:
     return float(np.trapezoid(values, shares))
 
 
-def check_scores(graph: Graph, scores: Float[np.ndarray, "writer reader"]) -> None:
-    """Raises SettingsError if there is nothing to rank: NaN, infinity, or all zero."""
-    real = np.asarray(scores)[graph.edge_mask]
-    if not np.isfinite(real).all():
-        raise SettingsError(
-            f"Expected finite scores, got NaN or infinity on {int((~np.isfinite(real)).sum()):,} of "
-            f"{real.size:,} edges. Score again in float32."
-        )
-    if not real.any():
-        raise SettingsError(
-            "Every edge has score 0, so there is no ranking to draw a curve from. "
-            "Use another scorer or metric (plain EAP with KL is 0 everywhere)."
-        )
-
-
 def by_score(graph: Graph, scores: Float[np.ndarray, "writer reader"]) -> list[tuple[int, int]]:
     """All real edges, largest absolute score first. Raises SettingsError for unusable scores."""
-    check_scores(graph, scores)
+    check_scores(graph, scores, "this ranking")
     rows, columns = ranking(graph, scores)
     return list(zip(rows.tolist(), columns.tolist(), strict=True))
 

@@ -25,7 +25,7 @@ import numpy as np
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation.measure import PER_PROMPT, Outcome, compact, measure
 from hap_engine.evaluation.metrics import faithfulness
-from hap_engine.evaluation.statistics import RESAMPLES, interval_of
+from hap_engine.evaluation.statistics import draws, interval_of
 from hap_engine.graph.circuit import Circuit, empty_circuit, random_circuit
 from hap_engine.masked.ablation import title
 from hap_engine.masked.masked_pass import MaskedModel
@@ -108,11 +108,11 @@ def _size(circuit: Circuit, kind: str) -> int:
 def _report(outcome: Outcome, full: Outcome, empty: Outcome, n_edges: int, setting: Setting) -> dict[str, Any]:
     top, bottom = full["logit_diff"], empty["logit_diff"]
     means = {key: float(values.mean()) for key, values in outcome.items()}
-    draws = np.random.default_rng(setting.seed).integers(len(top), size=(RESAMPLES, len(top)), endpoint=False)
-    resampled = {key: values[draws].mean(axis=1) for key, values in outcome.items()}
-    spans = top[draws].mean(axis=1) - bottom[draws].mean(axis=1)
+    drawn = draws(len(top), setting.seed)
+    resampled = {key: values[drawn].mean(axis=1) for key, values in outcome.items()}
+    spans = top[drawn].mean(axis=1) - bottom[drawn].mean(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        resampled["faithfulness"] = (resampled["logit_diff"] - bottom[draws].mean(axis=1)) / spans
+        resampled["faithfulness"] = (resampled["logit_diff"] - bottom[drawn].mean(axis=1)) / spans
     return {
         **means,
         "faithfulness": faithfulness(means["logit_diff"], float(top.mean()), float(bottom.mean())),

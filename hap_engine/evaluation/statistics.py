@@ -3,7 +3,7 @@
 Everything takes numbers of one prompt each, in the same prompt order for everything compared, so that
 differences are *paired*: two circuits are judged on the same prompts.
 
-* `bootstrap_interval`: percentile bootstrap of a mean (or another statistic) over prompts.
+* `bootstrap_interval`: percentile bootstrap of a mean over prompts.
 * `paired_difference`: mean difference with its interval and a sign-flip p-value.
 * `mcnemar`: exact test for two yes/no outcomes on the same items (prompts, or heads).
 * `share_interval`: Wilson interval of a share, right for small counts and at 0 and 1.
@@ -16,7 +16,7 @@ interval" instead of showing one of width 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,13 +68,8 @@ class McNemar:
     n: int
 
 
-def bootstrap_interval(
-    values: Values, seed: int, statistic: Callable[[np.ndarray], np.ndarray] | None = None
-) -> Interval | None:
-    """95 % percentile bootstrap interval over prompts; None for fewer than two prompts.
-
-    Args:
-        statistic: maps resampled values ``[resample, prompt]`` to one number each; default the mean.
+def bootstrap_interval(values: Values, seed: int) -> Interval | None:
+    """95 % percentile bootstrap interval of the mean over prompts; None for fewer than two prompts.
 
     Raises:
         SettingsError: if a value is NaN or infinite.
@@ -82,8 +77,7 @@ def bootstrap_interval(
     _check_finite(values)
     if len(values) < 2:
         return None
-    drawn = values[_draws(len(values), seed)]
-    return interval_of(drawn.mean(axis=1) if statistic is None else statistic(drawn))
+    return interval_of(values[draws(len(values), seed)].mean(axis=1))
 
 
 def interval_of(resampled: Float[np.ndarray, " resample"]) -> Interval | None:
@@ -164,7 +158,8 @@ def edge_stability(circuits: Sequence[Circuit]) -> Float[np.ndarray, "writer rea
     return np.mean([circuit.live.kept for circuit in circuits], axis=0)
 
 
-def _draws(count: int, seed: int) -> np.ndarray:
+def draws(count: int, seed: int) -> np.ndarray:
+    """The prompts of each resample of the bootstrap, ``[resample, prompt]``."""
     return np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
 
 

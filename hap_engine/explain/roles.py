@@ -75,7 +75,7 @@ _WHAT = {
 
 def published_roles(model_name: str) -> dict[str, str] | None:
     """Head name to role for models with a published IOI circuit, else None."""
-    if model_name.split("/")[-1] != "gpt2":
+    if model_name not in ("gpt2", "openai-community/gpt2"):  # not somebody's own of that name
         return None
     return {
         f"a{head.split('.')[0]}.h{head.split('.')[1]}": role

@@ -31,6 +31,21 @@ def edge_budget(graph: Graph, sparsity: float) -> int:
     return budget
 
 
+def check_scores(graph: Graph, scores: Float[np.ndarray, "writer reader"], source: str) -> None:
+    """Raises SettingsError, naming their source, if there is nothing to rank: NaN, infinity, or all zero."""
+    real = np.asarray(scores)[graph.edge_mask]
+    if not np.isfinite(real).all():
+        raise SettingsError(
+            f"Expected finite scores, got NaN or infinity from {source} on {int((~np.isfinite(real)).sum()):,} of "
+            f"{real.size:,} edges. The model overflows on these prompts; use float32 and check the prompts."
+        )
+    if not real.any():
+        raise SettingsError(
+            f"Every edge scored exactly 0 under {source}, so there is nothing to rank. "
+            "The metric does not depend on what the corruption changes; choose other prompts or another metric."
+        )
+
+
 def ranking(graph: Graph, scores: Float[np.ndarray, "writer reader"]) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of all real edges, largest absolute score first (ties in graph order)."""
     rows, columns = np.nonzero(graph.edge_mask)

@@ -25,18 +25,18 @@ from hap_engine.findings import EDGE_VALUES, METRICS, CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.runs.record import Run
-from hap_engine.runs.schema import check, check_header
+from hap_engine.runs.schema import check, check_header, conform
 
 FORMAT = "hap-run"
 VERSION = 1
 MAX_BYTES = 20 * 2**20  # a SmolLM2 run is about 2 MB; ten times that is not one of ours
-REQUIRED: dict[str, type] = {
+SECTIONS: dict[str, type] = {
     **dict.fromkeys(("id", "created", "command"), str),
     **dict.fromkeys(("versions", "machine", "model", "task"), dict),
     "seed": int,
     **dict.fromkeys(("settings", "metrics", "seconds", "prompts"), dict),
 }
-OPTIONAL: dict[str, type] = {
+ADDED: dict[str, type] = {
     **dict.fromkeys(("roles", "heads", "replay", "statistics", "stability"), dict),
     **dict.fromkeys(("history", "attention"), list),
 }
@@ -70,12 +70,14 @@ def from_dict(data: Any) -> Run:
         RunFileError: naming the part that is missing or wrong.
     """
     check_header(data, FORMAT, VERSION)
-    graph = Graph.from_dict(_section(data, "graph", dict))
-    circuits = {key: _circuit(graph, key, value) for key, value in _section(data, "circuits", dict).items()}
-    sections = {key: _section(data, key, kind) for key, kind in REQUIRED.items()}
-    added = {key: _section(data, key, kind) for key, kind in OPTIONAL.items() if key in data}
+    for key, kind in {"graph": dict, "circuits": dict, **SECTIONS, **ADDED}.items():
+        if key in data or key not in ADDED:
+            conform(data.get(key), kind, repr(key))
+    graph = Graph.from_dict(data["graph"])
+    circuits = {key: _circuit(graph, key, value) for key, value in data["circuits"].items()}
+    sections = {key: data[key] for key in (*SECTIONS, *ADDED) if key in data}
     name = data.get("name") if isinstance(data.get("name"), str) else None
-    run = _with_clip(Run(**sections, **added, name=name, graph=graph, circuits=circuits))
+    run = _with_clip(Run(**sections, name=name, graph=graph, circuits=circuits))
     check(run)
     return replace(run, metrics={k: _nan_for_null(row) for k, row in run.metrics.items()})
 
@@ -151,19 +153,6 @@ def load(path: Path | str) -> Run:
         return loads(path.read_bytes())
     except OSError as error:
         raise RunFileError(f"Cannot read the run file {path.name}: {error.strerror}. Check the path.") from None
-
-
-def _section(data: Mapping[str, Any], key: str, kind: type) -> Any:
-    value = data.get(key)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise RunFileError(
-            f"The run file's {key!r} should be a {_KINDS[kind]}, got {type(value).__name__}. "
-            "The file is damaged; export it again."
-        )
-    return value
-
-
-_KINDS = {dict: "mapping", list: "list", str: "text", int: "whole number"}
 
 
 def _circuit(graph: Graph, key: str, data: Any) -> CircuitRecord:

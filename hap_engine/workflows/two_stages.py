@@ -18,7 +18,7 @@ from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.graph.ranking import top_edges
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
-from hap_engine.progress import Progress, relabelled
+from hap_engine.progress import Progress, mapped, relabelled
 from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, EarlierRun, PruningConfig, kept_share
@@ -130,31 +130,21 @@ def _prune(
     config: PruningConfig,
     seed: int,
 ) -> Generator[Progress, None, SearchResult]:
-    steps = prune(
-        training,
-        candidates,
-        budget,
-        config,
-        seed=seed,
-        start=start,
-        validation=validation if BUDGETS[config.budget].keeps_best else None,
-    )
     history: list[dict[str, Any]] = []
     last_open = np.zeros(len(candidates), dtype=int)
-    while True:
-        try:
-            state = next(steps)
-        except StopIteration as stop:
-            log_alpha = stop.value
-            break
-        record = _history_record(state)
-        history.append(record)
-        data: dict[str, Any] = dict(record)
+
+    def shown(state: PruningStep) -> Progress:
+        history.append(_history_record(state))
+        data = dict(history[-1])
         if state.step % PREVIEW_STEPS == 0 or state.step in (1, config.steps):
             current = cut(candidates, state.log_alpha, round(state.budget))
             last_open[current.kept[candidates.kept]] = state.step
             data["circuit"] = current
-        yield Progress("prune", state.step, config.steps, "Pruning edges", data)
+        return Progress("prune", state.step, config.steps, "Pruning edges", data)
+
+    judged = validation if BUDGETS[config.budget].keeps_best else None
+    work = prune(training, candidates, budget, config, seed=seed, start=start, validation=judged)
+    log_alpha = yield from mapped(work, shown)
     final = cut_live(candidates, log_alpha, budget)
     last_open[final.kept[candidates.kept]] = history[-1]["step"]
     return SearchResult(final, candidates, log_alpha, history, last_open)

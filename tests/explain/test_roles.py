@@ -205,6 +205,7 @@ def test_the_published_heads() -> None:
     assert [head for head, role in published.items() if role == "s_inhibition"] == ["a7.h3", "a7.h9", "a8.h6", "a8.h10"]
     assert roles.published_roles("gpt2") == published
     assert roles.published_roles("gpt2-medium") is None
+    assert roles.published_roles("somebody/gpt2") is None, "another model of the same name"
 
 
 def test_the_baseline_carries_another_prompts_change(gpt2: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
