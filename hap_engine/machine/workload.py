@@ -116,7 +116,8 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
         live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, pruning.descent)
         phases["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape))
     circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
-    phases["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test, RUN_BATCH).exact()
+    learned = 3 * min(VALIDATED, train) if config.method != "eap" else 0  # the circuit on its own prompts
+    phases["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test + learned, RUN_BATCH).exact()
     phases["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4).exact()
     return phases
 

@@ -23,7 +23,7 @@ from hap_engine.transformer.batches import Batch, in_batches, to_batch
 from hap_engine.transformer.plain_pass import LayerTrace, Trace
 
 
-class Scene(NamedTuple):
+class PassInput(NamedTuple):
     """Some prompts, as a masked pass sees them."""
 
     batch: Batch
@@ -70,16 +70,16 @@ class Prepared:
         other.pairs, other.full = self.pairs[:count], self.full[:count]
         return other
 
-    def batch(self, indices: Sequence[int]) -> Scene:
+    def batch(self, indices: Sequence[int]) -> PassInput:
         """What a masked pass needs of some prompts, at the length of the longest of them."""
         length = max(len(self.pairs[index].clean_ids) for index in indices)
-        return self.scene(torch.tensor(list(indices), device=self.masked.device), length)
+        return self.gathered(torch.tensor(list(indices), device=self.masked.device), length)
 
-    def scene(self, rows: Int[Tensor, " batch"], length: int) -> Scene:
+    def gathered(self, rows: Int[Tensor, " batch"], length: int) -> PassInput:
         """What a masked pass needs of the prompts `rows`, none longer than `length`. Never waits for a GPU."""
         batch = self.every.rows(rows, length)
         trace = self.masked.trace(batch.corrupt, batch.last) if self._kept is None else self._kept.get(rows, length)
-        return Scene(batch, trace, self.masked.embed(batch.clean), self.full[rows])
+        return PassInput(batch, trace, self.masked.embed(batch.clean), self.full[rows])
 
     def parts(self, indices: Iterable[int], size: int | None = None) -> list[list[int]]:
         """`indices` in parts of at most `size` and the limit; prompts of one length go together."""

@@ -19,7 +19,7 @@ from hap_engine.evaluation.metrics import kl_divergence, logit_difference
 from hap_engine.graph.circuit import Circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.plan import Plan, Positions
-from hap_engine.masked.prompt_cache import Prepared, Scene
+from hap_engine.masked.prompt_cache import Prepared, PassInput
 
 WARM_UP = 3  # passes before a recording, in which libraries choose their kernels (as torch's manual has it)
 
@@ -54,9 +54,9 @@ def gate_loss(
     edges = _Edges(candidates, z.device)
     kl, error = 0.0, 0.0
     for part in prepared.parts(indices):
-        scene = prepared.batch(part)
-        logits = prepared.masked.logits(edges.mask(leaf), scene.clean, scene.corrupt, scene.batch.last)
-        both = _errors(logits, scene, len(indices))
+        given = prepared.batch(part)
+        logits = prepared.masked.logits(edges.mask(leaf), given.clean, given.corrupt, given.batch.last)
+        both = _errors(logits, given, len(indices))
         (both[0] + slope * both[1] if slope else both[0]).backward()
         kl, error = kl + both[0].item(), error + both[1].item()
     assert leaf.grad is not None
@@ -117,21 +117,21 @@ def _fixed(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """KL, error and gradient by a fixed plan: never waits for the GPU, and no shape depends on a number there."""
     length = prepared.every.clean.shape[1]
-    scene = prepared.scene(rows, length)
+    given = prepared.gathered(rows, length)
     leaf = z.detach().requires_grad_()
     logits = masked.planned_logits(
-        plan, Positions.all(scene.batch.last, length), edges.mask(leaf), scene.clean, scene.corrupt, scene.batch.last
+        plan, Positions.all(given.batch.last, length), edges.mask(leaf), given.clean, given.corrupt, given.batch.last
     )
-    kl, error = _errors(logits, scene, len(rows))
+    kl, error = _errors(logits, given, len(rows))
     (gradient,) = torch.autograd.grad(kl + slope * error, leaf)
     return kl.detach(), error.detach(), gradient
 
 
-def _errors(logits: Tensor, scene: Scene, count: int) -> tuple[Tensor, Tensor]:
+def _errors(logits: Tensor, given: PassInput, count: int) -> tuple[Tensor, Tensor]:
     """KL and error of the logit difference, summed over the prompts and divided by `count`."""
-    sets = scene.batch.answer, scene.batch.distractor
-    error = logit_difference(logits, *sets) - logit_difference(scene.full, *sets)
-    return kl_divergence(logits, scene.full).sum() / count, error.sum() / count
+    sets = given.batch.answer, given.batch.distractor
+    error = logit_difference(logits, *sets) - logit_difference(given.full, *sets)
+    return kl_divergence(logits, given.full).sum() / count, error.sum() / count
 
 
 class _Edges:
