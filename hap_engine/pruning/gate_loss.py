@@ -19,7 +19,7 @@ from hap_engine.evaluation.metrics import kl_divergence, logit_difference
 from hap_engine.graph.circuit import Circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.plan import Plan, Positions
-from hap_engine.masked.prompt_cache import Prepared, PassInput
+from hap_engine.masked.prompt_cache import PassInput, Prepared
 
 WARM_UP = 3  # passes before a recording, in which libraries choose their kernels (as torch's manual has it)
 
