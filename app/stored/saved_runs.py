@@ -40,7 +40,6 @@ class Listed:
     """A run file that can be opened, as a list shows it."""
 
     id: str
-    path: Path
     shipped: bool
     title: str
     named: bool
@@ -54,8 +53,8 @@ class Listed:
     kl: float | None
     verdict: str
     has_eap: bool  # holds EAP's circuit beside the one it set out to find
-    eap_kl: float | None = None  # of EAP's circuit of that size
-    continues: str = ""  # id of the run from whose circuit it goes on
+    eap_kl: float | None  # of EAP's circuit of that size
+    continues: str  # id of the run from whose circuit it goes on
 
 
 def find(run_id: str) -> Path:
@@ -83,7 +82,7 @@ def open_run(run_id: str) -> Run:
 
 def listed() -> tuple[list[Listed], list[str]]:
     """All runs, newest saved first and shipped last, and a message for each damaged file."""
-    runs = {key: _listed(run, runs_folder() / f"{key}.json") for key, (run, _) in _unsaved.items()}
+    runs = {key: _listed(run) for key, (run, _) in _unsaved.items()}
     damaged = []
     for path in _files():
         try:
@@ -278,29 +277,27 @@ def _summary(path: Path, modified: int) -> Listed:
     run = load(path)
     if path.stem != run.id:
         raise SavedRunError(f"Expected the run {path.stem!r} in this file, found {run.id!r}. Import it again.")
-    return _listed(run, path)
+    return _listed(run, path.parent == SHIPPED)
 
 
-def _listed(run: Run, path: Path) -> Listed:
-    kl = run.metrics.get(run.main, {}).get("kl")
+def _listed(run: Run, shipped: bool = False) -> Listed:
     return Listed(
-        run.id,
-        path,
-        path.parent == SHIPPED,
-        run.title,
-        False,
-        run.created,
-        str(run.model["name"]),
-        str(run.task["title"]),
-        len(run.circuits[run.main].circuit),
-        run.sparsity,
-        run.seed,
-        run.main,
-        kl,
-        short_verdict(run),
-        "eap" in run.circuits and run.main != "eap",
-        run.metrics.get("eap", {}).get("kl"),
-        str(run.settings.get("continues") or ""),
+        id=run.id,
+        shipped=shipped,
+        title=run.title,
+        named=False,
+        created=run.created,
+        model=str(run.model["name"]),
+        task=str(run.task["title"]),
+        edges=len(run.circuits[run.main].circuit),
+        sparsity=run.sparsity,
+        seed=run.seed,
+        method=run.main,
+        kl=run.metrics.get(run.main, {}).get("kl"),
+        verdict=short_verdict(run),
+        has_eap="eap" in run.circuits and run.main != "eap",
+        eap_kl=run.metrics.get("eap", {}).get("kl"),
+        continues=str(run.settings.get("continues") or ""),
     )
 
 
