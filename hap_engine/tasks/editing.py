@@ -120,14 +120,14 @@ def propose(
     kinds = {match[0]: _kind(match[0], pools) for match in marked}
     if any(kinds.values()):  # of "Mary and John", the names are meant
         kinds = {word: kind for word, kind in kinds.items() if kind}
-    length, found = len(encode(tokenizer, prompt)), dict[str, str]()
+    length, reasons = len(encode(tokenizer, prompt)), dict[str, str]()  # by corrupted prompt
     for index, exchange in enumerate(_exchanges(kinds, prompt, pools, rng)):
-        if len(found) == count or index == TRIES:
+        if len(reasons) == count or index == TRIES:
             break
         corrupt = _exchanged(prompt, marked, exchange)
         if corrupt != prompt and len(encode(tokenizer, corrupt)) == length:
-            found.setdefault(corrupt, _reason(exchange, kinds))
-    return tuple(Proposal(corrupt, reason) for corrupt, reason in found.items())
+            reasons.setdefault(corrupt, _reason(exchange, kinds))
+    return tuple(Proposal(corrupt, reason) for corrupt, reason in reasons.items())
 
 
 # --- Aligning --------------------------------------------------------------------------------------
@@ -224,9 +224,9 @@ def _exchanges(kinds: Mapping[str, str], prompt: str, pools: Pools, rng: Random)
 
 def _twin(word: str, kind: str, pools: Pools) -> str:
     """The word of the opposite pool in the same place ("dogs" for "dog"), or nothing."""
-    for one, other in (*TWINS, *(pair[::-1] for pair in TWINS)):
-        if kind == one and other in pools:
-            return str(pools[other][list(pools[one]).index(word)])
+    for pool, twins in (*TWINS, *(pair[::-1] for pair in TWINS)):
+        if kind == pool and twins in pools:
+            return str(pools[twins][list(pools[pool]).index(word)])
     return ""
 
 

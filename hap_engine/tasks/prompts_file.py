@@ -29,6 +29,7 @@ MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
 NUMBER = r"[+-]\s*\d[\d.,]*\s*$"  # the only text with such a sign in front that a spreadsheet shows as it is
 EXAMPLE = '{"clean": "…", "corrupt": "…", "answer": " …", "distractor": " …"}'
 Row = dict[str, Any] | str  # as read, or why it cannot be
+ID = re.compile(r"-?\d{1,12}(\.0)?")  # some tables write whole numbers with a point
 FORMULA = re.compile(rf"[=@\t\r]|(?!{NUMBER})[+-]")
 # What others call a column: auto-circuit's JSON, and EAP-IG's CSV for IOI, facts, gender and hypernyms.
 NAMES = {
@@ -104,11 +105,11 @@ def parse_rows(data: bytes, name: str = "prompts.jsonl") -> PromptRows:
     else:
         rows = list(_json_rows(text))
     typed = [row if isinstance(row, str) else _pair(row) for row in rows]
-    exact = [isinstance(row, str) or row.get("spaces") == AS_WRITTEN for row in rows]
-    spaced = [
-        row if isinstance(row, str) or exactly else with_spaces(row) for row, exactly in zip(typed, exact, strict=True)
+    scored = [
+        pair if isinstance(pair, str) or isinstance(row, str) or row.get("spaces") == AS_WRITTEN else with_spaces(pair)
+        for pair, row in zip(typed, rows, strict=True)
     ]
-    return PromptRows(tuple(spaced), sum(one != other for one, other in zip(typed, spaced, strict=True)))
+    return PromptRows(tuple(scored), sum(pair != was for pair, was in zip(scored, typed, strict=True)))
 
 
 def to_jsonl(pairs: Iterable[PromptPair]) -> str:
@@ -256,7 +257,9 @@ def _csv_row(names: list[str], cells: list[str]) -> Row:
         if key in row and not row[key].strip():
             del row[key]
         elif key in row and key != "spaces":
-            row[key] = [int(token) for token in re.findall(r"-?\d+", row[key])] or row[key]
+            ids = re.split(r"[\s,]+", row[key].strip(" []"))
+            if all(map(ID.fullmatch, ids)):
+                row[key] = [int(token.removesuffix(".0")) for token in ids]
     return row
 
 

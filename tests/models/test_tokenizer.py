@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from app.own_prompts import tokens
 from hap_engine.errors import ModelError
 from hap_engine.machine.estimate import tokens_of
+from hap_engine.models.catalog import resolve
 from hap_engine.models.tokenizer import read_tokenizer
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks.pair import EncodedPair
@@ -38,7 +39,9 @@ def test_texts_are_neither_cut_nor_filled(folder: Path, trained: Path) -> None:
     assert len(Tokenizer.from_file(str(trained / "tokenizer.json")).encode(TEXT).ids) == 64, "as it was saved"
     assert read_tokenizer(trained / "tokenizer.json").encode(TEXT).ids == want
     assert load_model(str(trained)).tokenizer.encode(TEXT).ids == want
-    assert tokens.tokenizer(trained / "tokenizer.json").encode(TEXT).ids == want
+    reader = tokens.reader(resolve(str(trained)))
+    assert reader is not None
+    assert reader.tokenizer.encode(TEXT).ids == want
 
 
 def test_prompts_are_tried_with_the_whole_text(folder: Path, trained: Path, pairs: list[EncodedPair]) -> None:

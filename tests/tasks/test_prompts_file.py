@@ -63,6 +63,15 @@ def test_ids_in_the_columns_of_published_data(right: str, wrong: str) -> None:
     assert parse_prompts(jsonl(rows))[3] == expected
 
 
+def test_ids_are_read_as_numbers_or_not_at_all() -> None:
+    for cell, ids in (("5", (5,)), ("5.0", (5,)), ("[5, 6]", (5, 6)), ("[5 6]", (5, 6))):
+        rows = [{**row, "answer_ids": cell} for row in ANTONYMS]
+        assert parse_prompts(as_csv(rows), "x.csv")[0].answer_ids == ids
+    for cell in ("5.5", "tensor(5)", "five", "9" * 5000):
+        with pytest.raises(TaskError, match="expected 'answer_ids' as the number of a token"):
+            parse_prompts(as_csv([{**row, "answer_ids": cell} for row in ANTONYMS]), "x.csv")
+
+
 def test_a_file_can_say_once_that_its_spaces_are_meant() -> None:
     rows = [{**row, "answer": row["answer"].strip(), "distractor": row["distractor"].strip()} for row in ANTONYMS]
     said = {"spaces": "as written"}
