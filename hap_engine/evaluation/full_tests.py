@@ -146,7 +146,7 @@ def _many(
             **{("curve", name): grid for name, grid in grids.items()},
         },
     )
-    span = measured.span
+    span = measured.top - measured.bottom
     report: dict[str, Any] = {
         "completeness": knockouts.completeness(sets, measured.values("completeness", "logit_diff"), span, seed),
         "minimality": knockouts.minimality(tried, measured.values("minimality", "logit_diff"), span),
@@ -155,8 +155,8 @@ def _many(
                 grid,
                 measured.values(("curve", name), "logit_diff"),
                 measured.values(("curve", name), "kl"),
-                float(measured.full["logit_diff"].mean()),
-                float(measured.empty["logit_diff"].mean()),
+                measured.top,
+                measured.bottom,
             ).to_dict()
             for name, grid in grids.items()
         },
@@ -168,11 +168,15 @@ def _many(
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """Outcomes of the full model, of everything corrupted, and of the circuits, part by part."""
+    """Outcomes of the full model and of the circuits, part by part.
+
+    Attributes:
+        top, bottom: mean logit difference of the full model and with everything corrupted.
+    """
 
     full: Outcome
-    empty: Outcome
-    span: float  # of the mean logit difference, from everything corrupted to the full model
+    top: float
+    bottom: float
     parts: Mapping[Any, Mapping[Any, Outcome]]
 
     def values(self, part: Hashable, metric: str) -> dict[Any, Values]:
@@ -186,27 +190,21 @@ def _measure_parts(
     """All circuits of all parts in one pass over the prompts. Raises SettingsError where corruption changes nothing."""
     every = {(part, key): circuit for part, circuits in parts.items() for key, circuit in circuits.items()}
     full, outcomes = yield from measure(masked, pairs, {None: empty_circuit(masked.graph), **every})
-    empty = outcomes[None]
-    top, bottom = (float(side["logit_diff"].mean()) for side in (full, empty))
+    top, bottom = (float(side["logit_diff"].mean()) for side in (full, outcomes[None]))
     if abs(top - bottom) < SMALLEST_SPAN:
         raise SettingsError(
             f"Expected a logit difference that corruption changes, got {top:.4f} for the full model and "
             f"{bottom:.4f} with everything corrupted: no share of the task can be computed. "
             "Choose another corruption or another pair of answer and distractor."
         )
-    return _Measured(
-        full,
-        empty,
-        top - bottom,
-        {part: {key: outcomes[part, key] for key in circuits} for part, circuits in parts.items()},
-    )
+    by_part = {part: {key: outcomes[part, key] for key in circuits} for part, circuits in parts.items()}
+    return _Measured(full, top, bottom, by_part)
 
 
 def _means(outcome: Outcome, measured: _Measured, seed: int) -> dict[str, Any]:
     means = {key: float(outcome[key].mean()) for key in PER_PROMPT}
-    ends = (float(side["logit_diff"].mean()) for side in (measured.full, measured.empty))
     return {
         **means,
-        "faithfulness": faithfulness(means["logit_diff"], *ends),
+        "faithfulness": faithfulness(means["logit_diff"], measured.top, measured.bottom),
         "interval": {"kl": bootstrap_interval(outcome["kl"], seed)},
     }

@@ -6,7 +6,6 @@ import datetime
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -28,22 +27,19 @@ from hap_engine.version import __version__
 from hap_engine.workflows.two_stages import SearchResult
 
 
-@dataclass(frozen=True, eq=False)
-class Discovered:
-    """What the stages of a run found."""
-
-    sets: PromptSets
-    scores: Scores  # of plain EAP
-    search: SearchResult
-    circuits: Mapping[str, Circuit]
-    metrics: Mapping[str, Mapping[str, Any]]
-    facts: HeadFacts
-
-
-def assemble(config: DiscoveryConfig, model: Model, discovered: Discovered, seconds: Mapping[str, float]) -> Run:
-    """The run file's content."""
-    search, plain, facts, task = discovered.search, model.to_dict(), discovered.facts, config.find_task()
-    settings = config.to_dict()
+def assemble(
+    config: DiscoveryConfig,
+    model: Model,
+    sets: PromptSets,
+    scores: Scores,
+    search: SearchResult,
+    circuits: Mapping[str, Circuit],
+    metrics: Mapping[str, Mapping[str, Any]],
+    facts: HeadFacts,
+    seconds: Mapping[str, float],
+) -> Run:
+    """The run file's content, from what each stage gave; `scores` are plain EAP's."""
+    plain, task, settings = model.to_dict(), config.find_task(), config.to_dict()
     return Run(
         id=run_id(config, model.sha256),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -75,13 +71,13 @@ def assemble(config: DiscoveryConfig, model: Model, discovered: Discovered, seco
         },
         graph=model.graph,
         circuits={
-            name: _record(circuit, discovered.scores, search if name == config.method else None)
-            for name, circuit in discovered.circuits.items()
+            name: _record(circuit, scores, search if name == config.method else None)
+            for name, circuit in circuits.items()
         },
-        metrics=discovered.metrics,
+        metrics=metrics,
         seconds=seconds,
         prompts={
-            split: [_prompt(pair) for pair in getattr(discovered.sets, split)]
+            split: [_prompt(pair) for pair in getattr(sets, split)]
             # a generator makes the others again; a prompts file may be gone
             for split in (("train", "validation", "test") if config.prompts else ("train", "test"))
         },

@@ -39,7 +39,7 @@ from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.load import Model, loading
 from hap_engine.workflows.ask_model import CHECKED, ask, check_task, spaces_in_doubt
-from hap_engine.workflows.assemble_run import Discovered, assemble
+from hap_engine.workflows.assemble_run import assemble
 from hap_engine.workflows.run_prompts import make_prompts, scored, try_prompts
 from hap_engine.workflows.two_stages import SearchResult, find_circuit, score_edges
 
@@ -96,8 +96,7 @@ def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress,
     facts = describe_heads(masked, sets, scores["eap"])
     yield Progress("roles", 1, 1, "Measured the roles of the heads")
     clock.lap("roles")
-    discovered = Discovered(sets, scores["eap"], search, circuits, metrics, facts)
-    return assemble(config, masked.model, discovered, clock.seconds())
+    return assemble(config, masked.model, sets, scores["eap"], search, circuits, metrics, facts, clock.seconds())
 
 
 def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, MaskedModel]:
