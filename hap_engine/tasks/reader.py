@@ -16,7 +16,7 @@ from hap_engine.errors import TaskError
 from hap_engine.tasks.editing import align
 from hap_engine.tasks.pair import EncodedPair, PromptPair, encode, encode_pair, single_token, spelling_token, token_text
 from hap_engine.tasks.rows import complaint, refuse
-from hap_engine.tasks.spaces import between_digits
+from hap_engine.tasks.spaces import calls_for_space
 from hap_engine.tasks.task import PromptSets
 
 MAX_TOKENS = 128  # of a row to learn from: memory grows with the length, and 1,000 pairs of these fit a laptop
@@ -139,14 +139,14 @@ def _explain(tokenizer: Tokenizer, pair: PromptPair) -> str:
 def _split_answer(tokenizer: Tokenizer, prompt: str, kind: str, text: str) -> str:
     """An answer that is not one token after the prompt, and every way to say what may be meant."""
     word, ways = text.lstrip(" "), []
-    other = word if text == f" {word}" else f" {word}"
-    if other == word and single_token(tokenizer, f"{prompt} ", word) is not None:
+    usual = f" {word}" if calls_for_space(prompt, word) else word
+    if usual != text and single_token(tokenizer, prompt, usual) is not None:
+        ways.append(f"{usual!r} is one: write that if it is meant.")
+    elif text == f" {word}" and single_token(tokenizer, f"{prompt} ", word) is not None:
         ways.append(
             f"It is a space and {word!r} for this model: end both prompts with the space, give {word!r} without it, "
             'and say "spaces": "as written".'
         )
-    elif not between_digits(prompt, word) and single_token(tokenizer, prompt, other) is not None:
-        ways.append(f"{other!r} is one: write that if it is meant.")
     if (token := spelling_token(tokenizer, prompt, text)) is not None:
         ways.append(
             "This model reads it and the end of the prompt in one; to compare the token all the same, as published "
@@ -155,10 +155,10 @@ def _split_answer(tokenizer: Tokenizer, prompt: str, kind: str, text: str) -> st
     if ways:
         return f"the {kind} {text!r} is not one token after the prompt. {' '.join(ways)}"
     pieces = [token_text(tokenizer, token) for token in encode(tokenizer, text)]
-    return (
-        f"the {kind} {text!r} is {len(pieces)} tokens for this model ({' · '.join(pieces)}), and must be "
-        "one. Choose a shorter or more common word."
-    )
+    way = "Choose a shorter or more common word."
+    if prompt[-1:].isspace() and spelling_token(tokenizer, prompt, f" {word}") is not None:
+        way = f"{f' {word}'!r} is one: let both prompts end in a word and not in white space, or choose another answer."
+    return f"the {kind} {text!r} is {len(pieces)} tokens for this model ({' · '.join(pieces)}), and must be one. {way}"
 
 
 def _lower(sentence: str) -> str:

@@ -151,8 +151,14 @@ def test_each_remedy_works_when_it_is_followed(smollm2_tokenizer: Tokenizer) -> 
         'with the space, give \'5\' without it, and say "spaces": "as written".'
     )
     assert problem(reader, PromptPair("2 plus 3 is ", "2 plus 6 is ", "5", "8")) == ""
-    arrow = PromptPair("France->", "Spain->", "Madrid", "Paris")
-    assert "' Madrid' is one: write that if it is meant." in problem(reader, arrow)
+    bare = PromptPair("France is", "Spain is", "Vienna", " Rome")
+    assert problem(reader, bare).endswith("' Vienna' is one: write that if it is meant.")
+    line = PromptPair("France\n", "Spain\n", "Vienna", "Rome")
+    assert problem(reader, line) == (
+        "the answer 'Vienna' is 2 tokens for this model (Vi · enna), and must be one. ' Vienna' is one: let both "
+        "prompts end in a word and not in white space, or choose another answer."
+    )
+    assert problem(reader, replace(bare, answer=" Vienna")) == ""
     part = PromptPair("That is truly unbeliev", "That is mostly unbeliev", "able", "ably")
     token = smollm2_tokenizer.token_to_id("able")
     assert f"give its id (answer_ids: {token})" in problem(reader, part)
