@@ -180,7 +180,7 @@ def test_a_model_that_does_not_fit_is_refused_in_every_panel_that_waits(mini: Ru
     save(other, runs_folder() / f"{other.id}.json")
     app = open_app(run=other.id, pin=["a0.h0", "a1.h1", "logits"], do="-a0.h1", prompt="3")
     app.session_state[f"want-model-{other.id}"] = True
-    until(app.run(), "The run is of a model with 4 layers of 4 heads")
+    until(app.run(), "The run was made on hap-mini (4 layers of 4 heads, 343 edges)")
     assert not app.exception
 
 
