@@ -16,11 +16,13 @@ from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.explain.what_if import Bench
 from hap_engine.graph.circuit import full_circuit
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import open_masked
 from hap_engine.masked.workspace import Workspace
 from hap_engine.progress import drain
 from hap_engine.runs.record import Run
 from hap_engine.settings import PruningConfig
 from hap_engine.transformer.batches import to_batch
+from hap_engine.transformer.load import load_model
 from hap_engine.workflows import retest
 from tests.builders import apple_gpu
 from tests.builders.apple_gpu import There, kernels, pretended
@@ -47,6 +49,11 @@ def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(saved(request.param, tmp_path / "tiny"))
 
 
+def opened(path: str, device: str = "cpu") -> MaskedModel:
+    """As `api.open_model`, but in this thread: what is pretended holds for one thread."""
+    return open_masked(load_model(path, device=device))
+
+
 def everything(masked: MaskedModel) -> tuple[Run, dict[str, np.ndarray]]:
     """A run with all that can be asked of it, and numbers on the way."""
     run = api.discover(masked, "ioi", **SETTINGS)
@@ -62,9 +69,9 @@ def everything(masked: MaskedModel) -> tuple[Run, dict[str, np.ndarray]]:
 
 
 def test_the_whole_method_gives_what_it_gives_on_a_processor(tiny: str) -> None:
-    want, numbers = everything(api.open_model(tiny))
+    want, numbers = everything(opened(tiny))
     with pretended():
-        masked = api.open_model(tiny, "mps")
+        masked = opened(tiny, "mps")
         assert masked.device.type == "mps"
         assert isinstance(masked.blocks[0].w_in, There)
         run, found = everything(masked)
@@ -78,18 +85,18 @@ def test_the_whole_method_gives_what_it_gives_on_a_processor(tiny: str) -> None:
 def test_a_descent_in_bfloat16(tiny: str) -> None:
     """All large products are in bfloat16 there, those with the delta buffer included."""
     with pretended():
-        masked = api.open_model(tiny, "mps")
+        masked = opened(tiny, "mps")
         assert masked.with_dtype(torch.bfloat16).mix_dtype == torch.bfloat16
         run = api.discover(masked, "ioi", dtype="bfloat16", **SETTINGS)
     kl = [state["kl"] for state in run.history]
-    exact = api.discover(api.open_model(tiny), "ioi", dtype="float32", **SETTINGS)
+    exact = api.discover(opened(tiny), "ioi", dtype="float32", **SETTINGS)
     assert kl == pytest.approx([state["kl"] for state in exact.history], rel=0.1)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 5, 20, 60])
 def test_masks_of_any_size(tiny: str, size: int) -> None:
     """Where little is live, some of the products would have nothing to add up."""
-    here = api.open_model(tiny)
+    here = opened(tiny)
     pairs, generator = random_pairs([7, 9, 9], seed=size), torch.Generator().manual_seed(size)
     edges = torch.from_numpy(full_circuit(here.graph).kept)
     chosen = edges.nonzero()[torch.randperm(int(edges.sum()), generator=generator)[:size]]
@@ -97,7 +104,7 @@ def test_masks_of_any_size(tiny: str, size: int) -> None:
     mask[chosen[:, 0], chosen[:, 1]] = torch.rand(size, generator=generator)
     want = _logits_and_gradient(here, pairs, mask)
     with pretended():
-        found = _logits_and_gradient(api.open_model(tiny, "mps"), pairs, mask)
+        found = _logits_and_gradient(opened(tiny, "mps"), pairs, mask)
     for ours, theirs in zip(found, want, strict=True):
         torch.testing.assert_close(ours, theirs, **NUMBERS)
 
