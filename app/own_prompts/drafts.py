@@ -19,6 +19,7 @@ from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
 
 Row = dict[str, str]  # those of `KEYS`, and of `EXACT` those that are set
 EXACT = ("spaces", "answer_ids", "distractor_ids")
+BY_RULE = "by the rule"  # of the column for spaces: what an unset one is
 FILE = ("prompts", "draft.json")
 BETWEEN = "|"  # of several answers in one cell
 BARS = re.compile(r"(\\*)\|")  # backslashes count only before a bar
@@ -72,7 +73,7 @@ def rows_of(data: Iterable[Any]) -> list[Row]:
     for item in data:
         cells = item if isinstance(item, Mapping) else {}
         texts = {key: cells[key] if isinstance(cells.get(key), str) else "" for key in (*KEYS, *EXACT)}
-        row = {key: text for key, text in texts.items() if text or key in KEYS}
+        row = {key: text for key, text in texts.items() if key in KEYS or text not in ("", BY_RULE)}
         if any(row[key].strip() for key in KEYS):
             rows.append(row)
     return rows

@@ -24,7 +24,7 @@ COLUMNS: dict[str, tuple[str, str, Any]] = {
     "corrupt": ("Corrupted prompt", "As many tokens; the answer no longer follows.", "large"),
     "answer": ("Answer", "One token. Several right ones: put | between them (\\| is a bar itself).", "small"),
     "distractor": ("Distractor", "A wrong answer that is one token, to compare with.", "small"),
-    "spaces": ("Spaces", "Empty: a space is put where a text has one. As written: none is.", "small"),
+    "spaces": ("Spaces", "By the rule: before answers, where a text has one. As written: as you type.", "small"),
     "answer_ids": ("Answer ids", "The tokens themselves, from the file; they are what is compared.", "small"),
     "distractor_ids": ("Distractor ids", "The tokens themselves, from the file.", "small"),
 }
@@ -59,14 +59,16 @@ def table() -> list[Row]:
         state["draft-seen"] = drafts.load()
         state["draft-base"] = state.get("draft-unsaved", state["draft-seen"])
     base = state["draft-base"]
-    frame: Any = pd.DataFrame(base, columns=list(COLUMNS), dtype=str).fillna("")
+    frame: Any = pd.DataFrame(base, columns=list(COLUMNS), dtype=str).fillna({"spaces": drafts.BY_RULE}).fillna("")
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     columns: dict[str, Any] = {
         name: st.column_config.TextColumn(title, help=text, width=width)
         for name, (title, text, width) in COLUMNS.items()
     }
     title, text, width = COLUMNS["spaces"]
-    columns["spaces"] = st.column_config.SelectboxColumn(title, help=text, width=width, options=["", AS_WRITTEN])
+    columns["spaces"] = st.column_config.SelectboxColumn(
+        title, help=text, width=width, options=[drafts.BY_RULE, AS_WRITTEN]
+    )
     given = [name for name in drafts.EXACT[1:] if any(name in row for row in base)]
     edited = st.data_editor(
         frame,
