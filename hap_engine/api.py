@@ -91,6 +91,11 @@ def discover(
         )
     opened = open_model(model, progress=progress) if isinstance(model, str) else model
     if not isinstance(task, str):
+        if wrong_type := [pair for pair in task if not isinstance(pair, PromptPair)]:
+            raise SettingsError(
+                f"Expected the name of a task or PromptPairs, got {type(wrong_type[0]).__name__}. "
+                "Give texts (of an encoded pair its .pair)."
+            )
         task, settings = CUSTOM, {**settings, "prompts": tuple(task)}
     config = DiscoveryConfig(model=opened.model.source.reference, task=task, **settings)
     return follow(discovery.discover(config, opened.model), progress)

@@ -118,6 +118,8 @@ def test_wrong_arguments(gpt2: MaskedModel) -> None:
         hap.logits(gpt2, [])
     with pytest.raises(TaskError, match=r"Row 1: the clean prompt has .* where the corrupted one has"):
         hap.logits(gpt2, [hap.PromptPair("Aaron", "Adam Adam", " Alan", " Albert")])
+    with pytest.raises(SettingsError, match=r"got EncodedPair. Give texts \(of an encoded pair its .pair\)"):
+        hap.discover(gpt2, PAIRS)  # type: ignore[arg-type]
     assert issubclass(TaskError, hap.HapError)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from hap_engine.errors import SettingsError
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, EarlierRun, PruningConfig
-from hap_engine.tasks.custom import prompts_hash
+from hap_engine.tasks.custom import prompts_hash, shares_corruptions
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.task import SplitSizes
 
@@ -45,7 +45,8 @@ def further(run: Run, sparsity: float) -> DiscoveryConfig:
     was, so prompts and weights are those that the run has seen.
 
     Raises:
-        SettingsError: if the run learned no gates, or `sparsity` is not higher than the run's.
+        SettingsError: if the run learned no gates, `sparsity` is not higher than the run's, or its rows are split
+            otherwise today.
     """
     record = run.circuits[run.main]
     gates = np.asarray(record.values.get("gates", []), float)
@@ -58,6 +59,11 @@ def further(run: Run, sparsity: float) -> DiscoveryConfig:
         raise SettingsError(f"Expected a sparsity above the run's {run.sparsity:g} and below 1, got {sparsity:g}.")
     names = tuple(record.circuit.names())
     config = again(_unchained(run))
+    if shares_corruptions(config.prompts) and "split_by" not in run.settings:
+        raise SettingsError(
+            "Expected a run whose splits share no prompt, got an older one: by today's splits it would be tested on "
+            "what it learned from. Start it anew (discover --task custom, with its file) and continue that one."
+        )
     share = len(names) / run.graph.n_edges
     start = EarlierRun(run.id, str(run.model["sha256"]), names, tuple(gates.tolist()), share)
     return replace(config, sparsity=sparsity, keep=None, keep_level=None, start=start)

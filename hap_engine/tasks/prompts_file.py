@@ -46,6 +46,11 @@ NAMES = {
     ),
 }
 OURS = {theirs: ours for ours, others in NAMES.items() for theirs in others}
+OTHERS = {
+    b"PK": "a workbook (or another zip file). Save it as CSV with the encoding UTF-8",
+    b"PAR1": 'a Parquet file. Write it as JSON (pandas: to_json("pairs.jsonl", orient="records", lines=True))',
+    b"\x1f\x8b": "a compressed file. Unpack it first",
+}
 LABELS = ("label", "correct_idx")  # alone: the two digits of a year
 
 
@@ -122,6 +127,9 @@ def to_jsonl(pairs: Iterable[PromptPair]) -> str:
 
 
 def _decode(data: bytes) -> str:
+    for begins, advice in OTHERS.items():
+        if data.startswith(begins):
+            raise TaskError(f"Expected a prompts file as text, got {advice}.")
     marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")  # what a spreadsheet calls Unicode text
     start = 0
     try:

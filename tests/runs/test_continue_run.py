@@ -17,6 +17,8 @@ from hap_engine.runs.continue_run import again, further
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
 from hap_engine.settings import DiscoveryConfig, PruningConfig, run_id
+from hap_engine.tasks.custom import prompts_hash
+from hap_engine.tasks.pair import PromptPair
 from hap_engine.workflows.discover import discover
 from tests.builders.tiny_models import SIZES
 
@@ -44,6 +46,20 @@ def test_the_circuit_shrinks_within_the_run_it_goes_on_from(run: Run, gpt2: Mask
     assert third.start.run == onward.id
     with pytest.raises(SettingsError, match=f"goes on from run {run.id}"):
         again(onward, seed=1)
+
+
+def test_a_run_that_was_split_by_an_older_rule_is_not_gone_on_from(run: Run) -> None:
+    """Its training rows may be test rows by the rule of today."""
+    apart = [PromptPair(f"the {noun}s", f"the {noun}", " are", " is") for noun in "abcdefghijkl"]
+    for pairs, refused in (([*apart, PromptPair("the sun", "the a", " x", " y")], True), (apart, False)):
+        older = {**run.settings, "task": "custom", "corruption": "given", "prompts": prompts_hash(pairs), "sizes": {}}
+        stored = {"train": [pair.to_dict() for pair in pairs]}
+        given = dataclasses.replace(run, settings=older, prompts=stored, task={**run.task, "name": "custom"})
+        if refused:
+            with pytest.raises(SettingsError, match="Expected a run whose splits share no prompt"):
+                further(given, 0.8)
+            given = dataclasses.replace(given, settings={**older, "split_by": "clean and corrupted prompts"})
+        assert further(given, 0.8).prompts == tuple(pairs)
 
 
 def test_the_run_it_goes_on_from_is_part_of_the_name(run: Run) -> None:

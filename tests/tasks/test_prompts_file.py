@@ -128,6 +128,8 @@ def test_a_file_can_say_once_that_its_spaces_are_meant() -> None:
         (json.dumps([{**ANTONYMS[0], "answer_id": True}] * 10).encode(), "x.json", "got True"),
         (b'{\n "prompts": [\n  {"clean": 1},,\n ]\n}', "x.json", "The file is not JSON: Expecting value in line 3"),
         (json.dumps(ANTONYMS * 42).encode(), "x.json", "at most 1,000 rows, got 1,008"),
+        (b"PK\x03\x04...", "pairs.xlsx", "as text, got a workbook (or another zip file). Save it as CSV"),
+        (b"PAR1...", "train.parquet", "got a Parquet file. Write it as JSON"),
     ],
 )
 def test_what_cannot_be_read_names_the_one_thing_to_change(data: bytes, name: str, complaint: str) -> None:
