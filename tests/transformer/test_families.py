@@ -184,7 +184,7 @@ def test_a_sliding_window_limits_the_prompts_not_the_model() -> None:
     open_masked(model)
     settings = DiscoveryConfig(model="hap-mini", sizes=SIZES)
     with pytest.raises(TaskError, match="tiny-mistral reads at most 6"):
-        make_prompts(settings, model.tokenizer, model.name, model.max_tokens)
+        make_prompts(settings, model.reader)
 
 
 def test_what_a_config_tells_without_torch() -> None:
