@@ -25,6 +25,11 @@ TERMS: Mapping[str, str] = {
         "there. a5.h1 is head 1 of layer 5, both counted from 0."
     ),
     "MLP": "The feed-forward part of a layer. It works on each token alone. m5 is the MLP of layer 5.",
+    "norm writer": (
+        "In some models (Gemma 2 and 3, OLMo 2) the sum of a layer's heads is normalised before it is added to the "
+        "residual stream, so what one head adds depends on all of them. Here each head writes as if the size of that "
+        "sum were that of the corrupted run, and the norm writer carries what its change adds. n5 is that of layer 5."
+    ),
     "logits": "The model's raw scores for every possible next token. Softmax turns them into probabilities.",
     "node": (
         "A part of the model that the picture draws as one box: the input embedding, a head, an MLP, or the logits."
@@ -107,6 +112,7 @@ ALIASES = {
     "roles": "role",
     "nodes": "node",
     "MLPs": "MLP",
+    "norm writers": "norm writer",
     "patched": "patching",
     "ablated": "ablation",
     "query": "query, key, value",

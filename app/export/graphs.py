@@ -18,7 +18,8 @@ _ATTRIBUTES = {"scores": "eap_score", "ranks": "eap_rank", "gates": "log_alpha"}
 def annotated(run: Run, name: str) -> nx.MultiDiGraph:
     """Circuit `name` of a run as a graph whose nodes know their role and whose edges know their scores.
 
-    An edge into a shared KV head points at every head of its group, so it appears once for each.
+    An edge into a shared KV head points at every head of its group, so it appears once for each. What leads from heads
+    to their layer's norm writer is no edge of the circuit and has no score.
     """
     record = run.circuits[name]
     graph = record.circuit.to_networkx()
@@ -38,7 +39,7 @@ def annotated(run: Run, name: str) -> nx.MultiDiGraph:
         for i, names in enumerate(record.circuit.names())
     }
     for writer, _, slot, attributes in graph.edges(keys=True, data=True):
-        attributes |= {"slot": slot, **values[writer, attributes["reader"]]}
+        attributes |= {"slot": slot, **values.get((writer, attributes["reader"]), {})}
     return graph
 
 

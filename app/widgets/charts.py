@@ -41,19 +41,20 @@ def grid(colours: Palette) -> dict[str, Any]:
 
 
 def edges_per_component(circuit: Circuit) -> np.ndarray:
-    """``[layer, head or MLP (last column)]``: edges in and out of each component.
+    """``[layer, head, norm writer (if there is one) or MLP (last column)]``: edges in and out of each component.
 
     An edge into a KV head counts for every query head of its group.
     """
     graph, kept = circuit.graph, circuit.kept
     touching = kept.sum(axis=1) + kept.sum(axis=0) @ graph.feeds
-    return np.asarray(touching[1:].reshape(graph.n_layers, graph.n_heads + 1))
+    return np.asarray(touching[1:].reshape(graph.n_layers, -1))
 
 
 def preview_figure(circuit: Circuit, colours: Palette = LIGHT) -> go.Figure:
     """A heat map of `edges_per_component`, embedding side at the bottom."""
     counts = edges_per_component(circuit)
-    labels = [f"h{head}" for head in range(circuit.graph.n_heads)] + ["MLP"]
+    labels = [f"h{head}" for head in range(circuit.graph.n_heads)]
+    labels += [*["norm"] * circuit.graph.post_norm, "MLP"]
     figure = go.Figure(
         go.Heatmap(
             z=np.where(counts > 0, np.log10(np.maximum(counts, 1)) + 0.3, 0),

@@ -17,18 +17,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hap_engine.anatomy.attention import attention_scores, with_sinks
+from hap_engine.anatomy.blocks import Block
+from hap_engine.anatomy.replay import Handed, Replayed
 from hap_engine.attribution.gradient_rules import PLAIN, Rules, Softmax, normed, secant_rule, shared
+from hap_engine.errors import UnsupportedModelError
 from hap_engine.masked.masked_pass import MaskedModel, put_rows
 from hap_engine.masked.plan import Positions, look_ahead
-from hap_engine.transformer.attention import attention_scores, rotate
-from hap_engine.transformer.blocks import Block
-from hap_engine.transformer.plain_pass import Trace
+from hap_engine.transformer.plain_pass import Trace, TraceRows
 
 
 class EdgeGradients:
@@ -51,18 +54,16 @@ class EdgeGradients:
         """`magnitude` adds up absolute values of single positions, so that none cancel."""
         self.rules, self.magnitude = rules, magnitude
         self.masked, self.graph, self.last = masked, masked.graph, last
-        self._mlp_share = rules.gate_share if masked.model.bridge.cfg.gated_mlp else 1.0
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
         self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
         self._dtype = masked.mix_dtype
-        self._together, self._readers_of_layer = look_ahead(self.graph), self._mlp_column(0) + 1
+        self._together, self._readers_of_layer = look_ahead(self.graph), self.graph.slots + 1
         self._delta = self._take("delta", len(self.graph.writers))
         self._grads = self._take("readers", self._together * self._readers_of_layer)
         self._filled = False
-        self._heads, self._slots = (
-            torch.arange(count, device=last.device) for count in (self.graph.n_heads, len(masked.blocks[0].w_in))
-        )
+        self._heads = torch.arange(self.graph.n_heads, device=last.device)
+        _check_rules(masked, rules)
 
     def _take(self, use: str, rows: int) -> Float[Tensor, "row token d_model"]:
         shape = (rows, len(self.positions.wide), self.clean_embed.shape[-1])
@@ -98,23 +99,34 @@ class EdgeGradients:
         rows = corrupt.at(wide)
         if fill:
             change = (self.clean_embed - corrupt.embed).flatten(0, 1)[wide]
-            self._delta[0] = masked.blocks[0].norm.centre(change)
+            self._delta[0] = masked.without_mean(change)
+        apply = partial(normed, rules=self.rules)
         for index, block in enumerate(masked.blocks):
             z = self._attention(index, block, resid)
-            attn_out = torch.einsum("hte,hed->td", z, block.w_out) + block.b_out
-            mlp_in = resid if graph.parallel else resid + attn_out
-            read = self._watch(mlp_in, index)[None]
-            mlp_out = shared(block.mlp(normed(block.norm_mlp, read, self.rules)).squeeze(0), self._mlp_share)
+            total = block.summed(z)
+            attn_out = total if block.post is None else apply(block.post, total)
+            read = self._watch(resid if graph.parallel else resid + attn_out, index)[None]
+            share = self.rules.gate_share if block.mlp.gated else 1.0
+            mlp_out = shared(block.mlp(read, apply).squeeze(0), share)
             if fill:
-                first = 1 + index * (graph.n_heads + 1)
-                change = z.detach() - rows.z(index, self._heads)
-                out = self._delta[first : first + graph.n_heads]
-                torch.bmm(change.to(out.dtype), block.w_write, out=out)
-                change = mlp_out.detach() - rows.mlp(index)[1]
-                self._delta[first + graph.n_heads] = block.norm.centre(change)
+                self._fill(index, block, rows, z.detach(), total.detach(), mlp_out.detach())
             resid = resid + attn_out + mlp_out
         final = self._watch(resid[self.positions.ends], None)
-        return masked.logits_of(normed(masked.final_norm, final, self.rules))
+        return masked.unembed(final, apply)
+
+    def _fill(self, index: int, block: Block, rows: TraceRows, z: Tensor, total: Tensor, mlp_out: Tensor) -> None:
+        """Keep by how much what a layer writes differs from the corrupt run."""
+        graph, shrink = self.graph, rows.shrink(index)
+        change = z - rows.z(index, self._heads)
+        if block.post is not None:
+            change = change * shrink
+        first = graph.head_row(index)
+        out = self._delta[first : first + graph.n_heads]
+        torch.bmm(change.to(out.dtype), block.w_write, out=out)
+        norm = graph.norm_row(index)
+        if norm is not None:
+            self._delta[norm] = self.masked.without_mean(block.rescaled(total, shrink))
+        self._delta[graph.mlp_row(index)] = self.masked.without_mean(mlp_out - rows.mlp(index)[1])
 
     def _attention(
         self, index: int, block: Block, resid: Float[Tensor, "token d_model"]
@@ -122,18 +134,25 @@ class EdgeGradients:
         masked, wide, shape = self.masked, self.positions.wide, self.clean_embed.shape[:2]
         live = _Slots.apply(resid, self, index, block)
         slots = self.corrupt.whole(self.corrupt.layers[index].slots).flatten(1, 2)
-        slots = put_rows(slots, self._slots, wide, live)
-        q, k, v = masked.split(slots.unflatten(1, shape))
-        rotary = masked.rotary_tables(q.shape[2])
-        k, v = (x.index_select(0, masked.kv_of_head) for x in (rotate(k, rotary), v))
-        at = torch.arange(q.shape[2], device=q.device)[None]
-        scores = attention_scores(rotate(q, rotary), k, block.scale, at)
-        pattern = Softmax.apply(scores, self.rules.temperature, self.rules.qk_share)
-        z = pattern @ shared(v, self.rules.v_share)
+        every = torch.arange(len(slots), device=wide.device)
+        slots = put_rows(slots, every, wide, live).unflatten(1, shape)
+        core, frame = block.core, masked.frame(index, *shape)
+        if isinstance(core, Replayed):
+            z: Tensor = core.z(slots, frame)
+        else:
+            z = self._by_rules(core.handed(slots, frame, partial(normed, rules=self.rules)))
         return z.flatten(1, 2).index_select(1, wide)
 
-    def _mlp_column(self, index: int) -> int:
-        return (index + 1) * (self.graph.n_heads + 2 * self.graph.n_kv_heads + 1) - 1
+    def _by_rules(self, handed: Handed) -> Float[Tensor, "head batch pos d_head"]:
+        """What heads read, with the gradient that the rules want."""
+        q, k, v, own, bias, scoring = handed
+        k, v = k.index_select(0, own), v.index_select(0, own)
+        at = torch.arange(q.shape[2], device=q.device)[None]
+        scores = attention_scores(q, k, scoring, at, bias)
+        if scoring.sinks is not None:
+            scores = with_sinks(scores, scoring.sinks)
+        pattern = Softmax.apply(scores, self.rules.temperature, self.rules.qk_share)[..., : q.shape[2]]
+        return pattern @ shared(v, self.rules.v_share)
 
     def _watch(self, x: Tensor, index: int | None) -> Tensor:
         return _Watch.apply(x, self, index) if x.requires_grad else x
@@ -161,7 +180,7 @@ class EdgeGradients:
     def mlp_read(self, index: int, grad: Float[Tensor, "token d_model"]) -> None:
         """An MLP sees what its layer's slots see, and the layer's heads: contract with those, and keep
         the gradient for the product of the slots."""
-        column, upstream = self._mlp_column(index), self.graph.upstream
+        column, upstream = self.graph.column(index, self.graph.slots), self.graph.upstream
         rows = slice(upstream[column - 1], upstream[column])
         if rows.start < rows.stop:  # not in parallel blocks
             self.contract(rows, slice(column, column + 1), grad[None])
@@ -179,6 +198,8 @@ class EdgeGradients:
         own, low = grads[:-1], centred.to(grads.dtype)
         torch.bmm(grad.to(low.dtype), block.w_read.mT, out=own)
         own.addcmul_(low[None], scaled.to(low.dtype))
+        if block.norm.recentres:
+            own.sub_(own.mean(-1, keepdim=True))
         start = index - index % self._together
         first, column = (i * self._readers_of_layer for i in (start, index))
         if index > start:
@@ -188,6 +209,16 @@ class EdgeGradients:
             last = min(start + self._together, self.graph.n_layers) * self._readers_of_layer
             self.contract(slice(0, upstream[first]), slice(first, last), self._grads[: last - first])
         return own.sum(0, dtype=torch.float32)
+
+
+def _check_rules(masked: MaskedModel, rules: Rules) -> None:
+    """Raises UnsupportedModelError if the rules change gradients inside an attention that is not written out here."""
+    inside = rules.temperature != 1 or rules.qk_share != 1 or rules.v_share != 1
+    if inside and any(isinstance(block.core, Replayed) for block in masked.blocks):
+        raise UnsupportedModelError(
+            f"GIM and RelP change gradients inside attention, and {masked.model.name} runs its attention in its own "
+            "code. Choose another scorer."
+        )
 
 
 class _Slots(torch.autograd.Function):
@@ -207,7 +238,7 @@ class _Slots(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         owner, index, block, centred, inverse, product = ctx.kept
         scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / centred.shape[-1]
-        scaled = scaled * owner.rules.norm_share
+        scaled = scaled * (owner.rules.norm_share * block.norm.divides)
         total = owner.slots_read(index, block, grad * inverse, centred, scaled)
         return block.norm.centre(total), None, None, None
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hap_engine.anatomy.blocks import Block
+from hap_engine.anatomy.norms import GainedNorm
 from hap_engine.errors import UnsupportedModelError
-from hap_engine.transformer.blocks import Block
-from hap_engine.transformer.norms import GainedNorm
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def secant_rule(block: Block) -> Iterator[None]:
     Raises:
         UnsupportedModelError: where the MLP has no activation module to correct.
     """
-    mlp: Any = block.mlp
+    mlp: Any = block.mlp.inner
     mlp = getattr(mlp, "mlp", mlp)  # the model's own or its copy in another dtype
     act = getattr(mlp, "act_fn", None) or getattr(mlp, "act", None)
     if not isinstance(act, torch.nn.Module):

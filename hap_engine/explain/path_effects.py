@@ -28,7 +28,6 @@ from torch import Tensor
 
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.transformer.attention import attention_scores
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.plain_pass import Trace
 
@@ -50,8 +49,8 @@ class Scene:
     def delta(self, layer: int, role: str) -> Float[Tensor, "head batch d_model"]:
         """Clean minus corrupt output of a layer's heads at a role's position."""
         at = self.at[role]
-        clean = self.masked.head_outputs_at(self.clean, layer, at)
-        return clean - self.masked.head_outputs_at(self.corrupt, layer, at)
+        runs = (self.masked.head_outputs_at(run, layer, at, self.corrupt) for run in (self.clean, self.corrupt))
+        return next(runs) - next(runs)
 
     def upstream(self, layer: int, role: str) -> Float[Tensor, "head batch d_model"]:
         """`delta` of all heads before a layer, in graph order."""
@@ -108,28 +107,11 @@ def direct_effects(scene: Scene, layer: int) -> Float[Tensor, "head batch"]:
 
 
 def logit_differences(scene: Scene, final: Float[Tensor, "sender batch d_model"]) -> Float[Tensor, "sender batch"]:
-    model = scene.masked.model
-    weight = model.hf_model.get_output_embeddings().weight
-    normed = scene.masked.final_norm(final)
-    reference = weight[scene.distractor[:, 0]]  # cancels; a set of one token loses no digit to it
+    def level(ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "sender batch"]:
+        logits = scene.masked.unembed.of_tokens(final, ids.clamp(min=0))
+        return logits.masked_fill(ids < 0, float("-inf")).logsumexp(-1)
 
-    def relative(ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "sender batch"]:
-        parts = [
-            (normed * (weight[column.clamp(min=0)] - reference)).sum(-1).masked_fill(column < 0, float("-inf"))
-            for column in ids.T
-        ]
-        return torch.stack(parts).logsumexp(0)
-
-    return relative(scene.answer) - relative(scene.distractor)
-
-
-def _scores(
-    scene: Scene, layer: int, head: int, query: Float[Tensor, "sender batch d_head"], role: str
-) -> Float[Tensor, "sender batch key"]:
-    """Attention scores of a head's queries that stand at a role's position, with the keys of the clean run."""
-    keys, _ = scene.masked.keys_values(scene.clean, layer, head)
-    at = scene.at[role][:, None].expand(-1, len(query))
-    return attention_scores(query.transpose(0, 1)[None], keys[None], scene.masked.scale(layer), at)[0].transpose(0, 1)
+    return level(scene.answer) - level(scene.distractor)
 
 
 def _pattern_with_keys(
@@ -137,13 +119,8 @@ def _pattern_with_keys(
 ) -> Float[Tensor, "sender batch key"]:
     """Attention of a head's clean query when the key at one position is made of each of `stack`, the first the
     clean residual stream."""
-    masked, at = scene.masked, scene.at[key_role]
-    key = masked.slot_at(layer, "k", head, stack, at)
-    query = masked.slot_at(layer, "q", head, scene.resid(layer, query_role)[None], scene.at[query_role])
-    scores = _scores(scene, layer, head, query, query_role).repeat(len(stack), 1, 1)
-    rows = torch.arange(len(at), device=at.device)
-    scores[:, rows, at] += (query * (key - key[:1])).sum(-1) * masked.scale(layer)
-    return scores.softmax(-1)
+    key = scene.masked.slot_at(layer, "k", head, stack), scene.at[key_role]
+    return scene.masked.attended(scene.clean, layer, head, scene.at[query_role], {"k": key})[0]
 
 
 def _preference(scene: Scene, pattern: Float[Tensor, "sender batch key"]) -> Float[Tensor, "sender batch"]:
@@ -159,8 +136,9 @@ def _query_effect(
     """How much a mover's preference for IO falls when `delta` is taken out of its query input."""
     resid = scene.resid(layer, "END")
     stack = torch.cat([resid[None], resid - delta])
-    query = scene.masked.slot_at(layer, "q", head, stack, scene.at["END"])
-    preference = _preference(scene, _scores(scene, layer, head, query, "END").softmax(-1))
+    end = scene.at["END"]
+    query = scene.masked.slot_at(layer, "q", head, stack), end
+    preference = _preference(scene, scene.masked.attended(scene.clean, layer, head, end, {"q": query})[0])
     return preference[:1] - preference[1:]
 
 
@@ -198,13 +176,10 @@ def _output_shift(scene: Scene, layer: int, head: int) -> Float[Tensor, "sender 
     """What a head's output at END loses when each earlier head's edge into its k and v at S2 is cut."""
     masked, s2 = scene.masked, scene.at["S2"]
     stack = torch.cat([scene.resid(layer, "S2")[None], scene.resid(layer, "S2") - scene.upstream(layer, "S2")])
-    value = masked.slot_at(layer, "v", head, stack, s2)
-    _, values = masked.keys_values(scene.clean, layer, head)
-    rows = torch.arange(len(s2), device=masked.device)
-    pattern = _pattern_with_keys(scene, layer, head, "END", "S2", stack)
-    z = torch.einsum("sbk,bke->sbe", pattern, values)
-    z += pattern[:, rows, s2, None] * (value - values[rows, s2])
-    out = z @ masked.output_weight(layer, head)
+    given = {slot: (masked.slot_at(layer, slot, head, stack), s2) for slot in "kv"}
+    _, z = masked.attended(scene.clean, layer, head, scene.at["END"], given)
+    shrink = scene.corrupt.at(scene.corrupt.tokens(scene.at["END"])).shrink(layer)
+    out = z * shrink @ masked.blocks[layer].w_heads[head]
     return out[:1] - out[1:]
 
 
@@ -235,8 +210,7 @@ def copy_scores(scene: Scene, layer: int, head: int) -> tuple[float, float]:
     masked = scene.masked
     if not layer:
         return 0.0, 0.0
-    value = masked.slot_at(layer, "v", head, scene.resid(1, "IO")[None], scene.at["IO"])[0]
-    written = value @ masked.output_weight(layer, head)
+    written = masked.copied(layer, head, masked.slot_at(layer, "v", head, scene.resid(1, "IO")[None])[0])
     names = scene.answer[:, :1]
     found = []
     for sign in (1, -1):

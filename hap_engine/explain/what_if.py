@@ -80,14 +80,17 @@ class Bench:
         return self._reading(logits)
 
     def _written(self, trace: Trace, writer: int) -> Float[torch.Tensor, "batch pos d_model"]:
-        """What a writer put out in a plain pass (a head without the bias that its layer shares)."""
+        """What a writer put out in a plain pass, at the scale of the corrupt run; a head without its layer's bias."""
         node = self.masked.graph.writers[writer]
         if node.kind == "input":
             return trace.embed
-        layer = trace.layers[node.layer]
-        if node.head is None:
+        layer, block = trace.layers[node.layer], self.masked.blocks[node.layer]
+        if node.kind == "mlp":
             return trace.whole(layer.mlp_out)
-        return trace.whole(layer.z[node.head]) @ self.masked.output_weight(node.layer, node.head)
+        shrink = self._corrupt.whole(self._corrupt.layers[node.layer].shrink)
+        if node.kind == "norm":
+            return block.rescaled(block.summed(trace.whole(layer.z)), shrink)
+        return trace.whole(layer.z[node.head]) * shrink @ block.w_heads[node.head]
 
     @torch.no_grad()
     def promoted(self, node: str, count: int = TOP) -> tuple[Tokens, Tokens]:

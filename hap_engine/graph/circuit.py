@@ -109,8 +109,8 @@ class Circuit:
     def to_networkx(self) -> nx.MultiDiGraph:
         """Nodes are ``input``, heads, MLPs and ``logits``; parallel edges are keyed by q, k or v.
 
-        Only nodes that an edge touches appear. An edge into a KV head points at every query head of
-        its group; its attribute ``reader`` names the KV reader.
+        Only nodes that an edge touches appear. An edge into a slot points at every head that it feeds (of a KV
+        head, all of its group); its attribute ``reader`` names the slot. The heads of a layer point at its norm writer.
         """
         import networkx as nx  # a first visit of the explorer need not wait for it
 
@@ -118,13 +118,18 @@ class Circuit:
         for edge in self.edges():
             _add_node(out, edge.writer.name, edge.writer.kind, edge.writer.layer, edge.writer.head)
             column = self.graph.reader_index[edge.reader.name]
-            targets = [self.graph.writers[w] for w in np.flatnonzero(self.graph.feeds[column])]
+            fed = (self.graph.writers[row] for row in np.flatnonzero(self.graph.feeds[column]))
+            targets = [writer for writer in fed if writer.kind != "norm"]
             if not targets:
                 _add_node(out, "logits", "logits", self.graph.n_layers, None)
                 out.add_edge(edge.writer.name, "logits", key="", reader="logits")
             for target in targets:
                 _add_node(out, target.name, target.kind, target.layer, target.head)
                 out.add_edge(edge.writer.name, target.name, key=edge.reader.slot, reader=edge.reader.name)
+        for writer in self.graph.writers:
+            heads = [f"a{writer.layer}.h{head}" for head in range(self.graph.n_heads)]
+            if writer.kind == "norm" and writer.name in out:
+                out.add_edges_from((head, writer.name, "", {"reader": writer.name}) for head in heads if head in out)
         return out
 
 

@@ -42,6 +42,11 @@ Scores = Float[np.ndarray, "writer reader"]
 def to_eapig(circuit: Circuit, scores: Scores | None = None, d_model: int = 0) -> dict[str, Any]:
     """A circuit (and the scores of all edges, else 0) as the content of such a file."""
     graph = circuit.graph
+    if graph.post_norm or graph.coupled:
+        raise RunFileError(
+            "EAP-IG's file knows neither norm writers nor heads that act on each other, and this model has some. "
+            "Save the circuit as .graphml or .csv."
+        )
     group = graph.n_heads // graph.n_kv_heads
     edges: dict[str, dict[str, Any]] = {}
     for w, r in np.argwhere(graph.edge_mask):

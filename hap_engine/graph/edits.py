@@ -79,7 +79,7 @@ def edges_of(graph: Graph, node: str) -> list[tuple[int, int]]:
     """Matrix cells of all edges into and out of a node, in graph order. Raises UnknownNameError."""
     row, _ = graph.edge(node, "logits")  # names the nearest writer when there is none
     touching = np.zeros_like(graph.edge_mask)
-    touching[row], touching[:, graph.feeds[:, row]] = True, True
+    touching[row], touching[:, _inputs(graph, row)] = True, True
     return [(int(w), int(r)) for w, r in np.argwhere(touching & graph.edge_mask)]
 
 
@@ -91,6 +91,12 @@ def _cells(graph: Graph, target: str) -> tuple[int, int] | int:
     return graph.writer_index[target]
 
 
+def _inputs(graph: Graph, row: int) -> np.ndarray:
+    """The readers that are a node's own: those of a layer's heads are none of its norm writer's."""
+    own: np.ndarray = graph.feeds[:, row] & (graph.writers[row].kind != "norm")
+    return own
+
+
 def _joined(circuit: Circuit, node: str) -> np.ndarray:
     """Every edge between `node` and the nodes that `circuit` holds."""
     graph, live = circuit.graph, circuit.live.kept
@@ -100,5 +106,5 @@ def _joined(circuit: Circuit, node: str) -> np.ndarray:
     writers[0] = readers[-1] = True
     edges = np.zeros_like(live)
     edges[row] = readers
-    edges[:, graph.feeds[:, row]] = writers[:, None]
+    edges[:, _inputs(graph, row)] = writers[:, None]
     return edges & graph.edge_mask

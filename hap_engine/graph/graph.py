@@ -11,6 +11,14 @@ are always a prefix: ``writers[:graph.upstream[reader]]``. Matrices over ``[writ
 data; the dataclasses are names for their rows and columns (the idea is EAP-IG's).
 
 With L layers, H heads and K KV heads there are ``1 + L(H+1)`` writers and ``L(H+2K+1) + 1`` readers.
+
+Two things are not the same in every model, and are measured when it is opened:
+
+* Where the sum of a layer's heads is normed before it enters the stream (Gemma 2), a head's share of it depends on all
+  of them. Heads then write at the scale of the corrupted run, and one more writer a layer, its *norm writer* ``n5``,
+  carries what the change of scale adds. It comes after the heads and before the MLP.
+* Where heads act on each other inside attention (a norm over the queries of all of them: OLMo 2), a slot feeds
+  several heads (`Graph.coupled`).
 """
 
 from __future__ import annotations
@@ -30,7 +38,7 @@ MAX_CELLS = 100_000_000  # one byte each; Llama-70B has 34 million
 
 @dataclass(frozen=True)
 class Writer:
-    """A row: ``kind`` is ``input``, ``head`` or ``mlp``; `layer` is -1 for the embedding."""
+    """A row: ``kind`` is ``input``, ``head``, ``norm`` or ``mlp``; `layer` is -1 for the embedding."""
 
     name: str
     kind: str
@@ -71,12 +79,17 @@ class Graph:
     Attributes:
         parallel: attention and MLP of a block read the same residual stream (GPT-NeoX), so an MLP
             does not see the heads of its own layer.
+        post_norm: the sum of a layer's heads is normed, so each layer has a norm writer.
+        coupled: of each slot of a layer, the heads that it feeds; empty where a query feeds its head, and keys and
+            values the heads of their group.
     """
 
     n_layers: int
     n_heads: int
     n_kv_heads: int
     parallel: bool = False
+    post_norm: bool = False
+    coupled: tuple[tuple[int, ...], ...] = ()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Graph:
@@ -97,24 +110,62 @@ class Graph:
             )
         if sizes[1] % sizes[2]:
             raise RunFileError(f"{sizes[1]} heads cannot share {sizes[2]} KV heads evenly.")
-        return cls(sizes[0], sizes[1], sizes[2], parallel=bool(data.get("parallel", False)))
+        coupled = tuple(tuple(map(int, fed)) for fed in data.get("coupled", ()))
+        if coupled and (len(coupled) != heads + 2 * kv or not all(0 <= head < heads for head in sum(coupled, ()))):
+            raise RunFileError(f"Expected the heads that each of {heads + 2 * kv} slots feeds, got {coupled}.")
+        return cls(layers, heads, kv, bool(data.get("parallel")), bool(data.get("post_norm")), coupled)
 
     def to_dict(self) -> dict[str, Any]:
+        more: dict[str, Any] = {"post_norm": True} if self.post_norm else {}
+        if self.coupled:
+            more["coupled"] = [list(fed) for fed in self.coupled]
         return {
             "n_layers": self.n_layers,
             "n_heads": self.n_heads,
             "n_kv_heads": self.n_kv_heads,
             "parallel": self.parallel,
+            **more,
             "n_writers": len(self.writers),
             "n_readers": len(self.readers),
             "n_edges": self.n_edges,
         }
+
+    # -- where things are in the matrices ------------------------------------------------------------
+
+    @property
+    def slots(self) -> int:
+        """Readers of a layer's heads: q of every head, k and v of every KV head."""
+        return self.n_heads + 2 * self.n_kv_heads
+
+    def head_row(self, layer: int, head: int = 0) -> int:
+        return 1 + layer * (self.n_heads + self.post_norm + 1) + head
+
+    def norm_row(self, layer: int) -> int | None:
+        """None where the model has no norm writers."""
+        return self.head_row(layer, self.n_heads) if self.post_norm else None
+
+    def mlp_row(self, layer: int) -> int:
+        return self.head_row(layer, self.n_heads + self.post_norm)
+
+    def column(self, layer: int, slot: int = 0) -> int:
+        """Of a layer's slot (q heads, k heads, v heads, then the MLP)."""
+        return layer * (self.slots + 1) + slot
+
+    @cached_property
+    def slot_feeds(self) -> Bool[np.ndarray, "slot head"]:
+        """Which of a layer's slots feed which of its heads."""
+        heads = np.arange(self.n_heads)
+        if self.coupled:
+            return np.array([np.isin(heads, fed) for fed in self.coupled])
+        groups = np.arange(self.n_kv_heads)[:, None] == heads // (self.n_heads // self.n_kv_heads)
+        return np.concatenate([np.eye(self.n_heads, dtype=bool), groups, groups])
 
     @cached_property
     def writers(self) -> tuple[Writer, ...]:
         found = [Writer("input", "input", -1)]
         for layer in range(self.n_layers):
             found += [Writer(f"a{layer}.h{h}", "head", layer, h) for h in range(self.n_heads)]
+            found += [Writer(f"n{layer}", "norm", layer)] * self.post_norm
             found.append(Writer(f"m{layer}", "mlp", layer))
         return tuple(found)
 
@@ -141,10 +192,9 @@ class Graph:
     @cached_property
     def upstream(self) -> Int[np.ndarray, " reader"]:
         """Number of writers that each reader can see (they are a prefix of `writers`)."""
-        before_layer = 1 + np.arange(self.n_layers + 1) * (self.n_heads + 1)
         return np.array(
             [
-                before_layer[r.layer] + (self.n_heads if r.kind == "mlp" and not self.parallel else 0)
+                self.mlp_row(r.layer) if r.kind == "mlp" and not self.parallel else self.head_row(r.layer)
                 for r in self.readers
             ]
         )
@@ -156,29 +206,25 @@ class Graph:
 
     @cached_property
     def feeds(self) -> Bool[np.ndarray, "reader writer"]:
-        """True where a reader is an input of a writer (k and v feed every head of their group)."""
-        group = self.n_heads // self.n_kv_heads
-        return np.array(
-            [
-                [
-                    w.kind == r.kind
-                    and w.layer == r.layer
-                    and (w.head is None or r.head == (w.head if r.slot == "q" else w.head // group))
-                    for w in self.writers
-                ]
-                for r in self.readers
-            ]
-        )
+        """True where a reader is an input of a writer: a slot of the heads that it feeds (k and v usually of all heads
+        of their group) and of its layer's norm writer."""
+        found = np.zeros((len(self.readers), len(self.writers)), dtype=bool)
+        for layer in range(self.n_layers):
+            first, row, mlp = self.column(layer), self.head_row(layer), self.mlp_row(layer)
+            found[first : first + self.slots, row : row + self.n_heads] = self.slot_feeds
+            found[first : first + self.slots, row + self.n_heads : mlp] = True
+            found[first + self.slots, mlp] = True
+        return found
 
     @cached_property
     def stages(self) -> tuple[tuple[slice, slice], ...]:
-        """Writers that do not see one another (a layer's heads; an MLP) with the readers that feed them, in order."""
-        heads, slots = self.n_heads, self.n_heads + 2 * self.n_kv_heads
+        """Writers that do not see one another (a layer's heads and norm writer; an MLP) with the readers that feed
+        them, in order."""
         found = []
         for layer in range(self.n_layers):
-            w, r = 1 + layer * (heads + 1), layer * (slots + 1)
-            found.append((slice(w, w + heads), slice(r, r + slots)))
-            found.append((slice(w + heads, w + heads + 1), slice(r + slots, r + slots + 1)))
+            row, mlp, first = self.head_row(layer), self.mlp_row(layer), self.column(layer)
+            found.append((slice(row, mlp), slice(first, first + self.slots)))
+            found.append((slice(mlp, mlp + 1), slice(first + self.slots, first + self.slots + 1)))
         return tuple(found)
 
     @property

@@ -24,7 +24,7 @@ The same circuit can score very differently under the three, so every number car
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 import torch
@@ -44,11 +44,13 @@ ALIVE = 1e-20  # times a delta of 10^6 this is still nothing beside a residual s
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What every writer puts out (heads as `z`, before their output weights)."""
+    """What every writer puts out (heads as `z`, before their output weights, at the scale at which they write), and
+    that scale. Norm writers put out nothing: they carry what a change of scale adds."""
 
     embed: Float[Tensor, "*batch pos d_model"]
     z: tuple[Float[Tensor, "head *batch pos d_head"], ...]
     mlp: tuple[Float[Tensor, "*batch pos d_model"], ...]
+    shrink: tuple[Float[Tensor, "*batch pos 1"], ...]
 
 
 class Ablation:
@@ -69,7 +71,8 @@ class Ablation:
         if self.kind == "resample":
             return self.masked.trace(batch.corrupt, batch.last)
         if self.kind == "zero":
-            outputs = _map(torch.zeros_like, _outputs(self.masked.trace(batch.corrupt, batch.last)))
+            found = _outputs(self.masked.trace(batch.corrupt, batch.last))
+            outputs = replace(_map(torch.zeros_like, found), shrink=found.shrink)
         else:
             length = batch.corrupt.shape[1]
             rows = [self._means[int(end) + 1] for end in batch.last]
@@ -95,10 +98,10 @@ def title(kind: str, corruption: str) -> str:
 def assemble(masked: MaskedModel, outputs: Outputs, last: Int[Tensor, " batch"]) -> Trace:
     """The residual streams that arise when every writer puts out a given value."""
     resid, layers = outputs.embed, []
-    for block, z, mlp_out in zip(masked.blocks, outputs.z, outputs.mlp, strict=True):
+    for block, z, mlp_out, shrink in zip(masked.blocks, outputs.z, outputs.mlp, outputs.shrink, strict=True):
         slots = block.slots(resid)
-        mlp_in, after = masked.after_attention(block, resid, z)
-        layers.append((mlp_in, slots, z, mlp_out))
+        mlp_in, after = masked.after_attention(block, resid, block.written_at(z, shrink))
+        layers.append((mlp_in, slots, z / shrink, mlp_out, shrink))
         resid = after + mlp_out
     return masked.traced(outputs.embed, layers, at_last(resid, last))
 
@@ -106,8 +109,9 @@ def assemble(masked: MaskedModel, outputs: Outputs, last: Int[Tensor, " batch"])
 def _outputs(trace: Trace) -> Outputs:
     return Outputs(
         trace.embed,
-        tuple(trace.whole(layer.z) for layer in trace.layers),
+        tuple(trace.whole(layer.z * layer.shrink) for layer in trace.layers),
         tuple(trace.whole(layer.mlp_out) for layer in trace.layers),
+        tuple(trace.whole(layer.shrink) for layer in trace.layers),
     )
 
 
@@ -127,15 +131,13 @@ def _means_by_length(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> dict[
 
 
 def _map(change: Callable[[Tensor], Tensor], outputs: Outputs) -> Outputs:
-    return Outputs(change(outputs.embed), tuple(map(change, outputs.z)), tuple(map(change, outputs.mlp)))
+    parts = (tuple(map(change, part)) for part in (outputs.z, outputs.mlp, outputs.shrink))
+    return Outputs(change(outputs.embed), *parts)
 
 
 def _add(first: Outputs, second: Outputs) -> Outputs:
-    return Outputs(
-        first.embed + second.embed,
-        tuple(a + b for a, b in zip(first.z, second.z, strict=True)),
-        tuple(a + b for a, b in zip(first.mlp, second.mlp, strict=True)),
-    )
+    both = ((first.z, second.z), (first.mlp, second.mlp), (first.shrink, second.shrink))
+    return Outputs(first.embed + second.embed, *(tuple(map(torch.add, *pair)) for pair in both))
 
 
 def _stack(rows: Sequence[Outputs]) -> Outputs:
@@ -144,8 +146,9 @@ def _stack(rows: Sequence[Outputs]) -> Outputs:
         torch.stack([row.embed for row in rows]),
         tuple(torch.stack(same, dim=1) for same in zip(*(row.z for row in rows), strict=True)),
         tuple(torch.stack(same) for same in zip(*(row.mlp for row in rows), strict=True)),
+        tuple(torch.stack(same) for same in zip(*(row.shrink for row in rows), strict=True)),
     )
 
 
 def _padded(x: Float[Tensor, "*axes pos d"], length: int) -> Float[Tensor, "*axes length d"]:
-    return torch.nn.functional.pad(x, (0, 0, 0, length - x.shape[-2]))
+    return torch.cat([x, x[..., -1:, :].expand(*x.shape[:-2], length - x.shape[-2], -1)], dim=-2)

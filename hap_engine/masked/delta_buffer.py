@@ -29,9 +29,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from hap_engine.anatomy.norms import Norm
 from hap_engine.masked.plan import Plan, Positions, look_ahead
 from hap_engine.masked.workspace import Workspace
-from hap_engine.transformer.norms import Norm
 
 SPARSE = 0.25  # of the pairs have an edge: measured, sums are faster below 0.22 to 0.5
 PIECE = 64  # readers whose gradients are one product: enough for nine tenths of its full speed
@@ -246,7 +246,7 @@ class Tape:
         for name, span in self.spans.items():
             if columns := self.plan.columns(name, layer):
                 span.open(span.places(columns))
-                token = self.mix(token, name, columns, self.plan.column(layer, 0))
+                token = self.mix(token, name, columns, self.plan.graph.column(layer))
         return token
 
     def mix(self, token: Tensor, span_name: str, columns: list[int], before: int) -> Tensor:
@@ -318,18 +318,24 @@ class ReadSlots(torch.autograd.Function):
     ) -> Float[Tensor, "slot token d_head"]:
         """`own` are the readers' rows; `corrupt` is the product of `centred` with the weights, not
         divided by sigma; both are taken over."""
+        if norm.recentres:
+            own.sub_(own.mean(-1, keepdim=True))
         product = corrupt.add_(torch.bmm(own, weight))
         own.add_(centred.to(own.dtype))  # in place: from here on x itself
         length = torch.linalg.vector_norm(own.float(), dim=-1, keepdim=True)
         inverse = (length.square() / centred.shape[-1] + norm.eps).rsqrt()
-        ctx.kept = own, product, inverse, weight
+        if not norm.divides:
+            inverse = torch.ones_like(inverse)
+        ctx.kept = own, product, inverse, weight, norm
         return product * inverse + bias
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        own, product, inverse, weight = ctx.kept
+        own, product, inverse, weight, norm = ctx.kept
         scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / own.shape[-1]
-        own.mul_(scaled.to(own.dtype)).baddbmm_((grad * inverse).to(own.dtype), weight.mT)
+        own.mul_(scaled.to(own.dtype) * norm.divides).baddbmm_((grad * inverse).to(own.dtype), weight.mT)
+        if norm.recentres:
+            own.sub_(own.mean(-1, keepdim=True))
         return (grad.new_zeros(()), *[None] * 6)
 
 

@@ -1,6 +1,6 @@
 """The one mechanism: a forward pass in which every edge carries a mask.
 
-For a pre-norm transformer, exactly::
+For a transformer whose layers add to a stream, exactly::
 
     reader_r = corrupt_reader_r + sum over writers w before r of  m[w, r] * (live_w - corrupt_w)
 
@@ -28,11 +28,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hap_engine.anatomy.attention import Attend, table_rows
+from hap_engine.anatomy.closed_form import Closed
 from hap_engine.machine.workload import LITTLE
 from hap_engine.masked.delta_buffer import Read, ReadSlots, Start, Tape, Write
 from hap_engine.masked.plan import LayerPlan, Plan, Positions
 from hap_engine.masked.workspace import Workspace
-from hap_engine.transformer.attention import Attend, Rotary, rotate, table_rows
 from hap_engine.transformer.load import Model
 from hap_engine.transformer.plain_pass import PlainModel, Trace, TraceRows
 
@@ -44,6 +45,10 @@ class MaskedModel(PlainModel):
         super().__init__(model)
         self.dtype = self.mix_dtype = torch.float32
         self.workspace = Workspace()
+        self.exact = self  # the same model in float32
+
+    def _meet(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> None:
+        super(MaskedModel, self.exact)._meet(tokens, last)
 
     def with_dtype(self, dtype: torch.dtype) -> MaskedModel:
         """The same model with its large products in `dtype`.
@@ -57,6 +62,7 @@ class MaskedModel(PlainModel):
         if dtype == self.dtype:
             return self
         other = self.apart()
+        other.exact = self
         other.dtype = dtype
         little = self.graph.n_edges * self.blocks[0].w_in.shape[1] < LITTLE
         other.mix_dtype = torch.float32 if self.device.type == "cpu" and little else dtype
@@ -106,12 +112,12 @@ class MaskedModel(PlainModel):
         if plan.writes_input:
             span = "wide" if plan.wide_writer[0] else "narrow"
             change = (clean_embed - corrupt.embed).flatten(0, 1)[getattr(positions, span)]
-            change = self.blocks[0].norm.centre(change)[None].to(tape.dtype)
+            change = self.without_mean(change)[None].to(tape.dtype)
             token = Write.apply(change, None, token, tape, span, [0])
-        every = self._positions(clean_embed[..., 0])
+        every = torch.arange(clean_embed.shape[1], device=self.device)[None]
         tokens = torch.arange(clean_embed[..., 0].numel(), device=self.device)
         rows = {name: corrupt.at(getattr(positions, name)) for name in tape.spans}
-        scene = _Scene(corrupt.at(tokens), rows, positions, last, every, self.rotary_tables(every.shape[1]))
+        scene = _Scene(corrupt.at(tokens), rows, positions, last, every, clean_embed.shape[:2])
         for index, layer in enumerate(plan.layers):
             token = tape.open(token, index)
             token = self._attention_layer(plan, tape, token, index, layer, scene)
@@ -129,52 +135,86 @@ class MaskedModel(PlainModel):
     def _attention_layer(
         self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: LayerPlan, scene: _Scene
     ) -> Tensor:
-        heads = layer.wide_heads + layer.narrow_heads
-        if not heads:
+        if not layer.wide_heads + layer.narrow_heads:
             return token
-        graph, block = self.graph, self.blocks[index]
-        first, n_heads, n_kv = plan.column(index, 0), graph.n_heads, graph.n_kv_heads
+        live: dict[str, Tensor] = {}
+        for span, columns in (("wide", layer.wide_slots), ("narrow", layer.narrow_slots)):
+            if columns:
+                token, live[span] = self._slots(token, tape, span, index, columns, scene)
+        some = self._heads_alone if isinstance(self.blocks[index].core, Closed) else self._heads_together
+        z = some(plan, index, layer, live, scene)
+        for span, heads in (("wide", layer.wide_heads), ("narrow", layer.narrow_heads)):
+            if heads:
+                token = self._write_heads(token, tape, span, index, heads, z[span], scene)
+        if layer.norm is not None:
+            token = self._write_norm(token, tape, index, layer, z, scene)
+        return token
+
+    def _heads_alone(
+        self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], scene: _Scene
+    ) -> dict[str, Tensor]:
+        """What the heads of a layer read, each span's at its tokens, of attention that is written out."""
+        heads = layer.wide_heads + layer.narrow_heads
+        graph, core, frame = self.graph, self.blocks[index].core, self.frame(index, *scene.shape)
+        assert isinstance(core, Closed)
+        first, n_heads, n_kv = graph.column(index), graph.n_heads, graph.n_kv_heads
         pick = partial(plan.indices, device=self.device)
         group = n_heads // n_kv
         kv = sorted({head // group for head in heads})
         wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
         slots = scene.whole.slots(index, pick(wanted))
         if layer.wide_slots:
-            token, live = self._slots(token, tape, "wide", index, layer.wide_slots, scene)
             at = [wanted.index(column - first) for column in layer.wide_slots]
-            slots = put_rows(slots, pick(at), scene.positions.wide, live)
-        slots = slots.unflatten(1, (len(scene.last), -1))
-        turned, v = slots.split([len(layer.wide_heads) + len(kv), len(kv)])
-        q, k = rotate(turned, scene.rotary).split([len(layer.wide_heads), len(kv)])
+            slots = put_rows(slots, pick(at), scene.positions.wide, live["wide"])
+        turned, v = slots.unflatten(1, scene.shape).split([len(layer.wide_heads) + len(kv), len(kv)])
+        turned = core.turn(turned, pick(layer.wide_heads), pick(kv), frame.tables)
+        q, k = turned.split([len(layer.wide_heads), len(kv)])
         own = pick([kv.index(head // group) for head in heads])
+        found = {}
         if layer.wide_heads:
             here, which = own[: len(layer.wide_heads)], pick(layer.wide_heads)
-            z = Attend.apply(q, k, v, here, block.scale, scene.every)
-            z = z.flatten(1, 2).index_select(1, scene.positions.wide)
-            change = z - scene.corrupt["wide"].z(index, which)
-            token = self._write_heads(token, tape, "wide", index, layer.wide_heads, change)
+            bias = frame.bias_at(scene.every, which)
+            z = Attend.apply(q, k, v, here, core.scoring.of(which), scene.every, bias)
+            found["wide"] = z.flatten(1, 2).index_select(1, scene.positions.wide)
         if layer.narrow_heads:
             here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
             which = pick(chosen)
-            corrupt = scene.corrupt["narrow"]
-            q = corrupt.slots(index, which)
+            q = scene.corrupt["narrow"].slots(index, which)
             if layer.narrow_slots:
-                token, live = self._slots(token, tape, "narrow", index, layer.narrow_slots, scene)
                 at = [chosen.index(column - first) for column in layer.narrow_slots]
-                q = put_rows(q, pick(at), torch.arange(len(scene.last), device=self.device), live)
-            q = rotate(q, table_rows(scene.rotary, scene.last))[:, :, None]
-            z = Attend.apply(q, k, v, here, block.scale, scene.last[:, None])
-            change = z[:, :, 0] - corrupt.z(index, which)
-            token = self._write_heads(token, tape, "narrow", index, chosen, change)
-        return token
+                q = put_rows(q, pick(at), torch.arange(len(scene.last), device=self.device), live["narrow"])
+            rows = table_rows(frame.tables, scene.last[:, None])
+            q, at_last = core.turn(q[:, :, None], which, which[:0], rows), scene.last[:, None]
+            bias = frame.bias_at(at_last, which)
+            found["narrow"] = Attend.apply(q, k, v, here, core.scoring.of(which), at_last, bias)[:, :, 0]
+        return found
+
+    def _heads_together(
+        self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], scene: _Scene
+    ) -> dict[str, Tensor]:
+        """The same of attention in its family's own words, which computes all heads at all positions."""
+        first, pick = self.graph.column(index), partial(plan.indices, device=self.device)
+        slots = scene.whole.slots(index, pick(range(self.graph.slots)))
+        for span, columns in (("wide", layer.wide_slots), ("narrow", layer.narrow_slots)):
+            if columns:
+                rows = pick([column - first for column in columns])
+                slots = put_rows(slots, rows, getattr(scene.positions, span), live[span])
+        frame = self.frame(index, *scene.shape)
+        z = self.blocks[index].core.z(slots.unflatten(1, scene.shape), frame).flatten(1, 2)
+        chosen = {"wide": layer.wide_heads, "narrow": layer.narrow_heads}
+        return {
+            span: z.index_select(0, pick(heads)).index_select(1, getattr(scene.positions, span))
+            for span, heads in chosen.items()
+            if heads
+        }
 
     def _slots(
         self, token: Tensor, tape: Tape, span: str, index: int, columns: list[int], scene: _Scene
-    ) -> tuple[Tensor, Float[Tensor, "slot token d_head"]]:
+    ) -> tuple[Tensor, Float[Tensor, "slot token width"]]:
         """Live values of a layer's slots at the tokens of a span; the layer's MLP mixes along with them."""
         token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
         block, corrupt = self.blocks[index], scene.corrupt[span]
-        first = tape.plan.column(index, 0)
+        first = self.graph.column(index)
         chosen = [column - first for column in columns]
         slots, rows = tape.plan.indices(chosen, self.device), tape.plan.indices.rows
         centred = block.norm.centre(corrupt.attn_in(index))
@@ -184,23 +224,48 @@ class MaskedModel(PlainModel):
         return token, ReadSlots.apply(token, own, centred, product, weight, bias, block.norm)
 
     def _write_heads(
-        self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], change: Tensor
+        self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], z: Tensor, scene: _Scene
     ) -> Tensor:
-        writers = [1 + index * (self.graph.n_heads + 1) + head for head in heads]
-        weight = tape.plan.indices.rows(self.blocks[index].w_write, heads)
+        """Write what the heads have to write, at the scale of the corrupt run."""
+        block, corrupt = self.blocks[index], scene.corrupt[span]
+        places = [at for at, head in enumerate(heads) if tape.plan.written[self.graph.head_row(index, head)]]
+        if not places:
+            return token
+        written = [heads[at] for at in places]
+        change = tape.plan.indices.rows(z, places) - corrupt.z(index, tape.plan.indices(written, self.device))
+        if block.post is not None:
+            change = change * corrupt.shrink(index)
+        weight = tape.plan.indices.rows(block.w_write, written)
+        writers = [self.graph.head_row(index, head) for head in written]
         return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
+
+    def _write_norm(
+        self, token: Tensor, tape: Tape, index: int, layer: LayerPlan, z: dict[str, Tensor], scene: _Scene
+    ) -> Tensor:
+        """Write what the change of scale adds to all that the heads of a layer wrote."""
+        span, block = str(layer.norm), self.blocks[index]
+        assert block.post is not None
+        corrupt, pick = scene.corrupt[span], partial(tape.plan.indices, device=self.device)
+        every = corrupt.z(index, pick(range(self.graph.n_heads)))
+        for from_span, heads in (("wide", layer.wide_heads), ("narrow", layer.narrow_heads)):
+            if heads:
+                live = z[from_span] if from_span == span else z[from_span].index_select(1, scene.positions.ends)
+                every = every.index_copy(0, pick(heads), live)
+        added = block.rescaled(block.summed(every), corrupt.shrink(index))
+        writer = self.graph.norm_row(index)
+        return Write.apply(self.without_mean(added)[None].to(tape.dtype), None, token, tape, span, [writer])
 
     def _mlp_layer(self, tape: Tape, token: Tensor, index: int, layer: LayerPlan, scene: _Scene) -> Tensor:
         if layer.mlp is None:
             return token
         block, (mlp_in, mlp_out) = self.blocks[index], scene.corrupt[layer.mlp].mlp(index)
-        column = tape.plan.column(index, self.graph.n_heads + 2 * self.graph.n_kv_heads)
+        column = self.graph.column(index, self.graph.slots)
         token = tape.mix(token, layer.mlp, [column], column)
         row = tape.rows(layer.mlp, [column])[0]
         read = Read.apply(token, row, mlp_in)
-        live = block.mlp_out(read[None]).squeeze(0)
-        change = block.norm.centre(live - mlp_out)
-        writer = (index + 1) * (self.graph.n_heads + 1)
+        live = block.mlp(read[None]).squeeze(0)
+        change = self.without_mean(live - mlp_out)
+        writer = self.graph.mlp_row(index)
         return Write.apply(change[None].to(tape.dtype), None, token, tape, layer.mlp, [writer])
 
 
@@ -213,7 +278,7 @@ class _Scene:
     positions: Positions
     last: Int[Tensor, " batch"]
     every: Int[Tensor, "1 pos"]
-    rotary: Rotary
+    shape: tuple[int, ...]  # batch, pos
 
 
 def put_rows(

@@ -20,12 +20,11 @@ from hap_engine.transformer.load import Model, loading
 def open_masked(model: Model) -> MaskedModel:
     """The masked pass of `model`, after the self-check (`hap_engine.masked.self_check`).
 
-    m = 1 must reproduce the model's clean logits, m = 0 its corrupt ones, and the mask's gradient must agree
-    with differences of logits. A model whose heads are not summed into the residual stream as they are (Gemma-2
-    normalises them after their sum) fails and is refused.
+    m = 1 must reproduce the model's clean logits, m = 0 its corrupt ones, circuits must not depend on what is left out,
+    and the mask's gradient must agree with differences of logits.
 
     Raises:
-        UnsupportedModelError: naming the model, the difference and the likely cause.
+        UnsupportedModelError: naming the model, the difference and the part that does not fit.
     """
     try:
         masked = MaskedModel(model)

@@ -29,18 +29,22 @@ from hap_engine.machine.workload import LOOK_AHEAD
 
 def look_ahead(graph: Graph) -> int:
     """How many layers' readers are mixed together."""
-    return max(1, round(LOOK_AHEAD / (graph.n_heads + 2 * graph.n_kv_heads + 1)))
+    return max(1, round(LOOK_AHEAD / (graph.slots + 1)))
 
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What one layer computes; reader columns are indices into ``graph.readers``."""
+    """What one layer computes; reader columns are indices into ``graph.readers``.
+
+    Heads are those that are written themselves or change what the norm writer writes.
+    """
 
     wide_heads: list[int]
     narrow_heads: list[int]
     wide_slots: list[int]  # live columns read at every position, without the MLP's
     narrow_slots: list[int]  # live query columns of narrow heads
-    mlp: str | None  # "wide", "narrow" or None
+    norm: str | None  # "wide", "narrow" or None
+    mlp: str | None  # likewise
 
 
 class Plan:
@@ -50,7 +54,7 @@ class Plan:
         self.graph = graph = circuit.graph
         self.indices = Indices()
         self.live = circuit.live.kept
-        written: Bool[np.ndarray, " writer"] = np.asarray(self.live.any(axis=1))
+        self.written = written = np.asarray(self.live.any(axis=1))
         self.read: Bool[np.ndarray, " reader"] = np.asarray(self.live.any(axis=0))
         self.wide_writer = np.zeros_like(written)
         wide_reader = np.zeros_like(self.read)
@@ -87,39 +91,39 @@ class Plan:
         """The live readers of one layer in a span."""
         plan = self.layers[layer]
         slots = plan.wide_slots if span == "wide" else plan.narrow_slots
-        return [*slots, self.column(layer + 1, -1)] if plan.mlp == span else slots
+        return [*slots, self.graph.column(layer, self.graph.slots)] if plan.mlp == span else slots
 
     def _layer(self, layer: int, written: np.ndarray, wide_reader: np.ndarray) -> LayerPlan:
         """Plan a layer, knowing which readers of later layers are wide; marks its own."""
-        graph = self.graph
-        heads, kv_heads = graph.n_heads, graph.n_kv_heads
-        mlp, column = (layer + 1) * (heads + 1), self.column(layer, heads + 2 * kv_heads)
+        graph, first = self.graph, self.graph.column(layer)
+        mlp, column = graph.mlp_row(layer), first + graph.slots
         self.wide_writer[mlp] = (self.live[mlp] & wide_reader).any()
         wide_reader[column] = self.read[column] and self.wide_writer[mlp]
+        norm = graph.norm_row(layer)
+        if norm is not None:
+            self.wide_writer[norm] = (self.live[norm] & wide_reader).any()
+        read = self.read[first:column]
+        moved = graph.slot_feeds[read].any(axis=0)  # heads that read anything live
         wide: list[int] = []
         narrow: list[int] = []
-        for head in range(heads):
-            writer = 1 + layer * (heads + 1) + head
-            if not written[writer]:
+        for head in range(graph.n_heads):
+            writer = graph.head_row(layer, head)
+            renormed = norm is not None and moved[head]
+            if not (written[writer] or (renormed and written[norm])):
                 continue
-            self.wide_writer[writer] = (self.live[writer] & wide_reader).any()
-            (wide if self.wide_writer[writer] else narrow).append(head)
-        first = self.column(layer, 0)
-        keys_values = range(first + heads, first + heads + 2 * kv_heads)
-        wide_slots = [first + head for head in wide if self.read[first + head]]
-        wide_slots += [slot for slot in keys_values if self.read[slot]]
+            everywhere = (self.live[writer] & wide_reader).any() or (renormed and self.wide_writer[norm])
+            self.wide_writer[writer] = written[writer] and everywhere
+            (wide if everywhere else narrow).append(head)
+        everywhere = graph.slot_feeds[:, wide].any(axis=1) | (np.arange(graph.slots) >= graph.n_heads)
+        wide_slots, narrow_slots = ((first + np.flatnonzero(read & at)).tolist() for at in (everywhere, ~everywhere))
         wide_reader[wide_slots] = True
-        return LayerPlan(
-            wide,
-            narrow,
-            wide_slots,
-            [first + head for head in narrow if self.read[first + head]],
-            None if not written[mlp] else "wide" if self.wide_writer[mlp] else "narrow",
-        )
 
-    def column(self, layer: int, slot: int) -> int:
-        """Reader index of a slot (q heads, k heads, v heads, MLP) of a layer."""
-        return layer * (self.graph.n_heads + 2 * self.graph.n_kv_heads + 1) + slot
+        def span(writer: int | None) -> str | None:
+            if writer is None or not written[writer]:
+                return None
+            return "wide" if self.wide_writer[writer] else "narrow"
+
+        return LayerPlan(wide, narrow, wide_slots, narrow_slots, span(norm), span(mlp))
 
     def rows(self, span: str, writers: Int[np.ndarray, " n"] | list[int]) -> list[int]:
         """Rows of writers in the delta buffer of a span."""

@@ -90,9 +90,9 @@ class Prepared:
         return [order[start : start + most] for start in range(0, len(order), most)]
 
     def _bytes(self, tokens: int) -> int:
-        cfg, graph = self.masked.model.bridge.cfg, self.masked.graph
-        slots = 2 * graph.n_heads + 2 * graph.n_kv_heads
-        per_layer = 2 * int(cfg.d_model) + slots * int(cfg.d_head)
+        block, graph = self.masked.blocks[0], self.masked.graph
+        width = self.masked.model.parts.skeleton.width
+        per_layer = 2 * width + block.w_in.shape[2] * graph.slots + block.w_out.shape[1] * graph.n_heads
         return 4 * tokens * per_layer * graph.n_layers
 
 

@@ -20,7 +20,7 @@ from hap_engine.graph.graph import Graph
 from hap_engine.models import hub
 from hap_engine.models.gguf_cache import converted
 from hap_engine.models.gguf_header import header, pieces
-from hap_engine.models.supported import is_parallel
+from hap_engine.models.supported import graph_of_config
 
 BUNDLED = {"hap-mini": assets() / "models" / "hap-mini"}
 DEFAULT_MODEL = "hap-mini"
@@ -189,13 +189,7 @@ def config_of(source: Source) -> Mapping[str, Any] | None:
 
 def graph_of(source: Source) -> Graph | None:
     """The graph of a model by its ``config.json``; None while that is not on this machine."""
-    config = config_of(source) or {}
-    names = (("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head"))
-    layers, heads = (next((config[n] for n in pair if n in config), None) for pair in names)
-    if not isinstance(layers, int) or not isinstance(heads, int):
-        return None
-    kv = 1 if config.get("multi_query") else config.get("num_key_value_heads") or heads
-    return Graph(layers, heads, int(kv), is_parallel(config))
+    return graph_of_config(config_of(source) or {})
 
 
 def weights_sha256(source: Source) -> str | None:

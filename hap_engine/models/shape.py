@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hap_engine.models.supported import text_config
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -24,6 +26,7 @@ class Shape:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape | None:
         """From a ``config.json``; None if it does not hold the sizes."""
+        config = text_config(config)
 
         def size(*names: str) -> int:
             return next(int(config[name]) for name in names if config.get(name))

@@ -1,8 +1,7 @@
 """What a model's ``config.json`` tells before its weights are read (no torch).
 
-The self-check (`hap_engine.masked.self_check`) has the last word on whether a model works. These functions
-spare a user the download of a model that cannot work, give a refusal its likely cause, and tell how
-many tokens a prompt may have.
+Opening a model (`hap_engine.anatomy`) has the last word on whether it works. These functions spare a user the download
+of a model that cannot, tell how many tokens a prompt may have, and what the graph will look like.
 """
 
 from __future__ import annotations
@@ -11,42 +10,64 @@ from collections.abc import Mapping
 from typing import Any
 
 from hap_engine.errors import UnsupportedModelError
+from hap_engine.graph.graph import Graph
 
 WORKING = (
-    "GPT-2, Pythia (GPT-NeoX), Llama-style models (Llama, SmolLM2, Mistral, Phi-3, Gemma 1, "
-    "StableLM, OLMo 1) and Qwen2 work."
+    "Most models that continue a text work: GPT-2, Pythia, Llama, SmolLM, Mistral, Qwen 2 and 3, Gemma 1 to 3, "
+    "OLMo, Phi, Granite, Falcon, BLOOM and others (README lists them)."
 )
 
-# Computations that the masked pass does not have, by transformers' `model_type`.
-_POST_NORM = (
-    "it normalises the summed output of its heads (and of each MLP) before adding it to the residual "
-    "stream, so that sum cannot be split into one exact part per head"
-)
-_SHARED = "it computes heads and MLP from one shared normalisation, which the masked pass lacks"
-_NO_HEADS = "it has no attention heads in every layer"
-CAUSES = {
-    **dict.fromkeys(("gemma2", "gemma3", "gemma3_text", "gemma3n", "olmo2", "olmo3", "glm4"), _POST_NORM),
-    **dict.fromkeys(("phi", "gptj", "codegen", "falcon", "cohere"), _SHARED),
+_NO_HEADS = "not all of its layers have attention heads"
+_BOTH_WAYS = "it fills in blanks, it does not continue a text"
+_STREAMS = "it has several residual streams that are mixed by data"
+_CHANGED = "its layers change the residual stream itself, not only add to it"
+_REPEATED = "its layers are used several times"
+_CHOSEN = "a part of its own chooses the tokens that its heads attend to"
+_SERVANT = "it is a part of a larger model, which feeds it"
+_UNLIKE = "its layers differ in their heads"
+# What stands in the way, by transformers' `model_type`, and the nearest model that works.
+REFUSED: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
-        ("qwen3", "qwen3_moe"), "it normalises queries and keys inside each head, which the masked pass lacks"
+        (
+            *("bamba", "falcon_h1", "falcon_mamba", "jamba", "kimi_linear", "lara_mini", "lfm2", "lfm2_moe", "lfm3"),
+            *("mamba", "mamba2", "minimax", "nemotron_h", "olmo_hybrid", "recurrent_gemma", "rwkv", "xlstm", "zamba"),
+            *("zamba2", "zaya", "bailing_hybrid", "inkling_text", "inkling2_text", "inkling2_loop_text", "reformer"),
+        ),
+        (_NO_HEADS, "SmolLM2"),
     ),
-    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "rwkv", "jamba", "bamba"), _NO_HEADS),
     **dict.fromkeys(
-        ("bert", "roberta", "distilbert", "electra", "deberta-v2"), "it fills in blanks, it does not continue a text"
+        ("qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text", "qwen4_exp", "qwen4_exp_text"),
+        (_NO_HEADS, "Qwen 3"),
     ),
-    **dict.fromkeys(("t5", "mt5", "bart", "marian", "pegasus"), "it has an encoder and a decoder"),
-    "opt": "it numbers positions from 2, which the masked pass lacks",
-    "bloom": "it adds position biases to attention (ALiBi), which the masked pass lacks",
-    "mpt": "it adds position biases to attention (ALiBi), which the masked pass lacks",
-    "gpt_neo": "every other layer sees only the last few tokens, scaled unlike in the masked pass",
-    "granite": "it scales what each head and MLP writes, which the masked pass lacks",
-    "gpt_oss": "its attention has sinks, which the masked pass lacks",
+    **dict.fromkeys(
+        (
+            *("bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "deberta-v2", "distilbert"),
+            *("electra", "ernie", "megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roc_bert"),
+            *("roformer", "xlm-roberta", "xlm-roberta-xl", "xmod", "xlm", "xlnet"),
+        ),
+        (_BOTH_WAYS, "GPT-2"),
+    ),
+    **dict.fromkeys(("deepseek_v4", "hy_v4"), (_STREAMS, "DeepSeek V3")),
+    **dict.fromkeys(("gemma3n", "gemma3n_text"), (_STREAMS, "Gemma 3")),
+    **dict.fromkeys(
+        (
+            *("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"),
+            *("gemma4_assistant", "gemma4_unified_assistant"),
+        ),
+        ("every layer of it also reads its own embedding of the tokens", "Gemma 3"),
+    ),
+    **dict.fromkeys(("beam", "cpmant", "doge", "openai-gpt", "trocr"), (_CHANGED, "GPT-2")),
+    **dict.fromkeys(("dory", "hrm_text"), (_REPEATED, "SmolLM2")),
+    **dict.fromkeys(("axk2", "deepseek_v32", "glm_moe_dsa"), (_CHOSEN, "DeepSeek V3")),
+    **dict.fromkeys(("git", "whisper", "musicgen", "musicgen_melody"), (_SERVANT, "GPT-2")),
+    "axk1": (_UNLIKE, "DeepSeek V3"),
+    "mimo_v2_flash": (_UNLIKE, "Qwen 3"),
+    "longcat_flash": ("each of its layers holds two attentions", "DeepSeek V3"),
+    "jetmoe": ("its heads are experts, chosen token by token", "Mixtral"),
+    "blt": ("it reads bytes in pieces of its own", "SmolLM2"),
+    "mllama": ("some of its layers look at a picture", "Llama 3.2 1B"),
 }
-# What each of these two-norm or window keys means when the model's type is not in the table.
-_UNKNOWN = (
-    "heads or MLPs are normalised or scaled after they write (as in Gemma 2), so the residual stream "
-    "is not the sum of its heads"
-)
+HEADED = {"full_attention", "sliding_attention", "chunked_attention", "attention"}  # kinds of layers that have heads
 
 
 def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> None:
@@ -56,7 +77,7 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
         known: whether transformers itself has a class for this model's type.
 
     Raises:
-        UnsupportedModelError: with the reason.
+        UnsupportedModelError: with the reason, and the nearest model that works.
     """
     kind = str(config.get("model_type", "unknown"))
     if config.get("auto_map") and not known:
@@ -64,8 +85,10 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
             f"{name} can only run with Python code from its own repository (auto_map in its "
             f"config.json; transformers has no {kind!r} model). Such code is never loaded. {WORKING}"
         )
-    if kind in CAUSES:
-        raise UnsupportedModelError(f"{name} is a {kind} model and is not supported: {CAUSES[kind]}. {WORKING}")
+    found = _refusal(text_config(config))
+    if found is not None:
+        cause, nearest = found
+        raise UnsupportedModelError(f"{name} is a {kind} model and cannot be taken apart: {cause}. Try {nearest}.")
     stored = config.get("quantization_config")
     if stored:
         raise UnsupportedModelError(
@@ -78,26 +101,77 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
         )
 
 
-def likely_cause(config: Mapping[str, Any]) -> str:
-    """Why the self-check of such a model fails, as the end of a sentence."""
-    return CAUSES.get(str(config.get("model_type")), _UNKNOWN)
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the part that reads text, where a model has others too."""
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, Mapping) else config
+
+
+def _refusal(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What stands in the way of a model, and one that works."""
+    if config.get("is_encoder_decoder"):
+        return "it has an encoder and a decoder", "GPT-2"
+    if config.get("do_layer_norm_before") is False:
+        return _CHANGED, "another size of OPT"
+    others = sorted(set(map(str, config.get("layer_types") or ())) - HEADED)
+    refused = REFUSED.get(str(config.get("model_type")))
+    if others:
+        return f"not all of its layers have attention heads ({others[0]})", refused[1] if refused else "SmolLM2"
+    return refused
 
 
 def max_tokens(config: Mapping[str, Any]) -> int | None:
-    """The longest prompt that the masked pass reproduces exactly, None if nothing limits it.
-
-    That is the number of learned or trained positions, and no more than the sliding window where
-    attention has one: within the window attention is plain causal attention.
-    """
+    """The longest prompt that the model reads, None if nothing limits it: its learned or trained positions, and no more
+    than those after which it turns all positions otherwise (LongRoPE)."""
+    config = text_config(config)
     names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type") or rope.get("type")
+    usual = rope.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
     limits = [next((config[name] for name in names if isinstance(config.get(name), int)), None)]
-    if config.get("use_sliding_window", True):
-        limits.append(config.get("sliding_window"))
+    if kind in ("longrope", "su"):
+        limits.append(usual)
     known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
     return min(known, default=None)
 
 
+_ONE_NORM = {"codegen", "cohere", "cohere2", "cohere2_moe", "gptj", "phi"}
+_POST_NORM = {"afmoe", "exaone4", "flex_olmo", "gemma2", "gemma3", "gemma3_text", "glm4", "kolibri1", "olmo2", "olmo3"}
+
+
+def graph_of_config(config: Mapping[str, Any]) -> Graph | None:
+    """The graph that a model will have, without what opening it measures (`Graph.coupled`); None if the sizes are not
+    there."""
+    config = text_config(config)
+
+    def size(*names: str) -> Any:
+        return next((config[name] for name in names if isinstance(config.get(name), int)), None)
+
+    layers = size("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    heads = size("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
+    kind = config.get("model_type")
+    if layers is None or heads is None:
+        return None
+    kv = size("num_key_value_heads") or heads
+    if kind == "falcon":
+        kv = size("num_kv_heads") or heads if config.get("new_decoder_architecture") else heads
+    if config.get("multi_query", kind == "gpt_bigcode") and not config.get("new_decoder_architecture"):
+        kv = 1
+    if config.get("kv_lora_rank"):
+        kv = 1
+    if kind == "dbrx":
+        kv = (config.get("attn_config") or {}).get("kv_n_heads", heads)
+    return Graph(layers, heads, int(kv), is_parallel(config), _has_post_norm(config))
+
+
+def _has_post_norm(config: Mapping[str, Any]) -> bool:
+    return config.get("model_type") in _POST_NORM or bool(config.get("use_post_norm"))
+
+
 def is_parallel(config: Mapping[str, Any]) -> bool:
     """Whether the MLP reads what the heads of its layer read (and not what they wrote)."""
-    default = config.get("model_type") == "gpt_neox"  # the key may be left out where it is true
-    return bool(config.get("use_parallel_residual", default))
+    kind = config.get("model_type")
+    if kind == "falcon":
+        return bool(config.get("parallel_attn", True) or config.get("new_decoder_architecture"))
+    default = kind == "gpt_neox"  # the key may be left out where it is true
+    return kind in _ONE_NORM or bool(config.get("use_parallel_residual", default))

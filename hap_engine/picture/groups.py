@@ -19,9 +19,9 @@ from statistics import fmean
 from hap_engine.picture.palette import ROLES
 from hap_engine.picture.scene import Scene, SceneNode, targets
 
-OTHER_HEADS, MLPS = "other heads", "MLPs"
+OTHER_HEADS, MLPS, NORMS = "other heads", "MLPs", "norm writers"
 # Columns: roles in the middle, what has no role beside them.
-COLUMNS = {OTHER_HEADS: -1.0, MLPS: 1.0}
+COLUMNS = {OTHER_HEADS: -1.0, MLPS: 1.0, NORMS: 2.0}
 ZIGZAG = 0.15  # roles alternate around the middle, so that arrows between neighbours are seen
 
 
@@ -80,6 +80,8 @@ def fold(scene: Scene) -> Folded:
 def _home(node: SceneNode) -> str:
     if node.kind in ("input", "logits"):
         return node.kind
+    if node.kind == "norm":
+        return NORMS
     return MLPS if node.kind == "mlp" else node.role or OTHER_HEADS
 
 
@@ -125,8 +127,9 @@ def _group(name: str, nodes: Iterable[SceneNode], y: float, inner: tuple[int, in
     known = ROLES.get(name)
     label = known.label if known else nodes[0].role_label or name
     title = f"{label}s" if label.endswith("mover") else f"{label} heads"
-    if name in (OTHER_HEADS, MLPS, "input", "logits"):
-        title = {"input": "Input", "logits": "Logits", OTHER_HEADS: "Other heads"}.get(name, name)
+    if name in (*COLUMNS, "input", "logits"):
+        known_titles = {"input": "Input", "logits": "Logits", OTHER_HEADS: "Other heads", NORMS: "Norm writers"}
+        title = known_titles.get(name, name)
     return Group(
         id=name,
         title=title,

@@ -1,7 +1,8 @@
 """Where everything stands: one fixed place per node of a `Graph`, the same in every panel.
 
 The picture is the residual stream read from bottom to top. ``input`` is a bar at the bottom; each
-layer is a row of heads, in slots by head index, then its MLP as a wide bar to the right of a gutter;
+layer is a row of heads, in slots by head index, then its MLP as a wide bar to the right of a gutter
+(where the sum of a layer's heads is normed, its norm writer is a thin bar above them);
 ``logits`` is a bar on top. Nothing depends on which edges are kept, so two circuits lie on top of
 each other; the one exception is the option to fold layers that hold nothing into a thin band.
 
@@ -27,6 +28,7 @@ PANEL = (560, 620)  # plot area of one panel in pixels, at which head boxes are 
 MLP_RISE = 1.0  # from the heads of a layer up to its MLP
 LAYER_RISE = 2.0  # from one layer's heads to the next layer's
 BAND_RISE = 1.0  # a run of folded layers, however many
+NORM_RISE = 0.62  # from the heads of a layer up to their norm writer
 BRACKET = 0.2  # from a head down to the bracket of its KV group
 LIFT = 0.45  # how far, as a share of its height, an edge leaves and lands vertically
 POINTS = 15  # per edge: enough for a smooth curve at four times the normal size
@@ -206,6 +208,9 @@ def _boxes(
         size, rise = (0.0, 0.0) if layer in hidden else (half_height, MLP_RISE)
         for head in range(heads):
             boxes[f"a{layer}.h{head}"] = Box(head, y, half_width, size)
+        if graph.post_norm:
+            lift = NORM_RISE * bool(size)
+            boxes[f"n{layer}"] = Box((heads - 1) / 2, y + lift, (heads - 1) / 2 + half_width, 0.3 * size)
         boxes[f"m{layer}"] = Box(mlp_x, y + rise, mlp_width / 2, 0.85 * size)
     return boxes
 

@@ -168,27 +168,33 @@ def compare(
 
 
 def targets(graph: Graph, reader: Reader) -> list[str]:
-    """The nodes that a reader belongs to: one, or every head of a KV group."""
-    column = graph.reader_index[reader.name]
-    return [graph.writers[w].name for w in np.flatnonzero(graph.feeds[column])] or [reader.name]
+    """The nodes that a reader belongs to: one, or every head that it feeds (usually those of a KV group)."""
+    fed = (graph.writers[row] for row in np.flatnonzero(graph.feeds[graph.reader_index[reader.name]]))
+    return [writer.name for writer in fed if writer.kind != "norm"] or [reader.name]
 
 
 def search_text(node: SceneNode) -> str:
     """What the search box matches: ``a9.h9 9.9 s-inhibition``, ``m0 mlp 0``."""
-    short = {"head": f"{node.layer}.{node.head} head", "mlp": f"mlp {node.layer} mlp{node.layer}"}
+    short = {
+        "head": f"{node.layer}.{node.head} head",
+        "mlp": f"mlp {node.layer} mlp{node.layer}",
+        "norm": f"norm {node.layer} norm writer",
+    }
     return f"{node.id} {short.get(node.kind, '')} {node.role} {node.role_label}".lower()
 
 
 def spoken(node: SceneNode) -> str:
     """A full name for screen readers, with the role."""
     names = {"input": "Input embedding", "logits": "Logits", "mlp": f"MLP {node.layer}"}
+    names["norm"] = f"Norm writer {node.layer}"
     name = names.get(node.kind, f"Head {node.layer}.{node.head}")
     return f"{name}, {node.role_label}" if node.role_label else name
 
 
 def short_name(node: SceneNode) -> str:
-    """``9.6``, ``mlp 3``, ``input`` or ``logits``."""
-    return {"head": f"{node.layer}.{node.head}", "mlp": f"mlp {node.layer}"}.get(node.kind, node.id)
+    """``9.6``, ``mlp 3``, ``norm 3``, ``input`` or ``logits``."""
+    names = {"head": f"{node.layer}.{node.head}", "mlp": f"mlp {node.layer}", "norm": f"norm {node.layer}"}
+    return names.get(node.kind, node.id)
 
 
 def _curve(run: Findings, name: str) -> Curve:
@@ -266,6 +272,10 @@ def _node(
         lines=(),
     )
     lines = [f"{spoken(node)}  ({name})"]
+    if writer and writer.kind == "norm":
+        lines += textwrap.wrap("Carries what the norm of this layer's heads adds when their sum changes its size.", 58)
+    if writer and writer.head is not None and graph.coupled:
+        lines += textwrap.wrap(_coupling(graph, writer.head), 58)
     lines += textwrap.wrap(str(role_record.get("sentence") or ""), 58)
     for panel, here, (into, out) in zip(panels, kept, degrees, strict=True):
         lines.append(f"{panel.short}: " + (f"kept, {into} in, {out} out" if here else "not kept"))
@@ -275,6 +285,18 @@ def _node(
             + (f"  ({_edge_name(head_record['eap_edge'])})" if "eap_edge" in head_record else "")
         )
     return replace(node, lines=tuple(lines))
+
+
+def _coupling(graph: Graph, head: int) -> str:
+    """Which other heads a head's own slots act on inside attention, in models where they do."""
+    group = graph.n_heads // graph.n_kv_heads
+    rows = {
+        "query": head,
+        "key": graph.n_heads + head // group,
+        "value": graph.n_heads + graph.n_kv_heads + head // group,
+    }
+    wide = [slot for slot, row in rows.items() if len(graph.coupled[row]) > (1 if slot == "query" else group)]
+    return f"Inside attention its {' and '.join(wide)} also changes other heads of the layer." if wide else ""
 
 
 def _edge_name(edge: Any) -> str:

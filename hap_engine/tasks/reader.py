@@ -30,7 +30,7 @@ class Reader:
     Attributes:
         tokenizer: the model's own.
         name: of the model, for messages.
-        longest: tokens that it reads at once (its positions, or the window of its attention); None: any number.
+        longest: tokens that it reads at once (its positions); None: any number.
         known: tokens of its embedding; None: as many as the tokenizer has. (A tokenizer may have more.)
     """
 
@@ -108,7 +108,7 @@ def _unreadable(reader: Reader, pair: EncodedPair) -> str:
     if reader.longest is not None and length > reader.longest:
         return (
             f"the prompt has {length} tokens ({pair.pair.clean[:60]!r} …), and {reader.name} reads at most "
-            f"{reader.longest} (its positions, or the window of its attention). Choose shorter prompts or "
+            f"{reader.longest} (its positions). Choose shorter prompts or "
             "another model."
         )
     for token in {*pair.clean_ids, *pair.corrupt_ids, *pair.answer_ids, *pair.distractor_ids}:

@@ -1,13 +1,13 @@
-"""Open a model as a TransformerLens bridge: bundled, ``.gguf`` file, local folder or Hub name.
+"""Open a model and take it apart: bundled, ``.gguf`` file, local folder or Hub name.
 
 Whatever the source, the weights are read from safetensors (a ``.gguf`` is converted once and kept
 under ``HAP_HOME``), in float32, with eager attention, frozen and in eval mode. Pickle checkpoints and
-remote code are never loaded. The bridge gives every architecture the same names: ``blocks[l].ln1``,
-``attn.W_Q`` [head, d_model, d_head], ``mlp``, ``ln_final``, ``unembed``.
+remote code are never loaded.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -18,8 +18,10 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
+from hap_engine.anatomy.parts import Parts, parts_of
 from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.graph.graph import Graph
+from hap_engine.machine.memory import out_of_memory
 from hap_engine.models.catalog import Source, resolve, weights_sha256
 from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, Report, download, missing_weights
@@ -35,15 +37,15 @@ POLL_SECONDS = 0.2  # how often a watched load is looked at
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """An opened model. `bridge` is a TransformerLens ``TransformerBridge`` over `hf_model`."""
+    """An opened model: `hf_model` is Transformers' own, `parts` what the engine computes with."""
 
     source: Source
     sha256: str
     hf_model: Any
-    bridge: Any
+    parts: Parts
     tokenizer: Tokenizer
     graph: Graph
-    n_parameters: int  # as published: without the copies that the bridge makes of fused q, k, v
+    n_parameters: int
     stored_dtype: str = "float32"  # of the weights in the file; they are computed with in float32
 
     @property
@@ -57,7 +59,7 @@ class Model:
 
     @property
     def max_tokens(self) -> int | None:
-        """The longest prompt that it reads, or that its sliding window covers; None: any."""
+        """The longest prompt that it reads; None: any."""
         return max_tokens(self.config)
 
     @property
@@ -74,6 +76,25 @@ class Model:
     def device(self) -> torch.device:
         return next(self.hf_model.parameters()).device
 
+    def bridge(self) -> Any:
+        """A copy of the model as a TransformerLens ``TransformerBridge``, for hooks and tools of your own.
+
+        Raises:
+            UnsupportedModelError: if TransformerLens has no adapter for its architecture.
+        """
+        from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+        hf_model, architecture = copy.deepcopy(self.hf_model), type(self.hf_model).__name__
+        try:
+            bridge = build_bridge_from_module(
+                hf_model, architecture=architecture, hf_config=hf_model.config, tokenizer=None
+            )
+        except (ValueError, KeyError, AttributeError, NotImplementedError, AssertionError) as error:
+            raise UnsupportedModelError(
+                f"{self.name}: TransformerLens has no adapter for {architecture} ({error}). Use `hf_model`."
+            ) from None
+        return bridge.requires_grad_(False)
+
     def to_dict(self) -> dict[str, Any]:
         """The run file's ``model`` section. A path is reduced to its last part."""
         local = self.source.kind in ("gguf", "folder")
@@ -86,7 +107,7 @@ class Model:
             "architecture": type(self.hf_model).__name__,
             "stored_dtype": self.stored_dtype,
             "dtype": "float32",
-            "d_model": int(self.bridge.cfg.d_model),
+            "d_model": self.parts.skeleton.width,
             "vocabulary": int(self.hf_model.config.vocab_size),
             "n_parameters": self.n_parameters,
         }
@@ -170,32 +191,23 @@ def check_device(device: str) -> None:
 def from_hf(
     hf_model: Any, tokenizer: Tokenizer, source: Source, sha256: str = "", stored_dtype: str = "float32"
 ) -> Model:
-    """Bridge an in-memory Hugging Face causal language model.
+    """Take an in-memory Hugging Face causal language model apart. It is frozen and put in eval mode.
 
-    The model is frozen and put in eval mode. Raises UnsupportedModelError if TransformerLens has no
-    adapter for its architecture.
+    Raises:
+        UnsupportedModelError: naming the part that the engine cannot describe.
     """
-    from transformer_lens.model_bridge.sources import build_bridge_from_module
-
-    architecture = type(hf_model).__name__
     hf_model.eval().requires_grad_(False)
-    count = sum(p.numel() for p in hf_model.parameters())
+    count = sum(weight.numel() for weight in hf_model.parameters())
     try:
-        bridge = build_bridge_from_module(
-            hf_model, architecture=architecture, hf_config=hf_model.config, tokenizer=None
-        )
-    except (ValueError, KeyError, AttributeError) as error:
-        raise UnsupportedModelError(f"{architecture} has no TransformerLens adapter ({error}). {WORKING}") from None
-    bridge.requires_grad_(False)  # it splits fused q, k, v into new parameters
-    hf_model.requires_grad_(False)
-    cfg = bridge.cfg
-    graph = Graph(
-        n_layers=int(cfg.n_layers),
-        n_heads=int(cfg.n_heads),
-        n_kv_heads=int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads),
-        parallel=bool(getattr(cfg, "parallel_attn_mlp", False)),
-    )
-    return Model(source, sha256, hf_model, bridge, tokenizer, graph, count, stored_dtype)
+        parts = parts_of(hf_model)
+    except Exception as error:  # parts that are called otherwise fail in many ways
+        if out_of_memory(error):
+            raise
+        cause = str(error) if isinstance(error, LookupError) else f"{type(error).__name__}: {first_line(error)}"
+        raise UnsupportedModelError(
+            f"{source.name} ({type(hf_model).__name__}) cannot be taken apart: {cause.rstrip('.')}. {WORKING}"
+        ) from error
+    return Model(source, sha256, hf_model, parts, tokenizer, parts.graph, count, stored_dtype)
 
 
 def _from_folder(source: Source, folder: Path, device: torch.device, progress: Report) -> Model:

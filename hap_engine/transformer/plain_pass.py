@@ -1,35 +1,39 @@
 """Plain passes of a model, part by part: what the masked pass, roles and path patching look at.
 
-The model's own MLPs, embedding and unembedding are called as they are; attention is computed here from the
-bridge's weights (`blocks.py`), so that each head and slot is there to be seen, and norms from what they
-answer (`norms.py`), without forking the model or its hooks.
+Everything is computed from the parts that opening the model found (`hap_engine.anatomy`), so that each head and slot
+is there to be seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hap_engine.anatomy.blocks import Block
 from hap_engine.errors import UnsupportedModelError
-from hap_engine.models.supported import WORKING
-from hap_engine.transformer.attention import Rotary, attend, rotate, table_rows
-from hap_engine.transformer.blocks import Block, take_apart
 from hap_engine.transformer.load import Model
-from hap_engine.transformer.norms import read_norm
+
+TOLERANCE = 1e-4  # of logits, relative to the largest; measured 1e-6 on the families of the tests
+SENDERS = 16  # runs of one head's attention that go side by side
 
 
 class LayerTrace(NamedTuple):
-    """What one layer read and wrote in a plain pass; slots are ordered q heads, k heads, v heads."""
+    """What one layer read and wrote in a plain pass; slots are ordered q heads, k heads, v heads.
+
+    `shrink` is what the norm of the heads' sum multiplied it by (1 where there is no such norm): a head writes
+    ``shrink * z @ w_write``.
+    """
 
     mlp_in: Float[Tensor, "token d_model"]
-    slots: Float[Tensor, "slot token d_head"]
+    slots: Float[Tensor, "slot token width"]
     z: Float[Tensor, "head token d_head"]
     mlp_out: Float[Tensor, "token d_model"]
+    shrink: Float[Tensor, "token 1"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,48 +94,75 @@ class TraceRows:
             return torch.add(*self.mlp(layer - 1))
         return self._trace.embed.flatten(0, 1).index_select(0, self._tokens)
 
-    def slots(self, layer: int, chosen: Int[Tensor, " slot"]) -> Float[Tensor, "slot some d_head"]:
+    def slots(self, layer: int, chosen: Int[Tensor, " slot"]) -> Float[Tensor, "slot some width"]:
         return rows_at(self._trace.layers[layer].slots, chosen, self._places)
 
     def z(self, layer: int, heads: Int[Tensor, " head"]) -> Float[Tensor, "head some d_head"]:
         return rows_at(self._trace.layers[layer].z, heads, self._places)
 
+    def shrink(self, layer: int) -> Float[Tensor, "some 1"]:
+        return self._trace.layers[layer].shrink.index_select(0, self._places)
+
 
 class PlainModel:
-    """A model taken apart into what its nodes read and write.
-
-    Raises:
-        UnsupportedModelError: if its blocks lack a part.
-    """
+    """A model taken apart into what its nodes read and write."""
 
     def __init__(self, model: Model) -> None:
         self.model, self.graph, self.device = model, model.graph, model.device
-        self._rotary = getattr(model.hf_model.base_model, "rotary_emb", None)
-        try:
-            self.blocks: list[Block] = [take_apart(block, model.bridge.cfg) for block in model.bridge.blocks]
-            weight = self.blocks[0].w_in
-            self.final_norm = read_norm(model.bridge.ln_final, weight.shape[1], weight)
-        except (AttributeError, TypeError) as error:
-            raise UnsupportedModelError(
-                f"{model.name}: its blocks lack a part that the engine needs ({error}). {WORKING}"
-            ) from None
+        self.blocks: list[Block] = list(model.parts.blocks)
+        self.embed, self.unembed = model.parts.entrance, model.parts.exit
         group = self.graph.n_heads // self.graph.n_kv_heads
         self.kv_of_head = torch.arange(self.graph.n_heads, device=self.device) // group
+        self._frames: dict[tuple[int, int, int], Any] = {}
+        self.met = 0  # tokens of the longest prompts that were compared with the model itself
+
+    def frame(self, layer: int, batch: int, length: int) -> Any:
+        """What a layer's attention needs to know of the prompts' shape."""
+        core = self.blocks[layer].core
+        key = layer, batch if core.batched else 1, length
+        if key not in self._frames:
+            self._frames[key] = core.frame(self.model.parts.skeleton.calls(*key[1:])[layer])
+        return self._frames[key]
+
+    def trace(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> Trace:
+        """Run the unmasked model and keep what each layer read and wrote.
+
+        Some models compute long prompts otherwise than short ones (windows, temperatures and positions that change at
+        some length): the longest of prompts that are longer than any before is compared with the model itself.
+
+        Raises:
+            UnsupportedModelError: if it differs.
+        """
+        if tokens.shape[1] > self.met:
+            self.met = tokens.shape[1]
+            self._meet(tokens, last)
+        return self._trace(tokens, last)
 
     @torch.no_grad()
-    def trace(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> Trace:
-        """Run the unmasked model and keep what each layer read and wrote."""
+    def _meet(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> None:
+        row = int(last.argmax())
+        end = int(last[row])
+        ids = tokens[row : row + 1, : end + 1]
+        got = self.unembed(self._trace(ids, last[row : row + 1]).final)
+        want = self.model.hf_model(ids).logits[:, -1].float()
+        difference = float((got - want).abs().max() / want.abs().max())
+        if not difference <= TOLERANCE:
+            raise UnsupportedModelError(
+                f"{self.model.name} computes a prompt of {end + 1} tokens otherwise than the engine: its logits differ "
+                f"by {difference:.2g} (relative; at most {TOLERANCE:g}). Use shorter prompts, or another model."
+            )
+
+    @torch.no_grad()
+    def _trace(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> Trace:
         resid = embed = self.embed(tokens)
-        rotary, at = self.rotary_tables(tokens.shape[1]), self._positions(tokens)
         layers = []
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
             slots = block.slots(resid)
-            q, k, v = self.split(slots)
-            k, v = k[self.kv_of_head], v[self.kv_of_head]
-            z = attend(rotate(q, rotary), rotate(k, rotary), block.scale, at) @ v
-            mlp_in, after = self.after_attention(block, resid, z)
-            mlp_out = block.mlp_out(mlp_in)
-            layers.append((mlp_in, slots, z, mlp_out))
+            z = block.core.z(slots, self.frame(index, *tokens.shape))
+            total = block.summed(z)
+            mlp_in, after = self.after_attention(block, resid, block.written(total))
+            mlp_out = block.mlp(mlp_in)
+            layers.append((mlp_in, slots, z, mlp_out, block.shrink(total)))
             resid = after + mlp_out
         return self.traced(embed, layers, at_last(resid, last))
 
@@ -147,93 +178,87 @@ class PlainModel:
         return Trace(embed, tuple(flat), final, places, self.graph.parallel)
 
     def after_attention(
-        self, block: Block, resid: Float[Tensor, "batch pos d_model"], z: Tensor
+        self, block: Block, resid: Float[Tensor, "batch pos d_model"], written: Float[Tensor, "batch pos d_model"]
     ) -> tuple[Tensor, Tensor]:
         """What the layer's MLP reads, and the residual stream without the MLP."""
-        after = resid + (torch.einsum("hbpe,hed->bpd", z, block.w_out) + block.b_out)
+        after = resid + written
         return resid if self.graph.parallel else after, after
 
-    @torch.no_grad()
-    def embed(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
-        """The residual stream that enters the first block (tokens and learned positions)."""
-        bridge = self.model.bridge
-        out = bridge.embed(tokens)
-        if "pos_embed" in dict(bridge.named_children()):
-            out = out + bridge.pos_embed(torch.arange(tokens.shape[1], device=self.device)[None])
-        return out
-
-    def unembed(self, final: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
-        """Logits (float32) of the residual stream at the scored position."""
-        return self.logits_of(self.final_norm(final))
-
-    def logits_of(self, normed: Float[Tensor, "batch d_model"]) -> Float[Tensor, "batch vocab"]:
-        """Logits (float32) of what the final norm gave."""
-        return self.model.bridge.unembed(normed[:, None]).squeeze(1).float()
+    def without_mean(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
+        """What a writer writes, less its mean where all readers ignore that."""
+        return x - x.mean(-1, keepdim=True) if self.model.parts.centred else x
 
     @torch.no_grad()
     def patterns(self, trace: Trace, layer: int) -> Float[Tensor, "head batch query key"]:
         """Attention patterns of one layer of a plain pass."""
-        q, k, _ = self.split(trace.whole(trace.layers[layer].slots))
-        rotary = self.rotary_tables(q.shape[2])
-        k = rotate(k, rotary)[self.kv_of_head]
-        return attend(rotate(q, rotary), k, self.blocks[layer].scale, self._positions(q[0, ..., 0]))
+        slots = trace.whole(trace.layers[layer].slots)
+        pattern: Tensor = self.blocks[layer].core.pattern(slots, self.frame(layer, *slots.shape[1:3]))
+        return pattern
 
     def head_outputs_at(
-        self, trace: Trace, layer: int, positions: Int[Tensor, " batch"]
+        self, trace: Trace, layer: int, positions: Int[Tensor, " batch"], scale: Trace | None = None
     ) -> Float[Tensor, "head batch d_model"]:
-        """What each head of a layer wrote at one position per prompt in a plain pass (without b_O)."""
+        """What each head of a layer wrote at one position per prompt in a plain pass, without the bias that they share.
+
+        Args:
+            scale: the run at whose scale heads write, where their sum is normed; None: `trace` itself.
+        """
         heads = torch.arange(self.graph.n_heads, device=self.device)
+        scaling = trace if scale is None else scale
+        shrink = scaling.at(scaling.tokens(positions)).shrink(layer)
         z = trace.at(trace.tokens(positions)).z(layer, heads)
-        return torch.einsum("hbe,hed->hbd", z, self.blocks[layer].w_out)
+        return torch.einsum("hbe,hed->hbd", z * shrink, self.blocks[layer].w_heads)
 
     def slot_at(
-        self,
-        layer: int,
-        slot: str,
-        head: int,
-        resid: Float[Tensor, "sender batch d_model"],
-        positions: Int[Tensor, " batch"],
-    ) -> Float[Tensor, "sender batch d_head"]:
-        """Query, key (both rotated) or value of a query head for given residual streams.
-
-        `resid` stands at `positions`; on grouped-query models k and v are those of the head's group.
-        """
+        self, layer: int, slot: str, head: int, resid: Float[Tensor, "sender batch d_model"]
+    ) -> Float[Tensor, "sender batch width"]:
+        """The value of a query head's query, key or value for given residual streams; on grouped-query models k and v
+        are those of the head's group."""
         block = self.blocks[layer]
-        heads, kv = self.graph.n_heads, int(self.kv_of_head[head])
-        row = {"q": head, "k": heads + kv, "v": heads + self.graph.n_kv_heads + kv}[slot]
-        out = block.norm.standardise(resid) @ block.w_in[row] + block.b_in[row]
-        if slot == "v":
-            return out
-        return rotate(out, table_rows(self.rotary_tables(int(positions.max()) + 1), positions))
+        row = self.slot_row(slot, head)
+        return block.norm.standardise(resid) @ block.w_in[row] + block.b_in[row]
 
-    def keys_values(
-        self, trace: Trace, layer: int, head: int
-    ) -> tuple[Float[Tensor, "batch pos d_head"], Float[Tensor, "batch pos d_head"]]:
-        """Rotated keys and values that a query head sees in a plain pass."""
-        _, k, v = self.split(trace.whole(trace.layers[layer].slots))
-        kv = int(self.kv_of_head[head])
-        return rotate(k, self.rotary_tables(k.shape[2]))[kv], v[kv]
+    def slot_row(self, slot: str, head: int) -> int:
+        """Where a query head's slot is among the slots of its layer."""
+        kv = self.graph.n_heads + int(self.kv_of_head[head])
+        return {"q": head, "k": kv, "v": kv + self.graph.n_kv_heads}[slot]
 
-    def scale(self, layer: int) -> float:
-        return self.blocks[layer].scale
+    def attended(
+        self,
+        trace: Trace,
+        layer: int,
+        head: int,
+        query_at: Int[Tensor, " batch"],
+        given: Mapping[str, tuple[Float[Tensor, "sender batch width"], Int[Tensor, " batch"]]],
+    ) -> tuple[Float[Tensor, "sender batch key"], Float[Tensor, "sender batch d_head"]]:
+        """One head's attention at one position per prompt, and what it reads there, in a plain pass in which some of
+        its slots have other values.
 
-    def output_weight(self, layer: int, head: int) -> Float[Tensor, "d_head d_model"]:
-        return self.blocks[layer].w_out[head]
+        Args:
+            given: of slots (q, k, v), the values at one position per prompt, some at a time.
+        """
+        block, slots = self.blocks[layer], trace.whole(trace.layers[layer].slots)
+        senders, (_, batch, length, _) = len(next(iter(given.values()))[0]), slots.shape
+        rows = torch.arange(batch, device=self.device)
+        patterns, reads = [], []
+        for start in range(0, senders, SENDERS):
+            count = min(SENDERS, senders - start)
+            values = slots.repeat(1, count, 1, 1).unflatten(1, (count, batch))
+            for slot, (value, at) in given.items():
+                values[self.slot_row(slot, head), :, rows, at] = value[start : start + count]
+            values, at = values.flatten(1, 2), query_at.repeat(count)
+            pattern, z = block.core.of_head(values, self.frame(layer, count * batch, length), head, at)
+            patterns.append(pattern.unflatten(0, (count, batch)))
+            reads.append(z.unflatten(0, (count, batch)))
+        return torch.cat(patterns), torch.cat(reads)
 
-    def split(self, slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        heads, kv = self.graph.n_heads, self.graph.n_kv_heads
-        return slots[:heads], slots[heads : heads + kv], slots[heads + kv :]
-
-    def rotary_tables(self, length: int) -> Rotary:
-        """Cosines and sines of the first `length` positions; None for learned positions."""
-        if self._rotary is None:
-            return None
-        positions = torch.arange(length, device=self.device)[None]
-        cos, sin = self._rotary(torch.zeros((), device=self.device), positions)
-        return cos[0], sin[0]
-
-    def _positions(self, like: Tensor) -> Int[Tensor, "1 pos"]:
-        return torch.arange(like.shape[-1], device=self.device)[None]
+    def copied(self, layer: int, head: int, value: Float[Tensor, "batch width"]) -> Float[Tensor, "batch d_model"]:
+        """What a head writes where it attends to one place of this value alone."""
+        block = self.blocks[layer]
+        values = value.new_zeros(len(block.w_in), len(value), 1, value.shape[-1])
+        values[self.slot_row("v", head), :, 0] = value
+        _, z = block.core.of_head(values, self.frame(layer, len(value), 1), head, torch.zeros_like(value[:, 0]).long())
+        return z @ block.w_heads[head]
 
 
 def at_last(x: Float[Tensor, "*axes batch pos d"], last: Int[Tensor, " batch"]) -> Tensor:

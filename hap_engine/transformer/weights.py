@@ -45,6 +45,7 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
             folder,
             dtype=torch.float32,
             attn_implementation="eager",
+            experts_implementation="eager",
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,

@@ -17,7 +17,7 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.settings import IG_STEPS
 from tests.builders.scoring import Corrected, by_autograd, metric, prepare, scores_of
 from tests.builders.slow import Slow
-from tests.builders.tiny_models import finish, make_model, random_pairs
+from tests.builders.tiny_models import finish, random_pairs
 
 LENGTHS = [9, 4, 7, 6]
 
@@ -150,8 +150,7 @@ def test_agrees_with_transformer_lens_own_tool(gpt2: MaskedModel) -> None:
     from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch
 
     (pair,), graph = random_pairs([5]), gpt2.graph
-    bridge = make_model("gpt2").bridge  # a fresh one: the tool needs gradients of the weights
-    bridge.requires_grad_(True)
+    bridge = gpt2.model.bridge().requires_grad_(True)  # the tool needs gradients of the weights
     found = attribution_patch(
         bridge,
         torch.tensor([pair.corrupt_ids]),

@@ -85,8 +85,12 @@ def enlarged(model: Any) -> Any:
 
 
 def make_model(family: str, seed: int = 0, layers: int = LAYERS) -> Model:
-    source = Source(f"tiny-{family}", "folder", f"tiny-{family}", None)
-    return from_hf(hf_model(family, seed, layers), tokenizer(), source, sha256=f"{family}-{seed}")
+    return made_of(hf_model(family, seed, layers), f"tiny-{family}", f"{family}-{seed}")
+
+
+def made_of(hf: Any, name: str = "tiny", sha256: str = "") -> Model:
+    """A Hugging Face model, opened."""
+    return from_hf(hf, tokenizer(), Source(name, "folder", name, None), sha256)
 
 
 def random_pairs(lengths: list[int], seed: int = 0) -> list[EncodedPair]:

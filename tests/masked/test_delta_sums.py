@@ -39,7 +39,7 @@ def forward(span: Span, plan: Plan, name: str) -> torch.Tensor:
         columns = plan.columns(name, layer)
         if layer % delta_buffer.look_ahead(plan.graph) == 0 and columns:
             span.open(span.places(columns))
-            if due := span.due(span.places(columns), plan.seen(name, plan.column(layer, 0))):
+            if due := span.due(span.places(columns), plan.seen(name, plan.graph.column(layer, 0))):
                 span.mix(*due)
         for column in plan.layer_columns(name, layer):
             if due := span.due(span.places([column]), plan.seen(name, column)):

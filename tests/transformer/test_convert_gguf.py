@@ -173,7 +173,7 @@ def test_biases_and_windows_that_the_file_has(tmp_path: Path) -> None:
     windowed = hf_for_gguf("phi3", sliding_window=12)
     path = write_gguf(tmp_path / "window.gguf", windowed, {"attention.sliding_window": 12})
     close(opened(path), logits(windowed))
-    assert load_model(str(path)).max_tokens == 12
+    assert load_model(str(path)).hf_model.config.sliding_window == 12
 
 
 # -- refused by name -----------------------------------------------------------------------------

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from hap_engine.anatomy.attention import Attend, Scoring, patterns_of, rotate
+from hap_engine.anatomy.mlps import GatedMlp
+from hap_engine.anatomy.norms import GainedNorm, Norm
 from hap_engine.evaluation.metrics import kl_divergence
 from hap_engine.masked.masked_pass import put_rows
 from hap_engine.masked.plan import Indices
-from hap_engine.transformer.attention import Attend, attend, rotate
-from hap_engine.transformer.mlps import GatedMlp
-from hap_engine.transformer.norms import GainedNorm, Norm
 from hap_engine.transformer.plain_pass import rows_at
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -57,11 +57,23 @@ def test_rotary_embedding(share: int) -> None:
     same_gradient(lambda x: rotate(x, tables), slow, torch.randn(2, 3, 5, 8))
 
 
+SCORINGS = {
+    "plain": Scoring(0.4),
+    "softcap": Scoring(0.4, softcap=1.5),
+    "sinks": Scoring(0.4, sinks=torch.tensor([0.5, -1.0, 2.0, 0.0])),
+}
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("scoring", SCORINGS)
 @pytest.mark.parametrize("of", ["q", "k", "v", "all"])
-def test_attention(of: str) -> None:
+def test_attention(of: str, scoring: str, biased: bool) -> None:
     """Of heads that share keys and values (of three, one is no head's), by each of its inputs and by all."""
     own, at = torch.tensor([2, 0, 2, 2]), torch.arange(5)[None]
     parts = {"q": torch.randn(4, 3, 5, 6), "k": torch.randn(3, 3, 5, 6), "v": torch.randn(3, 3, 5, 6)}
+    hidden = torch.ones(5, 5).triu(1) * torch.finfo(torch.float32).min
+    bias = torch.randn(4, 1, 5, 5) + hidden if biased else None
+    how = SCORINGS[scoring]
 
     def given(x: torch.Tensor) -> list[torch.Tensor]:
         if of == "all":
@@ -71,10 +83,25 @@ def test_attention(of: str) -> None:
 
     def slow(x: torch.Tensor) -> torch.Tensor:
         q, k, v = given(x)
-        return attend(q, k[own], 0.4, at) @ v[own]
+        return patterns_of(q, k[own], how, at, bias) @ v[own]
 
     x = torch.cat([part.flatten() for part in parts.values()]) if of == "all" else parts[of]
-    same_gradient(lambda x: Attend.apply(*given(x), own, 0.4, at), slow, x)
+    same_gradient(lambda x: Attend.apply(*given(x), own, how, at, bias), slow, x)
+
+
+def test_sinks_and_softcaps_are_what_they_say() -> None:
+    """A sink takes its share of the softmax; capped scores stay within the cap."""
+    q, k, at = torch.randn(2, 1, 3, 4), torch.randn(2, 1, 3, 4), torch.arange(3)[None]
+    sinks = torch.tensor([0.3, -0.7])
+    plain = patterns_of(q, k, Scoring(1.0), at)
+    got = patterns_of(q, k, Scoring(1.0, sinks=sinks), at)
+    products = (q @ k.mT).masked_fill(torch.ones(3, 3).triu(1).bool(), float("-inf"))
+    total = products.exp().sum(-1, keepdim=True)
+    torch.testing.assert_close(got, plain * total / (total + sinks.exp().view(2, 1, 1, 1)))
+    capped = patterns_of(100 * q, k, Scoring(1.0, softcap=2.0), at)
+    torch.testing.assert_close(
+        capped, (2 * (50 * products).tanh()).masked_fill(products.isinf(), -torch.inf).softmax(-1)
+    )
 
 
 def test_gated_mlp() -> None:
