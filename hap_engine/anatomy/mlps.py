@@ -1,7 +1,7 @@
 """MLPs as the engine calls them: the model's own weights, and what a family does around them.
 
 What an MLP adds to the stream is found by asking its layer: called with a silent stream and silent attention, and with
-the stream's readers answering what they give of the real one, a layer gives exactly that (`MlpQuestion`). Where a norm,
+the stream's readers answering what they give of the real one, a layer gives exactly that. Where a norm,
 one module and another norm give the same, those are called by themselves: fewer operations, and less that autograd
 keeps. Otherwise the layer itself is asked each time.
 """

@@ -122,11 +122,11 @@ def test_a_run_that_will_not_fit_is_told_with_a_remedy(monkeypatch: pytest.Monke
 
 
 def test_a_model_that_cannot_work_is_told_before_a_run(tmp_path: Path) -> None:
-    path = tmp_path / "my-gemma"
+    path = tmp_path / "my-mamba"
     path.mkdir()
-    (path / "config.json").write_text(json.dumps({"model_type": "gemma2"}))
+    (path / "config.json").write_text(json.dumps({"model_type": "mamba"}))
     recent_models.remember(resolve(str(path)))
-    assert "normalises the summed output" in texts(open_app(model="my-gemma"))
+    assert "cannot be taken apart" in texts(open_app(model="my-mamba"))
 
 
 def test_a_task_says_what_the_model_must_do() -> None:
