@@ -20,7 +20,7 @@ from hap_engine.pruning.budgets import BUDGETS, Lagrangian, SharedAdam
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.pruning.gates import open_probability, sample
 from hap_engine.settings import PRESETS, PruningConfig
-from tests.builders.tiny_models import finish, make_model, random_pairs
+from tests.builders.tiny_models import finish, hf_model, made_of, random_pairs
 
 
 @pytest.fixture(scope="module")
@@ -246,14 +246,14 @@ PLANTED = [
 @pytest.fixture(scope="module")
 def planted() -> Prepared:
     """A GPT-2 in which head a1.h2 alone writes anything: only five edges can matter."""
-    model = make_model("gpt2", seed=1)
+    hf = hf_model("gpt2", seed=1)
     with torch.no_grad():
-        for layer, block in enumerate(model.hf_model.base_model.h):
+        for layer, block in enumerate(hf.base_model.h):
             block.mlp.c_proj.weight.zero_()
             for head in range(4):
                 rows = block.attn.c_proj.weight[8 * head : 8 * head + 8]
                 rows.mul_(3 if (layer, head) == (1, 2) else 0)
-    return finish(Prepared(open_masked(model), random_pairs([6] * 12, seed=3)).run())
+    return finish(Prepared(open_masked(made_of(hf)), random_pairs([6] * 12, seed=3)).run())
 
 
 def test_the_planted_edges_are_all_that_matters(planted: Prepared) -> None:
