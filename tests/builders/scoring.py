@@ -45,13 +45,12 @@ class Corrected(Slow):
         self.temperature, self.secant = temperature, secant
 
     def norm(self, module: Any) -> Callable[[Tensor], Tensor]:
-        inner = getattr(module, "original_component", module)
 
         def frozen(x: Tensor) -> Tensor:
-            centred = x - x.mean(-1, keepdim=True) if isinstance(inner, torch.nn.LayerNorm) else x
-            eps = inner.eps if isinstance(inner, torch.nn.LayerNorm) else inner.variance_epsilon
+            centred = x - x.mean(-1, keepdim=True) if isinstance(module, torch.nn.LayerNorm) else x
+            eps = module.eps if isinstance(module, torch.nn.LayerNorm) else module.variance_epsilon
             sigma = (centred.square().mean(-1, keepdim=True) + eps).sqrt().detach()
-            return centred / sigma * inner.weight + getattr(inner, "bias", 0)
+            return centred / sigma * module.weight + getattr(module, "bias", 0)
 
         return frozen
 

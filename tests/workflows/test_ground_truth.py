@@ -137,6 +137,6 @@ def test_layer_norm_is_the_identity(ready: Ready) -> None:
     hf = toy.model.hf_model
     with torch.no_grad():
         out = hf.transformer(torch.tensor([pair.clean_ids for pair in toy.pairs]), output_hidden_states=True)
-    before, after = out.hidden_states[0], hf.transformer.h[0].ln_1.original_component
+    before, after = out.hidden_states[0], hf.transformer.h[0].ln_1
     torch.testing.assert_close(after(before), before, atol=1e-5, rtol=1e-5)
     assert before.mean(-1).abs().max() < 1e-6
