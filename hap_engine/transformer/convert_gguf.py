@@ -22,6 +22,7 @@ from hap_engine.models.gguf_cache import gguf_cache, is_intact, sign
 from hap_engine.models.gguf_header import EPSILON, FACTORS, Header, config_from, not_understood, read_header
 from hap_engine.models.hub import Report
 from hap_engine.models.supported import check_config
+from hap_engine.transformer.check_conversion import check_conversion
 from hap_engine.transformer.gguf_tokenizer import own_tokenizer, unknown_tokenizer
 from hap_engine.transformer.weights import named, quiet
 
@@ -74,6 +75,8 @@ def _convert(source: Source, folder: Path, progress: Report) -> None:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             save_file(tensors, partial, metadata={"format": "pt"})
+            del tensors  # the comparison needs the room
+            check_conversion(source, header, partial)
             hf_config.save_pretrained(folder)
             tokenizer.save(str(folder / "tokenizer.json"))
             partial.replace(folder / "model.safetensors")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -20,7 +21,9 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from hap_engine.errors import DiskError, ModelError, UnsupportedModelError
 from hap_engine.models.catalog import config_of, graph_of, resolve, tokenizer_file, weights_sha256
 from hap_engine.models.gguf_cache import RECEIPT, converted, gguf_cache
+from hap_engine.models.gguf_header import Header
 from hap_engine.models.shape import Shape
+from hap_engine.transformer import convert_gguf as convert
 from hap_engine.transformer.convert_gguf import convert_gguf
 from hap_engine.transformer.load import load_model
 from hap_engine.transformer.weights import read_weights
@@ -356,6 +359,43 @@ def test_an_architecture_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         load_model(str(path))
 
 
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_converter_that_is_wrong_about_one_tensor_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    original = hf_for_gguf("llama")
+    path = write_gguf(tmp_path / "tiny.gguf", original, pieces=pieces)
+    layout = convert._layout
+
+    def forgetful(header: Header, name: str) -> Callable[[Tensor], Tensor]:
+        return (lambda x: x) if name == "blk.1.attn_k.weight" else layout(header, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "_layout", forgetful)
+        with pytest.raises(ModelError, match=r"blk\.1\.attn_k\.weight \(model\.layers\.1\.self_attn\.k_proj\.weight\)"):
+            load_model(str(path))
+        assert tokenizer_file(resolve(str(path))) is None, "nothing of it is kept"
+    close(opened(path), logits(original))
+
+
+@pytest.mark.parametrize("family", GGUF_FAMILIES)
+def test_a_copy_that_was_written_wrongly_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """One number of one tensor, as a new version of a library might make it."""
+    path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf(family))
+
+    def wrong(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
+        name = sorted(tensors)[3]
+        tensors[name] = tensors[name].clone()
+        tensors[name].flatten()[-1] += 1e-6
+        save_file(tensors, file, metadata)
+
+    monkeypatch.setattr("safetensors.torch.save_file", wrong)
+    with pytest.raises(ModelError, match="two readings of the tensor"):
+        load_model(str(path))
+
+
 # -- split files ---------------------------------------------------------------------------------
 
 
@@ -419,7 +459,7 @@ def test_a_copy_of_another_version_or_that_changed_is_made_anew(tmp_path: Path, 
     assert converted(sha) == folder
     receipt = json.loads((folder / RECEIPT).read_text())
     if damage == "version":
-        (folder / RECEIPT).write_text(json.dumps(receipt | {"version": 1}))
+        (folder / RECEIPT).write_text(json.dumps(receipt | {"version": 2}))
     elif damage == "receipt":
         (folder / RECEIPT).unlink()
     elif damage == "tokenizer":

@@ -1,0 +1,57 @@
+"""A second reading of a ``.gguf`` file, with which its converted copy is compared once.
+
+The other way round than the conversion: what the copy holds is brought into the file's layout, as llama.cpp's
+``convert_hf_to_gguf.py`` writes it, and must be what the ``gguf`` package dequantises, bit by bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hap_engine.errors import ModelError
+from hap_engine.models.catalog import Source
+from hap_engine.models.gguf_header import FACTORS, Header
+
+TRANSPOSED = ("attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight")  # of GPT-2
+
+
+def check_conversion(source: Source, header: Header, copy: Path) -> None:
+    """Compare every tensor of the file with that of a ``.safetensors`` copy.
+
+    Raises:
+        ModelError: naming the first tensor that is not what the file says.
+    """
+    from gguf import MODEL_ARCH_NAMES, GGUFReader, dequantize, get_tensor_name_map
+    from safetensors import safe_open
+
+    kind = next(key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
+    names = get_tensor_name_map(kind, header.get("block_count"))
+    with safe_open(copy, framework="numpy") as held:
+        places = {}
+        for key in held.keys():  # noqa: SIM118
+            stem, _, part = key.rpartition(".")
+            places[f"{names.get_name(stem)}.{part}"] = key
+        for tensor in (tensor for path in source.weights for tensor in GGUFReader(path).tensors):
+            if FACTORS.fullmatch(tensor.name):
+                continue  # a part of the config
+            key = places[tensor.name]
+            stored = _as_in_file(header, tensor.name, held.get_tensor(key))
+            if not np.array_equal(stored, dequantize(tensor.data, tensor.tensor_type), equal_nan=True):
+                raise ModelError(
+                    f"{source.name} would not be computed as its file says: two readings of the tensor {tensor.name} "
+                    f"({key}) differ. Nothing was kept. Open the model from safetensors instead (its folder or its "
+                    "name on the Hub), and please report the file."
+                )
+
+
+def _as_in_file(header: Header, name: str, x: np.ndarray) -> np.ndarray:
+    """A tensor of the copy in the layout that llama.cpp's converter gives it."""
+    if header.architecture == "gpt2" and name.endswith(TRANSPOSED):
+        return x.T
+    if header.architecture != "llama" or not ("attn_q." in name or "attn_k." in name):
+        return x
+    grouped = "attn_k." in name and header.get("attention.head_count_kv")
+    heads = grouped or header.get("attention.head_count")
+    return x.reshape(heads, 2, len(x) // heads // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
