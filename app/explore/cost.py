@@ -40,7 +40,7 @@ def show(source: Source | None, config: DiscoveryConfig | None) -> None:
         st.caption("Computed on the GPU. Only the processor's time is estimated.")
         return
     path = tokenizer_file(source)
-    tokens = _tokens(path, path.stat().st_mtime_ns if path else 0, prompts_key(config), config)
+    tokens = _tokens(path, path.stat().st_mtime_ns if path else 0, prompts_key(config), config, source)
     cost = estimate(config, shape, speeds, tokens, speed.free_memory())
     parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in cost.seconds.items())
     if cost.fits:
@@ -56,8 +56,8 @@ def prompts_key(config: DiscoveryConfig) -> str:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _tokens(path: Path | None, modified: int, told: str, _config: DiscoveryConfig) -> float:
-    return tokens_of(_config, path)
+def _tokens(path: Path | None, modified: int, told: str, _config: DiscoveryConfig, _source: Source) -> float:
+    return tokens_of(_config, _source)
 
 
 @st.fragment(run_every=2)  # a number: for "2s" Streamlit imports pandas

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import pandas as pd
 import streamlit as st
 
 from app.explore.cost import prompts_key
-from app.widgets.markdown import plain
+from app.own_prompts import tokens
+from app.widgets.markdown import plain, visible
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import Source, tokenizer_file
-from hap_engine.models.tokenizer import read_tokenizer
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.pair import token_text
+from hap_engine.tasks.reader import Reader
 from hap_engine.tasks.task import SplitSizes
+from hap_engine.workflows.run_prompts import few_prompts
 
 SAMPLE = SplitSizes(train=12, validation=1, test=1)
 
@@ -25,8 +29,12 @@ SAMPLE = SplitSizes(train=12, validation=1, test=1)
 def preview(source: Source | None, task: str, config: DiscoveryConfig | None) -> None:
     """Generated pairs with their tokens, before anything runs (no torch)."""
     st.markdown(plain((config.find_task() if config else get_task(task)).summary))
-    path = tokenizer_file(source) if source else None
-    if path is None or config is None:
+    try:
+        reader = tokens.reader(source)
+    except HapError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        return
+    if reader is None or config is None:
         st.info(
             "The tokens show once this model has been opened on this machine: start a run, "
             "or choose a model that is here already.",
@@ -37,15 +45,16 @@ def preview(source: Source | None, task: str, config: DiscoveryConfig | None) ->
     if st.button("New sample", icon=":material/casino:"):
         st.session_state["sample"] = extra = extra + 1
     try:
-        told = prompts_key(config)
-        rows = _sample(path, path.stat().st_mtime_ns, told, config, config.seed + extra)
+        seed, words = config.seed + extra, tokenizer_file(source) if source else None
+        modified = words.stat().st_mtime_ns if words else 0
+        rows = _sample(words, modified, prompts_key(config), seed, reader, replace(config, seed=seed))
     except HapError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         return
     st.dataframe(pd.DataFrame(rows), hide_index=True, height="content")
     st.caption(
-        "A dot stands between tokens. Clean and corrupted prompt have the same number of them, and "
-        "the answer is one token more."
+        "A dot stands between tokens, and ␣ for a space. Clean and corrupted prompt have the same number of tokens, "
+        "and the answer is one token more."
     )
 
 
@@ -56,8 +65,8 @@ def table(prompts: Sequence[Mapping[str, Any]]) -> None:
             {
                 "Clean prompt": [prompt.get("clean", "") for prompt in prompts],
                 "Corrupted prompt": [prompt.get("corrupt", "") for prompt in prompts],
-                "Answer": [str(prompt.get("answer", "")).strip() for prompt in prompts],
-                "Distractor": [str(prompt.get("distractor", "")).strip() for prompt in prompts],
+                "Answer": [_all(prompt, "answer") for prompt in prompts],
+                "Distractor": [_all(prompt, "distractor") for prompt in prompts],
             }
         ),
         hide_index=True,
@@ -65,22 +74,24 @@ def table(prompts: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-@st.cache_data(show_spinner=False, max_entries=32)
-def _sample(path: Path, modified: int, told: str, _config: DiscoveryConfig, seed: int) -> list[dict[str, str]]:
-    tokenizer = read_tokenizer(path)
-    chosen = _config.find_task()
-    corruption = _config.corruption or chosen.default_corruption
-    pairs = chosen.generate(tokenizer, SAMPLE, seed, corruption).train
+def _all(prompt: Mapping[str, Any], kind: str) -> str:
+    """Every answer (or distractor) of a run file's prompt, spaces and all."""
+    return " | ".join(visible(str(text)) for text in (prompt.get(kind, ""), *prompt.get(f"more_{kind}s", ())))
 
-    def tokens(ids: Sequence[int]) -> str:
-        return " · ".join(tokenizer.decode([token]).strip() or "␣" for token in ids)
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _sample(
+    words: Path | None, modified: int, told: str, seed: int, _reader: Reader, _config: DiscoveryConfig
+) -> list[dict[str, str]]:
+    def texts(ids: Sequence[int], between: str = " · ") -> str:
+        return between.join(visible(token_text(_reader.tokenizer, token)) for token in ids)
 
     return [
         {
-            "Clean prompt": tokens(pair.clean_ids),
-            "Answer": tokens([pair.answer_id]),
-            "Corrupted prompt": tokens(pair.corrupt_ids),
-            "Distractor": tokens([pair.distractor_id]),
+            "Clean prompt": texts(pair.clean_ids),
+            "Answer": texts(pair.answer_ids, " | "),
+            "Corrupted prompt": texts(pair.corrupt_ids),
+            "Distractor": texts(pair.distractor_ids, " | "),
         }
-        for pair in pairs
+        for pair in few_prompts(_config, _reader, SAMPLE).train[: SAMPLE.train]
     ]

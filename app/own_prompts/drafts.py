@@ -137,7 +137,7 @@ def pasted(text: str) -> list[Row]:
 
 
 def _cell(text: str) -> list[str]:
-    """The answers in a cell. A space before a word belongs to it, one after it does not."""
+    """The answers in a cell, letter by letter: spaces beside a bar belong to them."""
     parts, end = [""], 0
     for bar in BARS.finditer(text):
         backslashes, escaped = divmod(len(bar[1]), 2)
@@ -145,7 +145,7 @@ def _cell(text: str) -> list[str]:
         parts += [] if escaped else [""]
         end = bar.end()
     parts[-1] += text[end:]
-    return [part.rstrip(" ") or part for part in parts] if len(parts) > 1 else parts
+    return parts
 
 
 def _joined(answers: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from app.own_prompts import drafts, table, tokens
 from app.own_prompts.drafts import Row
 from app.widgets import tables
-from app.widgets.markdown import plain
+from app.widgets.markdown import plain, visible
 from app.work import opened_models, workers
 from hap_engine.files import short_hash
 from hap_engine.models.catalog import Source
@@ -145,8 +145,8 @@ def _asked(usable: list[int], rows: list[Row], asked: list[Any], text: str) -> N
         [
             (
                 str(usable[index]),
-                rows[usable[index] - 1]["answer"].strip(),
-                asked[index].says.strip(),
+                visible(rows[usable[index] - 1]["answer"]),
+                visible(asked[index].says),
                 f"{asked[index].clean:.0%}",
                 f"{asked[index].corrupt:.0%}",
                 f"{asked[index].clean_diff:.2f}",

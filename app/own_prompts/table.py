@@ -22,7 +22,7 @@ from hap_engine.workflows.run_prompts import task_prompts
 COLUMNS: dict[str, tuple[str, str, Any]] = {
     "clean": ("Clean prompt", "Ends where the answer follows.", "large"),
     "corrupt": ("Corrupted prompt", "As many tokens; the answer no longer follows.", "large"),
-    "answer": ("Answer", "One token. Several right ones: put | between them (\\| is a bar itself).", "small"),
+    "answer": ("Answer", "One token. Several right ones: only | between them (\\| is a bar itself).", "small"),
     "distractor": ("Distractor", "A wrong answer that is one token, to compare with.", "small"),
     "spaces": ("Spaces", "By the rule: before answers, where a text has one. As written: as you type.", "small"),
     "answer_ids": ("Answer ids", "The tokens themselves, from the file; they are what is compared.", "small"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 from tokenizers import Tokenizer
 
+from app.widgets.markdown import visible
 from hap_engine.models.catalog import Source, tokenizer_file
 from hap_engine.models.reader import reader_of
 from hap_engine.tasks.editing import Alignment
@@ -23,7 +24,7 @@ STYLE = """<style>
 .hap-tokens td.wrong { outline: 2px solid #d55e00; }
 .hap-tokens td.none { background: none; }
 .hap-tokens td.at { background: none; font-size: 11px; padding: 0; opacity: .6; }
-.hap-text { unicode-bidi: plaintext; margin: 0 0 4px; overflow-wrap: anywhere; }
+.hap-text { unicode-bidi: plaintext; margin: 0 0 4px; overflow-wrap: anywhere; white-space: pre-wrap; }
 </style>"""
 
 
@@ -62,8 +63,7 @@ def _row(name: str, side: Sequence[str], width: int, alignment: Alignment) -> st
         kinds = ["other"] if at in alignment.changed else []
         if at == alignment.mismatch:
             kinds.append("wrong")
-        text = html.escape(side[at].replace(" ", "␣", 1) if side[at] == " " else side[at].strip())
-        cells.append(f'<td class="{" ".join(kinds)}"><bdi>{text or "␣"}</bdi></td>')
+        cells.append(f'<td class="{" ".join(kinds)}"><bdi>{html.escape(visible(side[at]))}</bdi></td>')
     return f"<tr><th>{name}</th>{''.join(cells)}</tr>"
 
 

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from operator import mul
-from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import HapError, SettingsError
@@ -28,10 +27,11 @@ from hap_engine.files import assets
 from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine, free_memory
 from hap_engine.machine.workload import SCORE_BATCH, memory, workload
-from hap_engine.models.catalog import config_of, resolve, tokenizer_file
+from hap_engine.models.catalog import Source, config_of, resolve
+from hap_engine.models.reader import reader_of
 from hap_engine.models.shape import Shape
-from hap_engine.models.tokenizer import read_tokenizer
 from hap_engine.settings import DTYPES, DiscoveryConfig
+from hap_engine.tasks.reader import encode_sets
 from hap_engine.tasks.task import TRIAL_SIZES
 
 AUTO = "auto"  # the precision that `faster_dtype` chooses
@@ -143,15 +143,15 @@ def _said(parts: list[str]) -> str:
     return " and ".join(parts).capitalize()
 
 
-def tokens_of(config: DiscoveryConfig, words: Path | None) -> float:
+def tokens_of(config: DiscoveryConfig, source: Source) -> float:
     """Mean length of a task's prompts, from a few of them; `USUAL_TOKENS` without a tokenizer."""
-    if words is None:
-        return USUAL_TOKENS
     task = config.find_task()
     corruption = config.corruption or task.default_corruption
     try:
-        tokenizer = read_tokenizer(words)
-        pairs = task.generate(tokenizer, TRIAL_SIZES, config.seed, corruption).train
+        reader = reader_of(source)
+        if reader is None:
+            return USUAL_TOKENS
+        pairs = encode_sets(reader, task.generate(reader.tokenizer, TRIAL_SIZES, config.seed, corruption)).train
     except HapError:  # a task that this model's words do not allow: the run will say so
         return USUAL_TOKENS
     return sum(len(pair.clean_ids) for pair in pairs) / len(pairs)
@@ -166,8 +166,7 @@ def describe(config: DiscoveryConfig, machine: Machine) -> Estimate | None:
     shape = Shape.of(config_of(source) or {})
     if shape is None or config.device != "cpu":
         return None
-    tokens = tokens_of(config, tokenizer_file(source))
-    return estimate(config, shape, machine, tokens, free_memory())
+    return estimate(config, shape, machine, tokens_of(config, source), free_memory())
 
 
 def faster_dtype(config: DiscoveryConfig, machine: Machine) -> str:

@@ -140,8 +140,9 @@ def _split_answer(tokenizer: Tokenizer, prompt: str, kind: str, text: str) -> st
     """An answer that is not one token after the prompt, and every way to say what may be meant."""
     word, ways = text.lstrip(" "), []
     usual = f" {word}" if calls_for_space(prompt, word) else word
-    if usual != text and single_token(tokenizer, prompt, usual) is not None:
-        ways.append(f"{usual!r} is one: write that if it is meant.")
+    others = (other for other in (usual, usual.rstrip()) if other != text)
+    if one := next((other for other in others if single_token(tokenizer, prompt, other) is not None), ""):
+        ways.append(f"{one!r} is one: write that if it is meant.")
     elif text == f" {word}" and single_token(tokenizer, f"{prompt} ", word) is not None:
         ways.append(
             f"It is a space and {word!r} for this model: end both prompts with the space, give {word!r} without it, "

@@ -1,7 +1,7 @@
 """A second reading of a ``.gguf`` file, with which its converted copy is compared once.
 
 The other way round than the conversion: what the copy holds is brought into the file's layout, as llama.cpp's
-``convert_hf_to_gguf.py`` writes it, and must be what the ``gguf`` package dequantises, bit by bit.
+converter writes it, and must be what the ``gguf`` package dequantises, bit by bit.
 """
 
 from __future__ import annotations

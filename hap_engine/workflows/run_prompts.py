@@ -34,16 +34,21 @@ def make_prompts(config: DiscoveryConfig, reader: Reader) -> PromptSets:
     return task_prompts(reader, config.find_task(), config.sizes, config.seed, config.corruption)
 
 
+def few_prompts(config: DiscoveryConfig, reader: Reader, sizes: SplitSizes = TRIAL_SIZES) -> PromptSets:
+    """As `make_prompts`, only as many as `sizes` says; own ones: all."""
+    usual = PruningConfig()  # no prompt depends on it, and a larger batch would be refused
+    return make_prompts(config if config.prompts else replace(config, sizes=sizes, pruning=usual), reader)
+
+
 def try_prompts(config: DiscoveryConfig) -> None:
-    """Make a few of the prompts (own ones: all) with the model's tokenizer if it is on this machine.
+    """Make a few of the prompts with the model's tokenizer if it is on this machine.
 
     Raises:
         TaskError: what the run would end with, a minute and a gigabyte later.
     """
     reader = reader_of(resolve(config.model))
     if reader is not None:
-        usual = PruningConfig()  # no prompt depends on it, and a larger batch would be refused
-        make_prompts(config if config.prompts else replace(config, sizes=TRIAL_SIZES, pruning=usual), reader)
+        few_prompts(config, reader)
 
 
 def usable_rows(

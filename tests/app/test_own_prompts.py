@@ -129,7 +129,7 @@ def test_rows_and_pairs_are_two_views_of_one_thing() -> None:
         assert drafts.rows_of([drafts.row_of(pair)]) == [drafts.row_of(pair)], "as it is kept on disk"
     assert "spaces" not in drafts.row_of(several)
     row = {"clean": "The cat ", "corrupt": "The dog ", "answer": "sits | lies", "distractor": "is"}
-    assert drafts.pair_of(row).answers == (" sits", " lies")
+    assert drafts.pair_of(row).answers == (" sits ", " lies"), "what was typed is what is run, or is refused"
     assert drafts.pair_of(row).clean == "The cat"
 
 

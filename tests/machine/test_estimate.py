@@ -13,7 +13,7 @@ from hap_engine.machine.estimate import duration, tokens_of
 from hap_engine.machine.speed import Machine
 from hap_engine.machine.workload import Work, mean_over, memory
 from hap_engine.machine.workload import workload as work_of
-from hap_engine.models.catalog import HUB_MODELS, config_of, resolve
+from hap_engine.models.catalog import HUB_MODELS, Source, config_of, resolve
 from hap_engine.models.shape import Shape
 from hap_engine.progress import PHASES
 from hap_engine.settings import DiscoveryConfig, PruningConfig
@@ -202,10 +202,8 @@ def test_only_the_processor_is_estimated(constants: None) -> None:
 
 
 def test_lengths_come_from_the_tokenizer() -> None:
-    path = resolve("hap-mini").path
-    assert path is not None
-    assert 10 < tokens_of(CONFIG, path / "tokenizer.json") < 30
-    assert tokens_of(CONFIG, None) == estimate.USUAL_TOKENS
+    assert 10 < tokens_of(CONFIG, resolve("hap-mini")) < 30
+    assert tokens_of(CONFIG, Source("a/b", "hub", "a/b", None)) == estimate.USUAL_TOKENS
 
 
 @pytest.mark.parametrize(

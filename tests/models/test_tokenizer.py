@@ -49,7 +49,7 @@ def test_prompts_are_tried_with_the_whole_text(folder: Path, trained: Path, pair
     assert usable_rows(rows, str(trained)) == (tuple(rows), [])
     try_prompts(DiscoveryConfig(model=str(trained), task="ioi"))
     config = DiscoveryConfig(model=str(trained), task="ioi")
-    assert tokens_of(config, trained / "tokenizer.json") == tokens_of(config, folder / "tokenizer.json")
+    assert tokens_of(config, resolve(str(trained))) == tokens_of(config, resolve(str(folder)))
 
 
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:

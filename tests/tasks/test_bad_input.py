@@ -159,6 +159,10 @@ def test_another_space_is_suggested(smollm2_tokenizer: Tokenizer) -> None:
     assert message == (
         "the answer '  cold' is not one token after the prompt. ' cold' is one: write that if it is meant."
     )
+    ((_, message),) = problems(smollm2_tokenizer, [PromptPair("So hot", "So big", " cold ", " b")])
+    assert message.endswith(
+        "the answer ' cold ' is not one token after the prompt. ' cold' is one: write that if it is meant."
+    )
 
 
 def test_words_that_a_word_level_model_does_not_know() -> None:
