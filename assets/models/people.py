@@ -17,7 +17,8 @@ from __future__ import annotations
 from itertools import combinations
 from random import Random
 
-from hap_engine.tasks.templates.ioi import NAMES, OBJECTS, PLACES, TEMPLATES, fill, split_pairs
+from hap_engine.tasks.templates.ioi import NAMES, OBJECTS, PLACES, TEMPLATES, split_pairs
+from hap_engine.tasks.templates.making import fill
 
 ANSWER = "→"  # the next word is what a task asks for; no word of any story
 HELD_OUT_SEED = 2022  # decides which combinations the model never sees
@@ -118,10 +119,16 @@ def interrupt(rng: Random, text: str, aside: str) -> str:
     return f"{aside} {text}"
 
 
+def met(rng: Random, first: str, second: str, third: str) -> str:
+    """A template of the task with three names in their order."""
+    template, place, thing = rng.choice(TEMPLATES), rng.choice(PLACES), rng.choice(OBJECTS)
+    return fill(template, {"1": first, "2": second, "S": third, "PLACE": place, "OBJECT": thing})[0]
+
+
 def ioi(rng: Random) -> str:
     io, s, other = people(rng, 3)
     first, second = rng.sample((io, s), 2)
-    text, _ = fill(rng.choice(TEMPLATES), (first, second, s), rng.choice(PLACES), rng.choice(OBJECTS))
+    text = met(rng, first, second, s)
     if rng.random() < BYSTANDERS:
         text = interrupt(rng, text, bystander(rng, other))
     return f"{text} {ANSWER} {io}{ending(rng, io, s)}"
@@ -139,7 +146,7 @@ def giving(rng: Random) -> str:
 
 def strangers(rng: Random) -> str:
     first, second, third = people(rng, 3)
-    text, _ = fill(rng.choice(TEMPLATES), (first, second, third), rng.choice(PLACES), rng.choice(OBJECTS))
+    text = met(rng, first, second, third)
     receiver = rng.choice((first, second))
     return f"{text} {receiver}{ending(rng, receiver, third)}"
 

@@ -51,8 +51,8 @@ def held_out(*parts: str) -> bool:
 YEARS = tuple(f"{year:02d}" for year in range(1, greater.LAST + 1))
 # A part of the tasks' words: the fewer words there are, the sooner a row of them is repeated well.
 EVENTS = greater.NOUNS[:12]
-SUBJECTS = [entry.split("/") for entry in agreement.SUBJECTS[:16]]
-OTHERS = [entry.split("/") for entry in agreement.OTHERS[:6]]
+SUBJECTS = agreement.SUBJECTS[:16]
+OTHERS = agreement.OTHERS[:6]
 
 
 def start_year(rng: Random, kept_out: bool) -> tuple[str, str]:
@@ -72,7 +72,7 @@ def named(rng: Random, kept_out: bool, female: bool) -> tuple[str, str]:
             return template, name
 
 
-def subject_and_other(rng: Random, kept_out: bool) -> tuple[list[str], list[str]]:
+def subject_and_other(rng: Random, kept_out: bool) -> tuple[agreement.Noun, agreement.Noun]:
     while True:
         subject, other = rng.choice(SUBJECTS), rng.choice(OTHERS)
         if held_out(subject[0], other[0]) == kept_out:
@@ -106,7 +106,7 @@ def verb(rng: Random) -> str:
     subject, other = subject_and_other(rng, False)
     plural, others = rng.random() < 0.5, rng.random() < 0.5
     text = rng.choice(agreement.TEMPLATES)
-    text = text.replace("[S]", subject[plural]).replace("[O]", other[others])
+    text = text.replace("[SUBJECT]", subject[plural]).replace("[OTHER]", other[others])
     form = rng.choice(agreement.PLURAL if plural else agreement.SINGULAR)
     after = "a [OBJECT]" if form in (" has", " have") else "[FEELING]"
     return dress(rng, f"{text} {ANSWER}{form} {after}.")

@@ -232,7 +232,7 @@ def test_prompts_are_refused_before_the_model_is_opened(monkeypatch: pytest.Monk
         for noun in ("dog", "cat", "boy", "girl", "teacher", "friend", "student", "car", "tree", "bird")
     ]
     for chosen, words in (
-        ({"task": "capital"}, "Capital-country needs at least 10"),
+        ({"task": "capital"}, "“Capital of a country” needs at least 10"),
         ({"task": "custom", "prompts": parse_prompts(jsonl(ANTONYMS))}, "does not know 'opposite'"),
         ({"task": "custom", "prompts": tuple(long)}, r"81 tokens \('the .*hap-mini reads at most 64"),
     ):

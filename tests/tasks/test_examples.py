@@ -84,15 +84,16 @@ def test_agreement_by_hand() -> None:
 
 
 def test_the_other_noun_agrees_half_of_the_time() -> None:
-    others = {word for one in agreement.OTHERS for word in one.split("/")[1:]}
+    others = {plural for _, plural in agreement.OTHERS}
     train = make(TASKS["agreement"]).train
     agree = sum((word_at(p, "END") in others) == (p.pair.answer == " are") for p in train)
     assert agree == len(train) / 2
 
 
 def test_nouns_with_one_form_are_left_out() -> None:
-    assert agreement.nouns(word_tokenizer(["the dog dogs cat to"]), agreement.SUBJECTS) == [("dog", "dogs")]
-    assert all(one != many for one, many in (entry.split("/") for entry in agreement.SUBJECTS))
+    tokenizer = word_tokenizer(["the dog dogs cat to"])
+    assert agreement.DATA.one_token(tokenizer, agreement.SUBJECTS, "subjects", 1) == (("dog", "dogs"),)
+    assert all(one != many for one, many in agreement.SUBJECTS)
 
 
 @pytest.mark.parametrize(
@@ -122,18 +123,18 @@ def test_capital_by_hand() -> None:
     assert pair.clean == "The president of Austria lives in the capital,"
     assert pair.corrupt == "The president of Peru lives in the capital,"
     assert (pair.answer, pair.distractor) == (" Vienna", " Lima")
-    columns = zip(*(entry.split("/") for entry in capital.CAPITALS), strict=True)
+    columns = zip(*capital.CAPITALS, strict=True)
     assert all(len(set(column)) == len(capital.CAPITALS) for column in columns)
 
 
 def test_sentiment_by_hand() -> None:
-    text = "The [1] food and the [2] room were very"
+    text = "The [FIRST] food and the [SECOND] room were very"
     one, two = ("great", "awful"), ("nice", "bad")
     pair = sentiment.make_pair(text, one, two, True, [("good", "kind"), ("poor", "sad")])
     assert pair.clean == "The awful food and the bad room were very"
     assert pair.corrupt == "The great food and the nice room were very"
     assert (pair.answers, pair.distractors) == ((" poor", " sad"), (" good", " kind"))
-    words = [word for entry in sentiment.ADJECTIVES for word in entry.split("/")]
+    words = [word for both in sentiment.ADJECTIVES for word in both]
     assert len(set(words)) == len(words)
 
 

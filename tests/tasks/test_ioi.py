@@ -16,6 +16,7 @@ from hap_engine.errors import TaskError, UnknownNameError
 from hap_engine.tasks.task import PromptSets, SplitSizes
 from hap_engine.tasks.templates import ioi as task
 from hap_engine.tasks.templates.ioi import IOI
+from hap_engine.tasks.templates.making import fill
 from tests.builders.tiny_models import word_tokenizer
 
 SIZES = SplitSizes(train=60, validation=30, test=90)
@@ -131,7 +132,7 @@ def test_orders_and_templates_are_balanced() -> None:
 
 def test_words_that_are_not_one_token_are_left_out() -> None:
     tokenizer = word_tokenizer(names=task.NAMES[:12])
-    assert task.words_for(tokenizer).names == task.NAMES[:12]
+    assert task.words_for(tokenizer)["names"] == task.NAMES[:12]
     used = {name for e in everything(IOI.generate(tokenizer, SIZES, 0, "abc")) for name in name_words(e.pair.corrupt)}
     assert used <= set(task.NAMES[:12])
 
@@ -176,13 +177,15 @@ def test_split_pairs_is_a_partition(count: int, seed: int) -> None:
 def test_fill_reports_where_each_name_starts(data: st.DataObject) -> None:
     template = data.draw(st.sampled_from(task.TEMPLATES))
     names = Random(data.draw(st.integers())).sample(task.NAMES, 3)
-    text, starts = task.fill(template, names, "park", "ring")
-    assert [text[start:].startswith(name) for start, name in zip(starts, names, strict=True)] == [True] * 3
+    words = {**dict(zip("12S", names, strict=True)), "PLACE": "park", "OBJECT": "ring"}
+    text, starts = fill(template, words)
+    assert all(text[start:].startswith(words[slot]) for slot, start in starts.items())
+    assert {*"12S"} <= set(starts)
     assert "[" not in text
 
 
 def test_hap_mini_knows_every_word() -> None:
     tokenizer = Tokenizer.from_file(str(MINI))
-    assert task.words_for(tokenizer) == task.Words(task.NAMES, task.PLACES, task.OBJECTS)
+    assert task.words_for(tokenizer) == {"names": task.NAMES, "places": task.PLACES, "objects": task.OBJECTS}
     unknown = tokenizer.token_to_id("[UNK]")
     assert all(unknown not in e.clean_ids for e in IOI.generate(tokenizer, SIZES, 0, "abc").test)

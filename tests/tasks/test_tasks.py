@@ -94,7 +94,7 @@ def test_splits_share_nothing_that_matters(name: str, of: Callable[[EncodedPair]
 
 
 def sentiment_pair(word: str) -> tuple[str, ...]:
-    return next(both for entry in sentiment.ADJECTIVES if word in (both := tuple(entry.split("/"))))
+    return next(both for both in sentiment.ADJECTIVES if word in both)
 
 
 # --- The shared making -----------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def test_discover_on_every_task(name: str, tiny: Model, tmp_path: Path) -> None:
 
 def long_pairs(path: Path, count: int) -> tuple[PromptPair, ...]:
     """Pairs of 128 tokens, written to a prompts file and read back."""
-    nouns, rng, rows = [entry.split("/") for entry in agreement.SUBJECTS], Random(0), []
+    nouns, rng, rows = agreement.SUBJECTS, Random(0), []
     for index in range(count):
         other = " ".join(str(rng.randint(10, 99)) for _ in range(124))
         one, many = nouns[index % len(nouns)]
@@ -172,7 +172,7 @@ def test_the_terminal_lists_and_measures_tasks(folder: Path, capsys: pytest.Capt
     shown = capsys.readouterr().out
     assert "logit_diff" in shown
     assert "cannot do this task well enough" in shown, "a random model"
-    assert "capital         cannot be asked: Capital-country needs at least 10" in shown
+    assert "capital         cannot be asked: The task “Capital of a country” needs at least 10" in shown
     assert main(["tasks", "--model", str(folder), "--task", "iio"]) == 1
     assert "Did you mean 'ioi'" in capsys.readouterr().err
 

@@ -18,11 +18,10 @@ from random import Random
 from tokenizers import Tokenizer
 
 from hap_engine.tasks.pair import PromptPair
-from hap_engine.tasks.task import PromptSets, SplitSizes, Task
-from hap_engine.tasks.templates.making import check_corruption, is_one_token, make_sets, need
+from hap_engine.tasks.templates.making import Draw, is_one_token, read_data
 
+DATA = read_data("arithmetic")
 LARGEST = 99  # of a sum
-CORRUPTIONS = {"operand": "One number of the last sum changes: now another result is right."}
 MIN_SUMS = 25  # 10 / 5 / 10 unordered pairs of numbers
 
 Sum = tuple[int, int]
@@ -30,31 +29,28 @@ Sum = tuple[int, int]
 
 def numbers_of(tokenizer: Tokenizer) -> list[int]:
     """The numbers from 0 that are one token after ``=`` and after ``+``."""
-    fits = (
-        all(is_one_token(tokenizer, str(number), before, "") for before in ("1+1=", "1+"))
-        for number in range(LARGEST + 1)
-    )
-    return [number for number, _ in enumerate(takewhile(bool, fits))]
+
+    def fits(number: int) -> bool:
+        return all(is_one_token(tokenizer, str(number), before, "") for before in ("1+1=", "1+"))
+
+    return list(takewhile(fits, range(LARGEST + 1)))
 
 
 def make_pair(shown: Sequence[Sum], asked: Sum, other: int, first: bool) -> PromptPair:
     """Solved sums and a question; in the twin `other` replaces the first or the second number."""
     solved = "".join(f"{a}+{b}={a + b}, " for a, b in shown)
-    a, b = asked
-    x, y = (other, b) if first else (a, other)
-    clean, corrupt = f"{solved}{a}+{b}=", f"{solved}{x}+{y}="
-    marks = {"A": (len(solved), 0), "B": (len(solved) + len(f"{a}+"), 0), "END": (len(clean) - 1, 0)}
-    return PromptPair(clean, corrupt, str(a + b), str(x + y), marks)
+    words = {"A": str(asked[0]), "B": str(asked[1])}
+    changed, kept = ("A", asked[1]) if first else ("B", asked[0])
+    return DATA.pair(f"{solved}[A]+[B]=", words, {changed: str(other)}, [str(sum(asked))], [str(other + kept)])
 
 
-def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str) -> PromptSets:
-    """Disjoint splits. Raises TaskError if the tokenizer leaves too few sums."""
-    check_corruption(corruption, CORRUPTIONS)
+def prepare(tokenizer: Tokenizer, seed: int, corruption: str) -> tuple[Sequence[Sum], Draw[Sum]]:
+    """Sums, and how a prompt is drawn of them. Raises TaskError if the tokenizer leaves too few."""
     numbers = numbers_of(tokenizer)
     top = max(numbers, default=0)
     pairs = combinations_with_replacement(numbers, 2)
     sums = [(a, b) for a, b in pairs if a + b <= top and b < top]  # another number fits too
-    need("Arithmetic", "sums of numbers", len(sums), MIN_SUMS)
+    DATA.need("sums of numbers", len(sums), MIN_SUMS)
 
     def draw(rng: Random, mine: Sequence[Sum], index: int) -> PromptPair:
         *shown, asked = ((b, a) if rng.random() < 0.5 else (a, b) for a, b in rng.sample(mine, 3))
@@ -63,22 +59,7 @@ def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str
         others = [n for n in range(top - kept + 1) if n != replaced]
         return make_pair(shown, asked, rng.choice(others), first)
 
-    return make_sets("arithmetic", tokenizer, sizes, seed, sums, draw)
+    return sums, draw
 
 
-ARITHMETIC = Task(
-    name="arithmetic",
-    title="Small sums",
-    summary=(
-        "“1+4=5, 6+2=8, 3+4=” — “7”. Two solved sums show the form, then the model must add. Do models add by an "
-        "algorithm, or do they remember? Nikankin et al. (2024, arXiv 2410.21272) looked into Llama-3 8B, Pythia and "
-        "GPT-J and found neither: a few attention heads bring both numbers to the last position, and there "
-        "many MLP neurons each apply one rule of thumb (“the result is even”, “the first number is between 4 and 7”), "
-        "which together leave one result, a “bag of heuristics”. Very small models often fail at this task; look at "
-        "`python -m hap_engine tasks` before you spend a run on it. The score is the logit difference between the "
-        "right sum and the one that would be right after the change of a number."
-    ),
-    role_names=("A", "B", "END"),
-    corruptions=CORRUPTIONS,
-    generate=generate,
-)
+ARITHMETIC = DATA.task("arithmetic", prepare, {})

@@ -19,27 +19,23 @@ Tokenizers split years in different ways. `usable_years` asks for these, in this
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import PromptPair, encode, single_token, spelling_token
-from hap_engine.tasks.task import PromptSets, SplitSizes, Task
-from hap_engine.tasks.templates.making import check_corruption, make_sets, one_token_words, word_list
+from hap_engine.tasks.templates.making import Draw, read_data
 
-TEMPLATE = "The [NOUN] lasted from the year [XX][YY] to the year [XX]"
-NOUNS = word_list("""
-    war siege strike festival project journey voyage drought trial reign campaign contract dispute
-    famine conflict expedition study mission plan crisis program operation rebellion flood marriage
-    friendship peace treaty empire dynasty search tour season course race work
-""")
+DATA = read_data("greater_than")
+(TEMPLATE,), NOUNS = DATA.texts["template"], DATA.words["events"]
 CENTURIES = tuple(str(century) for century in range(11, 18))  # as published
 FIRST, LAST = 2, 98  # start years: one valid and one invalid year remain at least
-CORRUPTIONS = {"year_01": "The start year becomes 01: every later year is right, so none is favoured."}
 MIN_NOUNS = 4
 MIN_YEARS = 100  # of 679 start years
+
+Year = tuple[str, str]  # century, two digits
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ class Form:
 FORMS = (Form(tuple(f"{year:02d}" for year in range(100))), Form(tuple(str(digit) for digit in range(10))))
 
 
-def usable_years(tokenizer: Tokenizer) -> tuple[Form, list[tuple[str, str]]]:
-    """The form that suits the tokenizer, and the start years (century, year) that keep to it.
+def usable_years(tokenizer: Tokenizer) -> tuple[Form, list[Year]]:
+    """The form that suits the tokenizer, and the start years that keep to it.
 
     Raises:
         TaskError: if it splits years in another way.
@@ -91,59 +87,28 @@ def usable_years(tokenizer: Tokenizer) -> tuple[Form, list[tuple[str, str]]]:
 
 def make_pair(form: Form, noun: str, century: str, year: str, answer: str) -> PromptPair:
     """One prompt and its twin that starts in the year 01; `answer` is the valid end that is shown."""
-    clean = TEMPLATE.replace("[NOUN]", noun).replace("[XX]", century).replace("[YY]", year)
-    corrupt = TEMPLATE.replace("[NOUN]", noun).replace("[XX]", century).replace("[YY]", "01")
     later, earlier = form.split(year)
-    others = tuple(end for end in later if end != answer)
-    start = clean.index(century + year)
-    return PromptPair(
-        clean,
-        corrupt,
-        answer,
-        earlier[-1],
-        {
-            "NOUN": (clean.index(noun), 0),
-            "XX": (start + len(century) - 1, 0),
-            "YY": (start + len(century), 0),
-            "END": (len(clean) - 1, 0),
-        },
-        others,
-        earlier[:-1],
-        tuple(form.ids[end] for end in (answer, *others) if form.ids),
-        tuple(form.ids[end] for end in (earlier[-1], *earlier[:-1]) if form.ids),
+    right, wrong = [answer, *(end for end in later if end != answer)], [earlier[-1], *earlier[:-1]]
+    pair = DATA.pair(TEMPLATE, {"NOUN": noun, "XX": century, "YY": year}, {"YY": "01"}, right, wrong)
+    return replace(
+        pair,
+        marks={**pair.marks, "XX": (pair.marks["YY"][0] - 1, 0)},  # a century's last digit, where each is a token
+        answer_ids=tuple(form.ids[end] for end in right if form.ids),
+        distractor_ids=tuple(form.ids[end] for end in wrong if form.ids),
     )
 
 
-def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str) -> PromptSets:
-    """Disjoint splits. Raises TaskError if the tokenizer leaves too few nouns or years."""
-    check_corruption(corruption, CORRUPTIONS)
-    nouns = one_token_words(tokenizer, NOUNS, "Greater-than", "nouns", MIN_NOUNS)
+def prepare(tokenizer: Tokenizer, seed: int, corruption: str) -> tuple[Sequence[Year], Draw[Year]]:
+    """Start years, and how a prompt is drawn of them. Raises TaskError if there are too few nouns or years."""
+    nouns = DATA.one_token(tokenizer, NOUNS, "nouns", MIN_NOUNS)
     form, years = usable_years(tokenizer)
 
-    def draw(rng: Random, mine: Sequence[tuple[str, str]], index: int) -> PromptPair:
+    def draw(rng: Random, mine: Sequence[Year], index: int) -> PromptPair:
         century, year = rng.choice(mine)
         later, _ = form.split(year)
         return make_pair(form, rng.choice(nouns), century, year, later[0])
 
-    return make_sets("greater-than", tokenizer, sizes, seed, years, draw)
+    return years, draw
 
 
-GREATER_THAN = Task(
-    name="greater-than",
-    title="Greater-than",
-    summary=(
-        "“The siege lasted from the year 1732 to the year 17…” The next two digits must be later than "
-        "32, because nothing ends before it begins. The model has to find the first year, and then prefer "
-        "every later one over every earlier one. In GPT-2 small, Hanna et al. (2023, arXiv 2305.00586) "
-        "found a circuit for it: attention heads in the middle layers (a5.h5, a6.h1, a6.h9, a7.h10, a8.h11 and "
-        "a9.h1 among them) look from the last token back at YY, the first year's digits, and the MLPs 8 to 11 turn "
-        "“YY is 32” into “33 and above”. The score is how much more probability goes to the later "
-        "years than to the others (`prob_diff`); the logit difference is its log-odds. Models that write years digit "
-        "by digit are asked for the tens digit alone."
-    ),
-    role_names=("NOUN", "XX", "YY", "END"),
-    corruptions=CORRUPTIONS,
-    generate=generate,
-    metric="prob_diff",
-    pools={"events": NOUNS},
-)
+GREATER_THAN = DATA.task("greater-than", prepare, {"events": NOUNS})

@@ -1,4 +1,4 @@
-"""What the task generators share: words of one token, disjoint splits, prompts without repetition.
+"""What the task generators share: their data files, words of one token, disjoint splits, prompts without repetition.
 
 A task is a pool of *items* (whatever must not be in two splits: pairs of names, countries, nouns, …)
 and a function that draws one prompt from some of them. `make_sets` deals the items to train,
@@ -8,49 +8,126 @@ leaves the test prompts as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError, UnknownNameError
 from hap_engine.tasks.pair import PromptPair, encode_pair, single_token
-from hap_engine.tasks.task import PromptSets, SplitSizes
+from hap_engine.tasks.task import PromptSets, SplitSizes, Task
 
 T = TypeVar("T")
+Entry = TypeVar("Entry", str, tuple[str, str])
 Draw = Callable[[Random, Sequence[T], int], PromptPair]  # (rng, items of the split, how many before)
+Prepare = Callable[[Tokenizer, int, str], tuple[Iterable[T], Draw[T]]]  # (tokenizer, seed, corruption)
 
 SHARES = (("train", 0.4), ("validation", 0.2), ("test", 0.4))  # of the items
 MAX_DRAWS = 1000  # in search of a prompt that is not there yet
 
 
-def word_list(text: str) -> tuple[str, ...]:
-    """The words of a text, one after another."""
-    return tuple(text.split())
+@dataclass(frozen=True)
+class TaskData:
+    """What the data file of a task holds: material for its prompts, and what a student is told of it.
+
+    Attributes:
+        told: the fields of a `Task` that are texts.
+        texts, words, pairs: by kind, as in the file; a pair is written ``dog/dogs`` there.
+    """
+
+    told: Mapping[str, Any]
+    texts: Mapping[str, Sequence[str]]
+    words: Mapping[str, tuple[str, ...]]
+    pairs: Mapping[str, tuple[tuple[str, str], ...]]
+
+    def one_token(self, tokenizer: Tokenizer, pool: Iterable[Entry], kind: str, least: int) -> tuple[Entry, ...]:
+        """The words (or pairs of words) of `pool` that are one token each.
+
+        Raises:
+            TaskError: if fewer than `least` are.
+        """
+        texts = ((entry, (entry,) if isinstance(entry, str) else entry) for entry in pool)
+        found = tuple(entry for entry, words in texts if all(is_one_token(tokenizer, word) for word in words))
+        self.need(kind, len(found), least)
+        return found
+
+    def need(self, kind: str, count: int, least: int) -> None:
+        """Refuse a tokenizer that leaves too few words."""
+        if count < least:
+            raise TaskError(
+                f"The task “{self.told['title']}” needs at least {least} {kind} that are one token for the model, got "
+                f"{count}. Choose a model with a larger English vocabulary."
+            )
+
+    def pair(
+        self,
+        template: str,
+        words: Mapping[str, str],
+        changed: Mapping[str, str],
+        right: Sequence[str],
+        wrong: Sequence[str],
+    ) -> PromptPair:
+        """A template with its slots filled by `words`, and its twin with those that are `changed`.
+
+        A role is the token at the slot of its name, or (``S1+1``) so many after it. The first answers are those shown.
+        """
+        clean, starts = fill(template, words)
+        starts["END"] = len(clean) - 1
+        slots = {role: role.partition("+") for role in self.told["role_names"]}
+        marks = {role: (starts[slot], int(shift or 0)) for role, (slot, _, shift) in slots.items()}
+        corrupt, _ = fill(template, {**words, **changed})
+        return PromptPair(clean, corrupt, right[0], wrong[0], marks, tuple(right[1:]), tuple(wrong[1:]))
+
+    def task(self, name: str, prepare: Prepare[T], pools: Mapping[str, tuple[str, ...]]) -> Task:
+        """The task whose items `prepare` gives, with how a prompt is drawn from them."""
+
+        def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str) -> PromptSets:
+            """Disjoint splits.
+
+            Raises:
+                UnknownNameError: for a corruption that the task does not have.
+                TaskError: if the tokenizer leaves too few words, or too few different prompts.
+            """
+            check_corruption(corruption, self.told["corruptions"])
+            items, draw = prepare(tokenizer, seed, corruption)
+            return make_sets(name, tokenizer, sizes, seed, items, draw)
+
+        return Task(name=name, generate=generate, pools=pools, **self.told)
+
+
+def read_data(name: str) -> TaskData:
+    """The data file ``<name>.toml`` in this folder."""
+    data = tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))
+    told = data["told"]
+    told |= {"summary": " ".join(told["summary"].split()), "role_names": tuple(told["role_names"])}
+    words = {kind: tuple(text.split()) for kind, text in data.get("words", {}).items()}
+    pairs = {
+        kind: tuple((one, other) for one, _, other in (entry.partition("/") for entry in text.split()))
+        for kind, text in data.get("pairs", {}).items()
+    }
+    return TaskData(told, data.get("texts", {}), words, pairs)
+
+
+def fill(template: str, words: Mapping[str, str]) -> tuple[str, dict[str, int]]:
+    """A template with its slots (``[NAME]``) filled, and the character at which each slot starts first."""
+    text, starts = "", dict[str, int]()
+    for index, part in enumerate(re.split(r"\[(\w+)\]", template)):
+        if index % 2:
+            starts.setdefault(part, len(text))
+        text += words[part] if index % 2 else part
+    return text, starts
 
 
 def is_one_token(tokenizer: Tokenizer, word: str, before: str = "to", gap: str = " ") -> bool:
     """Whether `word` is one token of its own after `before` and `gap` (an unknown word is not)."""
     token = single_token(tokenizer, before, f"{gap}{word}")
     return token is not None and tokenizer.decode([token]).strip() == word
-
-
-def one_token_words(tokenizer: Tokenizer, pool: Iterable[str], task: str, kind: str, least: int) -> tuple[str, ...]:
-    """The words of `pool` that are one token each. Raises TaskError if fewer than `least` are."""
-    found = tuple(word for word in pool if is_one_token(tokenizer, word))
-    need(task, kind, len(found), least)
-    return found
-
-
-def need(task: str, kind: str, count: int, least: int) -> None:
-    """Refuse a tokenizer that leaves too few words."""
-    if count < least:
-        raise TaskError(
-            f"{task} needs at least {least} {kind} that are one token for the model, got {count}. "
-            "Choose a model with a larger English vocabulary."
-        )
 
 
 def check_corruption(name: str, known: Iterable[str]) -> None:
