@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,6 @@ from hap_engine.models.gguf_header import header, pieces
 from hap_engine.models.supported import graph_of_config
 
 BUNDLED = {"hap-mini": assets() / "models" / "hap-mini"}
-DEFAULT_MODEL = "hap-mini"
 
 
 @dataclass(frozen=True)
@@ -39,52 +39,9 @@ class HubModel:
     config: Mapping[str, Any]
 
 
-def _gpt2(text: str, gigabytes: float, layers: int, heads: int, width: int) -> HubModel:
-    sizes = {"n_layer": layers, "n_head": heads, "n_embd": width, "vocab_size": 50257}
-    return HubModel(text, gigabytes, {"model_type": "gpt2", "n_positions": 1024, **sizes})
-
-
-def _pythia(text: str, gigabytes: float, layers: int, heads: int, width: int) -> HubModel:
-    return HubModel(text, gigabytes, _sizes("gpt_neox", layers, heads, heads, width, 4 * width, 50304))
-
-
-def _llama(
-    kind: str, text: str, gigabytes: float, layers: int, heads: int, kv: int, width: int, inner: int, vocabulary: int
-) -> HubModel:
-    tied = {"tie_word_embeddings": True}
-    return HubModel(text, gigabytes, _sizes(kind, layers, heads, kv, width, inner, vocabulary) | tied)
-
-
-def _sizes(kind: str, layers: int, heads: int, kv: int, width: int, inner: int, vocabulary: int) -> dict[str, Any]:
-    return {
-        "model_type": kind,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv,
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "vocab_size": vocabulary,
-        "max_position_embeddings": 2048,
-    }
-
-
 HUB_MODELS = {
-    "gpt2": _gpt2("GPT-2 small, the model of the IOI and HAP papers", 0.55, 12, 12, 768),
-    "gpt2-medium": _gpt2("GPT-2 medium", 1.5, 24, 16, 1024),
-    "gpt2-large": _gpt2("GPT-2 large", 3.2, 36, 20, 1280),
-    "gpt2-xl": _gpt2("GPT-2 XL", 6.4, 48, 25, 1600),
-    "HuggingFaceTB/SmolLM2-135M-Instruct": _llama(
-        "llama", "SmolLM2-135M, a small modern model", 0.27, 30, 9, 3, 576, 1536, 49152
-    ),
-    "HuggingFaceTB/SmolLM2-360M-Instruct": _llama(
-        "llama", "SmolLM2-360M, a larger one of its kind", 0.72, 32, 15, 5, 960, 2560, 49152
-    ),
-    "EleutherAI/pythia-160m": _pythia("Pythia-160M, parallel attention and MLP", 0.38, 12, 12, 768),
-    "EleutherAI/pythia-410m": _pythia("Pythia-410M", 0.91, 24, 16, 1024),
-    "Qwen/Qwen2.5-0.5B": _llama("qwen2", "Qwen2.5-0.5B, many languages", 0.99, 24, 14, 2, 896, 4864, 151936),
-    "meta-llama/Llama-3.2-1B": _llama(
-        "llama", "Llama-3.2-1B (accept its licence on the Hub first)", 2.5, 16, 32, 8, 2048, 8192, 128256
-    ),
+    name: HubModel(**told)
+    for name, told in tomllib.loads(Path(__file__).with_name("offered.toml").read_text(encoding="utf-8")).items()
 }
 
 

@@ -6,7 +6,9 @@ of a model that cannot, tell how many tokens a prompt may have, and what the gra
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import UnsupportedModelError
@@ -17,55 +19,12 @@ WORKING = (
     "OLMo, Phi, Granite, Falcon, BLOOM and others (README lists them)."
 )
 
-_NO_HEADS = "not all of its layers have attention heads"
-_BOTH_WAYS = "it fills in blanks, it does not continue a text"
-_STREAMS = "it has several residual streams that are mixed by data"
 _CHANGED = "its layers change the residual stream itself, not only add to it"
-_REPEATED = "its layers are used several times"
-_CHOSEN = "a part of its own chooses the tokens that its heads attend to"
-_SERVANT = "it is a part of a larger model, which feeds it"
-_UNLIKE = "its layers differ in their heads"
 # What stands in the way, by transformers' `model_type`, and the nearest model that works.
 REFUSED: dict[str, tuple[str, str]] = {
-    **dict.fromkeys(
-        (
-            *("bamba", "falcon_h1", "falcon_mamba", "jamba", "kimi_linear", "lara_mini", "lfm2", "lfm2_moe", "lfm3"),
-            *("mamba", "mamba2", "minimax", "nemotron_h", "olmo_hybrid", "recurrent_gemma", "rwkv", "xlstm", "zamba"),
-            *("zamba2", "zaya", "bailing_hybrid", "inkling_text", "inkling2_text", "inkling2_loop_text", "reformer"),
-        ),
-        (_NO_HEADS, "SmolLM2"),
-    ),
-    **dict.fromkeys(
-        ("qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen3_5_text", "qwen3_5_moe_text", "qwen4_exp", "qwen4_exp_text"),
-        (_NO_HEADS, "Qwen 3"),
-    ),
-    **dict.fromkeys(
-        (
-            *("bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "deberta-v2", "distilbert"),
-            *("electra", "ernie", "megatron-bert", "rembert", "roberta", "roberta-prelayernorm", "roc_bert"),
-            *("roformer", "xlm-roberta", "xlm-roberta-xl", "xmod", "xlm", "xlnet"),
-        ),
-        (_BOTH_WAYS, "GPT-2"),
-    ),
-    **dict.fromkeys(("deepseek_v4", "hy_v4"), (_STREAMS, "DeepSeek V3")),
-    **dict.fromkeys(("gemma3n", "gemma3n_text"), (_STREAMS, "Gemma 3")),
-    **dict.fromkeys(
-        (
-            *("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text"),
-            *("gemma4_assistant", "gemma4_unified_assistant"),
-        ),
-        ("every layer of it also reads its own embedding of the tokens", "Gemma 3"),
-    ),
-    **dict.fromkeys(("beam", "cpmant", "doge", "openai-gpt", "trocr"), (_CHANGED, "GPT-2")),
-    **dict.fromkeys(("dory", "hrm_text"), (_REPEATED, "SmolLM2")),
-    **dict.fromkeys(("axk2", "deepseek_v32", "glm_moe_dsa"), (_CHOSEN, "DeepSeek V3")),
-    **dict.fromkeys(("git", "whisper", "musicgen", "musicgen_melody"), (_SERVANT, "GPT-2")),
-    "axk1": (_UNLIKE, "DeepSeek V3"),
-    "mimo_v2_flash": (_UNLIKE, "Qwen 3"),
-    "longcat_flash": ("each of its layers holds two attentions", "DeepSeek V3"),
-    "jetmoe": ("its heads are experts, chosen token by token", "Mixtral"),
-    "blt": ("it reads bytes in pieces of its own", "SmolLM2"),
-    "mllama": ("some of its layers look at a picture", "Llama 3.2 1B"),
+    kind: (group["why"], group["nearest"])
+    for group in tomllib.loads(Path(__file__).with_name("refused.toml").read_text(encoding="utf-8"))["refused"]
+    for kind in group["kinds"].split()
 }
 HEADED = {"full_attention", "sliding_attention", "chunked_attention", "attention"}  # kinds of layers that have heads
 
