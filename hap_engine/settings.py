@@ -24,6 +24,7 @@ METHODS = ("hap", "eap", "ep")
 SCORERS = ("eap", "eap-abs", "eap-gim", "eap-relp", "eap-ig", "eap-ig-mid", "eap-ig-kl", "rank-mean")
 BUDGETS = ("projection", "lagrangian")
 DTYPES = ("float32", "bfloat16")
+BOS = ("auto", "always", "never")
 # What every run does, whatever its settings.
 EAP_PROMPTS = 200  # as many as the papers use
 IG_PROMPTS = 64  # EAP-IG costs several passes a prompt; 64 prompts rank as well as 200
@@ -121,6 +122,11 @@ class DiscoveryConfig:
     device: str = field(default="cpu", metadata={"help": "cpu, cuda or mps"})
     # Evaluation is always float32.
     dtype: str = field(default="float32", metadata={"help": "of training: float32, bfloat16, or what is faster here"})
+    # A Gemma without it is a broken model; GPT-2, Pythia and SmolLM2 were not trained with one.
+    bos: str = field(
+        default="auto",
+        metadata={"help": "the beginning-of-text token before prompts: auto (as the model's tokenizer), always, never"},
+    )
     # None: batches are not split.
     memory: float | None = field(default=None, metadata={"help": "GB that the run may take"})
     start: EarlierRun | None = None  # instead of candidates by scores
@@ -131,6 +137,7 @@ class DiscoveryConfig:
             ("method", self.method, METHODS),
             ("scorer", self.scorer, SCORERS),
             ("dtype", self.dtype, DTYPES),
+            ("choice for the beginning-of-text token", self.bos, BOS),
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
@@ -188,6 +195,8 @@ class DiscoveryConfig:
         for name in ("keep_level", "memory"):  # newer than the runs that lack them
             if plain[name] is None:
                 del plain[name]
+        if self.bos != "always":  # likewise: no such token
+            del plain["bos"]
         if not self.pruning.ld_weight:  # likewise
             del pruning["ld_weight"]
         sizes = asdict(self.sizes)

@@ -19,7 +19,7 @@ from hap_engine.graph.ranking import edge_budget
 from hap_engine.machine import speed
 from hap_engine.machine.estimate import AUTO, faster_dtype
 from hap_engine.models.catalog import Source, graph_of
-from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
+from hap_engine.settings import BOS, BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
 from hap_engine.tasks.by_name import get_task
 
 EFFORTS = {
@@ -132,6 +132,13 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
                     "projection holds the number of edges exactly at every step; lagrangian is the published recipe, "
                     "which needs thousands of steps.",
                 ),
+            ),
+            "bos": _select(
+                "Beginning-of-text token",
+                BOS,
+                "bos",
+                "Whether prompts begin with the model's own token for the beginning of a text. auto does what the "
+                "model's tokenizer does: with it for Llama 3, Gemma and Mistral, without for GPT-2 and Pythia.",
             ),
             "seed": st.number_input(
                 "Seed",

@@ -16,11 +16,13 @@ from app.stored import task_answers
 from app.stored.saved_runs import keep_computed
 from app.work import heavy_imports
 from app.work.worker import Begin, Worker
-from hap_engine.errors import HapError
+from hap_engine.errors import HapError, ModelError
 from hap_engine.models.catalog import resolve, weights_sha256
+from hap_engine.models.reader import reader_of
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, run_id
+from hap_engine.workflows.run_prompts import settled
 
 REMEMBERED = 32  # jobs; the runs of forgotten ones stay on disk
 MAX_WAITING = 8  # more than that is somebody leaning on the button
@@ -65,7 +67,7 @@ def submit(
         HapError: if the model cannot be found, the queue is full, or a class may not start it.
     """
     check_job(config, 0)  # before the model's name is looked up on the disk
-    job = run_id(config, opening.sha256 if opening else _weights(config))
+    job = run_id(_settled(config), opening.sha256 if opening else _weights(config))
     with _submitting:
         known = worker.get(job)
         if known is None or not known.live:
@@ -98,6 +100,14 @@ def _remember(config: DiscoveryConfig, check: Mapping[str, Any]) -> None:
     usual = config.corruption in (None, config.find_task().default_corruption)
     if usual and not config.prompts:
         task_answers.remember(resolve(config.model), {config.task: check})
+
+
+def _settled(config: DiscoveryConfig) -> DiscoveryConfig:
+    """The settings by which the run will be named; as they are where no name here leads to its model's tokenizer."""
+    with suppress(ModelError):
+        reader = reader_of(resolve(config.model))
+        return config if reader is None else settled(config, reader)
+    return config
 
 
 def _weights(config: DiscoveryConfig) -> str:

@@ -198,17 +198,15 @@ def _reading(key: str, _bench: Bench, _circuit: Circuit) -> Reading:
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 def _bench(run_key: str, prompts: range, _masked: MaskedModel, _run: Run) -> Bench:
-    from hap_engine.evaluation.stored_prompts import encode_prompts
+    from hap_engine.evaluation.stored_prompts import bos_of, encode_prompts
     from hap_engine.explain.what_if import Bench
 
     chosen = _run.prompts.get("test", [])[prompts.start : prompts.stop]
     if not chosen:
         raise HapError("This run file holds no test prompts. Compute the run again.")
-    return Bench(_masked, encode_prompts(_masked, chosen))
+    return Bench(_masked, encode_prompts(_masked, chosen, bos_of(_run)))
 
 
 def _model_key(run: Run) -> str:
     """Weights and graph: a run file that claims another graph is checked for itself, and refused."""
-    graph = run.graph
-    shape = (graph.n_layers, graph.n_heads, graph.n_kv_heads, graph.parallel)
-    return f"model-{run.model.get('sha256', run.id)}-{shape}"
+    return f"model-{run.model.get('sha256', run.id)}-{short_hash(run.graph.to_dict())}"

@@ -27,11 +27,19 @@ def stored_prompts(masked: MaskedModel, run: Run, split: str, first: int | None 
         raise SettingsError(
             f"The run file holds no {split} prompts, so there is nothing to evaluate on. Compute the run again."
         )
-    return encode_prompts(masked, run.prompts[split][:first])
+    return encode_prompts(masked, run.prompts[split][:first], bos_of(run))
 
 
-def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]]) -> list[EncodedPair]:
-    """Prompts of the run file as token ids.
+def bos_of(run: Run) -> str:
+    """Whether a run's prompts begin with the beginning-of-text token: ``always`` or ``never``."""
+    return str(run.settings.get("bos", "never"))
+
+
+def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]], bos: str = "never") -> list[EncodedPair]:
+    """Prompts of a run file as token ids.
+
+    Args:
+        bos: as in `bos_of`.
 
     Raises:
         TaskError: if the model cannot read one.
@@ -42,7 +50,7 @@ def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]]) ->
             "Expected a prompt with clean, corrupt, answer and distractor texts in the run file. "
             "The file is damaged; compute the run again."
         )
-    rows = encode_rows(masked.model.reader, list(map(PromptPair.from_dict, prompts)))
+    rows = encode_rows(masked.model.reader.feeding(bos), list(map(PromptPair.from_dict, prompts)))
     roles = [prompt.get("roles") or {} for prompt in prompts]
     return [
         replace(row, roles={str(role): int(at) for role, at in places.items()})

@@ -14,7 +14,7 @@ from hap_engine.explain import roles
 from hap_engine.graph.ranking import rank_matrix
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.settings import ROLE_PROMPTS
-from hap_engine.tasks.pair import EncodedPair
+from hap_engine.tasks.pair import EncodedPair, token_text
 from hap_engine.tasks.task import PromptSets
 
 SHOWN_PROMPTS = 4  # test prompts whose attention patterns are stored
@@ -73,7 +73,7 @@ def attention_patterns(masked: MaskedModel, pairs: Sequence[EncodedPair], heads:
         for side, ids in (("clean", pair.clean_ids), ("corrupt", pair.corrupt_ids)):
             tokens = torch.tensor([ids], device=masked.device)
             trace = masked.trace(tokens, torch.tensor([len(ids) - 1], device=masked.device))
-            sides["tokens"][side] = [masked.model.tokenizer.decode([token]) for token in ids]
+            sides["tokens"][side] = [token_text(masked.model.tokenizer, token) for token in ids]
             layers = {graph.writers[graph.writer_index[head]].layer for head in heads}
             patterns = {layer: masked.patterns(trace, layer)[:, 0].cpu().numpy() for layer in layers}
             for head in heads:

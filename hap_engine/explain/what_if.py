@@ -18,7 +18,7 @@ from jaxtyping import Float
 from hap_engine.evaluation.metrics import kl_divergence, logit_difference
 from hap_engine.graph.circuit import Circuit
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.tasks.pair import EncodedPair
+from hap_engine.tasks.pair import EncodedPair, token_text
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.plain_pass import Trace
 
@@ -126,9 +126,9 @@ class Bench:
 
     def tokens(self) -> dict[str, list[str]]:
         """Texts of the first prompt's tokens, ``clean`` and ``corrupt``."""
-        decode, pair = self.masked.model.tokenizer.decode, self.pairs[0]
+        tokenizer, pair = self.masked.model.tokenizer, self.pairs[0]
         sides = {"clean": pair.clean_ids, "corrupt": pair.corrupt_ids}
-        return {side: [decode([token]) for token in ids] for side, ids in sides.items()}
+        return {side: [token_text(tokenizer, token) for token in ids] for side, ids in sides.items()}
 
     def full(self) -> Reading:
         """The full model, without a masked pass (log-probabilities differ from logits by a constant)."""

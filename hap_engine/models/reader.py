@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hap_engine.models.catalog import Source, config_of, tokenizer_file
-from hap_engine.models.supported import max_tokens
+from hap_engine.models.supported import max_tokens, text_config
 from hap_engine.models.tokenizer import read_tokenizer
-from hap_engine.tasks.reader import Reader
+from hap_engine.tasks.reader import Reader, reader_with
 
 
 def reader_of(source: Source) -> Reader | None:
@@ -17,6 +17,7 @@ def reader_of(source: Source) -> Reader | None:
     path = tokenizer_file(source)
     if path is None:
         return None
-    config = config_of(source) or {}
+    config = text_config(config_of(source) or {})
     known = config.get("vocab_size")
-    return Reader(read_tokenizer(path), source.name, max_tokens(config), known if isinstance(known, int) else None)
+    rows = known if isinstance(known, int) else None
+    return reader_with(read_tokenizer(path), source.name, max_tokens(config), rows, config.get("bos_token_id"))

@@ -28,7 +28,7 @@ def again(run: Run, **changes: Any) -> DiscoveryConfig:
     if "continues" in run.settings:
         raise SettingsError(f"This run goes on from run {run.settings['continues']}. Continue that one again instead.")
     prompts = _own_prompts(run)
-    given = {key: value for key, value in run.settings.items() if key != "prompts"}
+    given = {"bos": "never"} | {key: value for key, value in run.settings.items() if key != "prompts"}
     try:
         given["pruning"] = PruningConfig(**_known(PruningConfig, given.get("pruning")))
         given["sizes"] = SplitSizes(**_known(SplitSizes, {} if prompts else given.get("sizes")))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tokenizers import Tokenizer
 
-from hap_engine.errors import TaskError
+from hap_engine.errors import SettingsError, TaskError
 from hap_engine.tasks.editing import align
 from hap_engine.tasks.pair import EncodedPair, PromptPair, encode, encode_pair, single_token, spelling_token, token_text
 from hap_engine.tasks.rows import complaint, refuse
@@ -32,12 +32,54 @@ class Reader:
         name: of the model, for messages.
         longest: tokens that it reads at once (its positions); None: any number.
         known: tokens of its embedding; None: as many as the tokenizer has. (A tokenizer may have more.)
+        bos: the token that stands for the beginning of a text; None: it has none.
+        begins: that token comes before every prompt, as most models with one were trained.
     """
 
     tokenizer: Tokenizer
     name: str = "this model"
     longest: int | None = None
     known: int | None = None
+    bos: int | None = None
+    begins: bool = False
+
+    def feeding(self, bos: str) -> Reader:
+        """The same with the beginning-of-text token ``always``, ``never`` or as the tokenizer has it (``auto``).
+
+        Raises:
+            SettingsError: if it should always come first, and there is none.
+        """
+        if bos == "always" and self.bos is None:
+            raise SettingsError(
+                f"Expected a model with a beginning-of-text token, and {self.name} names none. Leave the choice to the "
+                "model (auto)."
+            )
+        return self if bos == "auto" else replace(self, begins=bos == "always")
+
+
+def reader_with(tokenizer: Tokenizer, name: str, longest: int | None, known: int | None, bos: object) -> Reader:
+    """A model's reader: whether its tokenizer begins a text with a token, and with which.
+
+    Args:
+        bos: what the model's config calls so, a token or several.
+    """
+    plain, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    begins = bool(plain) and whole[1 : 1 + len(plain)] == plain
+    named = bos[0] if isinstance(bos, list) and bos else bos
+    token = whole[0] if begins else named if isinstance(named, int) else None
+    return Reader(tokenizer, name, longest, known, token, begins)
+
+
+def _begun(reader: Reader, pair: EncodedPair) -> EncodedPair:
+    """The pair with the beginning-of-text token first, unless its own text begins so."""
+    if not reader.begins or reader.bos is None or pair.clean_ids[0] == reader.bos:
+        return pair
+    return replace(
+        pair,
+        clean_ids=(reader.bos, *pair.clean_ids),
+        corrupt_ids=(reader.bos, *pair.corrupt_ids),
+        roles={role: place + 1 for role, place in pair.roles.items()},
+    )
 
 
 def encode_rows(
@@ -62,6 +104,9 @@ def encode_sets(reader: Reader, sets: PromptSets) -> PromptSets:
     Raises:
         TaskError: if one is too long for it or has a token that it does not know.
     """
+    if reader.begins:
+        splits = (sets.train, sets.validation, sets.test)
+        sets = PromptSets(*(tuple(_begun(reader, pair) for pair in split) for split in splits))
     for pair in (*sets.train, *sets.validation, *sets.test):
         if wrong := _unreadable(reader, pair):
             raise TaskError(f"{wrong[0].upper()}{wrong[1:]}")
@@ -84,7 +129,7 @@ def _look(reader: Reader, pair: PromptPair | EncodedPair, most: int | None) -> E
     if most is not None and (length := len(encode(tokenizer, pair.clean))) > most:
         return f"the prompt has {length} tokens; at most {most} are possible. Shorten it."
     try:
-        encoded = encode_pair(tokenizer, pair)
+        encoded = _begun(reader, encode_pair(tokenizer, pair))
     except TaskError as error:
         return _unknown(tokenizer, pair) or _explain(tokenizer, pair) or _lower(str(error))
     ids = {*encoded.clean_ids, *encoded.corrupt_ids, *encoded.answer_ids, *encoded.distractor_ids}

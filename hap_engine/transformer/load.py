@@ -25,10 +25,10 @@ from hap_engine.machine.memory import out_of_memory
 from hap_engine.models.catalog import Source, resolve, weights_sha256
 from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, Report, download, missing_weights
-from hap_engine.models.supported import WORKING, check_config, max_tokens
+from hap_engine.models.supported import WORKING, check_config, max_tokens, text_config
 from hap_engine.models.tokenizer import read_tokenizer, whole
 from hap_engine.progress import Progress
-from hap_engine.tasks.reader import Reader
+from hap_engine.tasks.reader import Reader, reader_with
 from hap_engine.transformer.convert_gguf import convert_gguf, first_line
 from hap_engine.transformer.weights import named, read_weights
 
@@ -70,7 +70,8 @@ class Model:
     @property
     def reader(self) -> Reader:
         """How it reads prompts: what every prompt is checked with (`hap_engine.tasks.reader`)."""
-        return Reader(self.tokenizer, self.name, self.max_tokens, self.embedding_rows)
+        bos = text_config(self.config).get("bos_token_id")
+        return reader_with(self.tokenizer, self.name, self.max_tokens, self.embedding_rows, bos)
 
     @property
     def device(self) -> torch.device:

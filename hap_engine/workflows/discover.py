@@ -40,7 +40,7 @@ from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.load import Model, loading
 from hap_engine.workflows.ask_model import CHECKED, ask, check_task, spaces_in_doubt
 from hap_engine.workflows.assemble_run import assemble
-from hap_engine.workflows.run_prompts import make_prompts, scored, try_prompts
+from hap_engine.workflows.run_prompts import make_prompts, scored, settled, try_prompts
 from hap_engine.workflows.two_stages import SearchResult, find_circuit, score_edges
 
 
@@ -76,6 +76,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
 def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, Run]:
     clock = _Clock()
     masked = yield from _open(config, model)
+    config = settled(config, masked.model.reader)
     clock.lap("load")
     sets = yield from _prompts(config, masked)
     limits = _limits(config, masked.model, sets)

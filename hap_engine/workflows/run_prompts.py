@@ -31,7 +31,18 @@ def task_prompts(reader: Reader, task: Task, sizes: SplitSizes, seed: int, corru
 
 def make_prompts(config: DiscoveryConfig, reader: Reader) -> PromptSets:
     """The splits of a run. Raises TaskError as `task_prompts` does."""
-    return task_prompts(reader, config.find_task(), config.sizes, config.seed, config.corruption)
+    return task_prompts(reader.feeding(config.bos), config.find_task(), config.sizes, config.seed, config.corruption)
+
+
+def settled(config: DiscoveryConfig, reader: Reader) -> DiscoveryConfig:
+    """The settings with what ``auto`` means for a model's beginning-of-text token.
+
+    A run without such a token does not name it, whoever decided so: it is the run that was made before there was a
+    choice.
+    """
+    first = reader.feeding(config.bos).begins
+    left_out = "never" if reader.begins else "auto"
+    return replace(config, bos="always" if first else left_out)
 
 
 def few_prompts(config: DiscoveryConfig, reader: Reader, sizes: SplitSizes = TRIAL_SIZES) -> PromptSets:
