@@ -27,7 +27,7 @@ from torch import Tensor
 from hap_engine.attribution import scorers
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation import evaluate as evaluation
-from hap_engine.evaluation.stored_prompts import stored_prompts
+from hap_engine.evaluation.stored_prompts import bos_of, stored_prompts
 from hap_engine.explain.why_missed import explain
 from hap_engine.graph.circuit import Circuit, full_circuit
 from hap_engine.live_bar import follow
@@ -121,10 +121,15 @@ def prune_on(
 
 
 def prompts(
-    model: MaskedModel, task: str = "ioi", sizes: SplitSizes | None = None, seed: int = 0, corruption: str | None = None
+    model: MaskedModel,
+    task: str = "ioi",
+    sizes: SplitSizes | None = None,
+    seed: int = 0,
+    corruption: str | None = None,
+    bos: str = "auto",
 ) -> PromptSets:
-    """Disjoint train, validation and test prompts of a task, encoded for the model."""
-    return task_prompts(model.model.reader, get_task(task), sizes or SplitSizes(), seed, corruption)
+    """Disjoint train, validation and test prompts of a task, encoded for the model; `bos` as in `DiscoveryConfig`."""
+    return task_prompts(model.model.reader.feeding(bos), get_task(task), sizes or SplitSizes(), seed, corruption)
 
 
 def evaluate(
@@ -140,19 +145,19 @@ def evaluate(
 
     Args:
         circuits: one circuit, several by name, or those of a run.
-        on: prompts; of a run, its test prompts. May be left out when `circuits` is a run.
+        on: prompts; of a run, its test prompts. May be left out when `circuits` is a run. Texts begin as its do.
         ablation: what cut edges carry: ``resample``, ``mean`` or ``zero``.
     """
-    given, corruption = circuits, "as given"
+    given, corruption, bos = circuits, "as given", "auto"
     if isinstance(given, Run):
         on = given if on is None else on
-        corruption = str(given.task.get("corruption", corruption))
+        corruption, bos = str(given.task.get("corruption", corruption)), bos_of(given)
         named = {name: record.circuit for name, record in given.circuits.items()}
     else:
         named = {"circuit": given} if isinstance(given, Circuit) else dict(given)
     if not named or on is None:
         raise SettingsError("Expected at least one circuit and the prompts to evaluate it on.")
-    pairs = encoded(model, on)
+    pairs = encoded(model, on, bos)
     setting = evaluation.Setting("test", ablation, corruption, seed)
     size = len(next(iter(named.values())).live)
     return follow(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
@@ -206,8 +211,11 @@ def logits(
     return torch.stack([rows[index] for index in range(len(pairs))])
 
 
-def encoded(model: MaskedModel, on: Prompts) -> list[EncodedPair]:
+def encoded(model: MaskedModel, on: Prompts, bos: str = "auto") -> list[EncodedPair]:
     """Prompts for the model: a run's test prompts, pairs of texts (no space is added to them), or encoded pairs.
+
+    Args:
+        bos: of texts, as in `DiscoveryConfig`.
 
     Raises:
         TaskError: naming the pairs that the model cannot use: not aligned, an answer of several tokens, longer than
@@ -218,4 +226,4 @@ def encoded(model: MaskedModel, on: Prompts) -> list[EncodedPair]:
         return stored_prompts(model, on, "test")
     if not on:
         raise SettingsError("Expected at least one prompt pair, got none.")
-    return list(encode_rows(model.model.reader, on))
+    return list(encode_rows(model.model.reader.feeding(bos), on))

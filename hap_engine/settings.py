@@ -14,6 +14,7 @@ from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.reader import BOS
 from hap_engine.tasks.task import SplitSizes, Task
 
 # Share of all edges that stage one passes on at least. To 1 % of SmolLM2's edges in 150 steps, 5, 10 and 20 % end at
@@ -24,7 +25,6 @@ METHODS = ("hap", "eap", "ep")
 SCORERS = ("eap", "eap-abs", "eap-gim", "eap-relp", "eap-ig", "eap-ig-mid", "eap-ig-kl", "rank-mean")
 BUDGETS = ("projection", "lagrangian")
 DTYPES = ("float32", "bfloat16")
-BOS = ("auto", "always", "never")
 # What every run does, whatever its settings.
 EAP_PROMPTS = 200  # as many as the papers use
 IG_PROMPTS = 64  # EAP-IG costs several passes a prompt; 64 prompts rank as well as 200

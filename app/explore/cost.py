@@ -52,7 +52,7 @@ def show(source: Source | None, config: DiscoveryConfig | None) -> None:
 def prompts_key(config: DiscoveryConfig) -> str:
     """What decides the prompts of a run, beside the seed and the tokenizer."""
     settings = config.to_dict()
-    return f"{config.task} {settings['corruption']} {settings.get('prompts', '')}"
+    return f"{config.task} {settings['corruption']} {settings.get('prompts', '')} {config.bos}"
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

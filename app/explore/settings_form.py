@@ -19,8 +19,9 @@ from hap_engine.graph.ranking import edge_budget
 from hap_engine.machine import speed
 from hap_engine.machine.estimate import AUTO, faster_dtype
 from hap_engine.models.catalog import Source, graph_of
-from hap_engine.settings import BOS, BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
+from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
 from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.reader import BOS
 
 EFFORTS = {
     "quick": "Quick: a fifth of the steps, a first look",

@@ -43,18 +43,19 @@ def show(source: Source | None, reader: Reader, rows: list[Row], wrong: dict[int
     row, tokenizer = rows[number - 1], reader.tokenizer
     pair = drafts.pair_of(row)
     alignment = align(tokenizer, pair.clean, pair.corrupt)
-    st.html(tokens.aligned(tokenizer, pair.clean, pair.corrupt, alignment))
+    st.html(tokens.aligned(reader, pair.clean, pair.corrupt, alignment))
     if number in wrong:
         st.error(f"Row {number}: {plain(wrong[number])}", icon=":material/error:")
     else:
+        (encoded,) = encode_rows(reader, [pair])
         st.success(
-            f"Row {number} can be used: {len(alignment.clean)} tokens in both prompts, "
+            f"Row {number} can be used: {len(encoded.clean_ids)} tokens in both prompts, "
             f"{len(alignment.changed)} of them different (marked).",
             icon=":material/check:",
         )
         put = pair != drafts.pair_of({**row, "spaces": AS_WRITTEN})
         spaces = " A space was put before them, or moved from the end of the prompts." if put else ""
-        st.markdown(plain(scored(reader, encode_rows(reader, [pair])) + spaces))
+        st.markdown(plain(scored(reader, [encoded]) + spaces))
     if alignment.fix and st.button("Mend it", icon=":material/auto_fix_high:", key="draft-mend"):
         _put(rows, number, alignment.fix)
     _proposals(tokenizer, rows, number)
@@ -104,13 +105,14 @@ def _ask(source: Source | None, rows: list[Row], wrong: dict[int, str]) -> None:
         return
     st.subheader("What the model says", anchor=False)
     pairs = [drafts.pair_of(rows[number - 1]) for number in usable]
-    key = f"ask-{source.reference}-{short_hash([pair.to_dict() for pair in pairs])}"
+    bos = tokens.bos()
+    key = f"ask-{source.reference}-{bos}-{short_hash([pair.to_dict() for pair in pairs])}"
 
     def begin() -> Generator[Progress, None, Any]:
         yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
         from hap_engine.workflows.ask_model import ask_pairs, summary
 
-        _, _, asked = yield from ask_pairs(source.reference, pairs)
+        _, _, asked = yield from ask_pairs(source.reference, pairs, bos=bos)
         return asked, summary(asked)
 
     if workers.short_work().get(key) is None:

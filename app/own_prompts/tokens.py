@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 from tokenizers import Tokenizer
 
 from app.widgets.markdown import visible
+from hap_engine.errors import SettingsError
 from hap_engine.models.catalog import Source, tokenizer_file
 from hap_engine.models.reader import reader_of
 from hap_engine.tasks.editing import Alignment
+from hap_engine.tasks.pair import encode, token_text
 from hap_engine.tasks.reader import Reader
 
 STYLE = """<style>
@@ -41,38 +44,49 @@ def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
     return texts
 
 
-def aligned(tokenizer: Tokenizer, clean: str, corrupt: str, alignment: Alignment) -> str:
+def aligned(reader: Reader, clean: str, corrupt: str, alignment: Alignment) -> str:
     """Both prompts as a table with one column a token; where they differ is marked."""
-    sides = [pieces(tokenizer, text) for text in (clean, corrupt)]
+    tokenizer, texts = reader.tokenizer, (clean, corrupt)
+    first = [token_text(tokenizer, token) for token in reader.first(*(encode(tokenizer, text) for text in texts))]
+    sides = [[*first, *pieces(tokenizer, text)] for text in texts]
     width = max(map(len, sides), default=0)
     numbers = "".join(f'<td class="at">{at + 1}</td>' for at in range(width))
-    rows = [_row(name, side, width, alignment) for name, side in zip(("Clean", "Corrupted"), sides, strict=True)]
-    texts = "".join(f'<p class="hap-text">{html.escape(text)}</p>' for text in (clean, corrupt))
+    named = zip(("Clean", "Corrupted"), sides, strict=True)
+    rows = [_row(name, side, width, alignment, len(first)) for name, side in named]
+    shown = "".join(f'<p class="hap-text">{html.escape(text)}</p>' for text in texts)
     return (
-        f"{STYLE}{texts}<div style='overflow-x:auto'><table class='hap-tokens'>"
+        f"{STYLE}{shown}<div style='overflow-x:auto'><table class='hap-tokens'>"
         f"<tr><th></th>{numbers}</tr>{''.join(rows)}</table></div>"
     )
 
 
-def _row(name: str, side: Sequence[str], width: int, alignment: Alignment) -> str:
+def _row(name: str, side: Sequence[str], width: int, alignment: Alignment, first: int) -> str:
     cells = []
     for at in range(width):
         if at >= len(side):
             cells.append('<td class="none"></td>')
             continue
-        kinds = ["other"] if at in alignment.changed else []
-        if at == alignment.mismatch:
+        kinds = ["other"] if at - first in alignment.changed else []
+        if at - first == alignment.mismatch:
             kinds.append("wrong")
         cells.append(f'<td class="{" ".join(kinds)}"><bdi>{html.escape(visible(side[at]))}</bdi></td>')
     return f"<tr><th>{name}</th>{''.join(cells)}</tr>"
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _reader(path: Path, modified: int, _source: Source) -> Reader | None:
-    return reader_of(_source)
+def _reader(path: Path, modified: int, bos: str, _source: Source) -> Reader | None:
+    found = reader_of(_source)
+    with suppress(SettingsError):  # asked for a token that it has not: the run will say so
+        return found and found.feeding(bos)
+    return found
+
+
+def bos() -> str:
+    """What is chosen for the beginning-of-text token where a run is started, under *Advanced*."""
+    return str(st.session_state.get("bos", "auto"))
 
 
 def reader(source: Source | None) -> Reader | None:
     """How the model reads prompts, if its tokenizer is on this machine; read once (no torch)."""
     path = tokenizer_file(source) if source else None
-    return _reader(path, path.stat().st_mtime_ns, source) if path and source else None
+    return _reader(path, path.stat().st_mtime_ns, bos(), source) if path and source else None

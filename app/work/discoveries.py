@@ -98,7 +98,7 @@ def _kept(steps: Discovery, config: DiscoveryConfig) -> Generator[Progress, None
 def _remember(config: DiscoveryConfig, check: Mapping[str, Any]) -> None:
     """What a run found out about the model and the task, for the list of tasks."""
     usual = config.corruption in (None, config.find_task().default_corruption)
-    if usual and not config.prompts:
+    if usual and config.bos == "auto" and not config.prompts:
         task_answers.remember(resolve(config.model), {config.task: check})
 
 

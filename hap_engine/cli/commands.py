@@ -169,13 +169,15 @@ def _evaluate(options: argparse.Namespace) -> None:
     run = load(options.file)
     if options.full:
         check_writable(options.out or options.file)
+    if options.bos and options.full:
+        raise SettingsError("--full adds to the run, whose prompts begin as they did. Leave --bos out, or --full.")
     if not options.model and "reference" not in run.model:
         raise SettingsError("The run file does not say where its model is. Name it with --model.")
     model = load_model(options.model or run.model["reference"], device=options.device)
     if model.graph == run.graph and model.sha256 != run.model.get("sha256"):
         print("note: these weights differ from the run's (other hash)", file=sys.stderr)
     masked = open_masked(model)
-    metrics = follow(reevaluate(masked, run, options.ablation))
+    metrics = follow(reevaluate(masked, run, options.ablation, bos=options.bos))
     print_table(metrics, run)
     if options.full:
         examined = follow(examine(masked, run, prompts=options.prompts))

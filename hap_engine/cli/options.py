@@ -19,6 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Reads the command (``options.command``) and its options."""
     name = "hap" if Path(sys.argv[0]).stem == "hap" else "python -m hap_engine"
     parser = argparse.ArgumentParser(prog=name, description=ABOUT)
+    begins = offered(DiscoveryConfig)["bos"].metadata["help"]
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     discover = commands.add_parser("discover", help="find a circuit and write a run file")
@@ -42,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     tested.add_argument("file", type=Path)
     tested.add_argument("--model", help="where the model is, if not where the run found it")
     tested.add_argument("--device", default="cpu")
+    tested.add_argument("--bos", help=f"{begins} (default: as in the run)")
     tested.add_argument("--ablation", default="resample", help="what cut edges carry: resample, mean or zero")
     tested.add_argument(
         "--full",
@@ -66,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     asked.add_argument("--task", help="only this one; without --model, what it is about")
     asked.add_argument("--prompts-file", type=Path, help="your own pairs instead: every row is asked")
     _skip(asked)
+    asked.add_argument("--bos", default=DiscoveryConfig.bos, help=begins)
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--device", default="cpu")
     return parser

@@ -57,7 +57,7 @@ def _ask(options: argparse.Namespace, chosen: Sequence[Task]) -> None:
     """Each task's row: the full model on clean prompts and (in brackets) on corrupted ones."""
     from hap_engine.workflows.ask_model import ask_tasks
 
-    model, answers = follow(ask_tasks(options.model, chosen, ASKED, options.seed, options.device))
+    model, answers = follow(ask_tasks(options.model, chosen, ASKED, options.seed, options.device, options.bos))
     print(f"{model.name}, on clean prompts and (in brackets) on corrupted ones")
     print(f"{'task':14}" + "".join(f"{name:>16}" for name in COLUMNS))
     for task, answer in answers.items():
@@ -75,10 +75,10 @@ def _ask_own(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
     from hap_engine.settings import DiscoveryConfig
     from hap_engine.workflows.run_prompts import scored, try_prompts
 
-    try_prompts(DiscoveryConfig(model=options.model, task=CUSTOM, prompts=tuple(own)))
+    try_prompts(DiscoveryConfig(model=options.model, task=CUSTOM, prompts=tuple(own), bos=options.bos))
     from hap_engine.workflows.ask_model import ask_pairs, summary
 
-    model, rows, found = follow(ask_pairs(options.model, own, options.device))
+    model, rows, found = follow(ask_pairs(options.model, own, options.device, options.bos))
     print(f"{scored(model.reader, rows)}\n{model.name}: {summary(found)}")
     print(f"\nThe weakest pairs\n{'row':>5} {'p(answer)':>10} {'corrupted':>10} {'logit diff':>11}  prompt")
     for index in sorted(range(len(found)), key=lambda index: found[index].clean_diff)[:WEAKEST]:

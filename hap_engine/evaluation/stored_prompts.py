@@ -14,8 +14,13 @@ from hap_engine.tasks.pair import EncodedPair, PromptPair
 from hap_engine.tasks.reader import encode_rows
 
 
-def stored_prompts(masked: MaskedModel, run: Run, split: str, first: int | None = None) -> list[EncodedPair]:
+def stored_prompts(
+    masked: MaskedModel, run: Run, split: str, first: int | None = None, bos: str | None = None
+) -> list[EncodedPair]:
     """The prompts of a split (the first of them), encoded for the model.
+
+    Args:
+        bos: as in `DiscoveryConfig`, other than the run was made; the roles' places are then left out.
 
     Raises:
         ModelError: if the model is not the run's.
@@ -27,7 +32,8 @@ def stored_prompts(masked: MaskedModel, run: Run, split: str, first: int | None 
         raise SettingsError(
             f"The run file holds no {split} prompts, so there is nothing to evaluate on. Compute the run again."
         )
-    return encode_prompts(masked, run.prompts[split][:first], bos_of(run))
+    pairs = encode_prompts(masked, run.prompts[split][:first], bos or bos_of(run))
+    return [replace(pair, roles={}) for pair in pairs] if bos else pairs
 
 
 def bos_of(run: Run) -> str:
@@ -35,11 +41,11 @@ def bos_of(run: Run) -> str:
     return str(run.settings.get("bos", "never"))
 
 
-def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]], bos: str = "never") -> list[EncodedPair]:
+def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]], bos: str) -> list[EncodedPair]:
     """Prompts of a run file as token ids.
 
     Args:
-        bos: as in `bos_of`.
+        bos: as in `DiscoveryConfig`.
 
     Raises:
         TaskError: if the model cannot read one.

@@ -151,7 +151,8 @@ def tokens_of(config: DiscoveryConfig, source: Source) -> float:
         reader = reader_of(source)
         if reader is None:
             return USUAL_TOKENS
-        pairs = encode_sets(reader, task.generate(reader.tokenizer, TRIAL_SIZES, config.seed, corruption)).train
+        sets = task.generate(reader.tokenizer, TRIAL_SIZES, config.seed, corruption)
+        pairs = encode_sets(reader.feeding(config.bos), sets).train
     except HapError:  # a task that this model's words do not allow: the run will say so
         return USUAL_TOKENS
     return sum(len(pair.clean_ids) for pair in pairs) / len(pairs)

@@ -106,16 +106,23 @@ def example(run: Findings, prompt: int) -> Mapping[str, str]:
         return {}
     shown = run.attention[prompt]
     tokens = shown["tokens"]["clean"]
-    return {role: tokens[at].strip() for role, at in (shown.get("roles") or {}).items() if 0 <= at < len(tokens)}
+    places = dict.fromkeys(_beginning(run), 0) | dict(shown.get("roles") or {})
+    return {role: tokens[at].strip() for role, at in places.items() if 0 <= at < len(tokens)}
+
+
+def _beginning(run: Findings) -> tuple[str, ...]:
+    """A column for the beginning-of-text token where prompts were given one. It is no role: most heads look there when
+    they have nothing to do."""
+    return ("BOS",) if run.settings.get("bos") == "always" else ()
 
 
 def _columns(run: Findings, used: set[str]) -> tuple[str, ...]:
-    """The roles in use, in the order in which they stand in the test prompts on average."""
+    """The roles in use, in the order in which they stand in the test prompts on average, after what begins a prompt."""
     places: dict[str, list[int]] = {}
     for prompt in run.prompts.get("test", []):
         for role, at in (prompt.get("roles") or {}).items():
             places.setdefault(role, []).append(at)
-    return tuple(sorted(used, key=lambda r: (float(np.mean(places.get(r, [10**6]))), r)))
+    return (*_beginning(run), *sorted(used, key=lambda r: (float(np.mean(places.get(r, [10**6]))), r)))
 
 
 def _links(run: Findings, looks: Sequence[Look], circuit: str) -> list[PlacedEdge]:

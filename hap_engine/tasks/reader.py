@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tokenizers import Tokenizer
 
-from hap_engine.errors import SettingsError, TaskError
+from hap_engine.errors import SettingsError, TaskError, UnknownNameError
 from hap_engine.tasks.editing import align
 from hap_engine.tasks.pair import EncodedPair, PromptPair, encode, encode_pair, single_token, spelling_token, token_text
 from hap_engine.tasks.rows import complaint, refuse
@@ -20,6 +21,7 @@ from hap_engine.tasks.spaces import calls_for_space
 from hap_engine.tasks.task import PromptSets
 
 MAX_TOKENS = 128  # of a row to learn from: memory grows with the length, and 1,000 pairs of these fit a laptop
+BOS = ("auto", "always", "never")  # when prompts begin with the beginning-of-text token; auto: as the tokenizer has it
 SMALL = 5_000  # words of a vocabulary in which a misspelled one is looked for
 
 
@@ -47,14 +49,22 @@ class Reader:
         """The same with the beginning-of-text token ``always``, ``never`` or as the tokenizer has it (``auto``).
 
         Raises:
+            UnknownNameError: for another choice.
             SettingsError: if it should always come first, and there is none.
         """
+        if bos not in BOS:
+            raise UnknownNameError("choice for the beginning-of-text token", bos, BOS)
         if bos == "always" and self.bos is None:
             raise SettingsError(
                 f"Expected a model with a beginning-of-text token, and {self.name} names none. Leave the choice to the "
                 "model (auto)."
             )
         return self if bos == "auto" else replace(self, begins=bos == "always")
+
+    def first(self, *sides: Sequence[int]) -> tuple[int, ...]:
+        """What comes before a pair's prompts: that token, unless one of their texts begins with it."""
+        begun = any(side[0] == self.bos for side in sides if side)
+        return () if begun or self.bos is None or not self.begins else (self.bos,)
 
 
 def reader_with(tokenizer: Tokenizer, name: str, longest: int | None, known: int | None, bos: object) -> Reader:
@@ -63,22 +73,31 @@ def reader_with(tokenizer: Tokenizer, name: str, longest: int | None, known: int
     Args:
         bos: what the model's config calls so, a token or several.
     """
-    plain, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
-    begins = bool(plain) and whole[1 : 1 + len(plain)] == plain
+    own = _put_first(tokenizer)
     named = bos[0] if isinstance(bos, list) and bos else bos
-    token = whole[0] if begins else named if isinstance(named, int) else None
-    return Reader(tokenizer, name, longest, known, token, begins)
+    token = own if own is not None else named if isinstance(named, int) else None
+    return Reader(tokenizer, name, longest, known, token, own is not None)
+
+
+def _put_first(tokenizer: Tokenizer) -> int | None:
+    """The token that a tokenizer puts before a text."""
+    for text in ("a", *filter(None, map(tokenizer.id_to_token, range(20)))):  # it may not know the first ones
+        with suppress(Exception):  # the library's own: no word for unknown words
+            plain, whole = (tokenizer.encode(text, add_special_tokens=special).ids for special in (False, True))
+            same, moved = (whole[start : start + len(plain)] == plain for start in (0, 1))
+            if same != moved:  # else the text is empty, or is that token
+                return int(whole[0]) if moved else None
+    return None
 
 
 def _begun(reader: Reader, pair: EncodedPair) -> EncodedPair:
-    """The pair with the beginning-of-text token first, unless its own text begins so."""
-    if not reader.begins or reader.bos is None or pair.clean_ids[0] == reader.bos:
-        return pair
+    """The pair with the beginning-of-text token first where it belongs there."""
+    first = reader.first(pair.clean_ids, pair.corrupt_ids)
     return replace(
         pair,
-        clean_ids=(reader.bos, *pair.clean_ids),
-        corrupt_ids=(reader.bos, *pair.corrupt_ids),
-        roles={role: place + 1 for role, place in pair.roles.items()},
+        clean_ids=(*first, *pair.clean_ids),
+        corrupt_ids=(*first, *pair.corrupt_ids),
+        roles={role: place + len(first) for role, place in pair.roles.items()},
     )
 
 
@@ -104,9 +123,8 @@ def encode_sets(reader: Reader, sets: PromptSets) -> PromptSets:
     Raises:
         TaskError: if one is too long for it or has a token that it does not know.
     """
-    if reader.begins:
-        splits = (sets.train, sets.validation, sets.test)
-        sets = PromptSets(*(tuple(_begun(reader, pair) for pair in split) for split in splits))
+    splits = (sets.train, sets.validation, sets.test)
+    sets = PromptSets(*(tuple(_begun(reader, pair) for pair in split) for split in splits))
     for pair in (*sets.train, *sets.validation, *sets.test):
         if wrong := _unreadable(reader, pair):
             raise TaskError(f"{wrong[0].upper()}{wrong[1:]}")

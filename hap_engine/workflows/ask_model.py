@@ -99,7 +99,12 @@ def check_task(
 
 
 def ask_tasks(
-    reference: str, tasks: Sequence[Task], n_prompts: int = CHECKED, seed: int = 0, device: str = "cpu"
+    reference: str,
+    tasks: Sequence[Task],
+    n_prompts: int = CHECKED,
+    seed: int = 0,
+    device: str = "cpu",
+    bos: str = "auto",
 ) -> Generator[Progress, None, tuple[Model, dict[str, dict[str, Any]]]]:
     """Open a model and ask it about each task: what `TaskCheck.to_dict` holds, or only why it cannot be asked.
 
@@ -107,12 +112,12 @@ def ask_tasks(
         ModelError: if the model cannot be opened.
     """
     model = yield from loading(reference, device)
-    masked = open_masked(model)
+    masked, reader = open_masked(model), model.reader.feeding(bos)
     answers: dict[str, dict[str, Any]] = {}
     for done, task in enumerate(tasks):
         yield Progress("prompts", done, len(tasks), f"Trying: {task.title}")
         try:
-            sets = task_prompts(model.reader, task, SplitSizes(1, 1, n_prompts), seed)
+            sets = task_prompts(reader, task, SplitSizes(1, 1, n_prompts), seed)
         except TaskError as error:
             answers[task.name] = {"solved": False, "broken": False, "sentence": str(error)}
             continue
@@ -158,7 +163,7 @@ class Asked:
 
 
 def ask_pairs(
-    reference: str, pairs: Sequence[PromptPair], device: str = "cpu"
+    reference: str, pairs: Sequence[PromptPair], device: str = "cpu", bos: str = "auto"
 ) -> Generator[Progress, None, tuple[Model, Sequence[EncodedPair], list[Asked]]]:
     """Open a model and `ask` it about the pairs, which are returned as it reads them.
 
@@ -166,7 +171,7 @@ def ask_pairs(
         HapError: if the model cannot be opened, or cannot read a pair.
     """
     model = yield from loading(reference, device)
-    rows = encode_rows(model.reader, pairs)
+    rows = encode_rows(model.reader.feeding(bos), pairs)
     return model, rows, (yield from ask(open_masked(model), rows))
 
 

@@ -26,18 +26,19 @@ from hap_engine.runs.record import Run
 
 
 def reevaluate(
-    masked: MaskedModel, run: Run, ablation: str = "resample", prompts: int | None = None
+    masked: MaskedModel, run: Run, ablation: str = "resample", prompts: int | None = None, bos: str | None = None
 ) -> Generator[Progress, None, dict[str, dict[str, Any]]]:
     """The run's ``metrics``, measured again on its test prompts (the first `prompts` of them).
 
     Args:
         ablation: what cut edges carry: ``resample``, ``mean`` or ``zero`` (`ablation.py`).
+        bos: whether prompts begin with the beginning-of-text token, as in `DiscoveryConfig`; None: as in the run.
 
     Raises:
-        UnknownNameError: for another ablation.
+        UnknownNameError: for another ablation or `bos`.
         SettingsError: if the run has no test prompts or was made on another model.
     """
-    pairs = stored_prompts(masked, run, "test", prompts)
+    pairs = stored_prompts(masked, run, "test", prompts, bos)
     circuits = {name: record.circuit for name, record in run.circuits.items()}
     size = len(circuits[run.main])
     return (yield from evaluate(masked, pairs, circuits, _setting(run, ablation), control_size=size))

@@ -15,6 +15,7 @@ from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.editing import align
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.prompts_file import to_jsonl
+from hap_engine.tasks.reader import Reader
 from hap_engine.tasks.task import SplitSizes
 from tests.builders.pages import open_app, press, texts
 from tests.builders.prompt_files import parse_prompts
@@ -187,7 +188,7 @@ def test_a_bar_between_answers_and_one_that_is_an_answer() -> None:
 def test_tokens_are_shown_as_text_never_as_markup() -> None:
     attack = "<img src=x onerror=alert(1)>"
     found = align(words(), attack, attack + " b")
-    shown = tokens.aligned(words(), attack, attack + " b", found)
+    shown = tokens.aligned(Reader(words()), attack, attack + " b", found)
     assert "<img" not in shown
     assert "&lt;" in shown
 
@@ -199,13 +200,13 @@ def test_characters_of_several_tokens_are_shown_once() -> None:
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     assert tokens.pieces(made, "a🙂é") == ["a", "🙂", "·", "·", "·", "é", "·"]
-    assert "<bdi>" in tokens.aligned(made, "שלום", "שלוס", align(made, "שלום", "שלוס"))
+    assert "<bdi>" in tokens.aligned(Reader(made), "שלום", "שלוס", align(made, "שלום", "שלוס"))
 
 
 def test_the_first_mismatch_is_marked() -> None:
     row = longer(draft(1)[0])
     found = align(words(), row["clean"], row["corrupt"])
-    shown = tokens.aligned(words(), row["clean"], row["corrupt"], found)
+    shown = tokens.aligned(Reader(words()), row["clean"], row["corrupt"], found)
     assert shown.count('class="wrong"') + shown.count(' wrong"') == 2
 
 

@@ -120,6 +120,7 @@ def test_models_and_tasks(capsys: pytest.CaptureFixture[str]) -> None:
         (["--sparsity", "nan"], "sparsity between 0 and 1"),
         (["--keep", "2"], "keep between 0 and 1"),
         (["--seed", "-1"], "seed from 0"),
+        (["--bos", "alway"], "Did you mean 'always'"),
         (["--steps", "0"], "steps from 1"),
         (["--budget", "projecton"], "Did you mean 'projection'"),
         (["--prompts", "8,6"], "--prompts as train,validation,test"),
@@ -216,6 +217,8 @@ def test_evaluate_explains_what_it_cannot_use(
     ):
         broken.write_text(json.dumps(data | change))
         fails(capsys, ["evaluate", str(broken), "--model", str(folder)], words)
+    fails(capsys, ["evaluate", str(written), "--model", str(folder), "--bos", "never", "--full"], "Leave --bos out")
+    fails(capsys, ["evaluate", str(written), "--model", str(folder), "--bos", "always"], "names none")
     model = {key: value for key, value in data["model"].items() if key != "reference"}
     broken.write_text(json.dumps(data | {"model": model}))
     fails(capsys, ["evaluate", str(broken)], "--model")

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE, WordLevel
 from tokenizers.processors import TemplateProcessing
 
+from app.explore.prompts import _sample
+from app.own_prompts import tokens
 from hap_engine import api
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.evaluation.stored_prompts import bos_of, stored_prompts
 from hap_engine.explain.what_if import Bench
+from hap_engine.machine.estimate import tokens_of
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
-from hap_engine.models.catalog import Source
+from hap_engine.models.catalog import Source, resolve
+from hap_engine.models.reader import reader_of
+from hap_engine.report.token_places import example, story
 from hap_engine.runs.continue_run import again
 from hap_engine.settings import DiscoveryConfig, PruningConfig, run_id
+from hap_engine.tasks.editing import align
 from hap_engine.tasks.pair import PromptPair
-from hap_engine.tasks.reader import encode_rows, reader_with
+from hap_engine.tasks.reader import encode_rows, problem, reader_with
+from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import from_hf
+from hap_engine.workflows.retest import reevaluate
 from hap_engine.workflows.run_prompts import make_prompts, settled
-from tests.builders.tiny_models import SIZES, hf_model, tokenizer
+from tests.builders.tiny_models import SIZES, finish, hf_model, tokenizer
 
 PAIR = PromptPair("Aaron and Adam", "Adam and Aaron", " Alan", " Albert")
 CONFIG = DiscoveryConfig(model="tiny", sizes=SIZES, pruning=PruningConfig(steps=2, batch_size=4))
@@ -68,6 +79,58 @@ def test_a_text_that_begins_so_already_gets_no_second() -> None:
     reader = reader_with(beginning(), "x", None, None, None)
     (pair,) = encode_rows(reader, [replace(PAIR, clean=f"<bos>{PAIR.clean}", corrupt=f"<bos>{PAIR.corrupt}")])
     assert pair.clean_ids.count(BOS) == 1
+    (pair,) = encode_rows(reader, [replace(PAIR, clean=f"and {PAIR.clean}", corrupt=f"<bos>{PAIR.corrupt}")])
+    assert (pair.clean_ids.count(BOS), pair.corrupt_ids.count(BOS)) == (0, 1), "one alone begins so: as it is written"
+
+
+def test_it_is_found_whatever_words_a_tokenizer_knows() -> None:
+    for wordless in (WordLevel({"x": 0, "<bos>": 1, "<eos>": 2}, unk_token="none"), BPE({"x": 0, "<bos>": 1}, [])):
+        made = Tokenizer(wordless)
+        assert not reader_with(made, "x", None, None, None).begins
+        made.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
+        assert reader_with(made, "x", None, None, None).bos == 1
+    ends = tokenizer()
+    ends.post_processor = TemplateProcessing(single="$A and", special_tokens=[("and", 1)])
+    assert not reader_with(ends, "x", None, None, None).begins
+
+
+def test_tokens_and_logits_are_those_of_transformers(tmp_path: Path, llama3: MaskedModel) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+    llama3.model.hf_model.save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=beginning(), bos_token="<bos>").save_pretrained(tmp_path)
+    theirs, masked = AutoTokenizer.from_pretrained(tmp_path), api.open_model(str(tmp_path))
+    pairs = api.prompts(masked, sizes=SIZES).test
+    for pair in pairs:
+        assert list(pair.clean_ids) == theirs(pair.pair.clean).input_ids
+        assert list(pair.corrupt_ids) == theirs(pair.pair.corrupt).input_ids
+        (answer,) = theirs(pair.pair.answer, add_special_tokens=False).input_ids
+        assert (pair.answer_id, pair.clean_ids[0]) == (answer, BOS), "an answer is no text of its own"
+    theirs.pad_token = "<bos>"
+    rows = theirs([pair.pair.clean for pair in pairs], padding=True, padding_side="right", return_tensors="pt")
+    last = rows.attention_mask.sum(1) - 1
+    want = AutoModelForCausalLM.from_pretrained(tmp_path)(**rows).logits[range(len(last)), last]
+    assert torch.allclose(api.logits(masked, pairs), want, atol=1e-5 * float(want.detach().abs().max()))
+    config = replace(CONFIG, model=str(tmp_path), sizes=SplitSizes())
+    folder = resolve(str(tmp_path))
+    reader = reader_of(folder)
+    assert reader is not None
+    shown = _sample(tmp_path, 0, "", 0, reader, config)
+    assert all(row["Clean prompt"].startswith("<bos> · ") for row in shown), "a preview"
+    assert tokens_of(config, folder) == tokens_of(replace(config, bos="never"), folder) + 1
+    texts = [pair.pair for pair in pairs]
+    assert torch.equal(api.logits(masked, texts), api.logits(masked, pairs)), "texts begin as the model's own do"
+    assert reader.first() == (BOS,), "known before the model is opened"
+
+
+def test_it_counts_where_tokens_are_counted() -> None:
+    fits, tight = (reader_with(beginning(), "tiny", longest, None, None) for longest in (4, 3))
+    assert not problem(fits, PAIR)
+    assert "the prompt has 4 tokens" in problem(tight, PAIR)
+    assert not problem(tight.feeding("never"), PAIR)
+    shown = tokens.aligned(fits, PAIR.clean, PAIR.corrupt, align(fits.tokenizer, PAIR.clean, PAIR.corrupt))
+    assert shown.count("&lt;bos&gt;") == 2
+    assert shown.count('class="other"') == 4, "the names, and not the token before them"
 
 
 def test_places_move_with_it() -> None:
@@ -107,3 +170,27 @@ def test_a_run_records_it_and_shows_it(llama3: MaskedModel) -> None:
     assert stored_prompts(llama3, bare, "test")[0].clean_ids == first.clean_ids[1:]
     assert again(bare).bos == "never", "of an older run: as it was"
     assert api.encoded(llama3, [PAIR])[0].clean_ids[0] == BOS
+    assert story(run, [], run.main).columns == ("BOS",)
+    assert example(run, 0)["BOS"] == "<bos>"
+    assert story(bare, [], bare.main).columns == ()
+
+
+def test_a_run_is_tested_as_it_was_made_or_otherwise(llama3: MaskedModel) -> None:
+    bare, run = (
+        api.discover(llama3, "ioi", sparsity=0.8, keep=0.6, sizes=SIZES, pruning=CONFIG.pruning, bos=bos)
+        for bos in ("never", "auto")
+    )
+    circuits = {name: record.circuit for name, record in bare.circuits.items()}
+    same, other = (finish(reevaluate(llama3, bare, bos=bos)) for bos in (None, "always"))
+    assert same["full"]["logit_diff"] == bare.metrics["full"]["logit_diff"]
+    assert other["full"]["logit_diff"] == run.metrics["full"]["logit_diff"] != bare.metrics["full"]["logit_diff"]
+    (first, *_) = stored_prompts(llama3, bare, "test", bos="auto")
+    assert (first.clean_ids[0], first.roles) == (BOS, {})
+    texts = [PromptPair.from_dict(prompt) for prompt in bare.prompts["test"]]
+    on_texts = api.evaluate(llama3, bare, on=texts)
+    assert on_texts["full"]["logit_diff"] == bare.metrics["full"]["logit_diff"], "texts begin as the run's"
+    alone = api.evaluate(llama3, circuits, on=texts)
+    assert alone["full"]["logit_diff"] == run.metrics["full"]["logit_diff"], "and else as the model's own"
+    damaged = replace(bare, settings={**bare.settings, "bos": "perhaps"})
+    with pytest.raises(UnknownNameError, match="perhaps"):
+        stored_prompts(llama3, damaged, "test")

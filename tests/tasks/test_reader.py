@@ -126,7 +126,7 @@ def test_prompts_that_the_model_cannot_read_are_refused(given: str) -> None:
     with pytest.raises(TaskError, match=rf"tiny knows {known:,} tokens, and .* number {known} \({named!r}\)"):
         encode_rows(Reader(GPT2, "tiny", known=known), pairs)
     sets = PromptSets((tokens,), (tokens,), (tokens,))
-    assert encode_sets(Reader(GPT2), sets) is sets
+    assert encode_sets(Reader(GPT2), sets) == sets
     with pytest.raises(TaskError, match="The prompt has 3 tokens"):
         encode_sets(Reader(GPT2, longest=2), sets)
 
