@@ -20,7 +20,7 @@ from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import drain
 from hap_engine.pruning.edge_pruning import cut_live, prune, warm_start
 from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig
-from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.task import SplitSizes
 
 PUBLISHED = 5  # steps from which the published recipe is extrapolated

@@ -29,7 +29,7 @@ from hap_engine.models.catalog import Source
 from hap_engine.progress import drain
 from hap_engine.pruning.gate_loss import loss_of_gates
 from hap_engine.pruning.gates import sample
-from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import EncodedPair, PromptPair
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.batches import Batch, to_batch

@@ -40,8 +40,8 @@ from hap_engine.report.missed_heads import Explanation
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig
-from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.custom import NAME as CUSTOM
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import EncodedPair, PromptPair
 from hap_engine.tasks.reader import encode_rows
 from hap_engine.tasks.task import PromptSets, SplitSizes

@@ -10,9 +10,8 @@ from typing import Any
 
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.files import short_hash
-from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.custom import NAME as CUSTOM
-from hap_engine.tasks.custom import prompts_hash, shares_corruptions, split_rows
+from hap_engine.tasks.custom import get_task, prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.reader import BOS
 from hap_engine.tasks.task import SplitSizes, Task

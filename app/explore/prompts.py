@@ -16,7 +16,7 @@ from app.widgets.markdown import plain, visible
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import Source, tokenizer_file
 from hap_engine.settings import DiscoveryConfig
-from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import token_text
 from hap_engine.tasks.reader import Reader
 from hap_engine.tasks.task import SplitSizes

@@ -20,7 +20,7 @@ from hap_engine.machine import speed
 from hap_engine.machine.estimate import AUTO, faster_dtype
 from hap_engine.models.catalog import Source, graph_of
 from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
-from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.reader import BOS
 
 EFFORTS = {

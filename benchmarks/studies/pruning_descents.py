@@ -38,7 +38,7 @@ from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.edge_pruning import PruningStep, cut_live, prune, warm_start
 from hap_engine.runs.run_file import load
 from hap_engine.settings import PRESETS, VALIDATED, DiscoveryConfig, PruningConfig, kept_share
-from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
 from hap_engine.workflows.two_stages import go_on, score_edges

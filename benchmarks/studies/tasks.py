@@ -22,7 +22,7 @@ from hap_engine.progress import drain
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.settings import PRESETS, DiscoveryConfig, run_id
-from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
 from hap_engine.workflows.ask_model import check_task

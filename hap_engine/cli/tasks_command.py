@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from hap_engine.cli.progress_lines import follow
 from hap_engine.errors import SettingsError
 from hap_engine.tasks.builtin import TASKS
-from hap_engine.tasks.by_name import get_task
 from hap_engine.tasks.custom import NAME as CUSTOM
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.task import Task
 

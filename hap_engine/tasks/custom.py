@@ -16,8 +16,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from hap_engine.errors import TaskError
+from hap_engine.errors import TaskError, UnknownNameError
 from hap_engine.files import short_hash
+from hap_engine.tasks.builtin import TASKS
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.reader import MAX_TOKENS, Reader, encode_rows
 from hap_engine.tasks.rows import refuse, sift
@@ -28,6 +29,19 @@ NAME = "custom"
 SHARES = (("train", 0.5), ("validation", 0.1), ("test", 0.4))
 BASELINE = 0.2  # of the rows and more than two of them: then it is no example
 CORRUPTIONS = {"given": "The corrupted prompts are those of the prompts file."}
+
+
+def get_task(name: str, prompts: Sequence[PromptPair] = ()) -> Task:
+    """The task of that name; ``custom`` is made of `prompts`.
+
+    Raises:
+        UnknownNameError: with the nearest known name.
+    """
+    if name == NAME:
+        return custom_task(prompts)
+    if name not in TASKS:
+        raise UnknownNameError("task", name, [*TASKS, NAME])
+    return TASKS[name]
 
 
 def split_rows(pairs: Sequence[PromptPair], seed: int) -> dict[str, tuple[PromptPair, ...]]:

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError
 
-T = TypeVar("T")
+KEYS = ("clean", "corrupt", "answer", "distractor")
+SETS: dict[str, Any] = {"more_answers": str, "more_distractors": str, "answer_ids": int, "distractor_ids": int}
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,14 @@ class PromptPair:
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> PromptPair:
         """The pair that `to_dict` wrote (roles are not read back: they are token positions there)."""
-
-        def several(key: str, kind: type[T]) -> tuple[T, ...]:
-            value = row.get(key)
-            return tuple(map(kind, value)) if isinstance(value, list) else ()
-
-        return cls(
-            clean=str(row["clean"]),
-            corrupt=str(row["corrupt"]),
-            answer=str(row["answer"]),
-            distractor=str(row["distractor"]),
-            more_answers=several("more_answers", str),
-            more_distractors=several("more_distractors", str),
-            answer_ids=several("answer_ids", int),
-            distractor_ids=several("distractor_ids", int),
-        )
+        found: dict[str, Any] = {key: str(row[key]) for key in KEYS}
+        found |= {key: tuple(map(kind, row[key])) for key, kind in SETS.items() if isinstance(row.get(key), list)}
+        return cls(**found)
 
     def to_dict(self) -> dict[str, Any]:
         """The texts, as a run file and a prompts file hold them."""
-        sets = ("more_answers", "more_distractors", "answer_ids", "distractor_ids")
-        return {
-            **{key: getattr(self, key) for key in ("clean", "corrupt", "answer", "distractor")},
-            **{key: list(getattr(self, key)) for key in sets if getattr(self, key)},
-        }
+        texts = {key: getattr(self, key) for key in KEYS}
+        return texts | {key: list(getattr(self, key)) for key in SETS if getattr(self, key)}
 
     @property
     def answers(self) -> tuple[str, ...]:

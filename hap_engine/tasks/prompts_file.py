@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import TaskError
-from hap_engine.tasks.pair import PromptPair
-from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, check_rows
+from hap_engine.tasks.pair import KEYS, PromptPair
+from hap_engine.tasks.rows import MAX_ROWS, check_count
 from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
 
 MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
@@ -33,19 +33,13 @@ ID = re.compile(r"-?\d{1,12}(\.0)?")  # some tables write whole numbers with a p
 FORMULA = re.compile(rf"[=@\t\r]|(?!{NUMBER})[+-]")
 # What others call a column: auto-circuit's JSON, and EAP-IG's CSV for IOI, facts, gender and hypernyms.
 NAMES = {
-    "corrupt": ("corrupted",),
-    "answer": ("answers",),
-    "distractor": ("distractors", "wrong_answers"),
-    "answer_ids": ("answer_id", "correct_idx", "country_idx", "clean_answer_idx", "answers_idx"),
-    "distractor_ids": (
-        "distractor_id",
-        "incorrect_idx",
-        "corrupted_country_idx",
-        "corrupted_answer_idx",
-        "corrupted_answers_idx",
-    ),
+    "corrupt": "corrupted",
+    "answer": "answers",
+    "distractor": "distractors wrong_answers",
+    "answer_ids": "answer_id correct_idx country_idx clean_answer_idx answers_idx",
+    "distractor_ids": "distractor_id incorrect_idx corrupted_country_idx corrupted_answer_idx corrupted_answers_idx",
 }
-OURS = {theirs: ours for ours, others in NAMES.items() for theirs in others}
+OURS = {theirs: ours for ours, others in NAMES.items() for theirs in others.split()}
 OTHERS = {
     b"PK": "a workbook (or another zip file). Save it as CSV with the encoding UTF-8",
     b"PAR1": 'a Parquet file. Write it as JSON (pandas: to_json("pairs.jsonl", orient="records", lines=True))',
@@ -65,15 +59,6 @@ class PromptRows:
 
     rows: tuple[PromptPair | str, ...]
     spaced: int = 0
-
-
-def read_prompts(path: Path) -> tuple[PromptPair, ...]:
-    """The pairs of a prompts file or run file.
-
-    Raises:
-        TaskError: with every row that cannot be used and the remedy.
-    """
-    return check_rows(read_rows(path).rows)
 
 
 def read_rows(path: Path) -> PromptRows:
@@ -277,38 +262,29 @@ def _csv_row(names: list[str], cells: list[str]) -> Row:
 def _pair(row: Mapping[str, Any]) -> PromptPair | str:
     """A row as it was typed, or what is wrong with its keys."""
     for ours, others in NAMES.items():
-        there = [name for name in (ours, *others) if row.get(name) is not None]
+        there = [name for name in (ours, *others.split()) if row.get(name) is not None]
         if len(there) > 1:
             return f"it has {there[0]!r} and {there[1]!r}, which mean the same. Keep one of them."
         row = {**row, ours: row[there[0]]} if there else row
     if row.get("spaces") not in (None, AS_WRITTEN):
         return f'expected "spaces" as "{AS_WRITTEN}" or not at all, got {str(row["spaces"])[:40]!r}.'
-    texts: dict[str, list[str]] = {}
-    ids: dict[str, tuple[int, ...]] = {}
+    found: dict[str, Any] = {}
     for key in KEYS:
         given, value = row.get(f"{key}_ids"), row.get(key)
         if given is not None and key in ("answer", "distractor"):
             several = given if isinstance(given, list) else [given]
             if not several or not all(type(token) is int for token in several):
                 return f"expected '{key}_ids' as the number of a token or a list of them, got {str(given)[:40]}."
-            ids[key], value = tuple(several), "" if value is None else value
+            found[f"{key}_ids"], value = several, "" if value is None else value
         if value is None:
             return f"it has no {key!r}. Every row needs the keys {', '.join(KEYS)}; this one has {_listed(row)}."
-        texts[key] = value if key in ("answer", "distractor") and isinstance(value, list) and value else [value]
-        if not all(isinstance(text, str) for text in texts[key]):
+        texts = value if key in ("answer", "distractor") and isinstance(value, list) and value else [value]
+        if not all(isinstance(text, str) for text in texts):
             return f"expected {key!r} as text in quotation marks, got {str(value)[:40]}."
         if isinstance(more := row.get(f"more_{key}s"), list):  # as a run file keeps them
-            texts[key] = [*texts[key], *map(str, more)]
-    return PromptPair(
-        row["clean"],
-        row["corrupt"],
-        texts["answer"][0],
-        texts["distractor"][0],
-        more_answers=tuple(texts["answer"][1:]),
-        more_distractors=tuple(texts["distractor"][1:]),
-        answer_ids=ids.get("answer", ()),
-        distractor_ids=ids.get("distractor", ()),
-    )
+            texts = [*texts, *more]
+        found |= {key: texts[0], f"more_{key}s": texts[1:]}
+    return PromptPair.from_dict(found)
 
 
 def _listed(row: Mapping[str, Any]) -> str:

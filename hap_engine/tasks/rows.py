@@ -11,9 +11,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from hap_engine.errors import TaskError
-from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.pair import KEYS, PromptPair
 
-KEYS = ("clean", "corrupt", "answer", "distractor")
 MIN_ROWS, MAX_ROWS = 10, 1_000
 SPELLED_OUT = 10  # problems that a message tells; of other rows the numbers will do
 LISTED = 8  # row numbers in a line

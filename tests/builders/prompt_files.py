@@ -61,7 +61,7 @@ def changed(row: int, **changes: Any) -> bytes:
 
 
 def parse_prompts(data: bytes, name: str = "prompts.jsonl") -> tuple[PromptPair, ...]:
-    """The pairs in a file's content, checked as `read_prompts` checks those of a file."""
+    """The pairs in a file's content, every one of which must be usable."""
     return check_rows(parse_rows(data, name).rows)
 
 

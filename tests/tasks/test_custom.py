@@ -18,10 +18,8 @@ from hap_engine.errors import SettingsError, TaskError
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.settings import DiscoveryConfig, run_id
-from hap_engine.tasks.by_name import get_task
-from hap_engine.tasks.custom import prompts_hash, shares_corruptions, split_rows
+from hap_engine.tasks.custom import get_task, prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
-from hap_engine.tasks.prompts_file import read_prompts
 from hap_engine.tasks.rows import MAX_ROWS, check_rows
 from hap_engine.tasks.task import SplitSizes
 from tests.builders.prompt_files import ANTONYMS, PLURALS, as_csv, changed, jsonl, parse_prompts, problems, toy_rows
@@ -309,7 +307,7 @@ def test_a_run_of_a_builtin_task_can_be_read_as_prompts(tmp_path: Path) -> None:
 
     rows = [{**row, "roles": {"END": 3}, "more_answers": [" x"]} for row in ANTONYMS]
     path = save(fake_run(prompts={"train": rows[:12], "test": rows[12:]}), tmp_path / "run.json")
-    found = read_prompts(path)
+    found = parse_prompts(path.read_bytes(), path.name)
     assert len(found) == len(rows)
     assert found[0].answers == (" cold", " x")
 

@@ -9,7 +9,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from hap_engine.errors import SettingsError, TaskError, UnknownNameError
 from hap_engine.tasks.builtin import TASKS
-from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import PromptPair, encode, encode_pair, single_token
 from hap_engine.tasks.task import SplitSizes
 

@@ -19,16 +19,15 @@ from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, save
 from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.tasks.builtin import TASKS
-from hap_engine.tasks.by_name import get_task
+from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import EncodedPair, PromptPair
-from hap_engine.tasks.prompts_file import read_prompts
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.tasks.templates import agreement
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.load import Model, from_hf
 from hap_engine.workflows.ask_model import TaskCheck, check_task
 from hap_engine.workflows.discover import discover
-from tests.builders.prompt_files import ANTONYMS, jsonl
+from tests.builders.prompt_files import ANTONYMS, jsonl, parse_prompts
 from tests.builders.tiny_models import finish
 from tests.builders.words import WORDS
 
@@ -77,33 +76,28 @@ def test_discover_on_every_task(name: str, tiny: Model, tmp_path: Path) -> None:
     assert load(save(run, tmp_path / "run.json")).metrics["hap"] == run.metrics["hap"]
 
 
-def long_pairs(path: Path, count: int) -> tuple[PromptPair, ...]:
-    """Pairs of 128 tokens, written to a prompts file and read back."""
+def long_pairs(count: int) -> tuple[PromptPair, ...]:
+    """Pairs of 128 tokens, as a prompts file gives them."""
     nouns, rng, rows = agreement.SUBJECTS, Random(0), []
     for index in range(count):
         other = " ".join(str(rng.randint(10, 99)) for _ in range(124))
         one, many = nouns[index % len(nouns)]
         clean, corrupt = (f"The {noun} near {other} the" for noun in (many, one))
         rows.append({"clean": clean, "corrupt": corrupt, "answer": "are", "distractor": "is"})
-    (path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return read_prompts(path / "x.jsonl")
+    return parse_prompts("\n".join(map(json.dumps, rows)).encode())
 
 
-def test_the_largest_prompts_file_is_read_and_split(tmp_path: Path) -> None:
-    sets = get_task("custom", long_pairs(tmp_path, 1_000)).generate(WORDS, SplitSizes(), 0, "given")
+def test_the_largest_prompts_file_is_read_and_split() -> None:
+    sets = get_task("custom", long_pairs(1_000)).generate(WORDS, SplitSizes(), 0, "given")
     assert [len(sets.train), len(sets.validation), len(sets.test)] == [500, 100, 400]
     assert {len(pair.clean_ids) for pair in sets.train} == {128}
     with pytest.raises(TaskError, match="at most 1,000 rows, got 1,001"):
-        long_pairs(tmp_path, 1_001)
+        long_pairs(1_001)
 
 
 def test_the_longest_prompts_run_to_the_end(tmp_path: Path) -> None:
     config = DiscoveryConfig(
-        task="custom",
-        prompts=long_pairs(tmp_path, 40),
-        sparsity=0.5,
-        keep=0.9,
-        pruning=PruningConfig(steps=2, batch_size=4),
+        task="custom", prompts=long_pairs(40), sparsity=0.5, keep=0.9, pruning=PruningConfig(steps=2, batch_size=4)
     )
     run: Run = finish(discover(config, random_gpt2(positions=128)))
     assert run.metrics["hap"]["n_prompts"] == len(run.prompts["test"]) == 16
