@@ -90,7 +90,7 @@ class EarlierRun:
     """The circuit of an earlier run, from which Edge Pruning goes on to a tighter budget (`continue_run.further`)."""
 
     run: str  # its id
-    weights: str  # their sha256: gates learned on one model say nothing of another
+    weights: str  # the model's identity: gates learned on one model say nothing of another
     edges: tuple[tuple[str, str], ...]  # (writer, reader), the new candidates
     gates: tuple[float, ...]  # their log alphas, whose order is that of the new start
     share: float  # of all edges
@@ -234,12 +234,12 @@ def kept_share(config: DiscoveryConfig) -> float:
     return config.keep or min(1.0, max(LOOSE, 4 * (1 - config.sparsity)))
 
 
-def run_id(config: DiscoveryConfig, sha256: str) -> str:
-    """Hash of the settings and the weights: equal runs share an id, a file and a job."""
+def run_id(config: DiscoveryConfig, identity: str) -> str:
+    """Hash of the settings and the model's `hap_engine.models.catalog.identity`: equal runs share id, file and job."""
     plain = config.to_dict()
     if not config.pruning.clip:  # newer than the runs that lack it
         del plain["pruning"]["clip"]
-    return short_hash([plain, sha256])
+    return short_hash([plain, identity])
 
 
 def with_preset(config: DiscoveryConfig, preset: str) -> DiscoveryConfig:

@@ -61,7 +61,10 @@ def _identity(source: Source) -> str:
         return ""
     if source.commit:
         return f"{source.name}@{source.commit}"
-    files = [source.path] if source.path.is_file() else sorted(source.path.glob("*.safetensors"))
+    parts = ("*.safetensors", "*.json")  # with another tokenizer the answers are others
+    files = (
+        [source.path] if source.path.is_file() else sorted(file for part in parts for file in source.path.glob(part))
+    )
     return short_hash([[file.name, *_stamp(file)] for file in files])
 
 

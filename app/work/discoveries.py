@@ -17,7 +17,7 @@ from app.stored.saved_runs import keep_computed
 from app.work import heavy_imports
 from app.work.worker import Begin, Worker
 from hap_engine.errors import HapError, ModelError
-from hap_engine.models.catalog import resolve, weights_sha256
+from hap_engine.models.catalog import identity, resolve
 from hap_engine.models.reader import reader_of
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
@@ -33,7 +33,7 @@ _submitting = threading.Lock()  # one at a time: the limits and the start belong
 class Opening:
     """How to open weights that are known, wherever they lie; their reference may name nothing here."""
 
-    sha256: str
+    identity: str
     begin: Begin
 
 
@@ -67,7 +67,7 @@ def submit(
         HapError: if the model cannot be found, the queue is full, or a class may not start it.
     """
     check_job(config, 0)  # before the model's name is looked up on the disk
-    job = run_id(_settled(config), opening.sha256 if opening else _weights(config))
+    job = run_id(_settled(config), opening.identity if opening else _model(config))
     with _submitting:
         known = worker.get(job)
         if known is None or not known.live:
@@ -110,6 +110,6 @@ def _settled(config: DiscoveryConfig) -> DiscoveryConfig:
     return config
 
 
-def _weights(config: DiscoveryConfig) -> str:
+def _model(config: DiscoveryConfig) -> str:
     source = resolve(config.model)
-    return weights_sha256(source) or source.reference
+    return identity(source) or source.reference

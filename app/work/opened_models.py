@@ -19,7 +19,7 @@ from app.work.worker import Begin, Worker
 from hap_engine.errors import HapError
 from hap_engine.files import short_hash
 from hap_engine.graph.circuit import Circuit
-from hap_engine.models.locate import locate
+from hap_engine.models.locate import identity_of, locate
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig
@@ -33,7 +33,7 @@ FEW = range(8)  # test prompts beside the chosen one: 0.7 s for a SmolLM2 circui
 
 @st.cache_resource
 def _given() -> dict[str, str]:
-    """Paths that users gave for weights, by hash, as long as the process lives."""
+    """Paths that users gave for models, by identity, as long as the process lives."""
     return {}
 
 
@@ -48,7 +48,7 @@ def remedy(run: Run) -> str:
 
 def given(run: Run) -> str:
     """The path that a user gave for the run's weights; empty if none."""
-    return _given().get(str(run.model.get("sha256")), "")
+    return _given().get(identity_of(run.model), "")
 
 
 def give(run: Run, path: str) -> str:
@@ -58,7 +58,7 @@ def give(run: Run, path: str) -> str:
         locate(run.model, path)
     except HapError as error:
         return str(error)
-    _given()[str(run.model["sha256"])] = path
+    _given()[identity_of(run.model)] = path
     return ""
 
 
@@ -98,7 +98,7 @@ def start_run(run: Run, config: DiscoveryConfig) -> str:
     if config.device != "cpu":  # the page's way opens models on the processor
         return discoveries.submit(workers.runs(), config)
     locate(run.model, given(run))
-    return discoveries.submit(workers.runs(), config, Opening(str(run.model["sha256"]), _anew(run)))
+    return discoveries.submit(workers.runs(), config, Opening(identity_of(run.model), _anew(run)))
 
 
 def _anew(run: Run) -> Begin:
@@ -209,4 +209,4 @@ def _bench(run_key: str, prompts: range, _masked: MaskedModel, _run: Run) -> Ben
 
 def _model_key(run: Run) -> str:
     """Weights and graph: a run file that claims another graph is checked for itself, and refused."""
-    return f"model-{run.model.get('sha256', run.id)}-{short_hash(run.graph.to_dict())}"
+    return f"model-{identity_of(run.model) or run.id}-{short_hash(run.graph.to_dict())}"

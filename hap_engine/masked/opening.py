@@ -45,6 +45,7 @@ def open_run_model(source: Source, model: Mapping[str, Any]) -> Generator[Progre
     if opened.source.name != model["name"]:  # the converted copy of a .gguf, a moved folder
         named = replace(opened.source, name=str(model["name"]), kind=str(model["source"]))
         opened = replace(opened, source=named, sha256=str(model["sha256"]))
+    opened = replace(opened, reading=str(model.get("reading", "")))  # which `locate` compared
     yield Progress("load", 1, 1, "Checking that the masked pass reproduces the model")
     return open_masked(opened)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import ModelError, UnknownNameError
-from hap_engine.files import assets, files_sha256
+from hap_engine.files import assets, file_sha256, files_sha256, short_hash
 from hap_engine.graph.graph import Graph
 from hap_engine.models import hub
 from hap_engine.models.gguf_cache import converted
@@ -24,6 +24,8 @@ from hap_engine.models.gguf_header import header, pieces
 from hap_engine.models.supported import graph_of_config
 
 BUNDLED = {"hap-mini": assets() / "models" / "hap-mini"}
+NOTES = ("_name_or_path", "transformers_version")  # of a config; nothing is computed with them
+OLD_TOKENIZERS = ("tokenizer*", "vocab*", "merges*", "*.model", "*tokens*.json")  # without a tokenizer.json
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,26 @@ def graph_of(source: Source) -> Graph | None:
 def weights_sha256(source: Source) -> str | None:
     """Hash of the files that hold the weights; None while they are not on this machine."""
     return files_sha256(source.weights) if source.weights else None
+
+
+def reading_sha256(source: Source) -> str:
+    """Hash of config and tokenizer where they are files of their own: with others, equal weights give other numbers.
+
+    Empty for a bundled model and a ``.gguf`` file, whose weights come with theirs.
+    """
+    if source.kind not in ("folder", "hub") or source.path is None:
+        return ""
+    words = [source.path / "tokenizer.json"]
+    if not words[0].is_file():
+        words = sorted(path for name in OLD_TOKENIZERS for path in source.path.glob(name))
+    config = {key: value for key, value in (config_of(source) or {}).items() if key not in NOTES}
+    return short_hash([config, [[path.name, file_sha256(path)] for path in words]])
+
+
+def identity(source: Source) -> str | None:
+    """What a run's id knows a model by: equal ones compute equal numbers. None while it is not on this machine."""
+    weights = weights_sha256(source)
+    return f"{weights} {reading_sha256(source)}".rstrip() if weights else None
 
 
 def tokenizer_file(source: Source) -> Path | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hap_engine.errors import ModelError
-from hap_engine.models.catalog import Source, resolve, weights_sha256
+from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
 from hap_engine.models.gguf_cache import converted
 
 
@@ -33,7 +33,7 @@ def locate(model: Mapping[str, Any], given: str = "") -> Source:
             "Compute the run again."
         )
     if given:
-        return _checked(resolve(given), wanted, name)
+        return _checked(resolve(given), model)
     if kind == "gguf":
         folder = converted(wanted)
         if folder is not None:
@@ -41,7 +41,7 @@ def locate(model: Mapping[str, Any], given: str = "") -> Source:
     elif kind in ("bundled", "hub"):
         source = resolve(str(model.get("reference", "")))
         if source.path is not None:
-            return _checked(source, wanted, name)
+            return _checked(source, model)
     what = {
         "gguf": "the path of its .gguf file",
         "folder": "the path of its folder",
@@ -50,7 +50,13 @@ def locate(model: Mapping[str, Any], given: str = "") -> Source:
     raise ModelError(f"The weights of {name} are not on this machine. Give {what} to compute live.")
 
 
-def _checked(source: Source, wanted: str, name: str) -> Source:
+def identity_of(model: Mapping[str, Any]) -> str:
+    """What a run's ``model`` section says of its model's `hap_engine.models.catalog.identity`."""
+    return f"{model.get('sha256', '')} {model.get('reading', '')}".rstrip()
+
+
+def _checked(source: Source, model: Mapping[str, Any]) -> Source:
+    wanted, name = str(model["sha256"]), str(model.get("name", "the model"))
     if source.path is None:
         raise ModelError(
             f"{source.name} is not on this machine yet. Start a run with it on the left, which "
@@ -64,5 +70,10 @@ def _checked(source: Source, wanted: str, name: str) -> Source:
         raise ModelError(
             f"The run was computed with weights {wanted[:12]}… of {name}; {source.name} here has "
             f"{(found or 'none')[:12]}…. Give the path of the same file, or compute the run again."
+        )
+    if model.get("reading", "") not in ("", reading_sha256(source)):
+        raise ModelError(
+            f"The run was computed with another config.json or tokenizer of {name} than lies beside the same weights "
+            f"in {source.name}. Give the path of a folder with those files, or compute the run again."
         )
     return source

@@ -10,8 +10,8 @@ from hap_engine.settings import DiscoveryConfig, offered, run_id
 ALWAYS = ("model", "task", "sparsity", "seed")  # said even where they are the default: what a reader looks for
 
 
-def command(config: DiscoveryConfig, reference: str, sha256: str) -> str:
-    """The command for `config`, on the weights that `reference` names and whose hash is `sha256`."""
+def command(config: DiscoveryConfig, reference: str, identity: str) -> str:
+    """The command for `config`, on the model that `reference` names, by `identity` in the run's id."""
     default = DiscoveryConfig()
     if config.start is not None:  # all else is in the file of the run that it goes on from
         words = f"python -m hap_engine continue {config.start.run}.json --sparsity {config.sparsity}"
@@ -19,7 +19,7 @@ def command(config: DiscoveryConfig, reference: str, sha256: str) -> str:
     parts = ["python -m hap_engine discover", f"--model {shlex.quote(reference)}"]
     parts += [f"--task {config.task}", f"--sparsity {config.sparsity}", f"--seed {config.seed}"]
     if config.prompts:  # the run's own file holds them
-        parts.append(f"--prompts-file {run_id(config, sha256)}.json")
+        parts.append(f"--prompts-file {run_id(config, identity)}.json")
     names = [name for name in offered(DiscoveryConfig) if name not in ALWAYS]
     names.insert(names.index("device"), names.pop(names.index("corruption")))  # its place since the first runs
     for name in names:

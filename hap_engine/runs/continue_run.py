@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hap_engine.errors import SettingsError
+from hap_engine.models.locate import identity_of
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, EarlierRun, PruningConfig
 from hap_engine.tasks.custom import prompts_hash, shares_corruptions
@@ -65,7 +66,7 @@ def further(run: Run, sparsity: float) -> DiscoveryConfig:
             "what it learned from. Start it anew (discover --task custom, with its file) and continue that one."
         )
     share = len(names) / run.graph.n_edges
-    start = EarlierRun(run.id, str(run.model["sha256"]), names, tuple(gates.tolist()), share)
+    start = EarlierRun(run.id, identity_of(run.model), names, tuple(gates.tolist()), share)
     return replace(config, sparsity=sparsity, keep=None, keep_level=None, start=start)
 
 

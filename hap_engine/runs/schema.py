@@ -81,7 +81,14 @@ STABILITY = {
 }
 ADDED_VERSION = 1  # of ``statistics`` and ``stability``
 SHAPES: Mapping[str, Any] = {
-    "model": {"name": str, "source": str, "reference?": str, "architecture?": str, "n_parameters?": int},
+    "model": {
+        "name": str,
+        "source": str,
+        "reference?": str,
+        "architecture?": str,
+        "n_parameters?": int,
+        "reading?": str,
+    },
     "task": {"name": str, "title": str, "corruption?": str, "role_names?": [str]},
     "settings": {"method": str, "sparsity": float},
     "seconds": Each(float),

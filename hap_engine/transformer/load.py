@@ -22,7 +22,7 @@ from hap_engine.anatomy.parts import Parts, parts_of
 from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.graph.graph import Graph
 from hap_engine.machine.memory import out_of_memory
-from hap_engine.models.catalog import Source, resolve, weights_sha256
+from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
 from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, Report, download, missing_weights
 from hap_engine.models.supported import WORKING, check_config, max_tokens, text_config
@@ -47,6 +47,12 @@ class Model:
     graph: Graph
     n_parameters: int
     stored_dtype: str = "float32"  # of the weights in the file; they are computed with in float32
+    reading: str = ""  # hash of config and tokenizer, where `sha256` does not cover them
+
+    @property
+    def identity(self) -> str:
+        """As `hap_engine.models.catalog.identity` has it."""
+        return f"{self.sha256} {self.reading}".rstrip()
 
     @property
     def name(self) -> str:
@@ -105,6 +111,7 @@ class Model:
             "reference": self.name if local else self.source.reference,
             "revision": self.source.commit,
             "sha256": self.sha256,
+            **({"reading": self.reading} if self.reading else {}),
             "architecture": type(self.hf_model).__name__,
             "stored_dtype": self.stored_dtype,
             "dtype": "float32",
@@ -231,7 +238,8 @@ def _from_folder(source: Source, folder: Path, device: torch.device, progress: R
         ) from error
     key = "stored_dtype" if source.kind == "gguf" else "dtype"
     stored = str(config.get(key) or config.get("torch_dtype") or "unknown")
-    return from_hf(hf_model, tokenizer, source, weights_sha256(source) or "", stored)
+    made = from_hf(hf_model, tokenizer, source, weights_sha256(source) or "", stored)
+    return replace(made, reading=reading_sha256(source))
 
 
 def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:

@@ -41,9 +41,9 @@ def assemble(
     """The run file's content, from what each stage gave; `scores` are plain EAP's."""
     plain, task, settings = model.to_dict(), config.find_task(), config.to_dict()
     return Run(
-        id=run_id(config, model.sha256),
+        id=run_id(config, model.identity),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=command(config, str(plain["reference"]), model.sha256),
+        command=command(config, str(plain["reference"]), model.identity),
         versions={
             "hap_engine": __version__,
             "python": platform.python_version(),

@@ -104,10 +104,10 @@ def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, N
     if model is None:
         try_prompts(config)
         model = yield from loading(config.model, config.device)
-    if config.start is not None and config.start.weights != model.sha256:
+    if config.start is not None and config.start.weights not in (model.identity, model.sha256):
         raise SettingsError(
-            f"Run {config.start.run} was made on other weights than those of {model.name}, so there is "
-            "nothing to go on from. Name the model that the run used."
+            f"Run {config.start.run} was made on other weights than those of {model.name}, or with another config or "
+            "tokenizer, so there is nothing to go on from. Name the model that the run used."
         )
     edge_budget(model.graph, config.sparsity)  # refuses a sparsity that leaves no edge
     masked = open_masked(model)

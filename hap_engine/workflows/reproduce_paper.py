@@ -103,7 +103,7 @@ def reproduce(
     rows: list[Reproduced] = []
     eap, ep, hap = PUBLISHED
     for name, config in wanted.items():
-        path = folder / f"{run_id(config, model.sha256)}.json"
+        path = folder / f"{run_id(config, model.identity)}.json"
         if not path.exists():
             run = yield from discover(config, model)
             save(run, path)

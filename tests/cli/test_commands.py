@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,25 @@ def test_discover_shows_a_table_and_the_place(folder: Path, capsys: pytest.Captu
     assert "faithfulness" in shown.out
     for phase in ("load", "prompts", "score", "evaluate", "roles"):
         assert f"{phase}: " in shown.err
+
+
+def test_equal_weights_with_another_config_are_another_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two ids, two files; they were one, and the second run was written over the first."""
+    copy = Path(shutil.copytree(folder, tmp_path / folder.name))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"layer_norm_epsilon": 2.0}))
+    for path in (folder, copy):
+        assert main(["discover", "--model", str(path), *FAST, "--method", "eap"]) == 0
+    one, two = map(load, sorted(runs_folder().iterdir()))
+    assert one.model["sha256"] == two.model["sha256"]
+    assert one.metrics["empty"]["kl"] != two.metrics["empty"]["kl"]
+    capsys.readouterr()
+    assert main(["evaluate", str(runs_folder() / f"{one.id}.json"), "--model", str(folder)]) == 0
+    first = "config or tokenizer differ" in capsys.readouterr().err
+    assert main(["evaluate", str(runs_folder() / f"{two.id}.json"), "--model", str(folder)]) == 0
+    assert first != ("config or tokenizer differ" in capsys.readouterr().err)
 
 
 def test_evaluate_gives_the_same_numbers(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from hap_engine.errors import HapError, ModelError
-from hap_engine.models.catalog import resolve, weights_sha256
+from hap_engine.models.catalog import identity, resolve, weights_sha256
 from hap_engine.models.gguf_cache import PARTS, gguf_cache, sign
-from hap_engine.models.locate import locate
+from hap_engine.models.locate import identity_of, locate
+from hap_engine.runs.examples import example
+from hap_engine.transformer.load import load_model
 
 MINI = {"name": "hap-mini", "source": "bundled", "reference": "hap-mini"}
 
@@ -53,6 +58,46 @@ def test_a_folder_is_found_when_its_path_is_given(folder: Path) -> None:
         locate({**record, "sha256": "f" * 64}, str(folder))
     with pytest.raises(HapError, match="no file or folder"):
         locate({**record, "sha256": sha}, "/nowhere/at/all")
+
+
+def test_weights_beside_another_config_or_tokenizer_are_another_model(folder: Path, tmp_path: Path) -> None:
+    """They shared a run's id, though their numbers differ: the second run was written over the first."""
+    same, config, words = (Path(shutil.copytree(folder, tmp_path / name)) for name in ("same", "config", "words"))
+    told = json.loads((folder / "config.json").read_text())
+    (same / "config.json").write_text(json.dumps(told | {"transformers_version": "9", "_name_or_path": "x"}, indent=9))
+    (config / "config.json").write_text(json.dumps(told | {"layer_norm_epsilon": 0.5}))
+    tokenizer = Tokenizer.from_file(str(words / "tokenizer.json"))
+    tokenizer.add_tokens(["another"])
+    tokenizer.save(str(words / "tokenizer.json"))
+    here, *others = (resolve(str(path)) for path in (folder, same, config, words))
+    assert {weights_sha256(source) for source in others} == {weights_sha256(here)}
+    assert [identity(source) == identity(here) for source in others] == [True, False, False]
+    record = load_model(str(folder)).to_dict()
+    assert identity_of(record) == identity(here)
+    assert locate(record, str(same)).path == same
+    older = {key: value for key, value in record.items() if key != "reading"}
+    for path in (config, words):
+        with pytest.raises(
+            ModelError, match=r"another config\.json or tokenizer of tiny than lies beside the same weights"
+        ):
+            locate(record, str(path))
+        assert locate(older, str(path)).path == path, "a run of before does not say"
+
+
+def test_a_tokenizer_of_several_files_counts_too(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "old"))
+    (copy / "tokenizer.json").unlink()
+    (copy / "vocab.json").write_text("{}")
+    before = identity(resolve(str(copy)))
+    (copy / "vocab.json").write_text('{"a": 0}')
+    assert identity(resolve(str(copy))) != before
+
+
+def test_models_whose_weights_come_with_config_and_tokenizer_keep_their_runs_ids(tmp_path: Path) -> None:
+    mini = resolve("hap-mini")
+    assert identity(mini) == weights_sha256(mini) == identity_of(example("hap-mini").model)
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    assert identity(resolve(str(tmp_path / "x.gguf"))) == weights_sha256(resolve(str(tmp_path / "x.gguf")))
 
 
 def test_a_hub_model_that_is_not_here_says_how_to_get_it() -> None:
