@@ -11,6 +11,7 @@ import streamlit as st
 
 from app.link import KEYS, Link
 from app.widgets.markdown import plain
+from app.words import widget
 from hap_engine.runs.record import Run
 
 # Settings of the next run, by the page that shows them: they outlive the run on screen.
@@ -103,12 +104,11 @@ def from_url(key: str, options: Sequence[T], default: T) -> T:
     return next((option for option in options if str(option) == named), default)
 
 
-def select(label: str, options: Sequence[str], key: str, *, format_func: Callable[[str], str], explained: str) -> str:
+def select(key: str, options: Sequence[str], shown: Callable[[str], str]) -> str:
     """A select box whose choice stands in the URL under `key`; the first option is the default."""
     st.session_state[key] = from_url(key, options, options[0])
-    return st.selectbox(
-        label, options, format_func=format_func, key=key, on_change=to_url, args=(key, options[0]), help=explained
-    )
+    change: dict[str, Any] = {"on_change": to_url, "args": (key, options[0])}
+    return st.selectbox(**widget(f"{key}.choice"), options=options, format_func=shown, key=key, **change)
 
 
 def to_url(key: str, default: object) -> None:

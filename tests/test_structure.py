@@ -71,6 +71,7 @@ def test_texts_name_only_what_there_is() -> None:
     """Comments, docstrings, pages and code in strings: what has moved misleads whoever looks for it."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.py")]
     tests = (ROOT / "tests").rglob("*.py")
-    for path in [ROOT / "Makefile", ROOT / "pyproject.toml", *pages, *tests, *FILES.values()]:
+    words = [path for package in PACKAGES for path in (ROOT / package).rglob("*.toml")]
+    for path in [ROOT / "Makefile", ROOT / "pyproject.toml", *pages, *words, *tests, *FILES.values()]:
         wrong = [name for name in NAMED.findall(path.read_text(encoding="utf-8")) if not stands(name)]
         assert not wrong, f"{path.relative_to(ROOT)} names {wrong}"

@@ -10,6 +10,7 @@ from app import classroom, url
 from app.own_prompts import drafts
 from app.stored import recent_models, task_answers
 from app.widgets.markdown import plain
+from app.words import say, widget
 from app.work import opened_models, workers
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import BUNDLED, HUB_MODELS, Source, resolve
@@ -31,26 +32,18 @@ def model() -> Source | None:
 
     def label(name: str) -> str:
         if name == OTHER:
-            return "A file, a folder or another Hub name …"
+            return say("model.other")
         if name in BUNDLED:
             return f"{name} · bundled"
         if name in local or name in hub:
-            return f"{name} · on this machine"
+            return say("model.here", name=name)
         size = f", {HUB_MODELS[name].gigabytes:g} GB" if name in HUB_MODELS else ""
         return f"{name} · to download{size}"
 
     asked = st.query_params.get("model")
     if asked and asked not in options:
-        st.warning(plain(f"The model {asked[:80]!r} of this link is not here."), icon=":material/link_off:")
-    chosen = url.select(
-        "Model",
-        options,
-        "model",
-        format_func=label,
-        explained="The network to look into. hap-mini is a toy that ships with the explorer and runs in "
-        "seconds. Others are real language models: larger, slower, and more interesting. A model "
-        "*to download* is fetched once, when you start a run; you can stop that and go on later.",
-    )
+        st.warning(**widget("model.absent", name=plain(repr(asked[:80]))))
+    chosen = url.select("model", options, label)
     if chosen in local:
         return local[chosen]
     if chosen != OTHER:
@@ -62,14 +55,7 @@ def model() -> Source | None:
 
 def _other() -> Source | None:
     reference = st.text_input(
-        "Path or Hub name",
-        key="reference",
-        persist_state="session",
-        on_change=url.with_choice("reference", _remember),
-        placeholder="~/models/SmolLM2-135M-Instruct.Q4_1.gguf",
-        help="A .gguf file, a folder written by save_pretrained, or owner/name (or "
-        "owner/name@revision) on the Hugging Face Hub. Pickle checkpoints and code that comes with "
-        "a model are never loaded.",
+        **widget("model.path"), persist_state="session", on_change=url.with_choice("reference", _remember)
     )
     if not reference:
         st.caption("Type a path or a name.")
@@ -120,24 +106,16 @@ def task(source: Source | None) -> str:
         failed = name in answers and not task_answers.usable(answers[name])
         return TASKS[name].title + (" · not this model" if failed else "")
 
-    chosen = url.select(
-        "Task",
-        tasks,
-        "task",
-        format_func=label,
-        explained="What the model is asked to do: a kind of sentence with one right next word. The "
-        "circuit is the part of the model that finds that word. Tasks marked *not this model* were "
-        "tried, and the model cannot do them: their circuits would say little.",
-    )
+    chosen = url.select("task", tasks, label)
     if chosen == CUSTOM:
         pages = st.session_state.get("pages", {})
         if "own" in pages:
-            st.page_link(pages["own"], label="Write them", icon=":material/edit:")
+            st.page_link(pages["own"], **widget("task.write"))
         return CUSTOM
     answer = answers.get(chosen)
     if answer is not None and not task_answers.usable(answer):
         st.warning(plain(str(answer.get("sentence", ""))), icon=":material/block:")
-    with st.popover("What must the model do?", icon=":material/school:", width="stretch"):
+    with st.popover(**widget("task.what")):
         st.markdown(f"**{plain(TASKS[chosen].title)}**")
         st.markdown(plain(TASKS[chosen].summary))
         for name, text in TASKS[chosen].corruptions.items():
@@ -155,11 +133,7 @@ def _try_all(source: Source, tried: bool) -> None:
     work = workers.short_work().get(key)
     if work is not None and work.state != "done":
         opened_models.result(key)
-    elif st.button(
-        "Try every task again" if tried else "Can this model do it? Try every task",
-        icon=":material/psychology:",
-        help="Opens the model and asks it 32 prompts of every task. No circuit is searched.",
-    ):
+    elif st.button(**(widget("task.try") | ({"label": "Try every task again"} if tried else {}))):
         workers.short_work().forget(key)
         workers.short_work().start(key, partial(task_answers.trying, source))
         st.rerun()

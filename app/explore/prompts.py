@@ -13,6 +13,7 @@ import streamlit as st
 from app.explore.cost import prompts_key
 from app.own_prompts import tokens
 from app.widgets.markdown import plain, visible
+from app.words import say, widget
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import Source, tokenizer_file
 from hap_engine.settings import DiscoveryConfig
@@ -35,14 +36,10 @@ def preview(source: Source | None, task: str, config: DiscoveryConfig | None) ->
         st.error(plain(str(error)), icon=":material/error:")
         return
     if reader is None or config is None:
-        st.info(
-            "The tokens show once this model has been opened on this machine: start a run, "
-            "or choose a model that is here already.",
-            icon=":material/download:",
-        )
+        st.info(**widget("prompts.absent"))
         return
     extra = st.session_state.get("sample", 0)
-    if st.button("New sample", icon=":material/casino:"):
+    if st.button(**widget("prompts.sample")):
         st.session_state["sample"] = extra = extra + 1
     try:
         seed, words = config.seed + extra, tokenizer_file(source) if source else None
@@ -52,10 +49,7 @@ def preview(source: Source | None, task: str, config: DiscoveryConfig | None) ->
         st.error(plain(str(error)), icon=":material/error:")
         return
     st.dataframe(pd.DataFrame(rows), hide_index=True, height="content")
-    st.caption(
-        "A dot stands between tokens, and ␣ for a space. Clean and corrupted prompt have the same number of tokens, "
-        "and the answer is one token more."
-    )
+    st.caption(say("prompts.tokens"))
 
 
 def table(prompts: Sequence[Mapping[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -10,28 +11,20 @@ from app import url
 from app.stored import task_answers
 from app.widgets.charts import curve_figure, preview_figure
 from app.widgets.markdown import plain
+from app.words import say, widget
 from app.work import workers
 from app.work.worker import Snapshot
 from hap_engine.picture.palette import palette
 from hap_engine.settings import DiscoveryConfig
 
-PHASES = {
-    "load": "Open the model",
-    "prompts": "Run it on the prompts",
-    "score": "EAP: score every edge",
-    "prune": "EP: learn which edges to keep",
-    "evaluate": "Test on unseen prompts",
-    "roles": "Measure the heads' roles",
-}
+PHASES: Mapping[str, str] = say.parts("progress.phases")
 
 
 def show(job_id: str) -> bool:
     """Draw the job's panel; False if there is nothing to watch (unknown, or just finished)."""
     job = workers.runs().get(job_id)
     if job is None:
-        _instead(
-            "That run is not known to this explorer any more (it was restarted). Finished runs are on the Runs page."
-        )
+        _instead(say("progress.unknown"))
         return False
     if job.state == "done":
         url.go_to_run(job.result)
@@ -41,7 +34,7 @@ def show(job_id: str) -> bool:
         _dismiss()
         return False
     if job.state == "cancelled":
-        _instead("The run was cancelled. Nothing was saved.")
+        _instead(say("progress.cancelled"))
         return False
     _panel(job_id)
     return True
@@ -67,13 +60,8 @@ def _panel(job_id: str) -> None:
         return
     title, cancel = st.columns([5, 1], vertical_alignment="bottom")
     title.subheader(_title(job))
-    if cancel.button(
-        "Cancelling …" if job.state == "cancelling" else "Cancel",
-        icon=":material/stop:",
-        width="stretch",
-        disabled=job.state == "cancelling",
-        key="cancel",
-    ):
+    words, ending = widget("progress.cancel"), job.state == "cancelling"
+    if cancel.button(**(words | {"label": "Cancelling …"} if ending else words), disabled=ending):
         workers.runs().cancel(job_id)
         st.rerun(scope="fragment")
     st.progress(min(1.0, job.progress.step / max(1, job.progress.total)), text=_status(job))
@@ -88,26 +76,17 @@ def _panel(job_id: str) -> None:
     colours = palette(st.context.theme.type)
     left, right = st.columns([3, 2])
     if job.history:
-        left.plotly_chart(
-            curve_figure(job.history, colours),
-            key="curves",
-            alt="KL divergence and number of edges left at every step so far",
-        )
+        left.plotly_chart(curve_figure(job.history, colours), **widget("progress.curves"))
     else:
-        left.caption("Curves of KL and of the edges left appear when Edge Pruning starts.")
+        left.caption(say("progress.soon"))
     if circuit is not None:
-        right.plotly_chart(
-            preview_figure(circuit, colours),
-            key="preview",
-            alt="How many edges of the circuit touch each head and MLP now",
-        )
+        right.plotly_chart(preview_figure(circuit, colours), **widget("progress.preview"))
 
 
 def _title(job: Snapshot) -> str:
     config: DiscoveryConfig = job.about
-    return (
-        f"{config.model.split('/')[-1]} · {config.find_task().title} · keeping {1 - config.sparsity:.1%} of the edges"
-    )
+    model, task = config.model.split("/")[-1], config.find_task().title
+    return say("progress.title", model=model, task=task, share=1 - config.sparsity)
 
 
 def _status(job: Snapshot) -> str:

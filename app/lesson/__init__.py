@@ -6,7 +6,6 @@ against the run.
 """
 
 from app.lesson.exercise import Marked, check, exercise, parse_head
-from app.lesson.parts import Question, Step
-from app.lesson.steps import steps, suits
+from app.lesson.steps import Question, Step, safe, steps, suits
 
-__all__ = ["Marked", "Question", "Step", "check", "exercise", "parse_head", "steps", "suits"]
+__all__ = ["Marked", "Question", "Step", "check", "exercise", "parse_head", "safe", "steps", "suits"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from app.lesson.parts import role_of
+from app.lesson.steps import TEXTS, role_of
 from hap_engine.runs.record import Run
 
 CLOSE = 0.05  # attention nearer than this to the largest counts as the largest: a fair answer
@@ -25,13 +25,7 @@ def exercise(run: Run) -> tuple[str, str] | None:
     for key in ("END->IO", "END->S2", *sorted(pairs)):
         if key in pairs:
             source, target = key.split("->")
-            return (
-                (
-                    f"Find the head that attends most from {source} to {target}, on average over the prompts. Click"
-                    " heads in the picture, or think about what each role does. Type its name, for example 3.1."
-                ),
-                key,
-            )
+            return TEXTS("exercise.find", source=source, target=target), key
     return None
 
 
@@ -39,7 +33,7 @@ def check(run: Run, answer: str) -> Marked:
     """Mark an answer to the exercise against the run."""
     asked = exercise(run)
     if asked is None:
-        return Marked(False, "This run measured no attention, so there is nothing to find.")
+        return Marked(False, TEXTS("exercise.nothing"))
     head = parse_head(answer)
     attention = {
         name: float(record["attention"][asked[1]])
@@ -47,9 +41,9 @@ def check(run: Run, answer: str) -> Marked:
         if asked[1] in (record.get("attention") or {})
     }
     if head is None:
-        return Marked(False, "Expected a head such as 3.1 or a3.h1: its layer, then its number.")
+        return Marked(False, TEXTS("exercise.unread"))
     if head not in attention:
-        return Marked(False, f"This model has no head {head}. Its heads go from a0.h0 to {run.graph.heads[-1]}.")
+        return Marked(False, TEXTS("exercise.absent", head=head, last=run.graph.heads[-1]))
     best = max(attention, key=attention.__getitem__)
     shown = asked[1].replace("->", " to ")
     mine = f"{head} attends {attention[head]:.2f} from {shown}"

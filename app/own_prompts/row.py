@@ -13,6 +13,7 @@ from app.own_prompts import drafts, table, tokens
 from app.own_prompts.drafts import Row
 from app.widgets import tables
 from app.widgets.markdown import plain, visible
+from app.words import say, widget
 from app.work import opened_models, workers
 from hap_engine.files import short_hash
 from hap_engine.models.catalog import Source
@@ -30,16 +31,9 @@ def show(source: Source | None, reader: Reader, rows: list[Row], wrong: dict[int
     st.subheader("Row by row", anchor=False)
     first = min(wrong, default=1)
     narrow, _ = st.columns([1, 4])
-    number = int(
-        narrow.number_input(
-            "Row",
-            1,
-            len(rows),
-            min(first, len(rows)),
-            key=f"draft-row-{len(rows)}-{first}",
-            help="Which row is shown below.",
-        )
-    )
+    words, key = widget("own.row"), f"draft-row-{len(rows)}-{first}"
+    value = min(first, len(rows))
+    number = int(narrow.number_input(**words, min_value=1, max_value=len(rows), value=value, key=key))
     row, tokenizer = rows[number - 1], reader.tokenizer
     pair = drafts.pair_of(row)
     alignment = align(tokenizer, pair.clean, pair.corrupt)
@@ -48,15 +42,10 @@ def show(source: Source | None, reader: Reader, rows: list[Row], wrong: dict[int
         st.error(f"Row {number}: {plain(wrong[number])}", icon=":material/error:")
     else:
         (encoded,) = encode_rows(reader, [pair])
-        st.success(
-            f"Row {number} can be used: {len(encoded.clean_ids)} tokens in both prompts, "
-            f"{len(alignment.changed)} of them different (marked).",
-            icon=":material/check:",
-        )
+        st.success(**widget("own.right", row=number, tokens=len(encoded.clean_ids), changed=len(alignment.changed)))
         put = pair != drafts.pair_of({**row, "spaces": AS_WRITTEN})
-        spaces = " A space was put before them, or moved from the end of the prompts." if put else ""
-        st.markdown(plain(scored(reader, [encoded]) + spaces))
-    if alignment.fix and st.button("Mend it", icon=":material/auto_fix_high:", key="draft-mend"):
+        st.markdown(plain(scored(reader, [encoded]) + (say("own.moved") if put else "")))
+    if alignment.fix and st.button(**widget("own.mend")):
         _put(rows, number, alignment.fix)
     _proposals(tokenizer, rows, number)
     _ask(source, rows, wrong)
@@ -87,10 +76,7 @@ def _proposals(tokenizer: Tokenizer, rows: list[Row], number: int) -> None:
     start, end = words[min(marked)].start(), words[max(marked)].end()
     proposals = propose(tokenizer, text, start, end)
     if not proposals:
-        st.info(
-            "No other words of the same token count were found for this span. Mark fewer words, or "
-            "write the corrupted prompt by hand."
-        )
+        st.info(say("own.alone"))
     for index, proposal in enumerate(proposals):
         told, use = st.columns([6, 1], vertical_alignment="center")
         told.markdown(f"{plain(proposal.corrupt)}  \n:small[{plain(proposal.reason)}]")
@@ -116,12 +102,7 @@ def _ask(source: Source | None, rows: list[Row], wrong: dict[int, str]) -> None:
         return asked, summary(asked)
 
     if workers.short_work().get(key) is None:
-        if st.button(
-            f"Ask the model about {len(usable)} rows",
-            icon=":material/psychology:",
-            help="Opens the model and reads the probability of each answer, after the clean and after "
-            "the corrupted prompt.",
-        ):
+        if st.button(**widget("own.ask", rows=len(usable))):
             workers.short_work().start(key, begin)
             st.rerun()
         return
@@ -134,27 +115,17 @@ def _asked(usable: list[int], rows: list[Row], asked: list[Any], text: str) -> N
     st.markdown(text)
     st.caption("The weakest pairs come first.")
     order = sorted(range(len(asked)), key=lambda index: asked[index].clean_diff)
-    tables.table(
-        [
-            tables.Column("Row"),
-            tables.Column("Answer", words=True),
-            tables.Column("Model says", "Its first choice after the clean prompt", words=True),
-            tables.Column("P(answer), clean"),
-            tables.Column("P(answer), corrupted"),
-            tables.Column("Logit difference", "Answer minus distractor, after the clean prompt"),
-            tables.Column("", words=True),
-        ],
-        [
-            (
-                str(usable[index]),
-                visible(rows[usable[index] - 1]["answer"]),
-                visible(asked[index].says),
-                f"{asked[index].clean:.0%}",
-                f"{asked[index].corrupt:.0%}",
-                f"{asked[index].clean_diff:.2f}",
-                asked[index].complaint,
-            )
-            for index in order[:50]
-        ],
-        caption="What the model says about each pair",
-    )
+    words = widget("own.asked")
+    cells = [
+        (
+            str(usable[index]),
+            visible(rows[usable[index] - 1]["answer"]),
+            visible(asked[index].says),
+            f"{asked[index].clean:.0%}",
+            f"{asked[index].corrupt:.0%}",
+            f"{asked[index].clean_diff:.2f}",
+            asked[index].complaint,
+        )
+        for index in order[:50]
+    ]
+    tables.table([tables.Column(*column) for column in words["columns"]], cells, caption=words["caption"])

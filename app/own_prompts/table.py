@@ -10,6 +10,7 @@ import streamlit as st
 from app.own_prompts import drafts, tokens
 from app.own_prompts.drafts import Row
 from app.widgets.markdown import plain
+from app.words import say, widget
 from hap_engine.errors import DiskError, HapError
 from hap_engine.models.catalog import Source
 from hap_engine.tasks.builtin import TASKS
@@ -19,15 +20,6 @@ from hap_engine.tasks.spaces import AS_WRITTEN
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.workflows.run_prompts import task_prompts
 
-COLUMNS: dict[str, tuple[str, str, Any]] = {
-    "clean": ("Clean prompt", "Ends where the answer follows.", "large"),
-    "corrupt": ("Corrupted prompt", "As many tokens; the answer no longer follows.", "large"),
-    "answer": ("Answer", "One token. Several right ones: only | between them (\\| is a bar itself).", "small"),
-    "distractor": ("Distractor", "A wrong answer that is one token, to compare with.", "small"),
-    "spaces": ("Spaces", "By the rule: before answers, where a text has one. As written: as you type.", "small"),
-    "answer_ids": ("Answer ids", "The tokens themselves, from the file; they are what is compared.", "small"),
-    "distractor_ids": ("Distractor ids", "The tokens themselves, from the file.", "small"),
-}
 EXAMPLES = SplitSizes(train=12, validation=1, test=1)
 
 
@@ -44,11 +36,11 @@ def _keep(rows: list[Row]) -> list[Row]:
         merged = st.session_state["draft-seen"] = drafts.save(rows, st.session_state.get("draft-seen", []))
     except DiskError as error:
         st.session_state["draft-unsaved"] = rows
-        st.warning(f"{plain(str(error))} Download what you typed before you leave.", icon=":material/save:")
+        st.warning(**widget("own.unsaved", why=plain(str(error))))
         return rows
     st.session_state.pop("draft-unsaved", None)
     if merged != rows:
-        st.toast("Another tab changed these prompts. The rows of both are here.", icon=":material/sync:")
+        st.toast(**widget("own.merged"))
     return merged
 
 
@@ -59,16 +51,11 @@ def table() -> list[Row]:
         state["draft-seen"] = drafts.load()
         state["draft-base"] = state.get("draft-unsaved", state["draft-seen"])
     base = state["draft-base"]
-    frame: Any = pd.DataFrame(base, columns=list(COLUMNS), dtype=str).fillna({"spaces": drafts.BY_RULE}).fillna("")
+    looks = widget("own.columns")
+    frame: Any = pd.DataFrame(base, columns=list(looks), dtype=str).fillna({"spaces": drafts.BY_RULE}).fillna("")
     frame.index = pd.RangeIndex(1, len(frame) + 1)
-    columns: dict[str, Any] = {
-        name: st.column_config.TextColumn(title, help=text, width=width)
-        for name, (title, text, width) in COLUMNS.items()
-    }
-    title, text, width = COLUMNS["spaces"]
-    columns["spaces"] = st.column_config.SelectboxColumn(
-        title, help=text, width=width, options=[drafts.BY_RULE, AS_WRITTEN]
-    )
+    columns: dict[str, Any] = {name: st.column_config.TextColumn(**look) for name, look in looks.items()}
+    columns["spaces"] = st.column_config.SelectboxColumn(**looks["spaces"], options=[drafts.BY_RULE, AS_WRITTEN])
     given = [name for name in drafts.EXACT[1:] if any(name in row for row in base)]
     edited = st.data_editor(
         frame,
@@ -98,26 +85,14 @@ def fill(source: Source | None) -> None:
     version = st.session_state.get("draft-version", 0)  # other rows close what is open
     upload, paste, example, clear = st.columns(4)
     with upload.popover("Open a file", icon=":material/upload_file:", width="stretch", key=f"draft-open-{version}"):
-        file = st.file_uploader(
-            "JSONL, JSON, CSV or TSV with clean, corrupt, answer, distractor (or a run file)",
-            type=["jsonl", "json", "csv", "tsv"],
-            key=f"draft-file-{version}",
-        )
+        file = st.file_uploader(**widget("own.file"), key=f"draft-file-{version}")
         if file is not None:
             _open(file.getvalue(), file.name)
     with paste.popover("Paste rows", icon=":material/content_paste:", width="stretch", key=f"draft-paste-{version}"):
-        text = st.text_area(
-            "One pair a line: clean, corrupted, answer, distractor, with tabs (from a spreadsheet) or "
-            "commas between them (quotation marks around a text that holds a comma)",
-            key=f"draft-text-{version}",
-        )
+        text = st.text_area(**widget("own.paste"), key=f"draft-text-{version}")
         rows = [*drafts.load(), *drafts.pasted(text)]
         if len(rows) > MAX_ROWS:
-            st.error(
-                f"That makes {len(rows):,} rows, and at most {MAX_ROWS:,} are possible. Paste fewer: more "
-                "prompts would cost time and change the circuit little.",
-                icon=":material/error:",
-            )
+            st.error(**widget("own.many", rows=len(rows), most=MAX_ROWS))
         elif st.button("Add these rows"):  # never off: the text arrives with this very click
             if text.strip():
                 replace_rows(rows)
@@ -128,7 +103,7 @@ def fill(source: Source | None) -> None:
         if st.button("Add 12 pairs of it"):
             _add_examples(name, source)
     with clear.popover("Clear", icon=":material/delete:", width="stretch", key=f"draft-clear-{version}"):
-        st.markdown("This removes every row. Download them first if you may need them again.")
+        st.markdown(say("own.clear"))
         if st.button("Remove all rows", type="primary"):
             replace_rows([])
             st.rerun()
@@ -153,7 +128,7 @@ def _open(data: bytes, name: str) -> None:
 def _add_examples(name: str, source: Source | None) -> None:
     reader = tokens.reader(source)
     if reader is None:
-        st.info("This model's words are not on this machine yet. Choose hap-mini to look around.")
+        st.info(say("own.unread"))
         return
     task = TASKS[name]
     have = drafts.load()

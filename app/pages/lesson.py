@@ -9,22 +9,17 @@ import streamlit as st
 
 from app import glossary, lesson, url
 from app.diagram import component
-from app.lesson.parts import Question, Step, safe
+from app.lesson import Question, Step, safe
 from app.stored import saved_runs
-from app.stored.saved_runs import Listed
 from app.widgets import browser_memory
 from app.widgets.markdown import plain
+from app.words import say, widget
 from hap_engine.errors import HapError
 from hap_engine.runs.record import Run
 
 FIRST = "hap-mini"  # its circuit has few enough edges to see each one
 DRAWN = 400
 ONE_PANEL = "<style>.hap-panel[data-side={hide}], .hap-modes {{ display: none; }}</style>"
-OPEN_QUESTION = """
-**One without a known answer.** Pick a head that the circuit keeps and for which no role was measured. What does it do?
-Look at what it hears and whom it tells, form a guess, then cut it on the Explore page and see whether the predictions
-change as your guess says. If you find a convincing answer for a large model, that is a paper.
-"""
 
 
 def page(pages: Mapping[str, Any]) -> None:
@@ -59,13 +54,7 @@ def _run() -> Run | None:
     runs = [run for run in saved_runs.listed()[0] if run.has_eap and not run.continues]
     asked = url.link().run
     if asked and asked not in [run.id for run in runs]:
-        url.keep_saying(
-            "lesson",
-            [
-                f"The lesson cannot use the run {asked} of this link: it is not here, has no EAP circuit, or goes "
-                "on from another run. Another one is used."
-            ],
-        )
+        url.keep_saying("lesson", [say("lesson.unusable", run=asked)])
         url.put(run="")
     for run in sorted(runs, key=lambda run: (run.id != asked, run.model != FIRST, not run.shipped)):
         try:
@@ -74,48 +63,31 @@ def _run() -> Run | None:
             continue
         if lesson.suits(opened):
             return opened
-    st.info("The lesson needs a run with an EAP circuit beside a learned one. Compute one on the Explore page.")
+    st.info(say("lesson.none"))
     return None
 
 
 def _welcome(run: Run, steps: tuple[Step, ...], saved: str | None) -> None:
-    st.html(
-        glossary.rich(
-            "Seven short steps and an exercise on a real run, about fifteen minutes. You will see how [[EAP]] and"
-            " [[EP|edge pruning]] find the [[circuit]] that does a task, where the first one fails, and how such a"
-            " claim is tested. **Words with dots underneath explain themselves.** Every number is from the run"
-            f" “{safe(run.title)}”."
-        )
-    )
+    st.html(glossary.rich(say("lesson.welcome", title=safe(run.title))))
+    titles = {item.id: item.title for item in saved_runs.listed()[0] if item.has_eap}
     step, _, where = (saved or "").partition(":")
     with st.container(horizontal=True):
         if step.isdigit() and 1 < int(step) <= len(steps) + 1:
-            if st.button(f"Go on at step {min(int(step), len(steps))}", type="primary", icon=":material/play_arrow:"):
-                _go(int(step), where if _known(where) else "")
-            if st.button("Start over", icon=":material/restart_alt:"):
+            if st.button(**widget("lesson.go_on", step=min(int(step), len(steps)))):
+                _go(int(step), where if where in titles else "")
+            if st.button(**widget("lesson.again")):
                 _go(1)
-        elif st.button("Start", type="primary", icon=":material/play_arrow:"):
+        elif st.button(**widget("lesson.start")):
             _go(1)
-    titles = {item.id: item.title for item in _runs()}
     st.selectbox(
-        "Tell it with another run",
-        list(titles),
+        **widget("lesson.other"),
+        options=list(titles),
         format_func=lambda run_id: titles.get(run_id, run_id),
         index=None,
-        key="lesson-run",
         placeholder=run.title,
         on_change=url.with_choice("lesson-run", lambda run_id: url.put(run=run_id or "")),
-        help="Any run with an EAP circuit. The small model is the easiest to read.",
     )
     st.markdown("\n".join(f"{i}. {step.title}" for i, step in enumerate(steps, 1)))
-
-
-def _runs() -> list[Listed]:
-    return [run for run in saved_runs.listed()[0] if run.has_eap]
-
-
-def _known(run_id: str) -> bool:
-    return run_id in [run.id for run in _runs()]
 
 
 def _go(step: int, run: str = "") -> None:
@@ -148,14 +120,13 @@ def _question(question: Question, key: str) -> bool:
     with st.container(border=True):
         guess = st.radio(question.ask, question.options, index=None, key=f"guess-{key}", persist_state="session")
         if guess is None:
-            st.caption("Choose one to see what the run measured. A wrong guess teaches more than a right one.")
+            st.caption(say("lesson.guess"))
             return False
-        right = guess == question.options[question.right]
-        words = plain(question.because)
-        if right:
-            st.success(f"Right. {words}", icon=":material/check_circle:")
+        right, why = question.options[question.right], plain(question.because)
+        if guess == right:
+            st.success(**widget("lesson.right", why=why))
         else:
-            st.info(f"It is “{plain(question.options[question.right])}”. {words}", icon=":material/lightbulb:")
+            st.info(**widget("lesson.wrong", right=plain(right), why=why))
     return True
 
 
@@ -199,20 +170,18 @@ def _exercise(run: Run, pages: Mapping[str, Any]) -> None:
         answer = st.text_input("Your answer", key=f"answer-{run.id}", placeholder="3.1", persist_state="session")
         if answer:
             marked = lesson.check(run, answer)
-            say = st.success if marked.right else st.info
-            say(plain(marked.words), icon=":material/check_circle:" if marked.right else ":material/replay:")
-    st.html(glossary.rich(OPEN_QUESTION))
-    if st.button("Explore this run", icon=":material/hub:"):
+            show = st.success if marked.right else st.info
+            show(plain(marked.words), icon=":material/check_circle:" if marked.right else ":material/replay:")
+    st.html(glossary.rich(say("lesson.open")))
+    if st.button(**widget("lesson.explore")):
         st.switch_page(pages["explore"], query_params={"run": run.id})
 
 
 def _move(number: int, last: int) -> None:
     with st.container(horizontal=True):
-        if st.button("Back", icon=":material/arrow_back:"):
+        if st.button(**widget("lesson.back")):
             _go(number - 1)
-        if number <= last and st.button(
-            "Next" if number < last else "Exercise", type="primary", icon=":material/arrow_forward:"
-        ):
+        if number <= last and st.button(**widget("lesson.next" if number < last else "lesson.last")):
             _go(number + 1)
 
 

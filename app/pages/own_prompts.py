@@ -15,6 +15,7 @@ from app.own_prompts import drafts, table, tokens
 from app.own_prompts import row as editor
 from app.own_prompts.drafts import Row
 from app.widgets.markdown import plain
+from app.words import say, widget
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.prompts_file import to_jsonl
 from hap_engine.tasks.reader import Reader, problem
@@ -26,13 +27,9 @@ SHOWN_PROBLEMS = 8
 def page(pages: Any) -> None:
     """Draw the page; `pages["explore"]` runs what was written."""
     st.title("Your own prompts", anchor=False)
-    st.markdown(
-        "Write pairs of prompts. After the **clean** one the model should say the **answer**; the "
-        "**corrupted** one is the same but for the words that decide it. The circuit is what carries "
-        "the difference. Everything is kept on this machine as you type."
-    )
+    st.markdown(say("own.about"))
     if classroom.rules():  # one draft on one machine: a class would write over each other
-        st.info("In class mode the tasks are those of the Explore page.", icon=":material/lock:")
+        st.info(**widget("own.class"))
         return
     chosen, _ = st.columns([1, 1])
     with chosen:
@@ -41,10 +38,7 @@ def page(pages: Any) -> None:
     rows = table.table()
     reader = tokens.reader(source)
     if reader is None:
-        st.info(
-            "The tokens show once this model is on this machine: start a run with it, or choose another one above.",
-            icon=":material/download:",
-        )
+        st.info(**widget("own.absent"))
         return
     wrong = _problems(reader, rows)
     _say(rows, wrong, pages)
@@ -56,35 +50,19 @@ def _say(rows: list[Row], wrong: dict[int, str], pages: Any) -> None:
     """How many rows can be used, what is wrong with the others, and the way on."""
     good = len(rows) - len(wrong)
     go, take, drop = st.columns([2, 1, 1])
-    if go.button(
-        "Use these prompts",
-        type="primary",
-        icon=":material/arrow_forward:",
-        width="stretch",
-        disabled=bool(wrong) or good < MIN_ROWS,
-        help="Goes to the Explore page with the task Your own prompts.",
-    ):
-        st.toast(f"{good} pairs of yours are loaded. Press Find the circuit.", icon=":material/edit_note:")
+    if go.button(**widget("own.use"), disabled=bool(wrong) or good < MIN_ROWS):
+        st.toast(**widget("own.loaded", good=good))
         st.switch_page(pages["explore"], query_params=_query())
-    take.download_button(
-        "Download",
-        lambda: to_jsonl(map(drafts.pair_of, rows)),  # when asked: the browser looks for a ready file at once
-        "prompts.jsonl",
-        "application/jsonl",
-        on_click="ignore",
-        icon=":material/download:",
-        width="stretch",
-        disabled=not rows,
-        help="A file for discover --task custom --prompts-file.",
-    )
-    if drop.button("Drop unusable rows", disabled=not wrong, icon=":material/filter_alt:", width="stretch"):
+    # A function: the browser looks for a ready file at once.
+    take.download_button(**widget("own.download"), data=lambda: to_jsonl(map(drafts.pair_of, rows)), disabled=not rows)
+    if drop.button(**widget("own.drop"), disabled=not wrong):
         table.replace_rows([row for number, row in enumerate(rows, 1) if number not in wrong])
         st.rerun()
     if not rows:
-        st.caption("No rows yet. Type into the table, paste, open a file, or start from a task.")
+        st.caption(say("own.empty"))
         return
     need = f" A run needs at least {MIN_ROWS}." if good < MIN_ROWS else ""
-    st.markdown(f"**{good} of {len(rows)}** rows can be used with this model.{need}")
+    st.markdown(say("own.usable", good=good, all=len(rows), need=need))
     for number in list(wrong)[:SHOWN_PROBLEMS]:
         st.markdown(f"- Row {number}: {plain(wrong[number])}")
     if len(wrong) > SHOWN_PROBLEMS:

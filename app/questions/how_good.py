@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.glossary import HELP
 from app.questions import choices, full_tests
 from app.widgets import charts
+from app.words import HELP
 from hap_engine.picture.palette import Palette
 from hap_engine.report.by_prompt import closer, measured
 from hap_engine.report.metric_sentences import TITLES, interval, overlap, read

@@ -10,6 +10,7 @@ import streamlit as st
 
 from app.questions import choices
 from app.widgets import charts
+from app.words import say
 from app.work import opened_models
 from hap_engine.picture.palette import Palette
 from hap_engine.runs.record import Run
@@ -32,7 +33,7 @@ def show(run: Run, name: str) -> None:
                 f"attention-{name}-{side}",
                 f"Attention pattern of {name} on the {side} prompt",
             )
-    st.caption("Rows look, columns are looked at; darker is more. Roles in bold. Choose another prompt below.")
+    st.caption(say("node.attention"))
 
 
 def _stored(run: Run, name: str, number: int) -> dict[str, Any] | None:
@@ -47,15 +48,12 @@ def _live(run: Run, name: str) -> dict[str, Any] | None:
     if bench is None:
         stored = [str(number) for number, prompt in enumerate(run.attention, 1) if name in prompt["heads"]]
         where = f" (stored: prompt {', '.join(stored)})" if stored else ""
-        st.caption(f"The run file holds no pattern of {name} for this prompt{where}.")
+        st.caption(say("node.no_pattern", name=name, where=where))
         return None
     writer = run.graph.writers[run.graph.writer_index[name]]
     assert writer.head is not None
-    return {
-        "patterns": bench.attention(writer.layer, writer.head),
-        "tokens": bench.tokens(),
-        "roles": bench.pairs[0].roles,
-    }
+    patterns = bench.attention(writer.layer, writer.head)
+    return {"patterns": patterns, "tokens": bench.tokens(), "roles": bench.pairs[0].roles}
 
 
 def figure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.widgets.markdown import plain
+from app.words import widget
 from hap_engine.graph.edits import ARROW, Change
 from hap_engine.report.node_edges import edge_sentence
 from hap_engine.runs.record import Run
@@ -13,14 +14,7 @@ from hap_engine.runs.record import Run
 def show(run: Run, left: str, right: str, edge: tuple[str, str]) -> None:
     """One paragraph from the run, and the button."""
     st.markdown(f"**Edge {plain(' → '.join(edge))}.** {plain(edge_sentence(run, left, right, edge))}")
-    st.button(
-        "Try the model without it",
-        icon=":material/content_cut:",
-        key=f"cut-{edge}",
-        on_click=_cut,
-        args=(edge,),
-        help="Switches the edge off under “What if …?” below.",
-    )
+    st.button(**widget("edge"), key=f"cut-{edge}", on_click=_cut, args=(edge,))
 
 
 def _cut(edge: tuple[str, str]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.glossary import HELP, define
+from app.glossary import define
 from app.widgets.tables import Column, table
+from app.words import HELP, say
 from hap_engine.findings import METRICS
 from hap_engine.picture import page
 from hap_engine.report.metric_sentences import interval
@@ -13,14 +14,7 @@ from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.report.verdict import kept_by_role
 from hap_engine.runs.record import Run
 
-TITLES = {
-    "kl": "KL",
-    "logit_diff": "LD",
-    "faithfulness": "Faith.",
-    "accuracy": "IO>S",
-    "top1": "Top-1",
-    "exact_match": "Exact",
-}
+TITLES: dict[str, str] = say.parts("result.metrics")
 
 
 def show(run: Run, left: str, right: str) -> None:
@@ -41,12 +35,10 @@ def _metrics(run: Run) -> None:
         strong={index: row[0] == circuit_title(run.main) for index, row in enumerate(rows)},
     )
     if ends := interval(run, run.main, "kl"):
-        st.caption(
-            f"{circuit_title(run.main)}'s KL: {run.metrics[run.main]['kl']:.2f} "
-            f"(95 % interval over prompts {ends[0]:.2f} to {ends[1]:.2f})."
-        )
+        told = {"circuit": circuit_title(run.main), "kl": run.metrics[run.main]["kl"], "low": ends[0], "high": ends[1]}
+        st.caption(say("result.interval", **told))
     count = run.metrics.get("random", {}).get("n_circuits", "?")
-    st.caption(f"{page.conditions(run)} Random circuits: mean of {count}, all of their edges connected.")
+    st.caption(say("result.conditions", on=page.conditions(run), count=count))
 
 
 def _roles(run: Run, left: str, right: str) -> None:
@@ -64,15 +56,7 @@ def _roles(run: Run, left: str, right: str) -> None:
     if not rows:
         return
     st.subheader("Which roles do they keep?", anchor=False, help=define("role"))
-    columns = [
-        Column("Role"),
-        Column("Heads"),
-        Column(f"In {circuit_title(left)}"),
-        Column(f"In {circuit_title(right)}"),
-        Column("Which", words=True),
-    ]
+    sides = [Column(f"In {circuit_title(name)}") for name in (left, right)]
+    columns = [Column("Role"), Column("Heads"), *sides, Column("Which", words=True)]
     table(columns, rows, caption="Heads of each role that the circuits keep")
-    st.caption(
-        "A head has a role when its attention and its causal effect on this model pass the "
-        "thresholds that the run states."
-    )
+    st.caption(say("result.roles"))

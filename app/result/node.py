@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -11,15 +12,13 @@ from app.glossary import TERMS, define
 from app.link import MAX_PINS
 from app.result import attention, promoted_tokens
 from app.widgets.markdown import plain
+from app.widgets.tables import grid
+from app.words import say
 from hap_engine.report.node_edges import EdgeFacts, edges_at, keepers
 from hap_engine.report.titles import OWN, circuit_title, role_title
 from hap_engine.runs.record import Run
 
-SIGNS = {
-    "helps": ("Help the right answer", "EAP score below 0: corrupting the edge would lower the logit difference."),
-    "against": ("Work against it", "EAP score above 0: corrupting the edge would raise the logit difference."),
-    "unknown": ("Not scored", "Edges that only your own circuit keeps."),
-}
+SIGNS: Mapping[str, tuple[str, str]] = say.parts("node.signs")
 
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
@@ -49,17 +48,17 @@ def _role(run: Run, name: str) -> None:
         known = title if title in TERMS else "role"
         st.markdown(f"**{title[0].upper() + title[1:]} head.** {sentence}", help=define(known))
     elif name in run.graph.heads and thresholds:
-        st.markdown("No role passed its threshold here.")
+        st.markdown(say("node.unnamed"))
     if name in run.graph.heads and thresholds:
         stated = ", ".join(
             f"{key.replace('_', ' ')} {value:.3g}"
             for key, value in thresholds.items()
             if isinstance(value, int | float)
         )
-        st.caption(f"Thresholds of this run: {plain(stated)}.")
+        st.caption(say("node.thresholds", stated=plain(stated)))
     published = (run.roles.get("published") or {}).get(name)
     if published:
-        st.caption(f"Published role (Wang et al. 2022): {role_title(published)}")
+        st.caption(say("node.published", role=role_title(published)))
 
 
 def _facts(run: Run, name: str) -> None:
@@ -73,13 +72,12 @@ def _facts(run: Run, name: str) -> None:
     facts = []
     if "eap_rank" in head:
         edge = " → ".join(head.get("eap_edge") or [])
-        score = f", score {head['eap_score']:+.4f}" if "eap_score" in head else ""
+        score = say("node.score", score=head["eap_score"]) if "eap_score" in head else ""
         touches = any(end.split("<")[0] == name for end in head.get("eap_edge") or [name])
-        shared = "" if touches else "; a key or value input that it shares with that head"
-        rank = f"best EAP rank {head['eap_rank']:,} of {run.graph.n_edges:,}"
-        facts.append(f"{rank} ({edge}{score}{shared})")
+        shared = "" if touches else say("node.shared")
+        facts.append(say("node.rank", head=head, edges=run.graph.n_edges, edge=edge, score=score, shared=shared))
     if "direct_effect" in head:
-        facts.append(f"alone moves the logit difference by {head['direct_effect']:+z.2f}")
+        facts.append(say("node.alone", effect=head["direct_effect"]))
     looks = [f"{pair.replace('->', '→')} {x:.2f}" for pair, x in head.get("attention", {}).items()]
     if looks:
         facts.append("mean attention " + ", ".join(looks))
@@ -91,7 +89,7 @@ def _edges(run: Run, left: str, right: str, name: str) -> None:
     sides = list(dict.fromkeys([left, right, *(key for key in run.circuits if key == OWN)]))
     facts = edges_at(run, name, sides)
     if not facts:
-        st.caption("None of the circuits on screen keeps an edge of it.")
+        st.caption(say("node.none"))
         return
     for into, title in ((True, "Edges into it"), (False, "Edges out of it")):
         part = [fact for fact in facts if fact.into == into]
@@ -103,47 +101,35 @@ def _edges(run: Run, left: str, right: str, name: str) -> None:
         for column, sign in zip([*columns, *columns], groups, strict=False):
             with column:
                 _list(run, name, sign, into, [fact for fact in part if fact.sign == sign])
-    st.caption("Select an edge to pin the node at its other end.")
+    st.caption(say("node.select"))
 
 
 def _list(run: Run, name: str, sign: str, into: bool, facts: list[EdgeFacts]) -> None:
-    import pandas as pd
-
     title, explained = SIGNS[sign]
     st.caption(f"{title} ({len(facts)})", help=explained)
-    frame = pd.DataFrame(
-        {
-            "From" if into else "To": [fact.writer if into else fact.reader for fact in facts],
-            **({"At": [fact.slot for fact in facts]} if into and facts[0].slot else {}),
-            "Score": [fact.score for fact in facts],
-            "Rank": [fact.rank for fact in facts],
-            "Gate": [fact.gate for fact in facts],
-            "In": [", ".join(circuit_title(key) for key in fact.circuits) for fact in facts],
-        }
-    )
-    for column in ("Rank", "Gate"):
-        if frame[column].map(math.isnan).all():
-            frame = frame.drop(columns=column)
+    columns = {
+        "From" if into else "To": [fact.writer if into else fact.reader for fact in facts],
+        **({"At": [fact.slot for fact in facts]} if into and facts[0].slot else {}),
+        "Score": [fact.score for fact in facts],
+        "Rank": [fact.rank for fact in facts],
+        "Gate": [fact.gate for fact in facts],
+        "In": [", ".join(circuit_title(key) for key in fact.circuits) for fact in facts],
+    }
+    if all(math.isnan(fact.rank) for fact in facts):
+        del columns["Rank"]
+    if all(math.isnan(fact.gate) for fact in facts):
+        del columns["Gate"]
     key = f"edges-{run.id}-{name}-{into}-{sign}"
 
     def pin(fact: EdgeFacts) -> None:
         others = [pin for pin in url.link().pins if pin != fact.other]
         url.put(pins=(*others, fact.other)[-MAX_PINS:])
 
-    st.dataframe(
-        frame,
-        hide_index=True,
-        height=min(240, 38 + 35 * len(frame)),
+    grid(
+        columns,
+        "node.columns",
+        height=min(240, 38 + 35 * len(facts)),
         key=key,
         on_select=url.with_row(key, facts, pin),
         selection_mode="single-row",
-        column_config={
-            "At": st.column_config.TextColumn(width=30, help=define("query, key, value")),
-            "Score": st.column_config.NumberColumn(format="%.4f", help=f"EAP score. {define('EAP')}"),
-            "Rank": st.column_config.NumberColumn(
-                format="localized", help="EAP rank: 1 = largest absolute score of all edges"
-            ),
-            "Gate": st.column_config.NumberColumn(format="%.1f", help=f"Log alpha of the gate. {define('gate')}"),
-            "In": st.column_config.TextColumn(help="Circuits that keep the edge"),
-        },
     )

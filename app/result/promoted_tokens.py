@@ -6,6 +6,7 @@ import streamlit as st
 
 from app.questions import choices
 from app.widgets.tables import Column, table
+from app.words import say
 from app.work import opened_models
 from hap_engine.runs.record import Run
 
@@ -33,10 +34,7 @@ def show(run: Run, name: str) -> None:
         ],
         caption=f"Tokens that {name} promotes and holds back",
     )
-    st.caption(
-        "Percentage points of probability that its own edge to the logits adds, compared with what it "
-        "writes on the corrupted prompt. Its effect through later parts is not counted here."
-    )
+    st.caption(say("node.says"))
 
 
 def _shown(token: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app.explore.model_and_task import OTHER
+from app.words import say, widget
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import BUNDLED, HUB_MODELS, resolve
 from hap_engine.runs.record import Run
@@ -19,33 +20,15 @@ def show(run: Run) -> None:
     st.code(run.command, language="bash")
     seconds = " · ".join(f"{name} {value:,.1f} s" for name, value in run.seconds.items())
     st.caption(f"Seconds: {seconds}")
-    model = run.model
-    st.caption(
-        f"Model: {model['name']} ({model['source']}), {model.get('architecture', '?')}, "
-        f"{model.get('n_parameters', 0):,} parameters, SHA-256 {str(model.get('sha256', ''))[:16]}…"
-    )
+    architecture, parameters = run.model.get("architecture", "?"), run.model.get("n_parameters", 0)
+    weights = {"architecture": architecture, "parameters": parameters, "hash": str(run.model.get("sha256", ""))[:16]}
+    st.caption(say("made.model", model=run.model, **weights))
     st.caption("Versions: " + ", ".join(f"{name} {value}" for name, value in run.versions.items()))
     st.json(dict(run.settings), expanded=False)
     here = on_machine(run.model)
-    st.button(
-        "Compute it again with this model",
-        disabled=not here,
-        icon=":material/replay:",
-        on_click=_choose_model,
-        args=(run,),
-        help="Chooses the model and the size on the left."
-        if here
-        else "The weights are not on this machine. Choose “A file, a folder or another Hub name” on "
-        "the left and point to a copy, or take the model from the Hub there.",
-    )
-    st.download_button(
-        "Download the run file",
-        data=lambda: dumps(run),
-        file_name=f"{run.id}.json",
-        mime="application/json",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    explained = say("made.here" if here else "made.absent")
+    st.button(**widget("made.again"), disabled=not here, on_click=_choose_model, args=(run,), help=explained)
+    st.download_button(**widget("made.download"), data=lambda: dumps(run), file_name=f"{run.id}.json")
 
 
 def on_machine(model: Mapping[str, Any]) -> bool:

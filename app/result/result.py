@@ -12,6 +12,7 @@ from app.diagram.component import Shown, comparison, shown
 from app.result import metrics
 from app.stored import saved_runs
 from app.widgets.markdown import plain
+from app.words import say, widget
 from hap_engine.picture.wire import MAX_PINS
 from hap_engine.report.titles import circuit_title
 from hap_engine.report.verdict import distance, has_roles, verdict, warnings
@@ -55,10 +56,7 @@ def _detail(run: Run, left: str, right: str, pins: list[str], edge: tuple[str, s
         node.show(run, left, right, pins)
     elif not edge:
         st.subheader("What does it do?", anchor=False)
-        st.caption(
-            "Click a head, an MLP or an edge in either picture: its role, its evidence, its edges in "
-            "both circuits and what it attends to appear here. Hovering lights up its neighbours."
-        )
+        st.caption(say("result.start"))
 
 
 def _more(run: Run, left: str, right: str) -> None:
@@ -70,7 +68,7 @@ def _more(run: Run, left: str, right: str) -> None:
 
         with shown:
             prompts.table(test)
-    shared = st.expander("Share and export", on_change="rerun", icon=":material/share:")
+    shared = st.expander(**widget("result.shared"), on_change="rerun")
     if shared.open:
         from app.result import share
 
@@ -87,31 +85,22 @@ def _more(run: Run, left: str, right: str) -> None:
 def _heading(run: Run) -> None:
     st.subheader(run.title, anchor=False)
     if why := saved_runs.unsaved(run.id):
-        st.warning(
-            f"This run is only in the explorer's memory. {plain(why)} Or download it under *Share and export*.",
-            icon=":material/save:",
-        )
-        st.button("Write it again", icon=":material/save:", on_click=saved_runs.keep, args=(run,))
+        st.warning(**widget("result.unsaved", why=plain(why)))
+        st.button(**widget("result.write"), on_click=saved_runs.keep, args=(run,))
     date = run.created[:10]
     if saved_runs.is_shipped(run):
-        st.markdown(
-            f":material/inventory_2: **Example, computed before**: {date}, seed {run.seed}, "
-            f"with `{run.command}`. **Find the circuit** computes your own, with the model chosen on the left."
-        )
+        st.markdown(say("result.example", date=date, run=run))
     else:
         seconds = run.seconds.get("total", 0)
         where = "elsewhere (imported)" if saved_runs.imported(run.id) else "on this machine"
-        st.caption(f"Computed {where} on {date} in {seconds:,.0f} s · seed {run.seed}")
+        st.caption(say("result.computed", where=where, date=date, seconds=seconds, run=run))
 
 
 def _verdict(run: Run, left: str, right: str) -> None:
     for warning in warnings(run):
         st.warning(warning, icon=":material/playlist_add:")
     if not has_roles(run):
-        st.info(
-            f"**{distance(run, left, right)}** Roles of heads were not measured for this task.",
-            icon=":material/balance:",
-        )
+        st.info(**widget("result.no_roles", distance=distance(run, left, right)))
         return
     judged = verdict(run, left=left, right=right)
     text = f"**{judged.sentence}** {distance(run, left, right)}"
@@ -140,14 +129,9 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
     """The linked comparison; returns the pinned nodes, and what the browser says of it."""
     wanted = list(link.pins)
     with st.container(horizontal=True, vertical_alignment="center"):
-        fold = st.toggle(
-            "Fold empty layers",
-            link.fold,
-            key="fold",
-            help="Layers that hold nothing in either circuit become thin lines.",
-        )
+        fold = st.toggle(**widget("result.fold"), value=link.fold)
         inhibitors = list(verdict(run, left=left, right=right).heads)
-        if st.button("Pin the S-inhibition heads", disabled=not inhibitors, icon=":material/push_pin:"):
+        if st.button(**widget("result.pin"), disabled=not inhibitors):
             wanted = inhibitors[:MAX_PINS]
         if len(run.circuits) > 2:
             _choose(run, "left", left)

@@ -1,25 +1,19 @@
 """Small tables as plain HTML: they need none of the megabyte that a data grid brings to the browser,
-so the first page can show numbers at once. Every cell is escaped."""
+so the first page can show numbers at once, every cell escaped. And `grid`, where rows are sorted or selected."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
-STYLE = """<style>
-.hap-table { width: 100%; border-collapse: collapse; font-size: 13.5px; margin: 2px 0 6px; }
-.hap-table caption { text-align: left; position: absolute; clip-path: inset(50%); }
-.hap-table th, .hap-table td { padding: 6px 5px; text-align: right; font-variant-numeric: tabular-nums;
-  border-bottom: 1px solid color-mix(in srgb, currentColor 16%, transparent); }
-.hap-table thead th { font-weight: 600; white-space: nowrap; }
-.hap-table thead th[title] { cursor: help; text-decoration: underline dotted; text-underline-offset: 3px; }
-.hap-table .words { text-align: left; font-weight: 400; }
-.hap-table tr.strong > * { font-weight: 650; }
-.hap-scroll { overflow-x: auto; scrollbar-width: thin; }
-</style>"""
+from app.words import widget
+from hap_engine.words import beside
+
+STYLE = beside(__file__, "tables.html")
 
 
 @dataclass(frozen=True)
@@ -70,3 +64,19 @@ def _class(column: Column) -> str:
 
 def _title(column: Column) -> str:
     return f' title="{html.escape(column.help)}"' if column.help else ""
+
+
+def grid(rows: Any, columns: str = "", **more: Any) -> None:
+    """Show rows, or columns of them, in a data grid.
+
+    Args:
+        columns: where ``words.toml`` says how columns look; one with a format holds numbers, others text.
+        more: further arguments of ``st.dataframe``.
+    """
+    import pandas as pd
+
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    if columns:
+        looks = widget(columns).items()
+        more["column_config"] = {name: (number if "format" in look else text)(**look) for name, look in looks}
+    st.dataframe(pd.DataFrame(rows), hide_index=True, **more)

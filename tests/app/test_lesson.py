@@ -125,9 +125,7 @@ def test_every_alias_leads_to_a_definition_that_is_not_circular() -> None:
 
 def test_the_pages_use_defined_terms_only() -> None:
     for text in (
-        about.METHOD,
-        about.TEACHING,
-        about.PICTURE,
+        *(about.TEXTS[name] for name in ("method", "teaching", "picture")),
         *(t for run in RUNS for step in lesson.steps(run) for t in (step.text, step.reveal)),
     ):
         assert rich(text)
