@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from hap_engine.anatomy.blocks import Block
 from hap_engine.anatomy.closed_form import PROBED, find_closed
@@ -26,6 +27,7 @@ from hap_engine.anatomy.replay import Replay, Slot, hands_over, replayed, width_
 from hap_engine.anatomy.skeleton import PROBE, Skeleton, attention_call
 from hap_engine.anatomy.slots import find_projections, find_slots
 from hap_engine.anatomy.twins import Call, Seen, Stop, answer, first, same, twin, watch
+from hap_engine.narrow import stacked, times, without_mean
 
 
 def take_apart(skeleton: Skeleton, final: GainedNorm | None) -> tuple[list[Block], bool]:
@@ -40,7 +42,7 @@ def take_apart(skeleton: Skeleton, final: GainedNorm | None) -> tuple[list[Block
         raise LookupError("its layers are not alike: they differ in their heads, or in how heads and MLP are joined")
     norms = [final, *(block.mlp.norm for block in blocks)]
     if all(block.norm.centred for block in blocks) and all(norm is not None and norm.kind.centred for norm in norms):
-        return [replace(b, w_write=b.w_write - b.w_write.mean(-1, keepdim=True)) for b in blocks], True
+        return [replace(b, w_write=without_mean(b.w_write)) for b in blocks], True
     return [replace(b, norm=replace(b.norm, recentres=b.norm.centred)) for b in blocks], False
 
 
@@ -175,15 +177,16 @@ class _Layer:
         if norm is None:
             w_in, b_in, kind = weights, biases, NO_NORM
         else:
-            w_in, kind = (norm.gain[:, None] * weights).contiguous(), norm.kind
+            w_in, kind = times(weights, norm.gain[:, None]), norm.kind
             b_in = torch.einsum("d,sde->se", norm.bias, weights) + biases
         out = self.replay.output
-        w_out = out.weight.unflatten(0, (heads, -1)).contiguous()
+        each = out.weight.unflatten(0, (heads, -1))
+        w_out = stacked([each[head] for head in range(heads)])
         b_out = self.more_bias if out.bias is None else out.bias + self.more_bias
         if post is None:
-            w_out, b_out = (w_out, b_out) if factor == 1 else (w_out * factor, b_out * factor)
+            w_out, b_out = (w_out, b_out) if factor == 1 else (times(w_out, factor), b_out * factor)
         post = None if post is None else post.times(factor)
-        w_heads = w_out if post is None else post.kind.centre(w_out) * post.gain
+        w_heads = w_out if post is None else times(post.kind.centre(w_out), post.gain)
         feeds = tuple(slot.heads for slot in slots)
         return Block(w_in, b_in[:, None], w_out, b_out, w_heads, w_in, w_heads, kind, core, post, mlp, feeds, parallel)
 
@@ -196,18 +199,26 @@ class _Layer:
         """The projections' columns of each slot."""
         parts = {part.name: part for part in self.replay.inputs}
         width = width_of(reads)
-        weights = self.x.new_zeros(len(slots), self.skeleton.width, width)
-        biases = self.x.new_zeros(len(slots), width)
+        weights, biases = [], self.x.new_zeros(len(slots), width)
         for row, (slot, read) in enumerate(zip(slots, reads, strict=True)):
-            start = 0
+            found, end = [], 0
             for name, columns in read.items():
                 chosen = columns if order is None or slot.kind == "v" else columns[order]
-                end, bias = start + len(chosen), parts[name].bias
-                weights[row, :, start:end] = parts[name].weight[:, chosen]
+                start, end, bias = end, end + len(chosen), parts[name].bias
+                found.append(_columns(parts[name].weight, chosen))
                 if bias is not None:
                     biases[row, start:end] = bias[chosen]
-                start = end
-        return weights, biases
+            whole = found[0] if len(found) == 1 else torch.cat(found, dim=1)
+            weights.append(whole if end == width else pad(whole, (0, width - end)))
+        return stacked(weights), biases
+
+
+def _columns(weight: Float[Tensor, "d some"], chosen: Int[Tensor, " few"]) -> Float[Tensor, "d few"]:
+    """Some columns; no copy where they are neighbours."""
+    first, count = int(chosen[0]), len(chosen)
+    if torch.equal(chosen.cpu(), torch.arange(first, first + count)):
+        return weight[:, first : first + count]
+    return weight[:, chosen]
 
 
 def _speaker(replay: Replay, entering: Call) -> tuple[Callable[[Tensor], Callable[..., Any]], Tensor]:

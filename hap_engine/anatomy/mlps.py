@@ -21,6 +21,7 @@ from transformers.activations import NewGELUActivation
 
 from hap_engine.anatomy.norms import CLOSE, Apply, GainedNorm, call_norm
 from hap_engine.anatomy.twins import Seen, first, same
+from hap_engine.narrow import copied
 
 GATED = {"gate_proj", "up_proj", "down_proj", "act_fn"}  # as Transformers names a gated MLP's parts
 
@@ -156,11 +157,11 @@ class Gated(torch.autograd.Function):
 
 
 class Cast(Module):
-    """An MLP with its weights copied to another dtype; takes and gives float32."""
+    """An MLP with its weights in another dtype; takes and gives float32."""
 
     def __init__(self, mlp: Any, dtype: torch.dtype) -> None:
         super().__init__()
-        self.mlp, self.dtype = copy.deepcopy(mlp).to(dtype), dtype
+        self.mlp, self.dtype = copied(mlp, dtype), dtype
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.mlp(x.to(self.dtype)).to(x.dtype)

@@ -168,8 +168,8 @@ def memory(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits 
     )
     return {
         "kernels": KERNELS if size == 2 else 0.0,
-        "weights": 4 * (shape.parameters + shape.attention)
-        + (size == 2) * 2 * shape.mlp
+        "weights": (4 * (shape.parameters + shape.attention) if shape.stored == "float32" else 2 * shape.parameters)
+        + (size == 2 and shape.stored != "bfloat16") * 2 * shape.mlp
         + (mix == 2) * 2 * shape.attention,
         "prompts": (traces if traces <= limits.cache else min(RUN_BATCH, limits.batch) * trace)
         + (again if again <= limits.cache else 0.0)

@@ -22,10 +22,12 @@ class Shape:
     matrices: int  # of an MLP: 2, or 3 where it is gated
     vocabulary: int
     tied: bool
+    stored: str = "float32"  # dtype of the weights in memory; narrower ones stay as they are (`hap_engine.narrow`)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape | None:
         """From a ``config.json``; None if it does not hold the sizes."""
+        stored = str(config.get("dtype") or config.get("torch_dtype"))
         config = text_config(config)
 
         def size(*names: str) -> int:
@@ -44,6 +46,7 @@ class Shape:
                 matrices=2 if kind.startswith(("gpt", "starcoder2")) else 3,
                 vocabulary=size("vocab_size"),
                 tied=bool(config.get("tie_word_embeddings", kind == "gpt2")),
+                stored=stored if stored in ("bfloat16", "float16") else "float32",
             )
         except (StopIteration, TypeError, ValueError, ZeroDivisionError):
             return None

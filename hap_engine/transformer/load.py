@@ -1,13 +1,12 @@
 """Open a model and take it apart: bundled, ``.gguf`` file, local folder or Hub name.
 
 Whatever the source, the weights are read from safetensors (a ``.gguf`` is converted once and kept
-under ``HAP_HOME``), in float32, with eager attention, frozen and in eval mode. Pickle checkpoints and
-remote code are never loaded.
+under ``HAP_HOME``), with eager attention, frozen and in eval mode. All is computed in float32; matrices that are stored
+in fewer bits stay so in memory (`hap_engine.narrow`). Pickle checkpoints and remote code are never loaded.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -27,6 +26,7 @@ from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, Report, download, missing_weights
 from hap_engine.models.supported import WORKING, check_config, max_tokens, text_config
 from hap_engine.models.tokenizer import read_tokenizer, whole
+from hap_engine.narrow import copied, keep_narrow
 from hap_engine.progress import Progress
 from hap_engine.tasks.reader import Reader, reader_with
 from hap_engine.transformer.convert_gguf import convert_gguf, first_line
@@ -91,7 +91,7 @@ class Model:
         """
         from transformer_lens.model_bridge.sources import build_bridge_from_module
 
-        hf_model, architecture = copy.deepcopy(self.hf_model), type(self.hf_model).__name__
+        hf_model, architecture = copied(self.hf_model, self.hf_model.dtype), type(self.hf_model).__name__
         try:
             bridge = build_bridge_from_module(
                 hf_model, architecture=architecture, hf_config=hf_model.config, tokenizer=None
@@ -204,7 +204,7 @@ def from_hf(
     Raises:
         UnsupportedModelError: naming the part that the engine cannot describe.
     """
-    hf_model.eval().requires_grad_(False)
+    keep_narrow(hf_model.eval().requires_grad_(False))
     count = sum(weight.numel() for weight in hf_model.parameters())
     try:
         parts = parts_of(hf_model)

@@ -28,20 +28,20 @@ SHOWN = 3  # names in a message
 
 
 def read_weights(name: str, folder: Path, progress: Report) -> Any:
-    """The Hugging Face model of a folder, in float32 with eager attention: every weight is the file's.
+    """The Hugging Face model of a folder, with eager attention: every weight is the file's.
+
+    It is a float32 model whose matrices are still as narrow as they are stored (`hap_engine.narrow`).
 
     Raises:
         ModelError: naming the tensors that are missing, unknown, misshaped, integers or not finite.
     """
-    from transformers import AutoModelForCausalLM
-
-    stored = _stored_dtypes(folder)
+    stored = _stored(folder)
     for mark, wrapper in WRAPPERS.items():
         if any(re.search(mark, key) for key in stored):
             progress(f"{name} was saved inside {wrapper}: its tensors are read without that prefix", 0.0)
     opened: Any  # a pair, which the library's types do not tell
     with quiet():
-        opened = AutoModelForCausalLM.from_pretrained(
+        opened = _kind_of(folder, _narrow_dtype(stored)).from_pretrained(
             folder,
             dtype=torch.float32,
             attn_implementation="eager",
@@ -62,10 +62,10 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
             f"{key} {list(got)} for {list(wanted)}" for key, got, wanted in found["mismatched_keys"]
         ],
         "are stored as integers, not as weights": [
-            key for key, kind in stored.items() if kind.startswith(("I", "U")) and key.endswith("weight")
+            key for key, (kind, _) in stored.items() if kind.startswith(("I", "U")) and key.endswith("weight")
         ],
         "hold values that are not finite (NaN or infinite)": [
-            key for key, value in hf_model.named_parameters() if not value.sum().isfinite()
+            key for key, value in hf_model.named_parameters() if not value.sum(dtype=torch.float32).isfinite()
         ],
     }
     for fault, keys in faults.items():
@@ -84,15 +84,39 @@ def named(keys: Collection[str]) -> str:
     return shown if len(keys) <= SHOWN else f"{shown} and {len(keys) - SHOWN} more"
 
 
-def _stored_dtypes(folder: Path) -> Mapping[str, str]:
-    """How each tensor of a folder is stored, such as ``F32``, by its name."""
+def _stored(folder: Path) -> Mapping[str, tuple[str, int]]:
+    """How each tensor of a folder is stored, such as ``F32``, and how many dimensions it has, by its name."""
     from safetensors import safe_open
 
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, int]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            found |= {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            found |= {key: (tensor.get_dtype(), len(tensor.get_shape())) for key, tensor in tensors.items()}
     return found
+
+
+def _narrow_dtype(stored: Mapping[str, tuple[str, int]]) -> torch.dtype | None:
+    """The narrow dtype that all matrices are stored in, if it is one."""
+    kinds = {kind for kind, dimensions in stored.values() if dimensions > 1}
+    return {"BF16": torch.bfloat16, "F16": torch.float16}.get(kinds.pop()) if len(kinds) == 1 else None
+
+
+def _kind_of(folder: Path, narrow: torch.dtype | None) -> Any:
+    """The class of a folder's model, one that reads matrices in a narrow dtype.
+
+    Transformers reads a model in one dtype, and makes in it what a model computes for itself too, such as the number
+    that Gemma multiplies its embeddings with. A plan of exceptions by name is its own way around that.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if narrow is None:
+        return AutoModelForCausalLM
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    kind = type(empty)
+    plan = {f"^{re.escape(name)}$": narrow for name, weight in empty.named_parameters() if weight.ndim > 1}
+    return type(kind.__name__, (kind,), {"_get_dtype_plan": lambda *_: plan, "__module__": kind.__module__})
 
 
 @contextmanager

@@ -153,6 +153,8 @@ def test_memory_follows_batch_precision_and_prompts() -> None:
     half = memory(replace(CONFIG, dtype="bfloat16"), TINY, 20)
     assert half["deltas"] == held["deltas"]
     assert half["weights"] == held["weights"] + 2 * TINY.mlp
+    for config in (CONFIG, replace(CONFIG, dtype="bfloat16")):
+        assert memory(config, replace(TINY, stored="bfloat16"), 20)["weights"] == 2 * TINY.parameters
     big = memory(replace(CONFIG, pruning=PruningConfig(batch_size=64)), TINY, 20)
     assert big["deltas"] == 4 * held["deltas"]
     many = memory(replace(CONFIG, sizes=SplitSizes(200, 10, 64)), TINY, 20)
