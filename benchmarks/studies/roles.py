@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.studies.pages import PAGES
 from hap_engine.api import open_model, prompts
-from hap_engine.explain.path_effects import make_scene, measure_heads
+from hap_engine.explain.path_effects import measure_heads, two_passes
 from hap_engine.explain.roles import ROLES, assign_roles, thresholds
 from hap_engine.report.titles import ROLE_TITLES
 from hap_engine.tasks.task import SplitSizes
@@ -43,9 +43,9 @@ def main(reference: str) -> None:
     model = open_model(reference)
     sizes = SplitSizes(train=1, validation=PROMPTS, test=1)
     pairs = prompts(model, "ioi", sizes, SEED).validation
-    scene = make_scene(model, pairs)
-    chosen, table = assign_roles(scene, measure_heads(model, pairs))
-    limits = thresholds(scene)
+    passes = two_passes(model, pairs)
+    chosen, table = assign_roles(passes, measure_heads(model, pairs))
+    limits = thresholds(passes)
     lines = [
         "# Roles in IOI, by causal evidence",
         "",

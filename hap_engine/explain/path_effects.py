@@ -1,6 +1,6 @@
 """Evidence about what a head does: attention, direct effects and single paths patched (Wang et al. 2022).
 
-All of it comes from two plain passes over the same prompts, clean and corrupt (`Scene`):
+All of it comes from two plain passes over the same prompts, clean and corrupt (`TwoPasses`):
 
 * `measure_heads`: **attention** at the task's role positions (END→IO, END→S1, …) and the **direct effect**: the
   head's edge to ``logits`` alone carries the corrupt run; reported is by how much the logit difference
@@ -36,7 +36,7 @@ TOP = 5  # Wang et al. 2022
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class TwoPasses:
     """Clean and corrupt traces of the probed prompts with the positions of their roles."""
 
     masked: MaskedModel
@@ -66,134 +66,121 @@ def measure_heads(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> dict[str
 
     Prompts whose task names no IOI roles give the direct effect only.
     """
-    scene = make_scene(masked, pairs)
+    passes = two_passes(masked, pairs)
     found: dict[str, dict[str, np.ndarray]] = {head: {} for head in masked.graph.heads}
     for layer in range(masked.graph.n_layers):
-        effects = direct_effects(scene, layer)
-        pattern = masked.patterns(scene.clean, layer)
+        effects = direct_effects(passes, layer)
+        pattern = masked.patterns(passes.clean, layer)
         for head in range(masked.graph.n_heads):
             evidence = found[f"a{layer}.h{head}"]
             evidence["direct_effect"] = effects[head].cpu().numpy()
             for query, key in PAIRS:
-                if query in scene.at and key in scene.at:
-                    values = _cells(pattern[head], scene.at[query], scene.at[key])
+                if query in passes.at and key in passes.at:
+                    values = _cells(pattern[head], passes.at[query], passes.at[key])
                     evidence[f"{query}->{key}"] = values.cpu().numpy()
     return found
 
 
-def make_scene(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> Scene:
+def two_passes(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> TwoPasses:
     batch = to_batch(pairs, masked.device)
     shared = set.intersection(*(set(pair.roles) for pair in pairs))
-    at = {
-        role: torch.tensor([pair.roles[role] for pair in pairs], device=masked.device)
-        for role in shared | {"END"}
-        if role in shared
-    }
-    at["END"] = batch.last
-    return Scene(
+    at = {role: torch.tensor([pair.roles[role] for pair in pairs], device=masked.device) for role in shared}
+    return TwoPasses(
         masked,
         masked.trace(batch.clean, batch.last),
         masked.trace(batch.corrupt, batch.last),
-        at,
+        at | {"END": batch.last},
         batch.answer,
         batch.distractor,
     )
 
 
-def direct_effects(scene: Scene, layer: int) -> Float[Tensor, "head batch"]:
-    final = scene.clean.final
-    without = final - scene.delta(layer, "END")
-    return logit_differences(scene, final[None]) - logit_differences(scene, without)
+def direct_effects(passes: TwoPasses, layer: int) -> Float[Tensor, "head batch"]:
+    final = passes.clean.final
+    without = final - passes.delta(layer, "END")
+    return logit_differences(passes, final[None]) - logit_differences(passes, without)
 
 
-def logit_differences(scene: Scene, final: Float[Tensor, "sender batch d_model"]) -> Float[Tensor, "sender batch"]:
+def logit_differences(passes: TwoPasses, final: Float[Tensor, "sender batch d_model"]) -> Float[Tensor, "sender batch"]:
     def level(ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "sender batch"]:
-        logits = scene.masked.unembed.of_tokens(final, ids.clamp(min=0))
+        logits = passes.masked.unembed.of_tokens(final, ids.clamp(min=0))
         return logits.masked_fill(ids < 0, float("-inf")).logsumexp(-1)
 
-    return level(scene.answer) - level(scene.distractor)
+    return level(passes.answer) - level(passes.distractor)
 
 
-def _pattern_with_keys(
-    scene: Scene, layer: int, head: int, query_role: str, key_role: str, stack: Float[Tensor, "sender batch d_model"]
-) -> Float[Tensor, "sender batch key"]:
-    """Attention of a head's clean query when the key at one position is made of each of `stack`, the first the
-    clean residual stream."""
-    key = scene.masked.slot_at(layer, "k", head, stack), scene.at[key_role]
-    return scene.masked.attended(scene.clean, layer, head, scene.at[query_role], {"k": key})[0]
-
-
-def _preference(scene: Scene, pattern: Float[Tensor, "sender batch key"]) -> Float[Tensor, "sender batch"]:
+def _preference(passes: TwoPasses, pattern: Float[Tensor, "sender batch key"]) -> Float[Tensor, "sender batch"]:
     """Attention to IO minus attention to S (both mentions)."""
     rows = torch.arange(pattern.shape[1], device=pattern.device)
-    parts = {role: pattern[:, rows, scene.at[role]] for role in ("IO", "S1", "S2")}
+    parts = {role: pattern[:, rows, passes.at[role]] for role in ("IO", "S1", "S2")}
     return parts["IO"] - parts["S1"] - parts["S2"]
 
 
 def _query_effect(
-    scene: Scene, layer: int, head: int, delta: Float[Tensor, "sender batch d_model"]
+    passes: TwoPasses, layer: int, head: int, delta: Float[Tensor, "sender batch d_model"]
 ) -> Float[Tensor, "sender batch"]:
     """How much a mover's preference for IO falls when `delta` is taken out of its query input."""
-    resid = scene.resid(layer, "END")
+    resid = passes.resid(layer, "END")
     stack = torch.cat([resid[None], resid - delta])
-    end = scene.at["END"]
-    query = scene.masked.slot_at(layer, "q", head, stack), end
-    preference = _preference(scene, scene.masked.attended(scene.clean, layer, head, end, {"q": query})[0])
+    end = passes.at["END"]
+    query = passes.masked.slot_at(layer, "q", head, stack), end
+    preference = _preference(passes, passes.masked.attended(passes.clean, layer, head, end, {"q": query})[0])
     return preference[:1] - preference[1:]
 
 
-def mover_effects(scene: Scene, movers: list[tuple[int, int]], roll: int = 0) -> Float[Tensor, "head batch"]:
+def mover_effects(passes: TwoPasses, movers: list[tuple[int, int]], roll: int = 0) -> Float[Tensor, "head batch"]:
     """Mean over movers of the effect of each earlier head on their queries (0 for later heads).
 
     With `roll`, each prompt gets the change of the prompt so many places before it: the baseline of a
     change of the same kind that says nothing about this prompt.
     """
-    total = torch.zeros(len(scene.masked.graph.heads), len(scene.answer), device=scene.masked.device)
+    total = torch.zeros(len(passes.masked.graph.heads), len(passes.answer), device=passes.masked.device)
     for layer, head in movers:
         if layer:
-            effect = _query_effect(scene, layer, head, scene.upstream(layer, "END").roll(roll, dims=1))
+            effect = _query_effect(passes, layer, head, passes.upstream(layer, "END").roll(roll, dims=1))
             total[: len(effect)] += effect / len(movers)
     return total
 
 
 def inhibition_effects(
-    scene: Scene, inhibitors: list[tuple[int, int]], movers: list[tuple[int, int]]
+    passes: TwoPasses, inhibitors: list[tuple[int, int]], movers: list[tuple[int, int]]
 ) -> Float[Tensor, "head batch"]:
     """Effect on the movers of each head through the inhibitors' keys and values at S2."""
-    masked, count = scene.masked, len(scene.masked.graph.heads)
-    total = torch.zeros(count, len(scene.answer), device=masked.device)
-    shifts = {place: _output_shift(scene, *place) for place in inhibitors if place[0]}
+    masked, count = passes.masked, len(passes.masked.graph.heads)
+    total = torch.zeros(count, len(passes.answer), device=masked.device)
+    shifts = {place: _output_shift(passes, *place) for place in inhibitors if place[0]}
     for layer, head in movers:
-        delta = torch.zeros(count, *scene.resid(layer, "END").shape, device=masked.device)
+        delta = torch.zeros(count, *passes.resid(layer, "END").shape, device=masked.device)
         for (earlier, _), shift in shifts.items():
             if earlier < layer:
                 delta[: len(shift)] += shift
-        total += _query_effect(scene, layer, head, delta) / len(movers)
+        total += _query_effect(passes, layer, head, delta) / len(movers)
     return total
 
 
-def _output_shift(scene: Scene, layer: int, head: int) -> Float[Tensor, "sender batch d_model"]:
+def _output_shift(passes: TwoPasses, layer: int, head: int) -> Float[Tensor, "sender batch d_model"]:
     """What a head's output at END loses when each earlier head's edge into its k and v at S2 is cut."""
-    masked, s2 = scene.masked, scene.at["S2"]
-    stack = torch.cat([scene.resid(layer, "S2")[None], scene.resid(layer, "S2") - scene.upstream(layer, "S2")])
+    masked, s2 = passes.masked, passes.at["S2"]
+    stack = torch.cat([passes.resid(layer, "S2")[None], passes.resid(layer, "S2") - passes.upstream(layer, "S2")])
     given = {slot: (masked.slot_at(layer, slot, head, stack), s2) for slot in "kv"}
-    _, z = masked.attended(scene.clean, layer, head, scene.at["END"], given)
-    shrink = scene.corrupt.at(scene.corrupt.tokens(scene.at["END"])).shrink(layer)
+    _, z = masked.attended(passes.clean, layer, head, passes.at["END"], given)
+    shrink = passes.corrupt.at(passes.corrupt.tokens(passes.at["END"])).shrink(layer)
     out = z * shrink @ masked.blocks[layer].w_heads[head]
     return out[:1] - out[1:]
 
 
-def induction_effects(scene: Scene, inductors: list[tuple[int, int]]) -> Float[Tensor, "head batch"]:
+def induction_effects(passes: TwoPasses, inductors: list[tuple[int, int]]) -> Float[Tensor, "head batch"]:
     """How much of the inductors' attention S2→S1+1 each earlier head carries through their keys."""
-    masked = scene.masked
-    total = torch.zeros(len(masked.graph.heads), len(scene.answer), device=masked.device)
-    rows = torch.arange(len(scene.answer), device=masked.device)
+    masked = passes.masked
+    total = torch.zeros(len(masked.graph.heads), len(passes.answer), device=masked.device)
+    rows = torch.arange(len(passes.answer), device=masked.device)
     for layer, head in inductors:
         if not layer:
             continue
-        resid, at = scene.resid(layer, "S1+1"), scene.at["S1+1"]
-        stack = torch.cat([resid[None], resid - scene.upstream(layer, "S1+1")])
-        pattern = _pattern_with_keys(scene, layer, head, "S2", "S1+1", stack)
+        resid, at = passes.resid(layer, "S1+1"), passes.at["S1+1"]
+        stack = torch.cat([resid[None], resid - passes.upstream(layer, "S1+1")])
+        key = masked.slot_at(layer, "k", head, stack), at
+        pattern, _ = masked.attended(passes.clean, layer, head, passes.at["S2"], {"k": key})
         carried = pattern[:1, rows, at] - pattern[1:, rows, at]
         total[: len(carried)] += carried / len(inductors)
     return total
@@ -204,14 +191,14 @@ def _cells(pattern: Tensor, query: Tensor, key: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def copy_scores(scene: Scene, layer: int, head: int) -> tuple[float, float]:
+def copy_scores(passes: TwoPasses, layer: int, head: int) -> tuple[float, float]:
     """How often the name at IO is among the top tokens that the head's OV circuit writes, and that its
     negation writes. 0 in layer 0, where no name has passed a block yet."""
-    masked = scene.masked
+    masked = passes.masked
     if not layer:
         return 0.0, 0.0
-    written = masked.copied(layer, head, masked.slot_at(layer, "v", head, scene.resid(1, "IO")[None])[0])
-    names = scene.answer[:, :1]
+    written = masked.copied(layer, head, masked.slot_at(layer, "v", head, passes.resid(1, "IO")[None])[0])
+    names = passes.answer[:, :1]
     found = []
     for sign in (1, -1):
         best = masked.unembed(sign * written).topk(TOP, dim=-1).indices

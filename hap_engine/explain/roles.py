@@ -24,14 +24,14 @@ from torch import Tensor
 
 from hap_engine.explain.path_effects import (
     PAIRS,
-    Scene,
+    TwoPasses,
     copy_scores,
     induction_effects,
     inhibition_effects,
     logit_differences,
-    make_scene,
     measure_heads,
     mover_effects,
+    two_passes,
 )
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.tasks.pair import EncodedPair
@@ -89,11 +89,11 @@ def find_roles(
     masked: MaskedModel, pairs: Sequence[EncodedPair], evidence: Mapping[str, dict[str, np.ndarray]]
 ) -> dict[str, Any]:
     """The run file's ``roles``: measured role of each head with evidence and thresholds."""
-    scene = make_scene(masked, pairs)
-    chosen, _ = assign_roles(scene, evidence)
+    passes = two_passes(masked, pairs)
+    chosen, _ = assign_roles(passes, evidence)
     published = published_roles(masked.model.name)
     return {
-        "thresholds": thresholds(scene),
+        "thresholds": thresholds(passes),
         "n_prompts": len(pairs),
         "heads": chosen,
         "published": published,
@@ -101,9 +101,9 @@ def find_roles(
     }
 
 
-def thresholds(scene: Scene) -> dict[str, float]:
+def thresholds(passes: TwoPasses) -> dict[str, float]:
     """What a role needs, as stated in the run; the direct effect is in logits of this model and task."""
-    full = float(logit_differences(scene, scene.clean.final[None]).mean())
+    full = float(logit_differences(passes, passes.clean.final[None]).mean())
     return {
         "attention": ATTENTION,
         "direct_effect": DIRECT * abs(full),
@@ -114,11 +114,11 @@ def thresholds(scene: Scene) -> dict[str, float]:
 
 @torch.no_grad()
 def assign_roles(
-    scene: Scene, evidence: Mapping[str, dict[str, np.ndarray]]
+    passes: TwoPasses, evidence: Mapping[str, dict[str, np.ndarray]]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, np.ndarray]]]:
     """The heads that have a role, and the evidence per prompt of every head."""
-    n_heads, names = scene.masked.graph.n_heads, scene.masked.graph.heads
-    limits = {"direct_effect": thresholds(scene)["direct_effect"]}
+    n_heads, names = passes.masked.graph.n_heads, passes.masked.graph.heads
+    limits = {"direct_effect": thresholds(passes)["direct_effect"]}
     table = {head: dict(values) for head, values in evidence.items()}
     chosen: dict[str, dict[str, Any]] = {}
 
@@ -136,16 +136,16 @@ def assign_roles(
     assign("negative_name_mover")
     strongest = sorted(movers, key=lambda head: -table[head]["direct_effect"].mean())[:MOVERS]
     receivers = places(strongest)
-    _store(table, names, "mover_effect", mover_effects(scene, receivers))
-    _store(table, names, "mover_effect_elsewhere", mover_effects(scene, receivers, roll=1))
+    _store(table, names, "mover_effect", mover_effects(passes, receivers))
+    _store(table, names, "mover_effect_elsewhere", mover_effects(passes, receivers, roll=1))
     inhibitors = places(assign("s_inhibition"))
-    _store(table, names, "inhibition_effect", inhibition_effects(scene, inhibitors, receivers))
+    _store(table, names, "inhibition_effect", inhibition_effects(passes, inhibitors, receivers))
     assign("induction", "duplicate_token")
     inductors = places([head for head in chosen if chosen[head]["role"] == "induction"])
-    _store(table, names, "induction_effect", induction_effects(scene, inductors))
+    _store(table, names, "induction_effect", induction_effects(passes, inductors))
     assign("previous_token")
     for head, record in chosen.items():
-        record["evidence"] |= _more_evidence(scene, head, table[head])
+        record["evidence"] |= _more_evidence(passes, head, table[head])
     return chosen, table
 
 
@@ -178,12 +178,12 @@ def summarise_heads(evidence: Mapping[str, dict[str, np.ndarray]]) -> dict[str, 
     }
 
 
-def _more_evidence(scene: Scene, head: str, values: Mapping[str, np.ndarray]) -> dict[str, float]:
+def _more_evidence(passes: TwoPasses, head: str, values: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Direct and path effects of a head whatever its role, and what its OV circuit copies."""
     known = ("direct_effect", "mover_effect", "mover_effect_elsewhere")
     means = {key: round(float(values[key].mean()), 5) for key in known if key in values}
     layer, index = (int(part[1:]) for part in head.split("."))
-    copied, opposed = copy_scores(scene, layer, index)
+    copied, opposed = copy_scores(passes, layer, index)
     return {**means, "copy_score": round(copied, 4), "negative_copy_score": round(opposed, 4)}
 
 

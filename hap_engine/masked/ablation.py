@@ -23,9 +23,7 @@ The same circuit can score very differently under the three, so every number car
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial, reduce
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -42,15 +40,10 @@ ABLATIONS = ("resample", "mean", "zero")
 ALIVE = 1e-20  # times a delta of 10^6 this is still nothing beside a residual stream of size 1
 
 
-@dataclass(frozen=True, eq=False)
-class Outputs:
-    """What every writer puts out (heads as `z`, before their output weights, at the scale at which they write), and
-    that scale. Norm writers put out nothing: they carry what a change of scale adds."""
-
-    embed: Float[Tensor, "*batch pos d_model"]
-    z: tuple[Float[Tensor, "head *batch pos d_head"], ...]
-    mlp: tuple[Float[Tensor, "*batch pos d_model"], ...]
-    shrink: tuple[Float[Tensor, "*batch pos 1"], ...]
+# What every writer puts out: the embedding, then of each layer its heads (`z`, before their output weights, at the
+# scale at which they write), its MLP, and that scale. Norm writers put out nothing: they carry what a change of scale
+# adds.
+Outputs = list[Tensor]  # [..., pos, d]; a batch is the axis before pos
 
 
 class Ablation:
@@ -71,12 +64,13 @@ class Ablation:
         if self.kind == "resample":
             return self.masked.trace(batch.corrupt, batch.last)
         if self.kind == "zero":
-            found = _outputs(self.masked.trace(batch.corrupt, batch.last))
-            outputs = replace(_map(torch.zeros_like, found), shrink=found.shrink)
+            embed, *layers = _outputs(self.masked.trace(batch.corrupt, batch.last))
+            silent = [x if index % 3 == 2 else torch.zeros_like(x) for index, x in enumerate(layers)]  # scales stay
+            outputs = [torch.zeros_like(embed), *silent]
         else:
             length = batch.corrupt.shape[1]
-            rows = [self._means[int(end) + 1] for end in batch.last]
-            outputs = _stack([_map(lambda x: _padded(x, length), row) for row in rows])
+            rows = ([_padded(x, length) for x in self._means[int(end) + 1]] for end in batch.last)
+            outputs = [torch.stack(same, dim=-3) for same in zip(*rows, strict=True)]
         return assemble(self.masked, outputs, batch.last)
 
     def mask(self, circuit: Circuit) -> Float[Tensor, "writer reader"]:
@@ -97,22 +91,18 @@ def title(kind: str, corruption: str) -> str:
 @torch.no_grad()
 def assemble(masked: MaskedModel, outputs: Outputs, last: Int[Tensor, " batch"]) -> Trace:
     """The residual streams that arise when every writer puts out a given value."""
-    resid, layers = outputs.embed, []
-    for block, z, mlp_out, shrink in zip(masked.blocks, outputs.z, outputs.mlp, outputs.shrink, strict=True):
+    resid, layers = outputs[0], []
+    for block, z, mlp_out, shrink in zip(masked.blocks, outputs[1::3], outputs[2::3], outputs[3::3], strict=True):
         slots = block.slots(resid)
         mlp_in, after = masked.after_attention(block, resid, block.written_at(z, shrink))
         layers.append((mlp_in, slots, z / shrink, mlp_out, shrink))
         resid = after + mlp_out
-    return masked.traced(outputs.embed, layers, at_last(resid, last))
+    return masked.traced(outputs[0], layers, at_last(resid, last))
 
 
 def _outputs(trace: Trace) -> Outputs:
-    return Outputs(
-        trace.embed,
-        tuple(trace.whole(layer.z * layer.shrink) for layer in trace.layers),
-        tuple(trace.whole(layer.mlp_out) for layer in trace.layers),
-        tuple(trace.whole(layer.shrink) for layer in trace.layers),
-    )
+    parts = (part for layer in trace.layers for part in (layer.z * layer.shrink, layer.mlp_out, layer.shrink))
+    return [trace.embed, *map(trace.whole, parts)]
 
 
 def _means_by_length(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> dict[int, Outputs]:
@@ -122,32 +112,10 @@ def _means_by_length(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> dict[
         by_length.setdefault(len(pair.corrupt_ids), []).append(pair)
     means = {}
     for length, alike in by_length.items():
-        parts = [
-            _map(partial(torch.sum, dim=-3), _outputs(masked.trace(batch.corrupt, batch.last)))
-            for _, batch in in_batches(alike, 32, masked.device)
-        ]
-        means[length] = _map(partial(torch.mul, other=1 / len(alike)), reduce(_add, parts))
+        batches = (batch for _, batch in in_batches(alike, 32, masked.device))
+        sums = ([x.sum(-3) for x in _outputs(masked.trace(batch.corrupt, batch.last))] for batch in batches)
+        means[length] = [sum(same) * (1 / len(alike)) for same in zip(*sums, strict=True)]
     return means
-
-
-def _map(change: Callable[[Tensor], Tensor], outputs: Outputs) -> Outputs:
-    parts = (tuple(map(change, part)) for part in (outputs.z, outputs.mlp, outputs.shrink))
-    return Outputs(change(outputs.embed), *parts)
-
-
-def _add(first: Outputs, second: Outputs) -> Outputs:
-    both = ((first.z, second.z), (first.mlp, second.mlp), (first.shrink, second.shrink))
-    return Outputs(first.embed + second.embed, *(tuple(map(torch.add, *pair)) for pair in both))
-
-
-def _stack(rows: Sequence[Outputs]) -> Outputs:
-    """Outputs of single prompts as one batch; batch is the axis before pos."""
-    return Outputs(
-        torch.stack([row.embed for row in rows]),
-        tuple(torch.stack(same, dim=1) for same in zip(*(row.z for row in rows), strict=True)),
-        tuple(torch.stack(same) for same in zip(*(row.mlp for row in rows), strict=True)),
-        tuple(torch.stack(same) for same in zip(*(row.shrink for row in rows), strict=True)),
-    )
 
 
 def _padded(x: Float[Tensor, "*axes pos d"], length: int) -> Float[Tensor, "*axes length d"]:

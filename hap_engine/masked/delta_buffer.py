@@ -265,8 +265,8 @@ class Tape:
             span.release()
 
 
-class Start(torch.autograd.Function):
-    """Gives the first token; its backward runs last and hands over the mask's gradient."""
+class FirstToken(torch.autograd.Function):
+    """The token from which all parts of a pass hang; its backward runs last and hands over the mask's gradient."""
 
     @staticmethod
     def forward(ctx: Any, mask: Tensor, tape: Tape) -> Tensor:

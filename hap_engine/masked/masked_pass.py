@@ -31,7 +31,7 @@ from torch import Tensor
 from hap_engine.anatomy.attention import Attend, table_rows
 from hap_engine.anatomy.closed_form import Closed
 from hap_engine.machine.workload import LITTLE
-from hap_engine.masked.delta_buffer import Read, ReadSlots, Start, Tape, Write
+from hap_engine.masked.delta_buffer import FirstToken, Read, ReadSlots, Tape, Write
 from hap_engine.masked.plan import LayerPlan, Plan, Positions
 from hap_engine.masked.workspace import Workspace
 from hap_engine.transformer.load import Model
@@ -108,7 +108,7 @@ class MaskedModel(PlainModel):
         """`logits` by a plan that may compute more than the mask needs. Never waits for a GPU."""
         d_model = clean_embed.shape[-1]
         tape = Tape(plan, positions, mask, d_model, self.mix_dtype, self.workspace)
-        token = Start.apply(mask, tape)
+        token = FirstToken.apply(mask, tape)
         if plan.writes_input:
             span = "wide" if plan.wide_writer[0] else "narrow"
             change = (clean_embed - corrupt.embed).flatten(0, 1)[getattr(positions, span)]
@@ -117,11 +117,11 @@ class MaskedModel(PlainModel):
         every = torch.arange(clean_embed.shape[1], device=self.device)[None]
         tokens = torch.arange(clean_embed[..., 0].numel(), device=self.device)
         rows = {name: corrupt.at(getattr(positions, name)) for name in tape.spans}
-        scene = _Scene(corrupt.at(tokens), rows, positions, last, every, clean_embed.shape[:2])
+        base = _Base(corrupt.at(tokens), rows, positions, last, every, clean_embed.shape[:2])
         for index, layer in enumerate(plan.layers):
             token = tape.open(token, index)
-            token = self._attention_layer(plan, tape, token, index, layer, scene)
-            token = self._mlp_layer(tape, token, index, layer, scene)
+            token = self._attention_layer(plan, tape, token, index, layer, base)
+            token = self._mlp_layer(tape, token, index, layer, base)
         column = len(self.graph.readers) - 1
         if plan.read[column]:
             token = tape.mix(token, "narrow", [column], column)
@@ -133,87 +133,87 @@ class MaskedModel(PlainModel):
         return self.unembed(final)
 
     def _attention_layer(
-        self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: LayerPlan, scene: _Scene
+        self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: LayerPlan, base: _Base
     ) -> Tensor:
         if not layer.wide_heads + layer.narrow_heads:
             return token
         live: dict[str, Tensor] = {}
         for span, columns in (("wide", layer.wide_slots), ("narrow", layer.narrow_slots)):
             if columns:
-                token, live[span] = self._slots(token, tape, span, index, columns, scene)
+                token, live[span] = self._slots(token, tape, span, index, columns, base)
         some = self._heads_alone if isinstance(self.blocks[index].core, Closed) else self._heads_together
-        z = some(plan, index, layer, live, scene)
+        z = some(plan, index, layer, live, base)
         for span, heads in (("wide", layer.wide_heads), ("narrow", layer.narrow_heads)):
             if heads:
-                token = self._write_heads(token, tape, span, index, heads, z[span], scene)
+                token = self._write_heads(token, tape, span, index, heads, z[span], base)
         if layer.norm is not None:
-            token = self._write_norm(token, tape, index, layer, z, scene)
+            token = self._write_norm(token, tape, index, layer, z, base)
         return token
 
     def _heads_alone(
-        self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], scene: _Scene
+        self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], base: _Base
     ) -> dict[str, Tensor]:
         """What the heads of a layer read, each span's at its tokens, of attention that is written out."""
         heads = layer.wide_heads + layer.narrow_heads
-        graph, core, frame = self.graph, self.blocks[index].core, self.frame(index, *scene.shape)
+        graph, core, frame = self.graph, self.blocks[index].core, self.frame(index, *base.shape)
         assert isinstance(core, Closed)
         first, n_heads, n_kv = graph.column(index), graph.n_heads, graph.n_kv_heads
         pick = partial(plan.indices, device=self.device)
         group = n_heads // n_kv
         kv = sorted({head // group for head in heads})
         wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
-        slots = scene.whole.slots(index, pick(wanted))
+        slots = base.whole.slots(index, pick(wanted))
         if layer.wide_slots:
             at = [wanted.index(column - first) for column in layer.wide_slots]
-            slots = put_rows(slots, pick(at), scene.positions.wide, live["wide"])
-        turned, v = slots.unflatten(1, scene.shape).split([len(layer.wide_heads) + len(kv), len(kv)])
+            slots = put_rows(slots, pick(at), base.positions.wide, live["wide"])
+        turned, v = slots.unflatten(1, base.shape).split([len(layer.wide_heads) + len(kv), len(kv)])
         turned = core.turn(turned, pick(layer.wide_heads), pick(kv), frame.tables)
         q, k = turned.split([len(layer.wide_heads), len(kv)])
         own = pick([kv.index(head // group) for head in heads])
         found = {}
         if layer.wide_heads:
             here, which = own[: len(layer.wide_heads)], pick(layer.wide_heads)
-            bias = frame.bias_at(scene.every, which)
-            z = Attend.apply(q, k, v, here, core.scoring.of(which), scene.every, bias)
-            found["wide"] = z.flatten(1, 2).index_select(1, scene.positions.wide)
+            bias = frame.bias_at(base.every, which)
+            z = Attend.apply(q, k, v, here, core.scoring.of(which), base.every, bias)
+            found["wide"] = z.flatten(1, 2).index_select(1, base.positions.wide)
         if layer.narrow_heads:
             here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
             which = pick(chosen)
-            q = scene.corrupt["narrow"].slots(index, which)
+            q = base.spans["narrow"].slots(index, which)
             if layer.narrow_slots:
                 at = [chosen.index(column - first) for column in layer.narrow_slots]
-                q = put_rows(q, pick(at), torch.arange(len(scene.last), device=self.device), live["narrow"])
-            rows = table_rows(frame.tables, scene.last[:, None])
-            q, at_last = core.turn(q[:, :, None], which, which[:0], rows), scene.last[:, None]
+                q = put_rows(q, pick(at), torch.arange(len(base.last), device=self.device), live["narrow"])
+            rows = table_rows(frame.tables, base.last[:, None])
+            q, at_last = core.turn(q[:, :, None], which, which[:0], rows), base.last[:, None]
             bias = frame.bias_at(at_last, which)
             found["narrow"] = Attend.apply(q, k, v, here, core.scoring.of(which), at_last, bias)[:, :, 0]
         return found
 
     def _heads_together(
-        self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], scene: _Scene
+        self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], base: _Base
     ) -> dict[str, Tensor]:
         """The same of attention in its family's own words, which computes all heads at all positions."""
         first, pick = self.graph.column(index), partial(plan.indices, device=self.device)
-        slots = scene.whole.slots(index, pick(range(self.graph.slots)))
+        slots = base.whole.slots(index, pick(range(self.graph.slots)))
         for span, columns in (("wide", layer.wide_slots), ("narrow", layer.narrow_slots)):
             if columns:
                 rows = pick([column - first for column in columns])
-                slots = put_rows(slots, rows, getattr(scene.positions, span), live[span])
-        frame = self.frame(index, *scene.shape)
-        z = self.blocks[index].core.z(slots.unflatten(1, scene.shape), frame).flatten(1, 2)
+                slots = put_rows(slots, rows, getattr(base.positions, span), live[span])
+        frame = self.frame(index, *base.shape)
+        z = self.blocks[index].core.z(slots.unflatten(1, base.shape), frame).flatten(1, 2)
         chosen = {"wide": layer.wide_heads, "narrow": layer.narrow_heads}
         return {
-            span: z.index_select(0, pick(heads)).index_select(1, getattr(scene.positions, span))
+            span: z.index_select(0, pick(heads)).index_select(1, getattr(base.positions, span))
             for span, heads in chosen.items()
             if heads
         }
 
     def _slots(
-        self, token: Tensor, tape: Tape, span: str, index: int, columns: list[int], scene: _Scene
+        self, token: Tensor, tape: Tape, span: str, index: int, columns: list[int], base: _Base
     ) -> tuple[Tensor, Float[Tensor, "slot token width"]]:
         """Live values of a layer's slots at the tokens of a span; the layer's MLP mixes along with them."""
         token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
-        block, corrupt = self.blocks[index], scene.corrupt[span]
+        block, corrupt = self.blocks[index], base.spans[span]
         first = self.graph.column(index)
         chosen = [column - first for column in columns]
         slots, rows = tape.plan.indices(chosen, self.device), tape.plan.indices.rows
@@ -224,10 +224,10 @@ class MaskedModel(PlainModel):
         return token, ReadSlots.apply(token, own, centred, product, weight, bias, block.norm)
 
     def _write_heads(
-        self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], z: Tensor, scene: _Scene
+        self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], z: Tensor, base: _Base
     ) -> Tensor:
         """Write what the heads have to write, at the scale of the corrupt run."""
-        block, corrupt = self.blocks[index], scene.corrupt[span]
+        block, corrupt = self.blocks[index], base.spans[span]
         places = [at for at, head in enumerate(heads) if tape.plan.written[self.graph.head_row(index, head)]]
         if not places:
             return token
@@ -240,25 +240,25 @@ class MaskedModel(PlainModel):
         return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
 
     def _write_norm(
-        self, token: Tensor, tape: Tape, index: int, layer: LayerPlan, z: dict[str, Tensor], scene: _Scene
+        self, token: Tensor, tape: Tape, index: int, layer: LayerPlan, z: dict[str, Tensor], base: _Base
     ) -> Tensor:
         """Write what the change of scale adds to all that the heads of a layer wrote."""
         span, block = str(layer.norm), self.blocks[index]
         assert block.post is not None
-        corrupt, pick = scene.corrupt[span], partial(tape.plan.indices, device=self.device)
+        corrupt, pick = base.spans[span], partial(tape.plan.indices, device=self.device)
         every = corrupt.z(index, pick(range(self.graph.n_heads)))
         for from_span, heads in (("wide", layer.wide_heads), ("narrow", layer.narrow_heads)):
             if heads:
-                live = z[from_span] if from_span == span else z[from_span].index_select(1, scene.positions.ends)
+                live = z[from_span] if from_span == span else z[from_span].index_select(1, base.positions.ends)
                 every = every.index_copy(0, pick(heads), live)
         added = block.rescaled(block.summed(every), corrupt.shrink(index))
         writer = self.graph.norm_row(index)
         return Write.apply(self.without_mean(added)[None].to(tape.dtype), None, token, tape, span, [writer])
 
-    def _mlp_layer(self, tape: Tape, token: Tensor, index: int, layer: LayerPlan, scene: _Scene) -> Tensor:
+    def _mlp_layer(self, tape: Tape, token: Tensor, index: int, layer: LayerPlan, base: _Base) -> Tensor:
         if layer.mlp is None:
             return token
-        block, (mlp_in, mlp_out) = self.blocks[index], scene.corrupt[layer.mlp].mlp(index)
+        block, (mlp_in, mlp_out) = self.blocks[index], base.spans[layer.mlp].mlp(index)
         column = self.graph.column(index, self.graph.slots)
         token = tape.mix(token, layer.mlp, [column], column)
         row = tape.rows(layer.mlp, [column])[0]
@@ -270,11 +270,11 @@ class MaskedModel(PlainModel):
 
 
 @dataclass(frozen=True, eq=False)
-class _Scene:
-    """What every layer of one masked pass looks at."""
+class _Base:
+    """The corrupt run, on which every layer of one masked pass builds, and the prompts' positions."""
 
     whole: TraceRows  # the corrupt run at all tokens
-    corrupt: dict[str, TraceRows]  # and at those of each span
+    spans: dict[str, TraceRows]  # and at those of each span
     positions: Positions
     last: Int[Tensor, " batch"]
     every: Int[Tensor, "1 pos"]

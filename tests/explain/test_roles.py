@@ -83,7 +83,7 @@ def test_attention_and_direct_effect(model: MaskedModel, pairs: Sequence[Encoded
 
 def test_mover_effects(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
     """Only the edges sender -> mover<q> carry the corrupt run."""
-    effects = path_effects.mover_effects(path_effects.make_scene(model, pairs), MOVERS)
+    effects = path_effects.mover_effects(path_effects.two_passes(model, pairs), MOVERS)
     assert not effects[model.graph.n_heads :].any(), "later heads have no effect"
     assert effects.abs().max() > 2e-3
     for index, pair in enumerate(pairs[:3]):
@@ -107,7 +107,7 @@ def test_inhibition_effects(family: str, pairs: Sequence[EncodedPair]) -> None:
     """Sender -> inhibitors' keys and values at S2 -> movers' queries at END; all else clean."""
     masked = deeper(family)
     inhibitors, movers = [(1, 1), (1, 2)], [(2, 0), (2, 3)]
-    effects = path_effects.inhibition_effects(path_effects.make_scene(masked, pairs), inhibitors, movers)
+    effects = path_effects.inhibition_effects(path_effects.two_passes(masked, pairs), inhibitors, movers)
     assert effects[: masked.graph.n_heads].abs().max() > 2e-3
     for index, pair in enumerate(pairs[:2]):
         paths = Paths(masked, pair)
@@ -131,7 +131,7 @@ def test_induction_effects(family: str, pairs: Sequence[EncodedPair]) -> None:
     """Sender -> inductors' keys at S1+1; compared is their attention S2 -> S1+1."""
     masked = deeper(family)
     inductors = [(1, 0), (2, 3)]
-    effects = path_effects.induction_effects(path_effects.make_scene(masked, pairs), inductors)
+    effects = path_effects.induction_effects(path_effects.two_passes(masked, pairs), inductors)
     assert effects.abs().max() > 2e-3
     for index, pair in enumerate(pairs[:2]):
         paths = Paths(masked, pair)
@@ -211,18 +211,18 @@ def test_the_published_heads() -> None:
 def test_the_baseline_carries_another_prompts_change(gpt2: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
     """Only the prompts are exchanged: with prompts that are all the same, it is the effect itself."""
     same = [pairs[0]] * 3
-    scene = path_effects.make_scene(gpt2, same)
-    effect = path_effects.mover_effects(scene, MOVERS)
-    torch.testing.assert_close(path_effects.mover_effects(scene, MOVERS, roll=1), effect)
-    mixed = path_effects.make_scene(gpt2, pairs)
+    passes = path_effects.two_passes(gpt2, same)
+    effect = path_effects.mover_effects(passes, MOVERS)
+    torch.testing.assert_close(path_effects.mover_effects(passes, MOVERS, roll=1), effect)
+    mixed = path_effects.two_passes(gpt2, pairs)
     own, other = (path_effects.mover_effects(mixed, MOVERS, roll=roll) for roll in (0, 1))
     assert (own - other).abs().max() > 1e-4
 
 
 def test_copy_scores_by_hand(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
     """The name at IO after block 0, through one head's value and output weights, unembedded."""
-    scene = path_effects.make_scene(model, pairs)
-    copied, opposed = path_effects.copy_scores(scene, 1, 2)
+    passes = path_effects.two_passes(model, pairs)
+    copied, opposed = path_effects.copy_scores(passes, 1, 2)
     hits = {1: 0, -1: 0}
     for pair in pairs:
         slow = Slow(model.model.hf_model)
@@ -238,7 +238,7 @@ def test_copy_scores_by_hand(model: MaskedModel, pairs: Sequence[EncodedPair]) -
                 hits[sign] += int(pair.answer_id in best)
     assert copied == pytest.approx(hits[1] / len(pairs))
     assert opposed == pytest.approx(hits[-1] / len(pairs))
-    assert path_effects.copy_scores(scene, 0, 1) == (0, 0)
+    assert path_effects.copy_scores(passes, 0, 1) == (0, 0)
 
 
 def test_agreement_with_the_published_list_by_hand() -> None:
