@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hap_engine.graph.eapig_file import read_eapig, write_eapig
     from hap_engine.graph.graph import Graph
     from hap_engine.graph.ranking import top_edges, top_live
+    from hap_engine.report.every_size import circuit_at
     from hap_engine.report.missed_heads import missed_heads
     from hap_engine.report.verdict import verdict
     from hap_engine.runs.examples import example

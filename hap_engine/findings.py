@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hap_engine.graph.circuit import Circuit
+from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.graph import Graph
 
 EDGE_VALUES = ("scores", "ranks", "gates")
@@ -61,6 +62,7 @@ class Findings:
     attention: Sequence[Mapping[str, Any]] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
     stability: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
 
     @property
@@ -72,6 +74,12 @@ class Findings:
         """Tells this content from that of the same run with other circuits; for caches of a process."""
         circuits = tuple((name, record.circuit) for name, record in self.circuits.items())
         return f"{self.id}-{self.created}-{hash(circuits):x}"
+
+    @cached_property
+    def orders(self) -> dict[str, EdgeOrder]:
+        """The orders of edges that give circuits of every size, by method or scorer; none in a run for one size."""
+        cells = self.sizes.get("orders", {})
+        return {name: EdgeOrder(self.graph, np.array(order, dtype=np.int64)) for name, order in cells.items()}
 
     @property
     def sparsity(self) -> float:

@@ -19,10 +19,12 @@ from hap_engine.tasks.task import SplitSizes, Task
 # Share of all edges that stage one passes on at least. To 1 % of SmolLM2's edges in 150 steps, 5, 10 and 20 % end at
 # the same KL (0.34), 2 and 50 % at 0.42 and 0.43 (docs/studies/pruning.md): the middle of what is good.
 LOOSE = 0.1
+# The same of a run for every size: what it leaves out is ordered by the scores alone.
+LOOSEST = 0.4
 # Names only, for the half that needs no torch; what they name is in `attribution.scorers` and `pruning.budgets`.
 METHODS = ("hap", "eap", "ep")
 SCORERS = ("eap", "eap-abs", "eap-gim", "eap-relp", "eap-ig", "eap-ig-mid", "eap-ig-kl", "rank-mean")
-BUDGETS = ("projection", "lagrangian")
+BUDGETS = ("projection", "every-size", "lagrangian")
 DTYPES = ("float32", "bfloat16")
 # What every run does, whatever its settings.
 EAP_PROMPTS = 200  # as many as the papers use
@@ -30,6 +32,9 @@ IG_PROMPTS = 64  # EAP-IG costs several passes a prompt; 64 prompts rank as well
 IG_STEPS = 5  # the published demo's number; 30 changes the ranking little for six times the cost
 VALIDATED = 64  # validation prompts on which a descent is judged while it runs
 RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothing
+AT_SIZES = 64  # test prompts for the circuits of every size, some fifty; standard errors are twice those of 256
+# Shares of the edges that they keep: those of the MIB benchmark, and those of the study of pruning.
+GRID = (0.5, 0.2, 0.1, 0.06, 0.05, 0.04, 0.02, 0.01, 0.005, 0.002, 0.001)
 ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 
@@ -43,7 +48,10 @@ class PruningConfig:
     """Settings of Edge Pruning."""
 
     # It meets the target at every step, with nothing to tune.
-    budget: str = field(default="projection", metadata={"help": "projection (default) or lagrangian (published)"})
+    budget: str = field(
+        default="projection",
+        metadata={"help": "projection (default), every-size (one descent for all sizes) or lagrangian"},
+    )
     steps: int = field(default=300, metadata={"help": "steps of Edge Pruning"})
     # 32 (published) doubles the cost of a step and helped less than steps do.
     batch_size: int = field(default=16, metadata={"help": "prompts per step, at most all to learn from"})
@@ -217,6 +225,7 @@ PRESETS = {
     "quick": PruningConfig(steps=60),  # a first look: a fifth of the standard time
     "standard": PruningConfig(),  # the figures in the README
     "thorough": PruningConfig(steps=600),  # lower KL for twice the time
+    "every-size": PruningConfig(budget="every-size"),  # a circuit of each size, in the standard time
     # Bhaskar et al. 2024: 3,000 steps of AdamW on gates and multipliers, for comparison
     "published": PruningConfig(budget="lagrangian", steps=3000, batch_size=32, lr=0.8),
 }
@@ -231,7 +240,8 @@ def kept_share(config: DiscoveryConfig) -> float:
         return config.start.share
     if config.method == "ep":
         return 1.0
-    return config.keep or min(1.0, max(LOOSE, 4 * (1 - config.sparsity)))
+    loose = LOOSEST if config.pruning.budget == "every-size" else LOOSE
+    return config.keep or min(1.0, max(loose, 4 * (1 - config.sparsity)))
 
 
 def run_id(config: DiscoveryConfig, identity: str) -> str:

@@ -14,7 +14,9 @@ from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine
 from hap_engine.models.shape import Shape
 from hap_engine.settings import (
+    AT_SIZES,
     EAP_PROMPTS,
+    GRID,
     IG_PROMPTS,
     IG_STEPS,
     RANDOM_CIRCUITS,
@@ -113,11 +115,18 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
     phases["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), RUN_BATCH / 2)
     phases["prune"] = Work()
     if config.method != "eap":
-        live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, pruning.descent)
+        # Of a run for every size many steps lie behind the front, as if it fell over all of them.
+        descent = 1.0 if pruning.budget == "every-size" else pruning.descent
+        live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, descent)
         phases["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape))
     circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
     learned = 3 * min(VALIDATED, train) if config.method != "eap" else 0  # the circuit on its own prompts
     phases["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test + learned, RUN_BATCH).exact()
+    if config.method != "eap" and pruning.budget == "every-size":
+        orders = 2 + 2 * (config.candidate_scorer != "eap")  # and the random circuits
+        live = sum(map(live_readers, GRID)) / len(GRID)
+        measured = len(GRID) * orders * min(AT_SIZES, sizes.test)
+        phases["evaluate"] += _pass(shape, tokens, measured, RUN_BATCH, live).exact()
     phases["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4).exact()
     return phases
 

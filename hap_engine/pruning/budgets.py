@@ -1,10 +1,13 @@
-"""Two ways to hold Edge Pruning's edge budget.
+"""Three ways to hold Edge Pruning's edge budget.
 
 * ``projection`` (ours): the loss is KL alone. After each optimiser step one scalar, found by
   bisection, is added to every log alpha so that the expected number of open gates equals the
   scheduled budget. The schedule falls geometrically from where the gates start to the target. All
   gates share one step size (`SharedAdam`), and the gates' noise fades in the last part of the run,
   so that few are still half open when the best are cut out.
+* ``every-size`` (ours): the same descent, whose gates learn to be cut at every size on the way. Each step draws a
+  budget between the loosest and the scheduled one and shifts all gates onto it before they are sampled, so that
+  their order is one nested ranking from the loosest size to the tightest.
 * ``lagrangian`` (published): the loss adds ``l1 (s - t) + l2 (s - t)^2`` with the sampled sparsity s, a
   target t that rises linearly, and multipliers l1, l2 that ascend; AdamW with its weight decay.
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -24,6 +27,14 @@ from torch import Tensor
 
 from hap_engine.pruning import gates
 from hap_engine.settings import PruningConfig
+
+
+class Leg(NamedTuple):
+    """A part of a descent: `steps` on the best `candidates`, down to `target` edges."""
+
+    steps: int
+    candidates: int
+    target: int
 
 
 class SharedAdam:
@@ -75,10 +86,12 @@ class Projection:
         starts_ranked: gates start in the order of scores where there are any.
         keeps_best: of the states that reached the target the one that is best on validation prompts is taken,
             and the descent ends when none better came for a while; otherwise the last state, after all steps.
+        ranks_sizes: the order of the gates is good at every size, not only at the target.
     """
 
     starts_ranked = True
     keeps_best = True
+    ranks_sizes = False
     QUIET = 0.1  # noise at the last step; at 0 the gradient of a decided gate would vanish
 
     def __init__(self, log_alpha: Tensor, target: int, config: PruningConfig) -> None:
@@ -86,10 +99,19 @@ class Projection:
         self.optimiser = SharedAdam(log_alpha, config.lr, config.clip)
         self.start = gates.open_probability(log_alpha.detach()).sum().item()
 
+    @classmethod
+    def legs(cls, count: int, target: int, steps: int) -> list[Leg]:
+        """The descents that follow one another; each goes on from the best edges of the one before."""
+        return [Leg(steps, count, target)]
+
     @staticmethod
     def equal_start(count: int, config: PruningConfig, generator: torch.Generator) -> Float[Tensor, " edge"]:
         """All gates nearly open, for a start without scores."""
         return torch.full((count,), float(config.init))
+
+    def sample(self, generator: torch.Generator, step: int) -> Float[Tensor, " edge"]:
+        """Gates' values for a step, with their gradient."""
+        return gates.sample(self.log_alpha, generator, self.noise(step))
 
     def noise(self, step: int) -> float:
         """1 until ``harden`` of the steps are done, then falling to `QUIET`."""
@@ -118,6 +140,41 @@ class Projection:
         self.start = float(state["start"])
 
 
+class EverySize(Projection):
+    """One descent for circuits of every size: the order of its gates is their nested ranking.
+
+    A circuit of one size is found by gates that are cut there. Here half of the steps are cut at the front, which
+    falls as `Projection`'s budget does, and half at a size drawn (log-uniformly) from what lies behind it, so that
+    the looser circuits are not forgotten. Its circuits are those of the last state: none of its states is the best at
+    all sizes.
+
+    The tight end takes most of the learning and few candidates, so the second of two legs has the best eighth to
+    itself.
+    """
+
+    keeps_best = False
+    ranks_sizes = True
+    AT_FRONT = 0.6  # of the steps; the others hold what was found at the looser sizes
+    FIRST = 0.5  # of the steps
+    FEWEST = 10  # edges; hardly any circuit is smaller
+
+    @classmethod
+    def legs(cls, count: int, target: int, steps: int) -> list[Leg]:
+        tightest = min(target, max(count // 200, cls.FEWEST))
+        if count // 8 <= tightest or steps < 10:
+            return [Leg(steps, count, tightest)]
+        first = round(cls.FIRST * steps)
+        return [Leg(first, count, count // 10), Leg(steps - first, count // 8, tightest)]
+
+    def sample(self, generator: torch.Generator, step: int) -> Float[Tensor, " edge"]:
+        at_front, between = torch.rand(2, generator=generator).tolist()
+        front = self.scheduled(step)
+        size = front if at_front < self.AT_FRONT else self.start * (front / self.start) ** between
+        noise = self.noise(step)
+        shift = gates.project(self.log_alpha, size, noise)
+        return gates.sample(self.log_alpha + shift, generator, noise)
+
+
 class Lagrangian:
     """The published recipe (`settings.PRESETS["published"]`): AdamW with its default weight decay on gates
     and multipliers, linear warm-up and decay of the rate, a linear ramp of the target, sampled sparsity.
@@ -127,6 +184,7 @@ class Lagrangian:
 
     starts_ranked = False
     keeps_best = False
+    ranks_sizes = False
     INIT, SPREAD = 10.0, 0.01  # of the normal distribution of its start
     WARM_UP = 200 / 3000  # shares of the published 3,000 steps
     RAMP = 2500 / 3000
@@ -142,9 +200,16 @@ class Lagrangian:
             self.optimiser, lambda done: min((done + 1) / warm, (config.steps - done) / max(1, config.steps - warm))
         )
 
+    @classmethod
+    def legs(cls, count: int, target: int, steps: int) -> list[Leg]:
+        return [Leg(steps, count, target)]
+
     @staticmethod
     def equal_start(count: int, config: PruningConfig, generator: torch.Generator) -> Float[Tensor, " edge"]:
         return Lagrangian.INIT + Lagrangian.SPREAD * torch.randn(count, generator=generator)
+
+    def sample(self, generator: torch.Generator, step: int) -> Float[Tensor, " edge"]:
+        return gates.sample(self.log_alpha, generator)
 
     def noise(self, step: int) -> float:
         return 1.0
@@ -186,4 +251,8 @@ class Lagrangian:
         return ("gates", self.log_alpha), ("pair", self.multipliers)
 
 
-BUDGETS: dict[str, type[Projection] | type[Lagrangian]] = {"projection": Projection, "lagrangian": Lagrangian}
+BUDGETS: dict[str, type[Projection] | type[Lagrangian]] = {
+    "projection": Projection,
+    "every-size": EverySize,
+    "lagrangian": Lagrangian,
+}

@@ -116,8 +116,7 @@ def prune(
     started = time.perf_counter()
     for step in range(done + 1, config.steps + 1):
         indices = torch.randperm(len(prepared), generator=generator)[: config.batch_size].tolist()
-        noise = budget.noise(step)
-        z = gates.sample(log_alpha, generator, noise)
+        z = budget.sample(generator, step)
         kl, error, gradient = loss_of(z, indices, anchor.slope)
         anchor.see(error)
         if not math.isfinite(kl):
@@ -132,7 +131,7 @@ def prune(
             step,
             kl,
             allowed,
-            gates.open_probability(state, noise).sum().item(),
+            gates.open_probability(state, budget.noise(step)).sum().item(),
             int((z > 0).sum()),
             int(((still > 0) & (still < 1)).sum()),
             time.perf_counter() - started,

@@ -37,7 +37,7 @@ SECTIONS: dict[str, type] = {
     **dict.fromkeys(("settings", "metrics", "seconds", "prompts"), dict),
 }
 ADDED: dict[str, type] = {
-    **dict.fromkeys(("roles", "heads", "replay", "statistics", "stability"), dict),
+    **dict.fromkeys(("roles", "heads", "replay", "statistics", "stability", "sizes"), dict),
     **dict.fromkeys(("history", "attention"), list),
 }
 

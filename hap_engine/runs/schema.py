@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from hap_engine.errors import RunFileError
@@ -79,7 +80,26 @@ STABILITY = {
     "jaccard": float,
     "heads": Each(float),
 }
-ADDED_VERSION = 1  # of ``statistics`` and ``stability``
+# Written by a run for every size: one number a size of the grid in each list.
+AT_SIZES = {
+    "n_live": [int],
+    "kl": [float],
+    "logit_diff": [float],
+    "accuracy": [float],
+    "exact_match": [float],
+    "faithfulness?": [float],
+}
+SIZES = {
+    "version": int,
+    "n_prompts": int,
+    "split": str,
+    "ablation": str,
+    "grid": [int],
+    "empty": float,
+    "orders": Each([int]),
+    "metrics": Each({**AT_SIZES, "interval": list, "cpr?": float, "cmd?": float}),
+}
+ADDED_VERSION = 1  # of ``statistics``, ``stability`` and ``sizes``
 SHAPES: Mapping[str, Any] = {
     "model": {
         "name": str,
@@ -225,7 +245,7 @@ def _check_per_prompt(run: Findings, name: str, row: Mapping[str, Any]) -> None:
 
 def _check_added(run: Findings) -> None:
     """What was added to a finished run; a newer program's additions are refused, not misread."""
-    for name, shape in (("statistics", STATISTICS), ("stability", STABILITY)):
+    for name, shape in (("statistics", STATISTICS), ("stability", STABILITY), ("sizes", SIZES)):
         section = getattr(run, name)
         if not section:
             continue
@@ -235,12 +255,35 @@ def _check_added(run: Findings) -> None:
                 f"The run file's {name!r} has version {section['version']}; this program reads "
                 f"{ADDED_VERSION}. Update HAP Explorer, or run `evaluate --full` again."
             )
+    if run.sizes:
+        _check_at_sizes(run)
     edges = len(run.circuits[run.main].circuit)
     if run.stability and len(run.stability["edges"]) != edges:
         raise RunFileError(
             f"The run file's stability should give one share for each of the {edges} edges of "
             f"{run.main!r}, got {len(run.stability['edges'])}."
         )
+
+
+def _check_at_sizes(run: Findings) -> None:
+    """Sizes fall, orders hold real edges once each, and every list of numbers has one for each size."""
+    grid, real = run.sizes["grid"], run.graph.edge_mask
+    if not grid or not all(run.graph.n_edges >= larger > smaller >= 0 for larger, smaller in pairwise([*grid, 0])):
+        raise RunFileError(f"The run file's grid of sizes should fall from {run.graph.n_edges:,} edges at most.")
+    for name, cells in run.sizes["orders"].items():
+        where = f"order of edges {name[:40]!r}"
+        if not cells or not all(0 <= cell < real.size for cell in cells) or not real.flat[cells].all():
+            raise RunFileError(f"The run file's {where} should hold edges of its graph. The file is damaged.")
+        if len(set(cells)) < len(cells):
+            raise RunFileError(f"The run file's {where} lists an edge twice.")
+        if name not in run.sizes["metrics"]:
+            raise RunFileError(f"The run file's sizes lack metrics for {name[:40]!r}.")
+    for name, row in run.sizes["metrics"].items():
+        lists = [row[key.rstrip("?")] for key in (*AT_SIZES, "interval") if row.get(key.rstrip("?")) is not None]
+        if any(len(numbers) != len(grid) for numbers in lists):
+            raise RunFileError(f"The run file's metrics of {name[:40]!r} should have one number for each size.")
+        for interval in row["interval"]:
+            conform([] if interval is None else interval, [float], f"interval of {name!r} at a size")
 
 
 def _check_names(run: Findings) -> None:

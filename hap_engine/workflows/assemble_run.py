@@ -35,6 +35,7 @@ def assemble(
     search: SearchResult,
     circuits: Mapping[str, Circuit],
     metrics: Mapping[str, Mapping[str, Any]],
+    sizes: Mapping[str, Any],
     facts: HeadFacts,
     seconds: Mapping[str, float],
 ) -> Run:
@@ -75,6 +76,7 @@ def assemble(
             for name, circuit in circuits.items()
         },
         metrics=metrics,
+        sizes=sizes,
         seconds=seconds,
         prompts={
             split: [_prompt(pair) for pair in getattr(sets, split)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -21,8 +22,10 @@ from hap_engine.attribution.scorers import Scores
 from hap_engine.errors import OutOfMemoryError, SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.measure import measure
+from hap_engine.evaluation.sizes import measure_sizes
 from hap_engine.explain.head_facts import describe_heads
 from hap_engine.graph.circuit import Circuit
+from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.ranking import edge_budget, top_live
 from hap_engine.machine import memory
 from hap_engine.machine.estimate import limits_within
@@ -90,6 +93,7 @@ def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress,
     metrics = yield from evaluate(masked, sets.test, live, setting, control_size=len(main), batch_size=batch)
     if search.history:
         metrics[config.method] |= yield from _on_training(masked, sets.train[:VALIDATED], main, batch)
+    sizes = yield from _at_sizes(config, masked, sets, search, scores, len(main), setting, batch)
     clock.lap("evaluate")
     memory.trim()
 
@@ -97,7 +101,7 @@ def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress,
     facts = describe_heads(masked, sets, scores["eap"])
     yield Progress("roles", 1, 1, "Measured the roles of the heads")
     clock.lap("roles")
-    return assemble(config, masked.model, sets, scores["eap"], search, circuits, metrics, facts, clock.seconds())
+    return assemble(config, masked.model, sets, scores["eap"], search, circuits, metrics, sizes, facts, clock.seconds())
 
 
 def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, MaskedModel]:
@@ -153,6 +157,24 @@ def _on_training(
     text = "Testing the circuit on prompts that it was learned from"
     _, outcomes = yield from relabelled(measure(masked, pairs, {0: circuit}, batch), message=text)
     return {"train_kl": float(outcomes[0]["kl"].mean()), "n_train": len(pairs)}
+
+
+def _at_sizes(
+    config: DiscoveryConfig,
+    masked: MaskedModel,
+    sets: PromptSets,
+    search: SearchResult,
+    scores: Mapping[str, Scores],
+    target: int,
+    setting: Setting,
+    batch: int,
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Every order of the edges that the run has, measured at every size; nothing of a run for one size."""
+    if search.order is None:
+        return {}
+    by_score = {name: EdgeOrder.by_score(masked.graph, values, name) for name, values in scores.items()}
+    orders = {**by_score, config.method: search.order.then(by_score[config.candidate_scorer])}
+    return (yield from measure_sizes(masked, sets.test, orders, target, setting, batch))
 
 
 def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hap_engine.attribution.scorers import Scores, score
 from hap_engine.evaluation.measure import mean_difference
 from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
+from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.ranking import top_edges
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
@@ -35,6 +37,7 @@ class SearchResult:
     log_alpha: np.ndarray | None = None
     history: Sequence[dict[str, Any]] = ()
     last_open: np.ndarray | None = None
+    order: EdgeOrder | None = None  # of the candidates, where it is good at every size
 
     def replay(self) -> dict[str, Any]:
         if self.candidates is None or self.last_open is None:
@@ -130,29 +133,63 @@ def _prune(
     config: PruningConfig,
     seed: int,
 ) -> Generator[Progress, None, SearchResult]:
+    """Every leg of the descent; its gates above those of the edges that it left behind."""
+    strategy = BUDGETS[config.budget]
     history: list[dict[str, Any]] = []
-    last_open = np.zeros(len(candidates), dtype=int)
+    last_open = np.zeros(candidates.kept.shape, dtype=int)
+    gates, part = np.zeros(len(candidates), np.float32), candidates
+    for leg in strategy.legs(len(candidates), budget, config.steps):
+        if history:
+            part = cut(candidates, gates, leg.candidates)
+            start = warm_start(part, config, go_on(part, gates[part.kept[candidates.kept]]))
+        work = prune(
+            training,
+            part,
+            leg.target,
+            replace(config, steps=leg.steps),
+            seed=seed,
+            start=start,
+            validation=validation if strategy.keeps_best else None,
+        )
+        learned = yield from mapped(work, partial(_shown, part, len(history), config.steps, history, last_open))
+        gates = _above(gates, part.kept[candidates.kept], learned)
+    final = cut_live(candidates, gates, budget)
+    last_open[final.kept] = history[-1]["step"]
+    order = ordered(candidates, gates) if strategy.ranks_sizes else None
+    return SearchResult(final, candidates, gates, history, last_open[candidates.kept], order)
 
-    def shown(state: PruningStep) -> Progress:
-        history.append(_history_record(state))
-        data = dict(history[-1])
-        if state.step % PREVIEW_STEPS == 0 or state.step in (1, config.steps):
-            current = cut(candidates, state.log_alpha, round(state.budget))
-            last_open[current.kept[candidates.kept]] = state.step
-            data["circuit"] = current
-        return Progress("prune", state.step, config.steps, "Pruning edges", data)
 
-    judged = validation if BUDGETS[config.budget].keeps_best else None
-    work = prune(training, candidates, budget, config, seed=seed, start=start, validation=judged)
-    log_alpha = yield from mapped(work, shown)
-    final = cut_live(candidates, log_alpha, budget)
-    last_open[final.kept[candidates.kept]] = history[-1]["step"]
-    return SearchResult(final, candidates, log_alpha, history, last_open)
+def _shown(
+    part: Circuit, done: int, steps: int, history: list[dict[str, Any]], last_open: np.ndarray, state: PruningStep
+) -> Progress:
+    """Put a step into the history and, now and then, the circuit as it stands into its record."""
+    step = done + state.step
+    history.append(_history_record(state, step))
+    data = dict(history[-1])
+    if step % PREVIEW_STEPS == 0 or step in (1, steps):
+        current = cut(part, state.log_alpha, round(state.budget))
+        last_open[current.kept] = step
+        data["circuit"] = current
+    return Progress("prune", step, steps, "Pruning edges", data)
 
 
-def _history_record(state: PruningStep) -> dict[str, Any]:
+def _above(gates: np.ndarray, chosen: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """`learned` in the places of the chosen gates, all of it moved above the others; only their order has a meaning."""
+    out = gates.copy()
+    rest = gates[~chosen]
+    out[chosen] = learned + max(0.0, rest.max() - learned.min() + 1) if len(rest) else learned
+    return out
+
+
+def ordered(candidates: Circuit, gates: np.ndarray) -> EdgeOrder:
+    """The candidates, the one with the largest gate first."""
+    cells = np.flatnonzero(candidates.kept)
+    return EdgeOrder(candidates.graph, cells[np.argsort(-gates, kind="stable")])
+
+
+def _history_record(state: PruningStep, step: int) -> dict[str, Any]:
     record = {
-        "step": state.step,
+        "step": step,
         "kl": round(state.kl, 5),
         "budget": round(state.budget, 1),
         "expected": round(state.expected, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hap_engine.graph.ranking import top_edges
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
-from hap_engine.pruning.budgets import BUDGETS, Lagrangian, SharedAdam
+from hap_engine.pruning.budgets import BUDGETS, EverySize, Lagrangian, Projection, SharedAdam
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.pruning.gates import open_probability, sample
 from hap_engine.settings import PRESETS, PruningConfig
@@ -65,6 +66,31 @@ def test_an_open_gate_costs_nothing_at_the_start(prepared: Prepared) -> None:
     assert first.kl == pytest.approx(0, abs=1e-5)
 
 
+def test_every_size_is_cut_between_its_front_and_its_start(prepared: Prepared) -> None:
+    log_alpha = torch.linspace(1, 5, 400, requires_grad=True)
+    config = PruningConfig(budget="every-size", steps=100)
+    budget = EverySize(log_alpha, 20, config)
+    generator, at_front = torch.Generator().manual_seed(0), 0
+    for step in range(1, 101):
+        front = budget.scheduled(step)
+        open_gates = int((budget.sample(generator, step) > 0).sum())
+        assert 0.5 * front - 10 <= open_gates <= budget.start + 20
+        at_front += abs(open_gates - front) < 4 * front**0.5
+    assert at_front >= 60
+    assert torch.equal(log_alpha.detach(), torch.linspace(1, 5, 400)), "sampling moves nothing"
+
+
+@pytest.mark.parametrize(("count", "target", "steps"), [(28_000, 706, 300), (607, 30, 300), (90, 30, 300), (25, 4, 5)])
+def test_legs_take_all_steps_and_reach_the_target(count: int, target: int, steps: int) -> None:
+    legs = EverySize.legs(count, target, steps)
+    assert sum(leg.steps for leg in legs) == steps
+    assert legs[0].candidates == count
+    assert legs[-1].target <= target
+    assert all(leg.target < leg.candidates for leg in legs)
+    assert all(later.candidates >= earlier.target for earlier, later in pairwise(legs))
+    assert Projection.legs(count, target, steps) == Lagrangian.legs(count, target, steps) == [(steps, count, target)]
+
+
 def test_lagrangian_moves_towards_its_target(prepared: Prepared) -> None:
     candidates = full_circuit(prepared.masked.graph)
     config = PruningConfig(budget="lagrangian", steps=300, batch_size=4, lr=0.8)
@@ -78,7 +104,7 @@ def test_lagrangian_moves_towards_its_target(prepared: Prepared) -> None:
     assert goals[0] == pytest.approx(len(candidates) - (len(candidates) - 30) / (300 * 2500 / 3000))
 
 
-@pytest.mark.parametrize("budget", ["projection", "lagrangian"])
+@pytest.mark.parametrize("budget", BUDGETS)
 def test_one_seed_gives_one_result(prepared: Prepared, budget: str) -> None:
     candidates = full_circuit(prepared.masked.graph)
     # a large step size: the published start (log alpha 10) has no gradient for its first steps
@@ -287,7 +313,7 @@ def test_the_logit_difference_can_be_held(prepared: Prepared) -> None:
     assert off[1.0] < 0.5 * off[0.0]
 
 
-@pytest.mark.parametrize("budget", ["projection", "lagrangian"])
+@pytest.mark.parametrize("budget", BUDGETS)
 def test_a_descent_that_stopped_goes_on_to_the_bit(prepared: Prepared, budget: str) -> None:
     candidates, target = full_circuit(prepared.masked.graph), 20
     config = PruningConfig(budget=budget, steps=60, batch_size=3, descent=0.3, ld_weight=0.1)

@@ -1,0 +1,54 @@
+"""Every order of a run, measured at every size."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from hap_engine.evaluation.curves import area
+from hap_engine.evaluation.evaluate import Setting, evaluate
+from hap_engine.evaluation.sizes import grid, measure_sizes
+from hap_engine.graph.edge_order import EdgeOrder
+from hap_engine.graph.graph import Graph
+from hap_engine.masked.masked_pass import MaskedModel
+from tests.builders.tiny_models import finish, random_pairs
+
+SETTING = Setting("test", "resample", "abc", 0)
+
+
+def test_the_grid_falls_and_holds_the_target() -> None:
+    assert grid(Graph(2, 2, 2), 9) == [23, 9, 4, 2]
+    assert grid(Graph(30, 9, 3), 706) == [35325, 14130, 7065, 4239, 3532, 2826, 1413, 706, 353, 141, 70]
+
+
+def test_the_numbers_are_those_of_the_circuits(gpt2: MaskedModel) -> None:
+    pairs, graph = random_pairs([5, 6, 7]), gpt2.graph
+    cells = np.random.default_rng(3).permutation(np.flatnonzero(graph.edge_mask))
+    order = EdgeOrder(graph, cells)
+    found = finish(measure_sizes(gpt2, pairs, {"eap": order}, 20, SETTING, 2))
+    row = found["metrics"]["eap"]
+    wanted = finish(
+        evaluate(gpt2, pairs, {str(size): order.circuit(size) for size in found["grid"]}, SETTING, control_size=9)
+    )
+    for place, size in enumerate(found["grid"]):
+        for key in ("kl", "logit_diff", "accuracy", "exact_match", "faithfulness"):
+            assert row[key][place] == pytest.approx(wanted[str(size)][key], abs=1e-5)
+        assert row["n_live"][place] == len(order.circuit(size)) <= size
+    assert found["empty"] == pytest.approx(wanted["empty"]["kl"], abs=1e-6)
+    shares = [1.0, *(n / graph.n_edges for n in row["n_live"])]
+    by_share = sorted(dict(zip(shares, [1.0, *row["faithfulness"]], strict=True)).items())
+    assert row["cpr"] == pytest.approx(area(*zip(*by_share, strict=True)))
+    again = EdgeOrder(graph, np.array(found["orders"]["eap"]))
+    assert all(again.circuit(size) == order.circuit(size) for size in found["grid"])
+    assert found["metrics"]["random"]["n_live"] == found["grid"]
+
+
+def test_where_corruption_moves_nothing_no_share_is_written(gpt2: MaskedModel) -> None:
+    pairs = [pair.__class__(**{**pair.__dict__, "corrupt_ids": pair.clean_ids}) for pair in random_pairs([5, 5])]
+    order = EdgeOrder(gpt2.graph, np.flatnonzero(gpt2.graph.edge_mask))
+    row = finish(measure_sizes(gpt2, pairs, {"eap": order}, 20, SETTING, 2))["metrics"]["eap"]
+    assert "faithfulness" not in row
+    assert "cpr" not in row
+    assert all(math.isfinite(kl) for kl in row["kl"])
