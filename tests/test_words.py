@@ -17,7 +17,7 @@ kinds = ["{as written}"]
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def words(tmp_path: Path) -> Words:
     (tmp_path / "words.toml").write_text(FILE, encoding="utf-8")
     return Words(str(tmp_path / "module.py"), "words.toml", run={"id": "a1"})
