@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.testing.v1 import AppTest
 
 from hap_engine.runs.examples import example
-from tests.builders.pages import open_app, turn_to
+from tests.builders.pages import arrive, open_app, turn_to
 
 MINI = example("hap-mini").id
 
@@ -109,6 +110,22 @@ def test_a_choice_whose_page_was_left_in_the_same_moment_is_no_error() -> None:
     assert not app.exception
     assert app.query_params["model"] in ("gpt2", ["gpt2"])
     assert not app.markdown
+
+
+def test_a_key_press_that_meets_a_change_of_page_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both pages choose a model: the value that arrives is of a widget whose name is the other page's by then.
+
+    It was a KeyError, "model", in the callback.
+    """
+    app = open_app()
+    app.selectbox(key="model").set_value("gpt2")
+    pressed = app._tree.get_widget_states()
+    arrive(app, "Your prompts", WidgetStates(), monkeypatch)  # the page is left, and the key press is on its way
+    arrive(app, "Explore", pressed, monkeypatch)
+    assert not app.exception
+    assert app.selectbox(key="model").value in ("hap-mini", "gpt2")
+    assert not app.selectbox(key="task").set_value("induction").run().exception
+    assert app.selectbox(key="task").value == "induction", "the page stays usable"
 
 
 def test_a_row_that_is_not_there_any_more_is_not_chosen() -> None:

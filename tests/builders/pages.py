@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.testing.v1 import AppTest
 
 from app.work.worker import Snapshot, Worker
@@ -38,6 +40,13 @@ def texts(app: AppTest) -> str:
 def press(app: AppTest, label: str) -> AppTest:
     """Click the button whose label begins so."""
     return next(button for button in app.button if button.label.startswith(label)).click().run()
+
+
+def arrive(app: AppTest, title: str, states: WidgetStates, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """Run a page with the widgets' values that a browser sent, which may be those of the page before."""
+    with monkeypatch.context() as patch:
+        patch.setattr(type(app._tree), "get_widget_states", lambda tree: states)
+        return turn_to(app, title)
 
 
 def turn_to(app: AppTest, title: str, **query: str) -> AppTest:
