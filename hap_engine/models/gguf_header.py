@@ -15,13 +15,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-MODEL_TYPES = {"gptneox": "gpt_neox", "gptj": "gptj", "phi2": "phi"}  # others are called the same
+MODEL_TYPES = {
+    "gptneox": "gpt_neox",
+    "gptj": "gptj",
+    "phi2": "phi",
+    "gemma3": "gemma3_text",
+}  # others are called the same
 # What the architectures that can be converted call the number that keeps a norm from dividing by zero.
 EPSILON = {
+    "gemma2": "rms_norm_eps",
+    "gemma3": "rms_norm_eps",
     "gpt2": "layer_norm_epsilon",
     "llama": "rms_norm_eps",
     "phi3": "rms_norm_eps",
     "qwen2": "rms_norm_eps",
+    "qwen3": "rms_norm_eps",
     "stablelm": "layer_norm_eps",
     "starcoder2": "norm_epsilon",
 }
@@ -54,7 +62,17 @@ ELSEWHERE = {
     "rope.scaling.yarn_beta_slow",
     "rope.scaling.finetuned",  # a note; nothing is computed with it
 }
-WINDOWED = {"phi3", "starcoder2"}  # the architectures whose sliding window is read
+# What is read of these architectures alone.
+_GEMMA = {"attention.sliding_window", "final_logit_softcapping"}
+OWN = {
+    "phi3": {"attention.sliding_window"},
+    "starcoder2": {"attention.sliding_window"},
+    "gemma2": {*_GEMMA, "attn_logit_softcapping"},
+    "gemma3": {*_GEMMA, "attention.sliding_window_pattern", "rope.freq_base_swa"},
+}
+# Of Gemma: every so many layers one looks beyond the window, and the size (in layers) whose queries are scaled by the
+# model's width, not by a head's. Neither is in the file: both are as llama.cpp has them.
+GEMMA = {"gemma2": (2, 46), "gemma3": (6, 62)}
 PARTLY_ROTARY = {"gptneox", "phi3", "stablelm"}  # a share of each head turns with the position
 # Values with which a key that is not understood computes nothing.
 OFF = (None, False, 0, 0.0)
@@ -142,7 +160,9 @@ def config_from(found: Header) -> dict[str, Any]:
     }
     if kind == "gpt2":
         config |= {"n_inner": config.pop("intermediate_size"), "rope_parameters": None}
-    if kind in WINDOWED:
+    if kind in ("qwen3", *GEMMA):
+        config["head_dim"] = _head_width(found)
+    if kind in ("phi3", "starcoder2"):
         config["sliding_window"] = found.get("attention.sliding_window") or None
     if kind == "phi3":
         config["original_max_position_embeddings"] = found.get("rope.scaling.original_context_length")
@@ -154,12 +174,36 @@ def config_from(found: Header) -> dict[str, Any]:
         config["use_parallel_residual"] = "blk.0.ffn_norm.weight" not in found.shapes
     special = {"bos": "bos", "eos": "eos", "pad": "padding"}  # None too: the defaults are those of another vocabulary
     tokens = {f"{key}_token_id": found.values.get(f"tokenizer.ggml.{name}_token_id") for key, name in special.items()}
-    return {key: value for key, value in config.items() if not isinstance(value, list | None)} | tokens
+    known = {key: value for key, value in config.items() if not isinstance(value, list | None)}
+    return known | tokens | (_gemma(found) if kind in GEMMA else {})
 
 
 def _head_width(found: Header) -> int:
     equal = (found.get("embedding_length") or 0) // (found.get("attention.head_count") or 1)
     return int(found.get("attention.key_length") or equal)
+
+
+def _gemma(found: Header) -> dict[str, Any]:
+    """What Gemma's configs say besides: windows and rotary embeddings by layer, caps, and the queries' scale."""
+    period, largest = GEMMA[found.architecture]
+    layers, heads = found.get("block_count") or 0, found.get("attention.head_count") or 1
+    by_width = (found.get("embedding_length") or 0) / heads
+    told = {
+        "sliding_window": found.get("attention.sliding_window"),
+        "attn_logit_softcapping": found.get("attn_logit_softcapping"),
+        "final_logit_softcapping": found.get("final_logit_softcapping"),
+    }
+    config = {key: value for key, value in told.items() if value is not None}
+    config["query_pre_attn_scalar"] = by_width if layers == largest else _head_width(found)
+    if found.architecture == "gemma2":
+        return config
+    period = int(found.get("attention.sliding_window_pattern") or period)
+    whole = [not config.get("sliding_window") or (index + 1) % period == 0 for index in range(layers)]
+    near = {"rope_type": "default", "rope_theta": float(found.get("rope.freq_base_swa") or 10000)}
+    return config | {
+        "layer_types": ["full_attention" if one else "sliding_attention" for one in whole],
+        "rope_parameters": {"full_attention": _rotary(found), "sliding_attention": near},
+    }
 
 
 def _scaling(found: Header) -> tuple[str, float]:
@@ -207,7 +251,7 @@ def _rotary(found: Header) -> dict[str, Any]:
 def not_understood(found: Header) -> list[str]:
     """Keys, with their values, that change what the model computes in a way that no config here expresses."""
     kind, start = found.architecture, f"{found.architecture}."
-    known = {*KEYS.values(), *ELSEWHERE} | ({"attention.sliding_window"} if kind in WINDOWED else set())
+    known = {*KEYS.values(), *ELSEWHERE, *OWN.get(kind, ())}
     own = {key.removeprefix(start): found.get(key.removeprefix(start)) for key in found.values if key.startswith(start)}
     scaling, _ = _scaling(found)
     width = _head_width(found)

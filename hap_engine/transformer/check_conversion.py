@@ -12,7 +12,7 @@ import numpy as np
 
 from hap_engine.errors import ModelError
 from hap_engine.models.catalog import Source
-from hap_engine.models.gguf_header import FACTORS, Header
+from hap_engine.models.gguf_header import FACTORS, GEMMA, Header
 
 TRANSPOSED = ("attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight")  # of GPT-2
 
@@ -38,7 +38,8 @@ def check_conversion(source: Source, header: Header, copy: Path) -> None:
                 continue  # a part of the config
             key = places[tensor.name]
             stored = _as_in_file(header, tensor.name, held.get_tensor(key))
-            if not np.array_equal(stored, dequantize(tensor.data, tensor.tensor_type), equal_nan=True):
+            told = dequantize(tensor.data, tensor.tensor_type)
+            if not np.allclose(stored, told, rtol=0, atol=_rounding(header, tensor.name), equal_nan=True):
                 raise ModelError(
                     f"{source.name} would not be computed as its file says: two readings of the tensor {tensor.name} "
                     f"({key}) differ. Nothing was kept. Open the model from safetensors instead (its folder or its "
@@ -50,8 +51,20 @@ def _as_in_file(header: Header, name: str, x: np.ndarray) -> np.ndarray:
     """A tensor of the copy in the layout that llama.cpp's converter gives it."""
     if header.architecture == "gpt2" and name.endswith(TRANSPOSED):
         return x.T
+    if _added(header, name):
+        return x + 1
     if header.architecture != "llama" or not ("attn_q." in name or "attn_k." in name):
         return x
     grouped = "attn_k." in name and header.get("attention.head_count_kv")
     heads = grouped or header.get("attention.head_count")
     return x.reshape(heads, 2, len(x) // heads // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
+
+
+def _added(header: Header, name: str) -> bool:
+    """Whether the file holds a tensor with 1 added: the gains of Gemma's norms."""
+    return header.architecture in GEMMA and name.endswith("norm.weight")
+
+
+def _rounding(header: Header, name: str) -> float:
+    """By how much two readings may differ: 1 taken off and added again rounds twice."""
+    return 2.0**-22 if _added(header, name) else 0.0

@@ -19,7 +19,7 @@ from hap_engine.errors import HapError, ModelError, UnsupportedModelError
 from hap_engine.files import writing
 from hap_engine.models.catalog import Source, weights_sha256
 from hap_engine.models.gguf_cache import gguf_cache, is_intact, sign
-from hap_engine.models.gguf_header import EPSILON, FACTORS, Header, config_from, not_understood, read_header
+from hap_engine.models.gguf_header import EPSILON, FACTORS, GEMMA, Header, config_from, not_understood, read_header
 from hap_engine.models.hub import Report
 from hap_engine.models.supported import check_config
 from hap_engine.transformer.check_conversion import check_conversion
@@ -154,7 +154,7 @@ def _layout(header: Header, name: str) -> Callable[[Tensor], Tensor]:
     """What brings a tensor of the file into transformers' layout.
 
     Llama's queries and keys turn neighbouring dimensions together in the file, and the two halves of a head in
-    transformers. GPT-2's matrices stand the other way round there.
+    transformers. GPT-2's matrices stand the other way round there. Gemma's norms are stored with the 1 that is added.
     """
     part = name.removesuffix(".weight").removesuffix(".bias").rpartition(".")[2]
     if header.architecture == "llama" and part in ("attn_q", "attn_k"):
@@ -165,6 +165,8 @@ def _layout(header: Header, name: str) -> Callable[[Tensor], Tensor]:
     turned = ("attn_qkv", "attn_output", "ffn_up", "ffn_down")
     if header.architecture == "gpt2" and part in turned and name.endswith(".weight"):
         return lambda x: x.T.contiguous()
+    if header.architecture in GEMMA and name.endswith("norm.weight"):  # there as what is multiplied with
+        return lambda x: x - 1
     return lambda x: x
 
 

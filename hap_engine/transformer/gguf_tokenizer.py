@@ -44,8 +44,10 @@ WAYS = {
 def unknown_tokenizer(values: Mapping[str, Any]) -> list[str]:
     """The keys of a header that say that its text is cut in a way not known here."""
     told = {name: values.get(f"tokenizer.ggml.{name}") for name in ("model", "pre", "add_space_prefix")}
-    if told["model"] == "llama":  # SentencePiece: cut nowhere, with a space before the text
-        return [] if told["add_space_prefix"] in (None, True) else ["tokenizer.ggml.add_space_prefix = False"]
+    if told["model"] == "llama":  # SentencePiece: cut nowhere, with a space before the text, but Gemma
+        prefix = told["add_space_prefix"] is not False
+        known = prefix != str(values["general.architecture"]).startswith("gemma")
+        return [] if known else [f"tokenizer.ggml.add_space_prefix = {prefix}"]
     if told["model"] != "gpt2":
         return [f"tokenizer.ggml.model = {told['model']}"]
     return [] if told["pre"] in WAYS else [f"tokenizer.ggml.pre = {told['pre']}"]

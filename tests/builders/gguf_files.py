@@ -12,7 +12,9 @@ from gguf import MODEL_ARCH_NAMES, GGUFWriter, get_tensor_name_map
 
 from tests.builders.tiny_models import HEADS, LAYERS, VOCABULARY, WIDTH, enlarged
 
-GGUF_FAMILIES = ("gpt2", "llama", "phi3", "qwen2", "stablelm", "starcoder2")
+GGUF_FAMILIES = ("gemma2", "gemma3_text", "gpt2", "llama", "phi3", "qwen2", "qwen3", "stablelm", "starcoder2")
+ARCHITECTURES = {"gemma3_text": "gemma3"}  # others are called the same
+OF_ROOT_MEAN_SQUARE = ("gemma2", "gemma3_text", "llama", "phi3", "qwen2", "qwen3")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 MERGES = ["Ġ c", "a t", "Ġc at", "Ġ d", "o g", "Ġd og"]
 EPSILON = 1e-4  # unlike every default
@@ -36,6 +38,11 @@ def hf_for_gguf(family: str, tied: bool = False, **changes: Any) -> Any:
     }
     rope = {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}
     half = {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}}
+    gemma = {"head_dim": 12, "query_pre_attn_scalar": 12, "sliding_window": 7, "final_logit_softcapping": 3.0}
+    gemma |= {"rms_norm_eps": EPSILON}
+    capped = {"attn_logit_softcapping": 2.0, "tie_word_embeddings": True}  # a file of Gemma 2 has no other head
+    near = {"rope_type": "default", "rope_theta": 20.0}
+    two = {"rope_parameters": {"full_attention": rope["rope_parameters"], "sliding_attention": near}}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         made = {
@@ -58,6 +65,13 @@ def hf_for_gguf(family: str, tied: bool = False, **changes: Any) -> Any:
             "qwen2": lambda: tf.Qwen2ForCausalLM(
                 tf.Qwen2Config(**common | sizes | rope | {"rms_norm_eps": EPSILON} | changes)
             ),
+            "qwen3": lambda: tf.Qwen3ForCausalLM(
+                tf.Qwen3Config(**common | sizes | rope | {"rms_norm_eps": EPSILON, "head_dim": 12} | changes)
+            ),
+            "gemma2": lambda: tf.Gemma2ForCausalLM(tf.Gemma2Config(**common | sizes | rope | gemma | capped | changes)),
+            "gemma3_text": lambda: tf.Gemma3ForCausalLM(
+                tf.Gemma3TextConfig(**common | sizes | gemma | {"num_hidden_layers": 6} | two | changes)
+            ),
             "stablelm": lambda: tf.StableLmForCausalLM(
                 tf.StableLmConfig(**common | sizes | half | {"layer_norm_eps": EPSILON} | changes)
             ),
@@ -65,15 +79,19 @@ def hf_for_gguf(family: str, tied: bool = False, **changes: Any) -> Any:
                 tf.Starcoder2Config(**common | sizes | rope | {"norm_epsilon": EPSILON} | changes)
             ),
         }[family]()
-        return enlarged(made)
+        made = enlarged(made)
+    for name, weight in made.named_parameters():
+        if family.startswith("gemma") and "norm" in name:
+            weight.data = (weight.data + 1) - 1  # what a file that adds 1 holds without rounding
+    return made
 
 
 def keys_of(hf_model: Any) -> dict[str, Any]:
     """What the header says of a model, behind the architecture's name; rotary scaling is left to the caller."""
     config = hf_model.config
-    norm = "layer_norm_rms_epsilon" if config.model_type in ("llama", "phi3", "qwen2") else "layer_norm_epsilon"
+    norm = "layer_norm_rms_epsilon" if config.model_type in OF_ROOT_MEAN_SQUARE else "layer_norm_epsilon"
     keys = {
-        "block_count": LAYERS,
+        "block_count": config.num_hidden_layers,
         "context_length": 64,
         "embedding_length": WIDTH,
         "feed_forward_length": 48,
@@ -82,18 +100,29 @@ def keys_of(hf_model: Any) -> dict[str, Any]:
     }
     if config.model_type == "gpt2":
         return keys
-    rope = config.rope_parameters
+    rope, width = config.rope_parameters, getattr(config, "head_dim", None) or WIDTH // HEADS
+    if config.model_type.startswith("gemma"):
+        keys |= {"attention.sliding_window": 7, "final_logit_softcapping": config.final_logit_softcapping}
+    if config.model_type == "gemma2":
+        keys["attn_logit_softcapping"] = config.attn_logit_softcapping
+    if config.model_type == "gemma3_text":
+        keys["rope.freq_base_swa"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+    if width != WIDTH // HEADS:
+        keys |= {"attention.key_length": width, "attention.value_length": width}
     return keys | {
         "attention.head_count_kv": 2,
         "rope.freq_base": float(rope["rope_theta"]),
-        "rope.dimension_count": int(WIDTH // HEADS * rope.get("partial_rotary_factor", 1)),
+        "rope.dimension_count": int(width * rope.get("partial_rotary_factor", 1)),
     }
 
 
 def tensors_of(hf_model: Any) -> dict[str, np.ndarray]:
     """All weights under their names and in their layout in a ``.gguf`` file."""
     kind = hf_model.config.model_type
-    names = get_tensor_name_map(next(a for a, name in MODEL_ARCH_NAMES.items() if name == kind), LAYERS)
+    wanted = ARCHITECTURES.get(kind, kind)
+    layers = hf_model.config.num_hidden_layers
+    names = get_tensor_name_map(next(a for a, name in MODEL_ARCH_NAMES.items() if name == wanted), layers)
     found = {}
     for name, value in hf_model.state_dict().items():
         stem, _, part = name.rpartition(".")
@@ -105,6 +134,8 @@ def tensors_of(hf_model: Any) -> dict[str, np.ndarray]:
         if kind == "llama" and stem.endswith(("q_proj", "k_proj")):
             heads = HEADS if stem.endswith("q_proj") else 2
             x = x.reshape(heads, 2, x.shape[0] // heads // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
+        if kind.startswith("gemma") and stem.endswith("norm"):
+            x = x + 1
         found[f"{names.get_name(stem)}.{part}"] = np.ascontiguousarray(x)
     return found
 
@@ -130,7 +161,7 @@ def write_gguf(
     Returns:
         the (first) file.
     """
-    kind = architecture or hf_model.config.model_type
+    kind = architecture or ARCHITECTURES.get(hf_model.config.model_type, hf_model.config.model_type)
     stored = {name: x for name, x in (tensors_of(hf_model) | dict(tensors or {})).items() if x.size}
     writer = GGUFWriter(path, kind, split_max_tensors=-(-len(stored) // pieces) if pieces > 1 else 0)
     letters = ["<|end|>", *LETTERS, "Ġ", *(merge.replace(" ", "") for merge in MERGES)]

@@ -58,10 +58,22 @@ def test_sizes_of_a_file_that_was_never_opened(tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_work_is_refused_before_it_is_converted(tmp_path: Path) -> None:
-    path = written(tmp_path / "m.gguf", "gemma2")
-    with pytest.raises(UnsupportedModelError, match=r"m\.gguf is a gemma2 model; of \.gguf files gpt2"):
+    path = written(tmp_path / "m.gguf", "plamo")
+    with pytest.raises(UnsupportedModelError, match=r"m\.gguf is a plamo model; of \.gguf files gemma2, gemma3, gpt2"):
         load_model(str(path))
     assert not gguf_cache(weights_sha256(resolve(str(path))) or "").exists()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layers", "scalar"), [("gemma2", 26, 8), ("gemma2", 46, 16), ("gemma3", 34, 8), ("gemma3", 62, 16)]
+)
+def test_the_largest_gemma_scales_its_queries_by_its_width(
+    tmp_path: Path, architecture: str, layers: int, scalar: int
+) -> None:
+    """Not in the file: as llama.cpp has it, and the published configs (144 of Gemma 2 27B, 168 of Gemma 3 27B)."""
+    sizes = {"attention.head_count": 2, "attention.key_length": 8, "block_count": layers}
+    found = header(written(tmp_path / "m.gguf", architecture, **sizes)) or {}
+    assert (found["query_pre_attn_scalar"], found["head_dim"]) == (scalar, 8)
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\xff" * 64])

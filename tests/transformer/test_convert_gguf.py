@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from hap_engine.errors import DiskError, ModelError, UnsupportedModelError
+from hap_engine.masked.opening import open_masked
 from hap_engine.models.catalog import config_of, graph_of, resolve, tokenizer_file, weights_sha256
 from hap_engine.models.gguf_cache import RECEIPT, converted, gguf_cache
 from hap_engine.models.gguf_header import Header
@@ -179,6 +180,52 @@ def test_biases_and_windows_that_the_file_has(tmp_path: Path) -> None:
     assert load_model(str(path)).hf_model.config.sliding_window == 12
 
 
+@pytest.mark.parametrize(
+    ("family", "keys"),
+    [
+        ("gemma2", {"attn_logit_softcapping": 4.0}),
+        ("gemma2", {"final_logit_softcapping": 6.0}),
+        ("gemma2", {"attention.sliding_window": 9}),
+        ("gemma3_text", {"final_logit_softcapping": 6.0}),
+        ("gemma3_text", {"attention.sliding_window": 9}),
+        ("gemma3_text", {"attention.sliding_window_pattern": 3}),
+        ("gemma3_text", {"rope.freq_base_swa": 90.0}),
+        ("gemma3_text", {"rope.scaling.type": "linear", "rope.scaling.factor": 8.0}),
+    ],
+)
+def test_each_key_of_gemma_is_computed_with(tmp_path: Path, family: str, keys: dict[str, Any]) -> None:
+    """The same key in a config gives the same logits, and other ones than without it."""
+    rope = hf_for_gguf(family).config.rope_parameters
+    layers = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+    changes = {
+        "attention.sliding_window": lambda value: {"sliding_window": value},
+        "attention.sliding_window_pattern": lambda _: {"layer_types": layers},
+        "rope.freq_base_swa": lambda value: {
+            "rope_parameters": {**rope, "sliding_attention": {"rope_type": "default", "rope_theta": value}}
+        },
+        "rope.scaling.type": lambda value: {
+            "rope_parameters": {**rope, "full_attention": rope["full_attention"] | {"rope_type": value, "factor": 8.0}}
+        },
+    }
+    key, value = next(iter(keys.items()))
+    original = hf_for_gguf(family, **changes.get(key, lambda value: {key: value})(value))
+    path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf(family), keys)
+    close(opened(path), logits(original))
+    assert (logits(original) - logits(hf_for_gguf(family))).abs().max() > 0.01, "ignoring the key would show"
+
+
+def test_gemma_3_without_a_window_looks_everywhere(tmp_path: Path) -> None:
+    original = hf_for_gguf("gemma3_text", layer_types=["full_attention"] * 6)
+    close(opened(write_gguf(tmp_path / "tiny.gguf", original, {"attention.sliding_window": None})), logits(original))
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "qwen3"])
+def test_new_architectures_pass_the_self_check(tmp_path: Path, family: str) -> None:
+    masked = open_masked(load_model(str(write_gguf(tmp_path / "tiny.gguf", hf_for_gguf(family)))))
+    assert masked.model.parts.ways == {"closed": masked.graph.n_layers}
+    assert masked.graph.post_norm == family.startswith("gemma")
+
+
 # -- refused by name -----------------------------------------------------------------------------
 
 
@@ -310,6 +357,31 @@ def test_sentencepiece_vocabularies(tmp_path: Path) -> None:
     assert words(path).decode(words(path).encode("a cat dog").ids) == "a cat dog"
 
 
+def test_the_vocabulary_of_gemma(tmp_path: Path) -> None:
+    """No space is put before a text; the pieces of a word are joined in the order of the list."""
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", *"catdog", "at", "cat", "▁cat", "og", "dog", "▁dog", "  "]
+    tokens += [f"<{number}>" for number in range(VOCABULARY - len(tokens))]
+    named: dict[str, Any] = {
+        "tokenizer__ggml__model": "llama",
+        "tokenizer__ggml__pre": "default",
+        "tokenizer__ggml__merges": None,
+        "tokenizer__ggml__tokens": tokens,
+        "tokenizer__ggml__scores": [-float(number) for number in range(VOCABULARY)],
+        "tokenizer__ggml__token_type": [3, 3, 3, 3, *[1] * (VOCABULARY - 4)],
+        "tokenizer__ggml__bos_token_id": 2,
+        "tokenizer__ggml__unknown_token_id": 3,
+    }
+    no_space = {"tokenizer__ggml__add_space_prefix": False}
+    path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("gemma2"), **named, **no_space)
+    found = words(path)
+    assert found.encode("cat dog").tokens == ["<bos>", "cat", "▁dog"]
+    assert found.encode(" cat", add_special_tokens=False).tokens == ["▁cat"]
+    assert found.decode(found.encode("cat dog").ids) == "cat dog"
+    other = write_gguf(tmp_path / "other.gguf", hf_for_gguf("gemma2"), **named)
+    with pytest.raises(UnsupportedModelError, match=r"its header says tokenizer\.ggml\.add_space_prefix = True"):
+        load_model(str(other))
+
+
 def test_a_word_of_llama_3_stays_whole_without_merges(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"), tokenizer__ggml__pre="llama-bpe")
     assert words(path).encode("cat at", add_special_tokens=False).tokens == ["c", "at", "Ġ", "at"]
@@ -355,7 +427,7 @@ def test_tensors_are_all_used_or_refused_by_name(tmp_path: Path, tensors: Mappin
 
 def test_an_architecture_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", hf_for_gguf("llama"), architecture="plamo")
-    with pytest.raises(UnsupportedModelError, match=r"is a plamo model; of \.gguf files gpt2, llama"):
+    with pytest.raises(UnsupportedModelError, match=r"is a plamo model; of \.gguf files gemma2, gemma3, gpt2, llama"):
         load_model(str(path))
 
 
