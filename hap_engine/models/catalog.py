@@ -159,9 +159,10 @@ def weights_sha256(source: Source) -> str | None:
 def reading_sha256(source: Source) -> str:
     """Hash of config and tokenizer where they are files of their own: with others, equal weights give other numbers.
 
-    Empty for a bundled model and a ``.gguf`` file, whose weights come with theirs.
+    Empty for a bundled model and a ``.gguf`` file, whose weights come with theirs, and for a Hub model that is offered
+    by name: its runs keep their ids.
     """
-    if source.kind not in ("folder", "hub") or source.path is None:
+    if source.kind not in ("folder", "hub") or source.path is None or source.reference in HUB_MODELS:
         return ""
     words = [source.path / "tokenizer.json"]
     if not words[0].is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,9 @@ def test_a_tokenizer_of_several_files_counts_too(folder: Path, tmp_path: Path) -
 def test_models_whose_weights_come_with_config_and_tokenizer_keep_their_runs_ids(tmp_path: Path) -> None:
     mini = resolve("hap-mini")
     assert identity(mini) == weights_sha256(mini) == identity_of(example("hap-mini").model)
+    gpt2 = replace(resolve("gpt2"), path=mini.path)
+    assert identity(gpt2) == weights_sha256(mini), "as it would be if it were on this machine"
+    assert identity(replace(gpt2, reference="owner/copy")) != weights_sha256(mini)
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
     assert identity(resolve(str(tmp_path / "x.gguf"))) == weights_sha256(resolve(str(tmp_path / "x.gguf")))
 
