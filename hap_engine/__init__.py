@@ -15,7 +15,18 @@ from hap_engine.version import __version__
 
 # The one list of public names: editors and type checkers take them from here, and so does `_PUBLIC`.
 if TYPE_CHECKING:
-    from hap_engine.api import attribute, discover, encoded, evaluate, logits, open_model, prompts, prune_on, why_missed
+    from hap_engine.api import (
+        attribute,
+        discover,
+        encoded,
+        evaluate,
+        examine,
+        logits,
+        open_model,
+        prompts,
+        prune_on,
+        why_missed,
+    )
     from hap_engine.errors import HapError
     from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit, random_circuit
     from hap_engine.graph.eapig_file import read_eapig, write_eapig
@@ -30,7 +41,7 @@ if TYPE_CHECKING:
     from hap_engine.settings import DiscoveryConfig, PruningConfig
     from hap_engine.tasks.pair import PromptPair
     from hap_engine.tasks.task import SplitSizes
-    from hap_engine.workflows.retest import examine, with_stability
+    from hap_engine.workflows.retest import with_stability
 
 _PUBLIC = {
     alias.name: node.module.removeprefix("hap_engine.")

@@ -27,6 +27,7 @@ from torch import Tensor
 from hap_engine.attribution import scorers
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation import evaluate as evaluation
+from hap_engine.evaluation.full_tests import PROMPTS
 from hap_engine.evaluation.stored_prompts import bos_of, stored_prompts
 from hap_engine.explain.why_missed import explain
 from hap_engine.graph.circuit import Circuit, full_circuit
@@ -48,6 +49,7 @@ from hap_engine.tasks.task import PromptSets, SplitSizes
 from hap_engine.transformer.batches import in_batches
 from hap_engine.transformer.load import loading
 from hap_engine.workflows import discover as discovery
+from hap_engine.workflows import retest
 from hap_engine.workflows.run_prompts import task_prompts
 
 T = TypeVar("T")
@@ -161,6 +163,18 @@ def evaluate(
     setting = evaluation.Setting("test", ablation, corruption, seed)
     size = len(next(iter(named.values())).live)
     return follow(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
+
+
+def examine(model: MaskedModel, run: Run, *, prompts: int = PROMPTS, progress: Watch | None = None) -> Run:
+    """The run with its circuits put to the test: completeness, minimality, curves, paired tests, other ablations.
+
+    Args:
+        prompts: test prompts for the parts that measure many circuits.
+
+    Raises:
+        SettingsError: if the run lacks prompts, was made on another model, or corruption does not move its metric.
+    """
+    return follow(retest.examine(model, run, prompts=prompts), progress)
 
 
 def attribute(

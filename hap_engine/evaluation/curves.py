@@ -18,13 +18,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation.statistics import Values
 from hap_engine.graph.circuit import Circuit
-from hap_engine.graph.graph import Graph
-from hap_engine.graph.ranking import check_scores, ranking
+from hap_engine.graph.edge_order import EdgeOrder
 
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -64,36 +62,22 @@ def area(shares: Sequence[float], values: Sequence[float]) -> float:
     return float(np.trapezoid(values, shares))
 
 
-def by_score(graph: Graph, scores: Float[np.ndarray, "writer reader"]) -> list[tuple[int, int]]:
-    """All real edges, largest absolute score first. Raises SettingsError for unusable scores."""
-    check_scores(graph, scores, "this ranking")
-    rows, columns = ranking(graph, scores)
-    return list(zip(rows.tolist(), columns.tolist(), strict=True))
-
-
-def by_closing(
-    graph: Graph, edges: Sequence[Sequence[str]], last_open: Sequence[int], rest: Sequence[tuple[int, int]]
-) -> list[tuple[int, int]]:
+def by_closing(edges: Sequence[Sequence[str]], last_open: Sequence[int], rest: EdgeOrder) -> EdgeOrder:
     """Pruning's own nested ranking: edges in the order in which their gates closed, last first.
 
     Edge Pruning learns one size; on its way down it passes through the larger ones, and the run
     stores when each edge was last open. Ties, and the edges that EP never saw, follow `rest`.
     """
-    when = {graph.edge(writer, reader): int(step) for (writer, reader), step in zip(edges, last_open, strict=True)}
-    return sorted(rest, key=lambda cell: -when.get(cell, 0))  # stable: ties stay in order
+    graph = rest.graph
+    when = np.zeros(graph.edge_mask.shape, dtype=np.int64)
+    for (writer, reader), step in zip(edges, last_open, strict=True):
+        when[graph.edge(writer, reader)] = step
+    return EdgeOrder(graph, rest.cells[np.argsort(-when.flat[rest.cells], kind="stable")])
 
 
-def grid_circuits(graph: Graph, order: Sequence[tuple[int, int]], grid: Sequence[float] = GRID) -> dict[float, Circuit]:
+def grid_circuits(order: EdgeOrder, grid: Sequence[float] = GRID) -> dict[float, Circuit]:
     """The live circuit of the first ``share x edges`` of an ordering, for every share of the grid."""
-    circuits = {}
-    for share in grid:
-        count = int(share * graph.n_edges + 1e-9)
-        kept = np.zeros_like(graph.edge_mask)
-        if count:
-            rows, columns = zip(*order[:count], strict=True)
-            kept[list(rows), list(columns)] = True
-        circuits[share] = Circuit(graph, kept).live
-    return circuits
+    return {share: order.prefix(int(share * order.graph.n_edges + 1e-9)).live for share in grid}
 
 
 def curve(

@@ -22,6 +22,7 @@ from hap_engine.evaluation.measure import PER_PROMPT, Outcome, measure
 from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.evaluation.statistics import Values, bootstrap_interval, edge_stability, mcnemar
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
+from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.overlap import edge_overlap
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
@@ -30,8 +31,6 @@ from hap_engine.tasks.pair import EncodedPair
 
 PROMPTS = 64  # for the parts that measure a hundred circuits; standard errors twice those of 256
 SMALLEST_SPAN = 1e-3  # logits; below it shares of the task are rounding noise
-
-Order = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Subject:
     circuits: Mapping[str, Circuit]
     main: str
     roles: Mapping[str, str]
-    orders: Mapping[str, Order]
+    orders: Mapping[str, EdgeOrder]
     filtered: Circuit | None = None
 
 
@@ -134,7 +133,7 @@ def _many(
     circuit = subject.circuits[subject.main]
     sets = knockouts.knock_outs(circuit, subject.roles, seed)
     tried = knockouts.minimality_sets(circuit, subject.roles)
-    grids = {name: curves.grid_circuits(masked.graph, order) for name, order in subject.orders.items()}
+    grids = {name: curves.grid_circuits(order) for name, order in subject.orders.items()}
     cuts = {} if subject.filtered is None else filter_bound.subsets(subject.filtered, seed)
     measured = yield from _measure_parts(
         masked,

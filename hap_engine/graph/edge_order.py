@@ -72,6 +72,12 @@ class EdgeOrder:
             if writer.kind == "head" and np.isfinite(size)
         }
 
+    def prefix(self, count: int) -> Circuit:
+        """The first `count` edges, dead ones included."""
+        kept = np.zeros_like(self.graph.edge_mask)
+        kept.flat[self.cells[:count]] = True
+        return Circuit(self.graph, kept)
+
     def circuit(self, size: int) -> Circuit:
         """The largest circuit of the order with at most `size` live edges.
 

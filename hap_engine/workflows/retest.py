@@ -15,9 +15,10 @@ from hap_engine.attribution.scorers import score
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation import curves
 from hap_engine.evaluation.evaluate import Setting, evaluate
-from hap_engine.evaluation.full_tests import PROMPTS, Order, Subject, scrutinise, stability
+from hap_engine.evaluation.full_tests import PROMPTS, Subject, scrutinise, stability
 from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.graph.circuit import Circuit
+from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.masked.ablation import ABLATIONS
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
@@ -60,8 +61,11 @@ def examine(masked: MaskedModel, run: Run, *, prompts: int = PROMPTS) -> Generat
     by_eap = yield from _eap_order(masked, run)
     orders = {"eap": by_eap}
     filtered = None
+    if run.main in run.orders:
+        orders[run.main] = run.orders[run.main].then(by_eap)
+    elif run.replay.get("edges"):
+        orders[run.main] = curves.by_closing(run.replay["edges"], run.replay["last_open"], by_eap)
     if run.replay.get("edges"):
-        orders[run.main] = curves.by_closing(run.graph, run.replay["edges"], run.replay["last_open"], by_eap)
         filtered = Circuit.from_names(run.graph, map(tuple, run.replay["edges"]))
         filtered = filtered | run.circuits[run.main].circuit
     subject = Subject(
@@ -101,12 +105,12 @@ def _without_prompts(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != "per_prompt"}
 
 
-def _eap_order(masked: MaskedModel, run: Run) -> Generator[Progress, None, Order]:
+def _eap_order(masked: MaskedModel, run: Run) -> Generator[Progress, None, EdgeOrder]:
     """All edges by plain EAP, scored again on the run's training prompts."""
     training = Prepared(masked, stored_prompts(masked, run, "train"))
     yield from training.run()
     scores = yield from score(training, "eap")
-    return curves.by_score(masked.graph, scores)
+    return EdgeOrder.by_score(masked.graph, scores, "this ranking")
 
 
 def _setting(run: Run, ablation: str = "resample") -> Setting:

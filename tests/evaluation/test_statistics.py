@@ -18,6 +18,7 @@ from hap_engine.evaluation.statistics import (
     share_interval,
 )
 from hap_engine.graph.circuit import Circuit, full_circuit, random_circuit
+from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.graph import Graph
 from hap_engine.graph.overlap import edge_overlap
 
@@ -135,13 +136,13 @@ def test_scores_that_rank_nothing(value: float, message: str) -> None:
     scores = np.zeros(GRAPH.edge_mask.shape)
     scores[GRAPH.edge("input", "m0")] = value
     with pytest.raises(SettingsError, match=message):
-        curves.by_score(GRAPH, scores)
+        EdgeOrder.by_score(GRAPH, scores, "this ranking")
 
 
 def test_grid_circuits_are_nested() -> None:
     rng = np.random.default_rng(0)
-    order = curves.by_score(GRAPH, np.where(GRAPH.edge_mask, rng.normal(size=GRAPH.edge_mask.shape), 0))
-    circuits = curves.grid_circuits(GRAPH, order)
+    order = EdgeOrder.by_score(GRAPH, np.where(GRAPH.edge_mask, rng.normal(size=GRAPH.edge_mask.shape), 0), "a test")
+    circuits = curves.grid_circuits(order)
     sizes = [len(circuits[share]) for share in curves.GRID]
     assert sizes == sorted(sizes)
     assert circuits[1.0] == full_circuit(GRAPH)
@@ -151,15 +152,15 @@ def test_grid_circuits_are_nested() -> None:
 
 def test_closing_order() -> None:
     """Last closed first; edges that pruning never saw come last, in the other ranking's order."""
-    rest = curves.by_score(GRAPH, np.where(GRAPH.edge_mask, 1.0, 0.0))
-    order = curves.by_closing(GRAPH, [["input", "m0"], ["m1", "logits"]], [3, 9], rest)
-    assert order[:2] == [GRAPH.edge("m1", "logits"), GRAPH.edge("input", "m0")]
-    assert order[2:] == [cell for cell in rest if cell not in order[:2]]
-    assert len(order) == GRAPH.n_edges
+    rest = EdgeOrder.by_score(GRAPH, np.where(GRAPH.edge_mask, 1.0, 0.0), "a test")
+    order = curves.by_closing([["input", "m0"], ["m1", "logits"]], [3, 9], rest)
+    width = len(GRAPH.readers)
+    first = [row * width + column for row, column in (GRAPH.edge("m1", "logits"), GRAPH.edge("input", "m0"))]
+    assert order.cells.tolist() == first + [cell for cell in rest.cells.tolist() if cell not in first]
 
 
 def test_a_curve_of_a_constant_metric_is_undefined() -> None:
-    circuits = curves.grid_circuits(GRAPH, curves.by_score(GRAPH, np.where(GRAPH.edge_mask, 1.0, 0)))
+    circuits = curves.grid_circuits(EdgeOrder.by_score(GRAPH, np.where(GRAPH.edge_mask, 1.0, 0), "a test"))
     flat = dict.fromkeys(circuits, np.ones(1))
     found = curves.curve(circuits, flat, flat, full=1.0, empty=1.0)
     assert math.isnan(found.cpr)
