@@ -15,7 +15,7 @@ from hap_engine.machine import speed
 from hap_engine.machine.estimate import duration, estimate, tokens_of
 from hap_engine.models.catalog import Source, config_of, tokenizer_file
 from hap_engine.models.shape import Shape
-from hap_engine.models.supported import check_config
+from hap_engine.models.supported import check_config, check_scorer
 from hap_engine.settings import DiscoveryConfig
 
 
@@ -26,6 +26,7 @@ def show(source: Source | None, config: DiscoveryConfig | None) -> None:
         return
     try:
         check_config(sizes, source.name)
+        check_scorer(sizes, source.name, config.scorer)
     except HapError as error:
         st.warning(str(error), icon=":material/block:")
         return

@@ -132,7 +132,7 @@ def download(
     with _explained(name, revision):
         folder = _snapshot(name, commit, ["config.json"], told)
     config = json.loads((folder / "config.json").read_text())
-    check_config(config, name, _known_to_transformers(config))  # before the weights: they may be large
+    check_config(config, name, continues_text(config))  # before the weights: they may be large
     with _explained(name, revision):
         for file in weights:
             if file in hashes:
@@ -290,7 +290,10 @@ def _fetch(name: str, commit: str, file: str, size: int, sha256: str, told: Call
     return None
 
 
-def _known_to_transformers(config: Mapping[str, Any]) -> bool:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+def continues_text(config: Mapping[str, Any]) -> bool:
+    """Whether transformers has a class for such a model that continues a text."""
+    from transformers.models.auto import modeling_auto as auto
 
-    return config.get("model_type") in CONFIG_MAPPING_NAMES
+    return (
+        config.get("model_type") in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES | auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+    )

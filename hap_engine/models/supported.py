@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,19 @@ WORKING = (
 )
 
 _CHANGED = "its layers change the residual stream itself, not only add to it"
+_TOLD = tomllib.loads(Path(__file__).with_name("refused.toml").read_text(encoding="utf-8"))
 # What stands in the way, by transformers' `model_type`, and the nearest model that works.
 REFUSED: dict[str, tuple[str, str]] = {
-    kind: (group["why"], group["nearest"])
-    for group in tomllib.loads(Path(__file__).with_name("refused.toml").read_text(encoding="utf-8"))["refused"]
-    for kind in group["kinds"].split()
+    kind: (group["why"], group["nearest"]) for group in _TOLD["refused"] for kind in group["kinds"].split()
+}
+# What reads weights that are stored as codes, by their `quant_method`.
+CODED: Mapping[str, str] = {
+    "mxfp4": "torch",
+    "fp8": "accelerate",
+    "bitsandbytes": "bitsandbytes",
+    "compressed-tensors": "compressed-tensors",
+    "gptq": "gptqmodel",
+    "awq": "gptqmodel",
 }
 HEADED = {"full_attention", "sliding_attention", "chunked_attention", "attention"}  # kinds of layers that have heads
 
@@ -33,7 +42,7 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
     """Refuse a model that is known not to work, before its weights are read.
 
     Args:
-        known: whether transformers itself has a class for this model's type.
+        known: whether transformers itself has a class for this model's type that continues a text.
 
     Raises:
         UnsupportedModelError: with the reason, and the nearest model that works.
@@ -44,36 +53,72 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
             f"{name} can only run with Python code from its own repository (auto_map in its "
             f"config.json; transformers has no {kind!r} model). Such code is never loaded. {WORKING}"
         )
-    found = _refusal(text_config(config))
+    found = _refusal(config)
     if found is not None:
         cause, nearest = found
         raise UnsupportedModelError(f"{name} is a {kind} model and cannot be taken apart: {cause}. Try {nearest}.")
-    stored = config.get("quantization_config")
-    if stored:
-        raise UnsupportedModelError(
-            f"{name} is stored quantised ({dict(stored).get('quant_method', 'of an unnamed kind')}): its weights are "
-            "codes, not numbers. Choose its 16- or 32-bit version, or save what its library's dequantize() gives."
-        )
+    _check_codes(config, name)
     if not known:
         raise UnsupportedModelError(
-            f"{name} cannot be opened: this version of transformers has no {kind!r} model. {WORKING}"
+            f"{name} cannot be opened: this version of transformers has no {kind!r} model that continues a text. "
+            f"{WORKING}"
         )
+
+
+def _check_codes(config: Mapping[str, Any], name: str) -> None:
+    """Refuse weights that are stored as codes which nothing here can read."""
+    stored = config.get("quantization_config")
+    if not stored:
+        return
+    kind = str(dict(stored).get("quant_method", "of an unnamed kind"))
+    library = CODED.get(kind)
+    if library is None:
+        raise UnsupportedModelError(
+            f"{name} is stored quantised ({kind}): its weights are codes that the explorer cannot read. Choose its 16- "
+            "or 32-bit version."
+        )
+    try:
+        metadata.distribution(library)
+    except metadata.PackageNotFoundError:
+        raise UnsupportedModelError(
+            f"{name} is stored quantised ({kind}), and {library}, which reads that, is not installed here. Choose its "
+            f"16- or 32-bit version, or install it (pip install {library})."
+        ) from None
+
+
+def check_scorer(config: Mapping[str, Any], name: str, scorer: str) -> None:
+    """Refuse a scorer whose rules do not reach into such a model, as far as its config tells.
+
+    Raises:
+        UnsupportedModelError: with the reason.
+    """
+    text = text_config(config)
+    for group in _TOLD["scorers"]:
+        own = text.get("model_type") in group["kinds"].split() or ("eap-gim" in group["names"] and text.get("clip_qkv"))
+        if scorer in group["names"].split() and own:
+            raise UnsupportedModelError(
+                f"{scorer} does not work on {name}: {group['why']}. Choose another scorer under Advanced."
+            )
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings of the part that reads text, where a model has others too."""
-    inner = config.get("text_config")
-    return {**config, **inner} if isinstance(inner, Mapping) else config
+    inner = config.get("thinker_config") or config.get("text_config")
+    if not isinstance(inner, Mapping):
+        return config
+    return text_config({**config, "thinker_config": None, "text_config": None, **inner})
 
 
 def _refusal(config: Mapping[str, Any]) -> tuple[str, str] | None:
     """What stands in the way of a model, and one that works."""
+    text = text_config(config)
     if config.get("is_encoder_decoder"):
         return "it has an encoder and a decoder", "GPT-2"
-    if config.get("do_layer_norm_before") is False:
+    if text.get("do_layer_norm_before") is False:
         return _CHANGED, "another size of OPT"
-    others = sorted(set(map(str, config.get("layer_types") or ())) - HEADED)
-    refused = REFUSED.get(str(config.get("model_type")))
+    kinds = (str(part.get("model_type")) for part in (config, text))
+    refused = next((REFUSED[kind] for kind in kinds if kind in REFUSED), None)
+    others = sorted(set(map(str, text.get("layer_types") or ())) - HEADED)
     if others:
         return f"not all of its layers have attention heads ({others[0]})", refused[1] if refused else "SmolLM2"
     return refused
@@ -95,7 +140,10 @@ def max_tokens(config: Mapping[str, Any]) -> int | None:
 
 
 _ONE_NORM = {"codegen", "cohere", "cohere2", "cohere2_moe", "gptj", "phi"}
-_POST_NORM = {"afmoe", "exaone4", "flex_olmo", "gemma2", "gemma3", "gemma3_text", "glm4", "kolibri1", "olmo2", "olmo3"}
+_POST_NORM = {
+    *("afmoe", "exaone4", "flex_olmo", "gemma2", "gemma3", "gemma3_text", "glm4", "glm4v_text", "glm_ocr_text"),
+    *("kolibri1", "olmo2", "olmo3"),
+}
 
 
 def graph_of_config(config: Mapping[str, Any]) -> Graph | None:

@@ -23,13 +23,14 @@ from hap_engine.graph.graph import Graph
 from hap_engine.machine.memory import out_of_memory
 from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
 from hap_engine.models.gguf_cache import is_changed_copy
-from hap_engine.models.hub import PICKLES, Report, download, missing_weights
+from hap_engine.models.hub import PICKLES, Report, continues_text, download, missing_weights
 from hap_engine.models.supported import WORKING, check_config, max_tokens, text_config
 from hap_engine.models.tokenizer import read_tokenizer, whole
 from hap_engine.narrow import copied, keep_narrow
 from hap_engine.progress import Progress
 from hap_engine.tasks.reader import Reader, reader_with
 from hap_engine.transformer.convert_gguf import convert_gguf, first_line
+from hap_engine.transformer.stored_forms import reads_more, text_part
 from hap_engine.transformer.weights import named, read_weights
 
 POLL_SECONDS = 0.2  # how often a watched load is looked at
@@ -116,7 +117,7 @@ class Model:
             "stored_dtype": self.stored_dtype,
             "dtype": "float32",
             "d_model": self.parts.skeleton.width,
-            "vocabulary": int(self.hf_model.config.vocab_size),
+            "vocabulary": int(self.hf_model.config.get_text_config().vocab_size),
             "n_parameters": self.n_parameters,
         }
 
@@ -205,8 +206,8 @@ def from_hf(
         UnsupportedModelError: naming the part that the engine cannot describe.
     """
     keep_narrow(hf_model.eval().requires_grad_(False))
-    count = sum(weight.numel() for weight in hf_model.parameters())
     try:
+        hf_model = text_part(hf_model) if reads_more(hf_model.config) else hf_model
         parts = parts_of(hf_model)
     except Exception as error:  # parts that are called otherwise fail in many ways
         if out_of_memory(error):
@@ -215,6 +216,7 @@ def from_hf(
         raise UnsupportedModelError(
             f"{source.name} ({type(hf_model).__name__}) cannot be taken apart: {cause.rstrip('.')}. {WORKING}"
         ) from error
+    count = sum(weight.numel() for weight in hf_model.parameters())
     return Model(source, sha256, hf_model, parts, tokenizer, parts.graph, count, stored_dtype)
 
 
@@ -244,8 +246,6 @@ def _from_folder(source: Source, folder: Path, device: torch.device, progress: R
 
 def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
     """The folder's ``config.json``; refuses what must not or cannot be opened before it is."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
     if (folder / "adapter_config.json").is_file():
         raise ModelError(
             f"{name} holds an adapter (adapter_config.json), which changes the weights of another model. Merge the "
@@ -268,7 +268,7 @@ def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
             f"{name} cannot be opened: its config.json is damaged ({first_line(error)[:-1]}). "
             "Save or download the model again."
         ) from None
-    check_config(config, name, config.get("model_type") in CONFIG_MAPPING_NAMES)
+    check_config(config, name, continues_text(config))
     return config
 
 

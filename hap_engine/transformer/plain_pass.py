@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hap_engine.anatomy.blocks import Block
-from hap_engine.errors import UnsupportedModelError
+from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.transformer.load import Model
 
 TOLERANCE = 1e-4  # of logits, relative to the largest; measured 1e-6 on the families of the tests
@@ -114,6 +114,7 @@ class PlainModel:
         group = self.graph.n_heads // self.graph.n_kv_heads
         self.kv_of_head = torch.arange(self.graph.n_heads, device=self.device) // group
         self._frames: dict[tuple[int, int, int], Any] = {}
+        self._weights = [(weight, weight._version) for weight in model.hf_model.parameters()]
         self.met = 0  # tokens of the longest prompts that were compared with the model itself
 
     def frame(self, layer: int, batch: int, length: int) -> Any:
@@ -132,11 +133,23 @@ class PlainModel:
 
         Raises:
             UnsupportedModelError: if it differs.
+            ModelError: if the model's weights are others than when it was opened.
         """
+        self._check_weights()
         if tokens.shape[1] > self.met:
             self.met = tokens.shape[1]
             self._meet(tokens, last)
         return self._trace(tokens, last)
+
+    def _check_weights(self) -> None:
+        """Layers were described once: a weight that was written to, or exchanged, since then would count in part."""
+        now = list(self.model.hf_model.parameters())
+        kept = zip(now, self._weights, strict=False)
+        if len(now) != len(self._weights) or any(x is not y or x._version != version for x, (y, version) in kept):
+            raise ModelError(
+                f"The weights of {self.model.name} were changed after it was opened, and what was found out about its "
+                "layers is of the old ones. Save the changed model with save_pretrained and open that folder."
+            )
 
     @torch.no_grad()
     def _meet(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> None:

@@ -6,6 +6,7 @@ both are refused by name, and so are tensors of another shape, stored as integer
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import torch
 
 from hap_engine.errors import ModelError
 from hap_engine.models.hub import Report
+from hap_engine.transformer.stored_forms import as_numbers, reads_more
 
 # What training wraps a model in, by the mark that it leaves in the names of tensors.
 WRAPPERS = {
@@ -35,14 +37,23 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
     Raises:
         ModelError: naming the tensors that are missing, unknown, misshaped, integers or not finite.
     """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM
+
     stored = _stored(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    mixed = reads_more(config)
+    kind = AutoModelForMultimodalLM if mixed else AutoModelForCausalLM
+    coded = dict(getattr(config, "quantization_config", None) or {})
+    if coded:
+        config.quantization_config = coded | {"dequantize": True} if _on_opening(coded) else coded
     for mark, wrapper in WRAPPERS.items():
         if any(re.search(mark, key) for key in stored):
             progress(f"{name} was saved inside {wrapper}: its tensors are read without that prefix", 0.0)
     opened: Any  # a pair, which the library's types do not tell
     with quiet():
-        opened = _kind_of(folder, _narrow_dtype(stored)).from_pretrained(
+        opened = _kind_of(kind, config, None if coded else _narrow_dtype(stored)).from_pretrained(
             folder,
+            **({"config": config} if coded else {}),
             dtype=torch.float32,
             attn_implementation="eager",
             experts_implementation="eager",
@@ -62,7 +73,9 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
             f"{key} {list(got)} for {list(wanted)}" for key, got, wanted in found["mismatched_keys"]
         ],
         "are stored as integers, not as weights": [
-            key for key, (kind, _) in stored.items() if kind.startswith(("I", "U")) and key.endswith("weight")
+            key
+            for key, (dtype, _) in stored.items()
+            if dtype.startswith(("I", "U")) and key.endswith("weight") and not coded
         ],
         "hold values that are not finite (NaN or infinite)": [
             key for key, value in hf_model.named_parameters() if not value.sum(dtype=torch.float32).isfinite()
@@ -75,7 +88,21 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
                 f"({named(keys)}). Save it once more with save_pretrained, from the class that has a head for "
                 "language (AutoModelForCausalLM), with adapters merged."
             )
+    if coded:
+        progress(f"{name} is stored quantised ({coded.get('quant_method')}): its codes are read as numbers", 0.0)
+        if hasattr(hf_model, "hf_quantizer"):  # they are still codes
+            as_numbers(hf_model)
+    if mixed:
+        progress(f"{name} reads more than text: its text part is opened alone", 0.0)
     return hf_model
+
+
+def _on_opening(coded: Mapping[str, Any]) -> bool:
+    """Whether transformers itself makes numbers of such codes when it opens them."""
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    kind = AUTO_QUANTIZATION_CONFIG_MAPPING.get(str(coded.get("quant_method")))
+    return kind is not None and "dequantize" in inspect.signature(kind).parameters
 
 
 def named(keys: Collection[str]) -> str:
@@ -102,18 +129,16 @@ def _narrow_dtype(stored: Mapping[str, tuple[str, int]]) -> torch.dtype | None:
     return {"BF16": torch.bfloat16, "F16": torch.float16}.get(kinds.pop()) if len(kinds) == 1 else None
 
 
-def _kind_of(folder: Path, narrow: torch.dtype | None) -> Any:
-    """The class of a folder's model, one that reads matrices in a narrow dtype.
+def _kind_of(kind: Any, config: Any, narrow: torch.dtype | None) -> Any:
+    """The class of a model (`kind`: one that knows which), or one that reads matrices in a narrow dtype.
 
     Transformers reads a model in one dtype, and makes in it what a model computes for itself too, such as the number
     that Gemma multiplies its embeddings with. A plan of exceptions by name is its own way around that.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     if narrow is None:
-        return AutoModelForCausalLM
+        return kind
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+        empty = kind.from_config(config)
     kind = type(empty)
     plan = {f"^{re.escape(name)}$": narrow for name, weight in empty.named_parameters() if weight.ndim > 1}
     return type(kind.__name__, (kind,), {"_get_dtype_plan": lambda *_: plan, "__module__": kind.__module__})

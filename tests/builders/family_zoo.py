@@ -349,12 +349,13 @@ GROUPS: dict[str, dict[str, Family]] = {
 FAMILIES: dict[str, Family] = {name: family for group in GROUPS.values() for name, family in group.items()}
 
 
-def build(name: str, seed: int = 0) -> Any:
-    """A random Hugging Face model of a family; weights are enlarged so that no effect is tiny."""
+def build(name: str, seed: int = 0, **more: Any) -> Any:
+    """A random Hugging Face model of a family (`more`: of its settings); weights are enlarged so that no effect is
+    tiny."""
     import transformers as tf
 
     family = FAMILIES[name]
-    config = tf.AutoConfig.for_model(family.kind, **family.config)
+    config = tf.AutoConfig.for_model(family.kind, **family.config | more)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = tf.AutoModelForCausalLM.from_config(config, attn_implementation="eager", experts_implementation="eager")

@@ -14,9 +14,10 @@ from tokenizers import Tokenizer
 
 from hap_engine.errors import HapError, ModelError, UnknownNameError, UnsupportedModelError
 from hap_engine.graph.graph import Graph
+from hap_engine.masked.opening import open_masked
 from hap_engine.models.catalog import BUNDLED, Source, config_of, graph_of, resolve, tokenizer_file, weights_sha256
 from hap_engine.transformer.load import check_device, load_model
-from tests.builders.tiny_models import FAMILIES, VOCABULARY, hf_model, make_model, tokenizer
+from tests.builders.tiny_models import FAMILIES, VOCABULARY, hf_model, made_of, make_model, tokenizer
 
 # -- what a reference names ----------------------------------------------------------------------
 
@@ -221,6 +222,60 @@ def test_tokens_without_a_vector_are_counted_out(folder: Path, tmp_path: Path) -
     model = load_model(str(copy))
     assert model.embedding_rows == VOCABULARY == (config_of(model.source) or {})["vocab_size"]
     assert model.tokenizer.get_vocab_size() > VOCABULARY
+
+
+@pytest.mark.parametrize("how", ["written to", "exchanged"])
+def test_weights_that_change_after_opening_are_noticed(how: str) -> None:
+    masked = open_masked(make_model("llama"))
+    layer, tokens, last = masked.model.hf_model.model.layers[0], torch.arange(5)[None], torch.tensor([4])
+    masked.trace(tokens, last)
+    with torch.no_grad():
+        if how == "written to":
+            layer.input_layernorm.weight.mul_(2)
+        else:
+            layer.self_attn.q_proj.weight = torch.nn.Parameter(torch.ones_like(layer.self_attn.q_proj.weight))
+    with pytest.raises(ModelError, match="were changed after it was opened"):
+        masked.trace(tokens, last)
+
+
+# What a config may say of a tiny Llama that is not so, and in which words that is refused.
+LIES = [
+    ({"num_attention_heads": 8, "head_dim": 8}, "another shape than config.json says"),
+    ({"num_key_value_heads": 4}, "another shape than config.json says"),
+    ({"num_attention_heads": 5, "head_dim": None}, "cannot be opened"),
+    ({"num_key_value_heads": 3}, "cannot be opened|another shape"),
+    ({"num_hidden_layers": 3}, "missing and would be random numbers"),
+    ({"num_hidden_layers": 1}, "no place in this kind of model"),
+    ({"vocab_size": 2 * VOCABULARY}, "another shape than config.json says"),
+    ({"hidden_size": "wide"}, "cannot be opened"),
+    ({"num_attention_heads": 0}, "cannot be opened"),
+    ({"hidden_act": "sparkle"}, "cannot be opened"),
+    ({"rope_parameters": {"rope_type": "yarns", "rope_theta": 1e4}}, "cannot be opened"),
+]
+
+
+@pytest.mark.parametrize(("lie", "words"), LIES)
+def test_a_config_that_lies_is_refused(tmp_path: Path, lie: dict[str, object], words: str) -> None:
+    hf_model("llama").save_pretrained(tmp_path)
+    tokenizer().save(str(tmp_path / "tokenizer.json"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | lie))
+    with pytest.raises(ModelError, match=words) as caught:
+        load_model(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_of_different_shapes_are_refused() -> None:
+    """As in a model of which some layers were pruned."""
+    few, many = hf_model("llama"), hf_model("llama")
+    for attention in (few.model.layers[1].self_attn,):
+        for part in (attention.q_proj, attention.k_proj, attention.v_proj):
+            part.weight = torch.nn.Parameter(part.weight[: len(part.weight) // 2].clone())
+        attention.o_proj.weight = torch.nn.Parameter(attention.o_proj.weight[:, :16].clone())
+        attention.num_key_value_groups = 2
+    many.model.layers[1] = few.model.layers[1]
+    with pytest.raises(UnsupportedModelError, match="cannot be taken apart"):
+        made_of(many)
 
 
 def test_weights_in_several_files_have_one_hash_for_all(tmp_path: Path) -> None:
