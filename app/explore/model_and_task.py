@@ -7,6 +7,7 @@ from functools import partial
 import streamlit as st
 
 from app import classroom, url
+from app.explore import offered as offered_models
 from app.own_prompts import drafts
 from app.stored import recent_models, task_answers
 from app.widgets.markdown import plain
@@ -44,11 +45,13 @@ def model() -> Source | None:
     if asked and asked not in options:
         st.warning(**widget("model.absent", name=plain(repr(asked[:80]))))
     chosen = url.select("model", options, label)
+    if not rules:
+        offered_models.compare()
     if chosen in local:
         return local[chosen]
     if chosen != OTHER:
         if chosen in HUB_MODELS:
-            st.caption(HUB_MODELS[chosen].text + ".")
+            st.caption(offered_models.about(HUB_MODELS[chosen]))
         return resolve(chosen)
     return _other()
 

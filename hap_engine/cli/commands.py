@@ -228,7 +228,8 @@ def _models(options: argparse.Namespace) -> None:
         print(f"{name:40} bundled")
     for name, model in HUB_MODELS.items():
         where = "on this machine" if cached(name) else f"to download ({model.gigabytes:g} GB)"
-        print(f"{name:40} {where}: {model.text}")
+        licence = f" (accept the {model.licence} on the Hub first)" if model.licence else ""
+        print(f"{name:40} {where}: {model.text}{licence}")
     for name in cached_models():
         if name not in HUB_MODELS:
             print(f"{name:40} on this machine")

@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,15 @@ class HubModel:
     """A model that the page offers by name.
 
     `config` holds the sizes of its ``config.json``, so that a run can be estimated before the
-    download of `gigabytes`.
+    download of `gigabytes`. `licence` must be accepted on the Hub before; of `tasks` that it is known to do, where
+    that was measured.
     """
 
     text: str
     gigabytes: float
     config: Mapping[str, Any]
+    licence: str = ""  # none must be accepted
+    tasks: Mapping[str, str] = field(default_factory=dict)  # not measured
 
 
 HUB_MODELS = {

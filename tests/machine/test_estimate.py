@@ -56,6 +56,10 @@ def test_sizes_by_hand() -> None:
         ("EleutherAI/pythia-410m", 405),
         ("Qwen/Qwen2.5-0.5B", 494),
         ("meta-llama/Llama-3.2-1B", 1236),
+        ("EleutherAI/pythia-70m", 70),
+        ("Qwen/Qwen3-0.6B", 596),
+        ("google/gemma-3-270m", 268),
+        ("allenai/OLMo-2-0425-1B-Instruct", 1485),
     ],
 )
 def test_offered_models_have_their_true_sizes(name: str, millions: int) -> None:
