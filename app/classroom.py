@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from app.words import say
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import BUNDLED
 from hap_engine.settings import PRESETS, DiscoveryConfig
@@ -52,22 +53,14 @@ def check_job(config: DiscoveryConfig, live: int) -> None:
         model=config.model, task=config.task, sparsity=config.sparsity, seed=config.seed, pruning=config.pruning
     )
     if config.model not in now.models or config.task not in TASKS:
-        raise ClassroomError(
-            f"In class mode runs use {', '.join(now.models)} and the tasks that ship with the explorer."
-        )
+        raise ClassroomError(say("class.models", models=", ".join(now.models)))
     if config.pruning not in presets or config != locked:
-        raise ClassroomError(f"In class mode the settings are locked: choose the effort {' or '.join(now.efforts)}.")
+        raise ClassroomError(say("class.settings", efforts=" or ".join(now.efforts)))
     if live >= now.jobs:
-        raise ClassroomError(
-            f"{live} runs of the class are going on or waiting, and {now.jobs} is the limit. "
-            "Try again in a minute, or watch one of them."
-        )
+        raise ClassroomError(say("class.queue", live=live, jobs=now.jobs))
 
 
 def check_change() -> None:
     """Raise ClassroomError where a visitor would change what others see, or reach the host's files."""
     if rules() is not None:
-        raise ClassroomError(
-            "In class mode runs and files of this machine stay as they are. Download the run and "
-            "open it in an explorer of your own, or ask your teacher."
-        )
+        raise ClassroomError(say("class.change"))

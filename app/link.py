@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
+from app.words import say
 from hap_engine.picture.wire import MAX_PINS, VIEWS
 from hap_engine.runs.record import Run
 
@@ -71,20 +72,16 @@ class Link:
         unknown = [pin for pin in self.pins if pin not in known]
         said = []
         if unknown:
-            said.append(
-                f"This link pins {', '.join(unknown)}, which {run.model['name']} does not have "
-                f"(its heads go from a0.h0 to {run.graph.heads[-1]}). The rest of the link is shown."
-            )
+            model, last = run.model["name"], run.graph.heads[-1]
+            said.append(say("link.pins", pins=", ".join(unknown), model=model, last=last))
         said += [
-            f"This link shows the circuit {side!r}, which this run does not hold. It holds {', '.join(run.circuits)}."
+            say("link.circuit", side=side, circuits=", ".join(run.circuits))
             for side in (self.left, self.right)
             if side and side not in run.circuits
         ]
         tests = len(run.prompts.get("test", ()))
         if self.prompt and self.prompt >= tests:
-            said.append(
-                f"This link shows test prompt {self.prompt + 1}, but this run has {tests:,}. The first one is shown."
-            )
+            said.append(say("link.prompt", prompt=self.prompt + 1, tests=tests))
         return said
 
     def valid(self, run: Run) -> Link:

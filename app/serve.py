@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before an `app` of the folder it is started in
 
 from app.classroom import LIMIT, VARIABLE, ClassRules
+from app.words import say
 from hap_engine.crash_report import EXIT_CODE, explain, foreseen
 from hap_engine.errors import SettingsError
 from hap_engine.files import check_writable
@@ -96,13 +97,7 @@ def check_port(asked: argparse.Namespace) -> None:
 
 
 def notice(port: int, jobs: int) -> str:
-    return (
-        "Class mode: every machine on this network can open the explorer at\n"
-        f"    http://{own_address()}:{port}\n"
-        f"Visitors can look, compare, export and start runs of the bundled model (at most {jobs} at a time).\n"
-        "They cannot open files, download models, or rename, delete or import runs.\n"
-        "There is no password: use it on a network that you trust. Stop it with Ctrl+C."
-    )
+    return say("class.notice", address=own_address(), port=port, jobs=jobs).lstrip()
 
 
 def own_address() -> str:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from app.explore.cost import prompts_key
 from app.own_prompts import tokens
 from app.widgets.markdown import plain, visible
+from app.widgets.tables import grid
 from app.words import say, widget
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import Source, tokenizer_file
@@ -48,24 +48,19 @@ def preview(source: Source | None, task: str, config: DiscoveryConfig | None) ->
     except HapError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
-    st.dataframe(pd.DataFrame(rows), hide_index=True, height="content")
+    grid(rows, height="content")
     st.caption(say("prompts.tokens"))
 
 
 def table(prompts: Sequence[Mapping[str, Any]]) -> None:
     """The prompts of a finished run."""
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "Clean prompt": [prompt.get("clean", "") for prompt in prompts],
-                "Corrupted prompt": [prompt.get("corrupt", "") for prompt in prompts],
-                "Answer": [_all(prompt, "answer") for prompt in prompts],
-                "Distractor": [_all(prompt, "distractor") for prompt in prompts],
-            }
-        ),
-        hide_index=True,
-        height=280,
-    )
+    columns = {
+        "Clean prompt": [prompt.get("clean", "") for prompt in prompts],
+        "Corrupted prompt": [prompt.get("corrupt", "") for prompt in prompts],
+        "Answer": [_all(prompt, "answer") for prompt in prompts],
+        "Distractor": [_all(prompt, "distractor") for prompt in prompts],
+    }
+    grid(columns, height=280)
 
 
 def _all(prompt: Mapping[str, Any], kind: str) -> str:

@@ -17,18 +17,9 @@ from hap_engine.models.reader import reader_of
 from hap_engine.tasks.editing import Alignment
 from hap_engine.tasks.pair import encode, token_text
 from hap_engine.tasks.reader import Reader
+from hap_engine.words import beside
 
-STYLE = """<style>
-.hap-tokens { border-collapse: separate; border-spacing: 2px 4px; font-size: 14px; }
-.hap-tokens th { text-align: left; font-weight: 500; padding-right: 8px; white-space: nowrap; opacity: .75; }
-.hap-tokens td { padding: 2px 5px; border-radius: 4px; text-align: center; white-space: pre;
-  background: color-mix(in srgb, currentColor 8%, transparent); }
-.hap-tokens td.other { background: color-mix(in srgb, #0072b2 30%, transparent); font-weight: 600; }
-.hap-tokens td.wrong { outline: 2px solid #d55e00; }
-.hap-tokens td.none { background: none; }
-.hap-tokens td.at { background: none; font-size: 11px; padding: 0; opacity: .6; }
-.hap-text { unicode-bidi: plaintext; margin: 0 0 4px; overflow-wrap: anywhere; white-space: pre-wrap; }
-</style>"""
+STYLE = beside(__file__, "tokens.html")
 
 
 def pieces(tokenizer: Tokenizer, text: str) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from app import url
@@ -13,6 +13,8 @@ from app.diagram.component import comparison
 from app.stored import saved_runs
 from app.stored.saved_runs import Listed
 from app.widgets.markdown import plain
+from app.widgets.tables import grid
+from app.words import say, widget
 from hap_engine.errors import HapError
 from hap_engine.graph.overlap import edge_overlap, head_overlap
 from hap_engine.picture import scene
@@ -25,12 +27,12 @@ from hap_engine.runs.record import Run
 DRAWN = 400  # edges of each circuit in the pictures of runs that cannot be overlaid
 
 
-def page() -> None:
+def page(pages: Mapping[str, Any]) -> None:
     """Draw the page; ``?run=`` and ``?with=`` name the two runs."""
     st.title("Compare two runs", anchor=False)
     runs, _ = saved_runs.listed()
     if len(runs) < 2:
-        st.info("Two runs are needed. Compute another one, or import a run file on the Runs page.")
+        st.info(say("compare.few"))
         return
     chosen = _choose(runs)
     if chosen is None:
@@ -51,27 +53,20 @@ def _choose(runs: list[Listed]) -> tuple[Run, Run] | None:
     ids = list(titles)
     asked = url.link()
     absent = [name for name in (asked.run, asked.other) if name and name not in titles]
-    url.keep_saying(
-        "compare",
-        [
-            f"The run {name} of this link is not on this machine (deleted, or computed elsewhere). "
-            "Another one is shown in its place."
-            for name in absent
-        ],
-    )
+    url.keep_saying("compare", [say("compare.gone", name=name) for name in absent])
     first = asked.run if asked.run in titles else ids[0]
     second = asked.other if asked.other in titles else _partner(runs, first)
     a, swap, b = st.columns([10, 2, 10], vertical_alignment="bottom")
     options: dict[str, Any] = {"options": ids, "format_func": lambda run: titles.get(run, run)}
     one = a.selectbox("Left", index=ids.index(first), **options)
     two = b.selectbox("Right", index=ids.index(second), **options)
-    if swap.button("Swap", icon=":material/swap_horiz:", width="stretch"):
+    if swap.button(**widget("compare.swap")):
         one, two = two, one
         url.put(run=one, other=two)
         st.rerun()
     url.put(run=one, other=two)
     if one == two:
-        st.info("Both sides are the same run, so everything agrees. Choose another one.")
+        st.info(say("compare.same"))
     try:
         return saved_runs.open_run(one), saved_runs.open_run(two)
     except HapError as error:  # deleted by another tab since the list was read
@@ -92,34 +87,24 @@ def _what_differs(one: Run, two: Run) -> None:
         words = " · ".join(f"{name}: **{plain(a) or '–'}** and **{plain(b) or '–'}**" for name, a, b in settings)
         st.markdown(f"They differ in {words}.")
     elif one.id != two.id:
-        st.markdown("All stated settings are equal.")
+        st.markdown(say("compare.equal"))
 
 
 def _metrics(one: Run, two: Run, labels: tuple[str, str]) -> None:
     st.subheader("Against the full model", anchor=False)
-    rows = two_runs.metric_rows(one, two)
-    frame = pd.DataFrame(rows)
-    frame["Measure"] = [TITLES.get(name, name) for name in frame["Measure"]]
-    number = st.column_config.NumberColumn
-    st.dataframe(
-        frame,
-        hide_index=True,
-        alt="Measures of both circuits with their difference",
-        column_config={
-            "Left": number(_short(labels[0], "Left"), help=labels[0], format="%.4g"),
-            "Right": number(_short(labels[1], "Right"), help=labels[1], format="%.4g"),
-            "Difference": number(format="%+.3g", help="Right minus left."),
-        },
-    )
+    rows = [{**row, "Measure": TITLES.get(row["Measure"], row["Measure"])} for row in two_runs.metric_rows(one, two)]
+    sides = zip(("Left", "Right"), labels, strict=True)
+    titles = {"left": labels[0], "right": labels[1], **{f"{side.lower()}_short": _short(x, side) for side, x in sides}}
+    grid(rows, "compare.metric_columns", titles=titles, alt=say("compare.metrics"))
     tests = [run.metrics.get(run.main, {}).get("n_prompts", "?") for run in (one, two)]
-    st.caption(f"Held-out prompts: {tests[0]} on the left, {tests[1]} on the right.")
+    st.caption(say("compare.prompts", left=tests[0], right=tests[1]))
     rows = two_runs.role_rows(one, two)
     if rows:
         st.subheader("Roles", anchor=False)
-        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Heads of each role and how many are kept")
+        grid(rows, alt=say("compare.roles"))
         unknown = [run.title for run in (one, two) if not has_roles(run)]
         if unknown:
-            st.caption(f"Roles were not measured for {plain(' and '.join(unknown))}.")
+            st.caption(say("compare.no_roles", runs=plain(" and ".join(unknown))))
 
 
 def _short(label: str, side: str) -> str:
@@ -151,16 +136,7 @@ def _overlap(one: Run, two: Run) -> None:
                     "Jaccard": overlap.jaccard,
                 }
             )
-    number = st.column_config.NumberColumn
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        alt="Edges and heads that both circuits keep",
-        column_config={
-            "By chance": number(format="%.1f", help="What two random sets of these sizes share on average."),
-            "Jaccard": number(format="%.2f", help="Shared over all that either keeps: 1 = the same set."),
-        },
-    )
+    grid(rows, "compare.overlap_columns", alt=say("compare.overlap"))
     _heads(one, two)
 
 

@@ -12,6 +12,7 @@ from app import classroom, url
 from app.stored import saved_runs
 from app.stored.saved_runs import Listed
 from app.widgets.markdown import plain
+from app.words import say, widget
 from hap_engine.crash_report import explain
 from hap_engine.errors import HapError
 from hap_engine.report.titles import circuit_title
@@ -22,7 +23,7 @@ AT_ONCE = 20  # runs shown before "Show more": a class can collect hundreds
 def page(pages: Mapping[str, Any]) -> None:
     """Draw the page; `pages` maps ``explore`` and ``compare`` to their `st.Page`."""
     st.title("Runs", anchor=False)
-    st.caption("Every finished run is kept on this machine as one file. Examples came with the explorer.")
+    st.caption(say("runs.about"))
     _say_what_happened()
     runs, damaged = saved_runs.listed()
     for message in damaged:
@@ -40,17 +41,15 @@ def page(pages: Mapping[str, Any]) -> None:
 
 def _filtered(runs: list[Listed]) -> list[Listed]:
     if not runs:
-        st.info("No run yet. Start one on the Explore page.", icon=":material/hub:")
+        st.info(**widget("runs.none"))
         return []
     if len(runs) < 4:
         return runs
-    asked = st.text_input(
-        "Find a run", key="find-run", placeholder="name, model, task, seed 3, id", icon=":material/search:"
-    )
+    asked = st.text_input(**widget("runs.find"))
     words = asked.lower().split()
     matching = [run for run in runs if all(word in _searched(run) for word in words)]
     if not matching:
-        st.info(f"No run matches “{plain(asked)}”.", icon=":material/search_off:")
+        st.info(**widget("runs.unmatched", asked=plain(asked)))
     return matching
 
 
@@ -91,24 +90,16 @@ def _date(created: str) -> str:
 
 def _buttons(run: Listed, pages: Mapping[str, Any]) -> None:
     """What can be done with a run. Each button's help names the run, for those who hear the page."""
-    if st.button("Open", key=f"open-{run.id}", icon=":material/open_in_new:", help=f"Open {plain(run.title)}"):
+    named = {"run": run.id, "title": plain(run.title)}
+    if st.button(**widget("runs.open", **named)):
         st.switch_page(pages["explore"], query_params={"run": run.id})
-    if st.button(
-        "Compare",
-        key=f"compare-{run.id}",
-        icon=":material/compare_arrows:",
-        help=f"Set {plain(run.title)} beside another run",
-    ):
+    if st.button(**widget("runs.compare", **named)):
         st.switch_page(pages["compare"], query_params={"run": run.id})
     if classroom.rules() is not None:  # in a class nobody changes what others see
         return
-    for action, icon in (("rename", ":material/edit:"), ("delete", ":material/delete:")):
-        stays = action == "delete" and run.shipped
-        label = action.capitalize()
-        help_ = "Examples stay." if stays else f"{label} {plain(run.title)}"
-        st.button(
-            label, key=f"{action}-{run.id}", icon=icon, on_click=_ask, args=(action, run), disabled=stays, help=help_
-        )
+    st.button(**widget("runs.rename", **named), on_click=_ask, args=("rename", run))
+    stays = {"help": say("runs.stays")} if run.shipped else {}
+    st.button(**(widget("runs.delete", **named) | stays), on_click=_ask, args=("delete", run), disabled=run.shipped)
 
 
 def _ask(action: str, run: Listed) -> None:
@@ -127,16 +118,10 @@ def _own_name(run: Listed) -> str:
 
 def _rename(run: Listed, seen: str) -> None:
     with st.form(f"rename-form-{run.id}", border=False):
-        st.text_input(
-            "New name",
-            value=seen,
-            placeholder=run.title,
-            max_chars=saved_runs.LONGEST_NAME,
-            key=f"name-{run.id}",
-            help="Kept beside the run; the result itself is not touched. Empty: the run's own title.",
-        )
+        words = widget("runs.name", run=run.id)
+        st.text_input(**words, value=seen, placeholder=run.title, max_chars=saved_runs.LONGEST_NAME)
         save = url.with_choice(f"name-{run.id}", lambda name: _do(lambda: _save_name(run.id, name, seen)))
-        st.form_submit_button("Save the name", type="primary", key=f"save-{run.id}", on_click=save)
+        st.form_submit_button(**widget("runs.save", run=run.id), on_click=save)
 
 
 def _save_name(run_id: str, name: str, seen: str) -> str:
@@ -144,21 +129,15 @@ def _save_name(run_id: str, name: str, seen: str) -> str:
     return f"Renamed to “{name}”." if name else "The run has its own title again."
 
 
+def _deleted(run_id: str) -> str:
+    return f"Deleted “{saved_runs.delete(run_id)}”."
+
+
 def _delete(run: Listed) -> None:
-    st.warning(
-        "Delete this run? Its file and its scores are removed from this machine, and links to it "
-        "stop working. This cannot be undone; the same settings make the same run again.",
-        icon=":material/delete:",
-    )
+    st.warning(**widget("runs.warning"))
     with st.container(horizontal=True):
-        st.button(
-            "Delete it",
-            type="primary",
-            key=f"yes-{run.id}",
-            on_click=_do,
-            args=(lambda: f"Deleted “{saved_runs.delete(run.id)}”.",),
-        )
-        st.button("Keep it", key=f"no-{run.id}", on_click=_ask, args=("delete", run))
+        st.button(**widget("runs.sure", run=run.id), on_click=_do, args=(lambda: _deleted(run.id),))
+        st.button(**widget("runs.keep", run=run.id), on_click=_ask, args=("delete", run))
 
 
 def _do(action: Callable[[], str]) -> None:
@@ -183,8 +162,8 @@ def _say_what_happened() -> None:
 
 
 def _import() -> None:
-    with st.expander("Import a run file", icon=":material/upload:"):
-        file = st.file_uploader("A .json file written by the explorer or by `discover`", type="json", key="import")
+    with st.expander(**widget("runs.import")):
+        file = st.file_uploader(**widget("runs.file"))
         if file is None or st.session_state.get("imported") == file.file_id:
             return
         try:
@@ -193,5 +172,5 @@ def _import() -> None:
             st.error(plain(str(error)), icon=":material/error:")
             return
         st.session_state["imported"] = file.file_id
-        st.session_state["runs-message"] = ("success", f"{what} It is in the list below.")
+        st.session_state["runs-message"] = ("success", say("runs.imported", what=what))
         st.rerun()

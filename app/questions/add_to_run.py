@@ -14,6 +14,7 @@ import streamlit as st
 from app import url
 from app.classroom import check_change
 from app.stored import saved_runs
+from app.words import say, widget
 from app.work import opened_models, workers
 from hap_engine.errors import HapError
 from hap_engine.graph.circuit import Circuit
@@ -27,16 +28,9 @@ Add = Callable[[Any, Run], Revision]
 
 def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> None:
     """Offer to evaluate `circuit` and save it; shows the work while it goes on."""
-    count = len(run.prompts.get("test", []))
-    size = len(circuit.live)
-    if st.button(
-        f"Test it on {count:,} unseen prompts and save it as my circuit",
-        icon=":material/save:",
-        key="save-own",
-        disabled=disabled or not changed or not size or busy(run),
-        help=f"{size:,} live edges. It then stands beside the others in the table, the picture and the "
-        "run file, with the same measurements. An earlier one of yours in this run is replaced.",
-    ):
+    count, size = len(run.prompts.get("test", [])), len(circuit.live)
+    off = disabled or not changed or not size or busy(run)
+    if st.button(**widget("add.save", count=count, edges=size), disabled=off):
 
         def add(masked: Any, run: Run) -> Revision:
             from hap_engine.workflows.add_to_run import add_circuit
@@ -52,18 +46,11 @@ def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> No
 def _saved(run: Run) -> None:
     """What can be done with the circuit that was saved."""
     row, main = run.metrics.get(OWN, {}), circuit_title(run.main)
-    kl = f", KL {row['kl']:.2f} ({main}: {run.metrics[run.main]['kl']:.2f})" if "kl" in row else ""
-    st.caption(f"Your circuit: {len(run.circuits[OWN].circuit):,} edges{kl}.")
+    kl = say("add.kl", own=row["kl"], circuit=main, main=run.metrics[run.main]["kl"]) if "kl" in row else ""
+    st.caption(say("add.kept", edges=len(run.circuits[OWN].circuit), kl=kl))
     see, drop = st.columns(2)
-    see.button(
-        f"Compare it with {main} in the picture",
-        icon=":material/compare:",
-        width="stretch",
-        on_click=url.put,
-        kwargs={"left": run.main, "right": OWN},
-        key="see-own",
-    )
-    if drop.button("Delete it", icon=":material/delete:", width="stretch", key="drop-own"):
+    see.button(**widget("add.see", circuit=main), on_click=url.put, kwargs={"left": run.main, "right": OWN})
+    if drop.button(**widget("add.drop")):
         rest = {key: record for key, record in run.circuits.items() if key != OWN}
         metrics = {key: row for key, row in run.metrics.items() if key != OWN}
         saved_runs.keep(replace(run, circuits=rest, metrics=metrics))

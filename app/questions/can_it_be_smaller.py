@@ -16,6 +16,7 @@ from app.stored import related_runs, saved_runs
 from app.stored.saved_runs import Listed
 from app.widgets import charts
 from app.widgets.markdown import plain
+from app.words import say, widget
 from app.work import opened_models
 from hap_engine.errors import HapError
 from hap_engine.graph.ranking import edge_budget
@@ -38,42 +39,24 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 def _onward(run: Run) -> None:
     """Choose a size and start; or say why there is no way on."""
     edges = len(run.circuits[run.main].circuit)
-    title = circuit_title(run.main)
     try:
         sizes = related_runs.sizes(run)
     except HapError as error:
         st.info(plain(str(error)), icon=":material/block:")
         return
     if not sizes or classroom.rules():
-        st.info(
-            "In class mode runs start on the left."
-            if sizes
-            else f"With {edges:,} edges this circuit is as small as the page makes them.",
-            icon=":material/block:",
-        )
+        none = say("smaller.class") if sizes else say("smaller.least", edges=edges)
+        st.info(none, icon=":material/block:")
         return
-    st.markdown(
-        f"{title} kept {edges:,} edges. Edge Pruning can go on among these, from the order in which their "
-        "gates stand: fewer edges, most often at a lower KL than a run of its own to that size."
-    )
+    st.markdown(say("smaller.about", circuit=circuit_title(run.main), edges=edges))
     share = st.select_slider(
-        "Edges to keep",
-        sizes[::-1],
-        sizes[0],
+        **widget("smaller.size", run=run.id),
+        options=sizes[::-1],
+        value=sizes[0],
         format_func=lambda share: f"{share:g} %",
-        key=f"smaller-{run.id}",
-        help="Of all edges of the model.",
     )
     target = edge_budget(run.graph, related_runs.sparsity_of(share))
-    if opened_models.button(
-        run,
-        f"Prune on to {target:,} edges",
-        "prune-on",
-        type="primary",
-        icon=":material/compress:",
-        width="stretch",
-        help="Starts a run of its own, with the same prompts and steps. This one stays as it is.",
-    ):
+    if opened_models.button(run, **widget("smaller.go", edges=target)):
         _start(run, share)
     if why := opened_models.remedy(run):
         ask_for_weights(run, why)
@@ -95,16 +78,9 @@ def _sizes_so_far(run: Run) -> None:
     """KL at every size of this descent, and a way to each of its runs."""
     descent = [size for size in related_runs.chain(run, saved_runs.listed()[0]) if size.kl is not None]
     if len(descent) < 2:
-        st.caption(
-            "One size so far. After the next one this shows what each edge less costs: KL against "
-            "edges, from one descent."
-        )
+        st.caption(say("smaller.one"))
         return
-    charts.show(
-        figure(descent, run, charts.colours_now()),
-        "descent-curve",
-        "KL divergence at each number of edges, of this descent and of EAP",
-    )
+    charts.show(figure(descent, run, charts.colours_now()), **widget("smaller.figure"))
     for size in descent:
         told = f"{size.edges:,} edges, KL {size.kl:.3f}"
         if size.id == run.id:

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import url
+from app.words import widget
 from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
 
@@ -35,12 +36,11 @@ def picker(run: Run) -> int:
     key = f"prompt-of-{run.id}"
     st.session_state[key] = prompt(run)
     return st.selectbox(
-        "Test prompt",
-        range(len(tests)),
+        **widget("ask.prompt"),
+        options=range(len(tests)),
         format_func=lambda index: label(index, tests[index]),
         key=key,
         on_change=url.with_choice(key, choose),
-        help="The prompt that attention patterns and live changes are shown on. No method saw it.",
     )
 
 

@@ -13,6 +13,7 @@ from app.stored import related_runs, saved_runs
 from app.widgets import charts
 from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
+from app.words import say, widget
 from app.work import opened_models
 from hap_engine.errors import HapError
 from hap_engine.picture.palette import Palette
@@ -47,11 +48,7 @@ def show(run: Run) -> None:
 def _curves(run: Run) -> None:
     if not run.statistics.get("curves"):
         return
-    charts.show(
-        curve_figure(run, charts.colours_now()),
-        "size-curves",
-        "Faithfulness at every size, for each order of the edges",
-    )
+    charts.show(curve_figure(run, charts.colours_now()), **widget("full.curves"))
 
 
 def curve_figure(run: Run, colours: Palette) -> go.Figure:
@@ -91,34 +88,21 @@ def _ablations(run: Run) -> None:
     names = [name for name in run.circuits if all(name in rows for rows in kinds.values())]
     if not kinds or not names:
         return
-    table(
-        [Column("KL"), *(Column(kind, str(next(iter(rows.values()))["ablation"])) for kind, rows in kinds.items())],
-        [[circuit_title(name), *(f"{rows[name]['kl']:.2f}" for rows in kinds.values())] for name in names],
-        caption="KL of each circuit under each kind of ablation",
-    )
-    st.caption("What the edges that are cut carry: another prompt's run, the mean of such runs, or nothing.")
+    columns = [Column(kind, str(next(iter(rows.values()))["ablation"])) for kind, rows in kinds.items()]
+    rows = [[circuit_title(name), *(f"{rows[name]['kl']:.2f}" for rows in kinds.values())] for name in names]
+    table([Column("KL"), *columns], rows, caption=say("full.ablations"))
+    st.caption(say("full.kinds"))
 
 
 def _tags(run: Run) -> None:
-    measured = run.statistics
-    st.caption(
-        f"{measured['n_prompts']:,} {plain(measured['split'])} prompts; {measured['n_prompts_many']:,} of them for"
-        " completeness, minimality, sizes, ablations and the filter, which measure many circuits. Ablation"
-        f" {plain(measured['ablation'])} unless said otherwise. Share of the task: of the logit difference between the"
-        " full model and everything corrupted."
-    )
+    texts = {key: plain(run.statistics[key]) for key in ("split", "ablation")}
+    st.caption(say("full.about", run=run.statistics, **texts))
 
 
 def _offer_tests(run: Run) -> None:
     """A button that tests the run's circuits now, and the command that does the same."""
-    st.caption(
-        "Not tested yet: paired tests against the other circuits, agreement on the model's mistakes, completeness, "
-        "minimality, the faithfulness at every size, other ablations, and what the first filter dropped. More than a "
-        "hundred circuits are measured: a minute or two for hap-mini, much longer for a language model."
-    )
-    if opened_models.button(
-        run, "Put it to the test now", "scrutinise", icon=":material/rule:", disabled=add_to_run.busy(run)
-    ):
+    st.caption(say("full.untested"))
+    if opened_models.button(run, **widget("full.test"), disabled=add_to_run.busy(run)):
 
         def add(masked: Any, run: Run) -> add_to_run.Revision:
             from hap_engine.workflows.retest import examine
@@ -134,8 +118,8 @@ def _offer_seeds(run: Run) -> None:
     others = related_runs.siblings(run, saved_runs.listed()[0])
     if others:
         names = ", ".join(str(other.seed) for other in others)
-        st.caption(f"This machine holds the same run with seed {names}: which edges do they share?")
-        if st.button("Compare the seeds", icon=":material/casino:", key="seeds", disabled=add_to_run.busy(run)):
+        st.caption(say("full.seeds", names=names))
+        if st.button(**widget("full.compare"), disabled=add_to_run.busy(run)):
 
             def compare() -> add_to_run.Revision:
                 yield Progress("evaluate", 0, 1, "Comparing the seeds")
@@ -146,14 +130,8 @@ def _offer_seeds(run: Run) -> None:
             add_to_run.begin(run, compare)
         return
     config = related_runs.again(run, run.seed + 1)
-    st.caption("One seed so far: whether another finds the same edges is not known.")
-    if config and opened_models.button(
-        run,
-        f"Find it again with seed {config.seed}",
-        "another-seed",
-        icon=":material/casino:",
-        help="Starts the same run with another seed. When it has ended, come back here to compare the two.",
-    ):
+    st.caption(say("full.one_seed"))
+    if config and opened_models.button(run, **widget("full.again", seed=config.seed)):
         try:
             st.query_params["job"] = opened_models.start_run(run, config)
         except HapError as error:

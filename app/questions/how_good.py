@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.questions import choices, full_tests
 from app.widgets import charts
-from app.words import HELP
+from app.words import HELP, say, widget
 from hap_engine.picture.palette import Palette
 from hap_engine.report.by_prompt import closer, measured
 from hap_engine.report.metric_sentences import TITLES, interval, overlap, read
@@ -21,36 +21,23 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """One circuit's numbers read aloud, and every circuit's interval for one metric."""
     names = [name for name in run.circuits if name in run.metrics]
     if not names:
-        st.info("This run file holds no measurements. Compute the run again.")
+        st.info(say("numbers.none"))
         return
     words, picture = st.columns([3, 2], gap="large")
     with words:
         name = choices.circuit(names, run, f"read-{run.id}")
         for key, sentence in read(run, name).items():
-            st.markdown(f"**{TITLES[key]} {_number(run, name, key)}.** {sentence}", help=HELP[key])
+            st.markdown(f"**{TITLES[key]} {run.metrics[name][key]:z.2f}.** {sentence}", help=HELP[key])
         st.markdown(_comparison(run, left, right))
     with picture:
-        metric = st.selectbox(
-            "Compare", list(TITLES), format_func=TITLES.__getitem__, key="read-metric", persist_state="session"
-        )
-        every = [*CONTROL_TITLES, *names]
-        charts.show(
-            interval_figure(run, every, metric, charts.colours_now()),
-            "intervals",
-            f"{TITLES[metric]} of the controls and of every circuit, with 95 % intervals",
-        )
+        words, titles = widget("numbers.compare"), list(TITLES)
+        metric = st.selectbox(**words, options=titles, format_func=TITLES.__getitem__, persist_state="session")
+        figure = interval_figure(run, [*CONTROL_TITLES, *names], metric, charts.colours_now())
+        charts.show(figure, **widget("numbers.figure", metric=TITLES[metric]))
     row = run.metrics[name]
-    st.caption(
-        f"Means over {row.get('n_prompts', '?')} {row.get('split', '')} prompts that no method saw, "
-        f"{len(run.circuits[name].circuit):,} live edges, ablation {row.get('ablation', '?')}, seed {run.seed}. "
-        "Intervals: 95 %, percentile bootstrap over prompts; they say nothing about other seeds. "
-        "Random circuits are connected and as large as the circuit that the run looked for."
-    )
+    told = {"prompts": row.get("n_prompts", "?"), "split": row.get("split", ""), "ablation": row.get("ablation", "?")}
+    st.caption(say("numbers.about", edges=len(run.circuits[name].circuit), seed=run.seed, **told))
     full_tests.show(run)
-
-
-def _number(run: Run, name: str, key: str) -> str:
-    return f"{run.metrics[name][key]:z.2f}"
 
 
 def _comparison(run: Run, left: str, right: str) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
+
 import streamlit as st
 
 from app import url
 from app.questions import choices
+from app.words import say
 from hap_engine.runs.record import Run
 
-SECTIONS = {
-    "try": "What if …?",
-    "tokens": "Where in the sentence?",
-    "numbers": "How good is it?",
-    "missed": "Why was it missed?",
-    "prompts": "Which prompts fail?",
-    "smaller": "Can it be smaller?",
+SECTIONS: Mapping[str, str] = say.parts("ask.sections")  # by the name in the address
+MODULES = {
+    "try": "what_if",
+    "tokens": "where_in_sentence",
+    "numbers": "how_good",
+    "missed": "why_missed",
+    "prompts": "which_prompts",
+    "smaller": "can_it_be_smaller",
 }
 
 
@@ -41,29 +46,4 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 def _section(name: str, run: Run, left: str, right: str, pins: list[str]) -> None:
     """Each question is imported when it is first opened: some need pandas, some torch."""
     url.remember()  # what was changed here
-    match name:
-        case "try":
-            from app.questions import what_if
-
-            ask = what_if.show
-        case "tokens":
-            from app.questions import where_in_sentence
-
-            ask = where_in_sentence.show
-        case "numbers":
-            from app.questions import how_good
-
-            ask = how_good.show
-        case "missed":
-            from app.questions import why_missed
-
-            ask = why_missed.show
-        case "prompts":
-            from app.questions import which_prompts
-
-            ask = which_prompts.show
-        case "smaller":
-            from app.questions import can_it_be_smaller
-
-            ask = can_it_be_smaller.show
-    ask(run, left, right, pins)
+    import_module(f"app.questions.{MODULES[name]}").show(run, left, right, pins)

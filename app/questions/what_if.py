@@ -13,6 +13,8 @@ from app import url
 from app.diagram import component, marks
 from app.glossary import define
 from app.questions import add_to_run, choices
+from app.widgets.tables import grid
+from app.words import say, widget
 from app.work import opened_models
 from hap_engine.errors import HapError
 from hap_engine.graph.circuit import Circuit, full_circuit
@@ -30,11 +32,7 @@ PARAMETER = "do"
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """The panel: where to start, what to change, what it does."""
-    st.caption(
-        "Switch a part off: it then writes what it wrote on the corrupted prompt. Restore one that was "
-        "pruned: it is joined to all that the circuit holds. Nothing in the stored run changes.",
-        help=define("ablation"),
-    )
+    st.caption(**widget("try.about"))
     why = opened_models.remedy(run)
     base = _base(run)
     changes = current(run)
@@ -47,7 +45,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     elif changes or opened_models.opened(run):
         _effect(run, base, changes, circuit)
     else:
-        st.caption("The model opens at your first change; that takes a few seconds, once.")
+        st.caption(say("try.first"))
     add_to_run.save_button(run, circuit, changed=bool(changes), disabled=bool(why))
 
 
@@ -61,7 +59,7 @@ def current(run: Run) -> tuple[Change, ...]:
     try:
         return parse_all(st.query_params.get_all(PARAMETER), run.graph)
     except HapError as error:
-        st.warning(f"The changes in the address do not fit this run. {error}")
+        st.warning(say("try.unfit", why=error))
         st.query_params.pop(PARAMETER, None)
         return ()
 
@@ -69,12 +67,7 @@ def current(run: Run) -> tuple[Change, ...]:
 def ask_for_weights(run: Run, why: str) -> None:
     """Say why live work is off, and take a path."""
     st.info(why, icon=":material/download:")
-    path = st.text_input(
-        "Path of the weights",
-        key=f"weights-{run.id}",
-        placeholder="~/models/SmolLM2-135M-Instruct.Q4_1.gguf",
-        help="A .gguf file or a folder written by save_pretrained, with the weights of this run.",
-    )
+    path = st.text_input(**widget("try.weights"), key=f"weights-{run.id}")
     if path:
         wrong = opened_models.give(run, path)
         if wrong:
@@ -115,31 +108,14 @@ def _controls(run: Run, circuit: Circuit, pins: list[str], disabled: bool) -> No
     nodes = list(dict.fromkeys([*first, *held, *known]))
     choice, off, on = st.columns([3, 2, 2], vertical_alignment="bottom")
     node = choice.selectbox(
-        "Head or MLP",
-        nodes,
+        **widget("try.node"),
+        options=nodes,
         format_func=lambda name: name + (" · pinned" if name in first else ""),
         key=f"node-{run.id}-{'-'.join(first)}",
-        help="The node pinned last comes first, then those that the circuit holds, then all others.",
     )
-    off.button(
-        "Switch it off",
-        icon=":material/toggle_off:",
-        width="stretch",
-        key="node-off",
-        disabled=disabled or node not in held,
-        on_click=_do,
-        args=(Change(False, (node,)),),
-    )
-    on.button(
-        "Restore it",
-        icon=":material/toggle_on:",
-        width="stretch",
-        key="node-on",
-        disabled=disabled,
-        on_click=_do,
-        args=(Change(True, (node,)),),
-        help="Joins it to every node that the circuit holds.",
-    )
+    here = not disabled and node in held
+    off.button(**widget("try.off"), on_click=_do, args=(Change(False, (node,)),), disabled=not here)
+    on.button(**widget("try.on"), on_click=_do, args=(Change(True, (node,)),), disabled=disabled)
     edges = edges_of(graph, node)
     edges.sort(key=lambda cell: not circuit.kept[cell])  # kept ones first
     choice, off = st.columns([3, 4], vertical_alignment="bottom")
@@ -149,15 +125,8 @@ def _controls(run: Run, circuit: Circuit, pins: list[str], disabled: bool) -> No
     if cell is not None:
         here = bool(circuit.kept[cell])
         name = f"{graph.writers[cell[0]].name}->{graph.readers[cell[1]].name}"
-        off.button(
-            "Switch this edge off" if here else "Restore this edge",
-            icon=":material/link_off:" if here else ":material/add_link:",
-            width="stretch",
-            key="edge-flip",
-            disabled=disabled,
-            on_click=_do,
-            args=(Change(not here, (name,)),),
-        )
+        words = widget("try.edge_off" if here else "try.edge_on")
+        off.button(**words, on_click=_do, args=(Change(not here, (name,)),), disabled=disabled)
     _at_once(run, live_nodes, disabled)
 
 
@@ -170,20 +139,13 @@ def _at_once(run: Run, circuit: Circuit, disabled: bool) -> None:
     heads = tuple(h for h in heads_of_role(run, "s_inhibition") if circuit.kept[run.graph.writer_index[h]].any())
     many, undo, reset = st.columns([4, 2, 2])
     title = role_title("s_inhibition")
-    many.button(
-        f"Remove every {title} head" + (f" ({len(heads)})" if heads else ""),
-        icon=":material/group_remove:",
-        width="stretch",
-        key="remove-role",
-        type="primary",
-        disabled=disabled or not heads,
-        on_click=_do,
-        args=(Change(False, heads),),
-        help=", ".join(heads) or f"The circuit holds no head that was measured as {title}.",
-    )
+    words = widget("try.role", role=title, count=f" ({len(heads)})" if heads else "")
+    explained = ", ".join(heads) or say("try.no_head", role=title)
+    off, change = disabled or not heads, Change(False, heads)
+    many.button(**words, on_click=_do, args=(change,), disabled=off, help=explained)
     some = bool(st.query_params.get_all(PARAMETER))
-    undo.button("Undo", icon=":material/undo:", width="stretch", disabled=not some, on_click=_undo, key="undo")
-    reset.button("Start over", icon=":material/restart_alt:", width="stretch", disabled=not some, on_click=_reset)
+    undo.button(**widget("try.undo"), disabled=not some, on_click=_undo)
+    reset.button(**widget("try.reset"), disabled=not some, on_click=_reset)
 
 
 def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) -> None:
@@ -209,28 +171,19 @@ def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) 
 
 def change_in_numbers(before: Reading, after: Reading, changed: bool = True) -> None:
     """Logit difference and KL after a change, with the difference that it made."""
-    numbers = (
-        ("Logit difference", [before.logit_diff, after.logit_diff], "normal", "logit difference"),
-        ("KL to the full model", [before.kl, after.kl], "inverse", "KL"),
-    )
-    for column, (title, sides, colour, term) in zip(st.columns(2), numbers, strict=True):
-        old, new = (float(side.mean()) for side in sides)
+    sides = ((before.logit_diff, after.logit_diff), (before.kl, after.kl))
+    for column, (title, colour, term), pair in zip(st.columns(2), say.parts("try.numbers"), sides, strict=True):
+        old, new = (float(side.mean()) for side in pair)
         delta = f"{new - old:+.2f}" if changed else None
-        column.metric(title, f"{new:.2f}", delta, delta_color=colour, help=define(term))  # type: ignore[arg-type]
+        column.metric(title, f"{new:.2f}", delta, delta_color=colour, help=define(term))
 
 
 def _tokens(bench: Bench, base: str, before: Reading, after: Reading, changed: bool) -> None:
-    import pandas as pd
-
     sides = {"Full model": bench.full(), base: before}
     if changed:
         sides["After the change"] = after
     rows = [{"Next token": repr(token)[1:-1], **values} for token, values in bench.top_tokens(sides)]
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
-        column_config={
-            side: st.column_config.ProgressColumn(side, format="%.3f", min_value=0, max_value=1) for side in sides
-        },
-    )
-    st.caption("Probabilities of the next token on the chosen prompt: the likeliest of each column.")
+    bar = st.column_config.ProgressColumn
+    shares = {side: bar(side, format="%.3f", min_value=0, max_value=1) for side in sides}
+    grid(rows, column_config=shares)
+    st.caption(say("try.tokens"))

@@ -10,6 +10,7 @@ import streamlit as st
 from app.questions import choices
 from app.widgets import charts
 from app.widgets.tables import Column, table
+from app.words import say, widget
 from hap_engine.picture.palette import ROLES, Palette, role
 from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.report.token_places import Look, PlacedEdge, Story, default_heads, example, story
@@ -26,39 +27,19 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     heads = pinned or default_heads(run, right)
     placed = story(run, heads, right)
     if not placed.looks:
-        st.info(
-            "Pin heads that look from one named token to another. (This run holds no head with such "
-            "attention among those chosen.)"
-        )
+        st.info(say("tokens.none"))
         return
-    st.caption(
-        ("The pinned heads" if pinned else "The heads with a measured role; pin some to choose")
-        + ". A box sits at the token from which the head looks; the thick arrow comes from the token it "
-        f"looks at. Thin lines are edges of {circuit_title(right)}'s circuit, at the token "
-        "where they act."
-    )
+    which = say("tokens.pinned" if pinned else "tokens.measured")
+    st.caption(say("tokens.about", which=which, circuit=circuit_title(right)))
     words = example(run, choices.prompt(run))
-    charts.show(
-        story_figure(placed, _roles(run), words, charts.colours_now()),
-        "story",
-        "Heads drawn between the token roles; the table below lists the same",
-    )
-    table(
-        [
-            Column("Head"),
-            Column("Role", words=True),
-            Column("Sits at", words=True),
-            Column("Looks at", words=True),
-            Column("Attention", "Mean over prompts"),
-        ],
-        [
-            [look.head, role_title(_roles(run).get(look.head, "–")), look.query, look.key, f"{look.weight:.2f}"]
-            for look in placed.looks
-        ],
-        caption="Heads with the token role at which they sit and the one they look at",
-    )
+    charts.show(story_figure(placed, _roles(run), words, charts.colours_now()), **widget("tokens.figure"))
+    rows = [
+        [look.head, role_title(_roles(run).get(look.head, "–")), look.query, look.key, f"{look.weight:.2f}"]
+        for look in placed.looks
+    ]
+    table([Column(*column) for column in say.parts("tokens.columns")], rows, caption=say("tokens.caption"))
     if placed.elsewhere:
-        st.caption("Not drawn, no strong attention between named tokens: " + ", ".join(placed.elsewhere))
+        st.caption(say("tokens.elsewhere", heads=", ".join(placed.elsewhere)))
 
 
 def _roles(run: Run) -> dict[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import streamlit as st
 
 from app import url
-from app.glossary import define
 from app.questions import add_to_run, choices
+from app.widgets.tables import grid
+from app.words import say, widget
 from app.work import opened_models
 from hap_engine.report.by_prompt import RULES, STATUSES, PromptOutcome, by_prompt, closer, measured, summary
 from hap_engine.runs.record import Run
@@ -22,12 +22,10 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     side, rule = st.columns([2, 3], vertical_alignment="bottom")
     with side:
         name = choices.circuit(known, run, f"table-{run.id}")
-    success = (
-        rule.segmented_control(
-            "Success means", list(RULES), default="beats", format_func=RULES.__getitem__, key="rule", required=True
-        )
-        or "beats"
+    success = rule.segmented_control(
+        **widget("outcomes.rule"), options=list(RULES), default="beats", format_func=RULES.__getitem__, required=True
     )
+    success = success or "beats"
     sentence = summary(run, name, success)
     if left != name and left in known:
         sentence += " " + closer(run, left, name)
@@ -49,57 +47,40 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 
 def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
     tests = run.prompts["test"]
-    frame = pd.DataFrame(
-        [
-            {
-                "#": row.index + 1,
-                "Prompt": tests[row.index].get("clean", ""),
-                "Answer": str(tests[row.index].get("answer", "")).strip(),
-                "Outcome": STATUSES[row.status],
-                "Full model": row.full_logit_diff,
-                "Circuit": row.logit_diff,
-                "KL": row.kl,
-            }
-            for row in rows
-        ]
-    )
+    shown = [
+        {
+            "#": row.index + 1,
+            "Prompt": tests[row.index].get("clean", ""),
+            "Answer": str(tests[row.index].get("answer", "")).strip(),
+            "Outcome": STATUSES[row.status],
+            "Full model": row.full_logit_diff,
+            "Circuit": row.logit_diff,
+            "KL": row.kl,
+        }
+        for row in rows
+    ]
     key = f"outcomes-{run.id}-{name}-{len(rows)}"
 
     def pick(row: PromptOutcome) -> None:
         choices.choose(row.index)
         st.session_state["prompt-picked"] = True
 
-    st.dataframe(
-        frame,
-        hide_index=True,
-        height=min(420, 38 + 35 * max(1, len(frame))),
+    grid(
+        shown,
+        "outcomes.columns",
+        height=min(420, 38 + 35 * max(1, len(rows))),
         key=key,
         on_select=url.with_row(key, rows, pick),
         selection_mode="single-row",
-        column_config={
-            "Prompt": st.column_config.TextColumn(width="large"),
-            "Full model": st.column_config.NumberColumn(
-                format="%.2f", help=f"Its logit difference. {define('logit difference')}"
-            ),
-            "Circuit": st.column_config.NumberColumn(format="%.2f", help="The circuit's logit difference"),
-            "KL": st.column_config.NumberColumn(format="%.2f", help=define("KL")),
-        },
     )
-    st.caption(
-        f"Select a row to load that prompt everywhere on this page (now: {choices.prompt(run) + 1}). "
-        "Failures come first, the furthest from the full model before others; click a column's head to sort."
-    )
+    st.caption(say("outcomes.about", number=choices.prompt(run) + 1))
     if st.session_state.pop("prompt-picked", False):
         st.rerun()  # the whole page: a click here reruns only the section around this table
 
 
 def _measure(run: Run) -> None:
     """An older run: say what is missing, and measure it if the weights are here."""
-    st.info(
-        "This run was computed before numbers per prompt were stored. Measure them now with its "
-        "model, or compute the run again.",
-        icon=":material/history:",
-    )
-    if opened_models.button(run, "Measure every prompt", "measure-prompts", icon=":material/play_arrow:"):
+    st.info(**widget("outcomes.old"))
+    if opened_models.button(run, **widget("outcomes.measure")):
         add_to_run.begin_per_prompt(run)
     add_to_run.finish(run)

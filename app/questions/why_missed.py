@@ -5,10 +5,10 @@ from __future__ import annotations
 import plotly.graph_objects as go
 import streamlit as st
 
-from app.glossary import define
 from app.questions.what_if import ask_for_weights
 from app.widgets import charts
 from app.widgets.markdown import plain
+from app.words import say, widget
 from app.work import opened_models, workers
 from hap_engine.explain.why_missed import PROMPTS, explain
 from hap_engine.picture.palette import Palette
@@ -19,10 +19,10 @@ from hap_engine.runs.record import Run
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """Choose a head that only the right circuit keeps; measure it; a sentence and a plot."""
-    titles = [circuit_title(name) for name in (left, right)]
+    titles = {"left": circuit_title(left), "right": circuit_title(right)}
     heads = missed_heads(run, left, right)
     if not heads:
-        st.info(f"{titles[0]} keeps every head that {titles[1]} keeps: none was missed.")
+        st.info(say("missed.none", **titles))
         return
     roles = run.roles.get("heads") or {}
 
@@ -34,7 +34,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     why = opened_models.remedy(run)
     pick, go_ = st.columns([3, 2], vertical_alignment="bottom")
     head = pick.selectbox(
-        f"Heads that {titles[1]} keeps and {titles[0]} does not ({len(heads)})",
+        say("missed.heads", count=len(heads), **titles),
         heads,
         heads.index(first),
         format_func=named,
@@ -42,24 +42,13 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     )
     key = f"why-{run.fingerprint}-{left}-{right}-{head}"
     with go_:
-        if opened_models.button(
-            run,
-            f"Measure the edges of {head}",
-            "measure-missed",
-            icon=":material/straighten:",
-            width="stretch",
-            type="primary",
-            help=f"On {PROMPTS} test prompts: EAP's estimate, then the exact effect of cutting each edge.",
-        ):
+        if opened_models.button(run, **widget("missed.measure", head=head, prompts=PROMPTS)):
             _begin(run, key, head, left, right)
     rank = run.heads.get(head, {}).get("eap_rank")
     if rank:
         edge = " → ".join(run.heads[head].get("eap_edge") or [])
-        st.caption(
-            f"EAP ranks the best edge of {head} ({plain(edge)}) {rank:,} of {run.graph.n_edges:,}; "
-            f"the circuits keep {len(run.circuits[left].circuit):,} and "
-            f"{len(run.circuits[right].circuit):,} edges."
-        )
+        sizes = {"left": len(run.circuits[left].circuit), "right": len(run.circuits[right].circuit)}
+        st.caption(say("missed.rank", head=head, edge=plain(edge), rank=rank, edges=run.graph.n_edges, **sizes))
     if why:
         ask_for_weights(run, why)
     explained = opened_models.result(key)
@@ -78,20 +67,9 @@ def _begin(run: Run, key: str, head: str, left: str, right: str) -> None:
 
 
 def _explain(explained: Explanation) -> None:
-    right = circuit_title(explained.right)
     st.markdown(f"**{plain(explained.how)}** {plain(explained.why)}")
-    charts.show(
-        effects_figure(explained, charts.colours_now()),
-        f"effects-{explained.head}",
-        f"For each edge of {explained.head}: EAP's estimate and the exact effects of cutting it",
-    )
-    st.caption(
-        f"Change of the logit difference when one edge is cut, mean of {explained.n_prompts} test prompts. "
-        f"The band is EAP's cut: an estimate inside it does not make the circuit. All of {explained.head} "
-        f"switched off: {explained.head_exact:+.2f} in the full model, {explained.head_in_circuit:+.2f} in "
-        f"{right}'s circuit. Negative: the part helps the right answer.",
-        help=f"EAP's estimate is first-order. {define('first-order')}",
-    )
+    charts.show(effects_figure(explained, charts.colours_now()), **widget("missed.figure", head=explained.head))
+    st.caption(**widget("missed.about", found=explained, right=circuit_title(explained.right)))
 
 
 def effects_figure(explained: Explanation, colours: Palette) -> go.Figure:

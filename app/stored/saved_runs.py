@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.classroom import check_change
+from app.words import say
 from hap_engine.errors import DiskError, HapError
 from hap_engine.files import write_text
 from hap_engine.report.titles import OWN, circuit_title
@@ -63,10 +64,7 @@ def find(run_id: str) -> Path:
         path = folder / f"{run_id}.json"
         if path.name == f"{run_id}.json" and path.parent == folder and path.is_file():
             return path
-    raise SavedRunError(
-        f"There is no run {run_id[:64]!r} on this machine: it was deleted, or computed elsewhere. "
-        "Open one from the list, or import its file on the Runs page."
-    )
+    raise SavedRunError(say("saved.absent", run=run_id[:64]))
 
 
 def open_run(run_id: str) -> Run:
@@ -142,10 +140,7 @@ def rename(run_id: str, name: str, seen: str) -> str:
     with _changing:
         now = given_name(run_id)
         if now not in (seen, name):
-            raise SavedRunError(
-                f"This run was renamed to {now!r} in another tab meanwhile. "
-                "That name was kept; rename it again if you want yours."
-            )
+            raise SavedRunError(say("saved.renamed", now=now))
         if name:
             write_text(_title_file(run_id), name)
         else:
@@ -171,7 +166,7 @@ def delete(run_id: str) -> str:
             return _unsaved.pop(run_id)[0].title
         path = find(run_id)
         if path.parent == SHIPPED:
-            raise SavedRunError("This example ships with the explorer and cannot be deleted.")
+            raise SavedRunError(say("saved.shipped"))
         called = given_name(run_id) or _summary(path, path.stat().st_mtime_ns).title
         path.unlink(missing_ok=True)
         for other in (path.with_suffix(".safetensors"), _title_file(run_id), _mark(run_id)):
@@ -276,7 +271,7 @@ def _load(path: Path, modified: int) -> Run:
 def _summary(path: Path, modified: int) -> Listed:
     run = load(path)
     if path.stem != run.id:
-        raise SavedRunError(f"Expected the run {path.stem!r} in this file, found {run.id!r}. Import it again.")
+        raise SavedRunError(say("saved.other", expected=path.stem, found=run.id))
     return _listed(run, path.parent == SHIPPED)
 
 
@@ -307,9 +302,9 @@ def short_verdict(run: Run) -> str:
         return ""
     judged = verdict(run)
     if not judged.heads:
-        return "no S-inhibition head measured"
+        return say("saved.none")
     left, right, of = (len(heads) for heads in (judged.kept_left, judged.kept_right, judged.heads))
-    return f"S-inhibition heads kept: EAP {left}, {circuit_title(run.main)} {right} of {of}"
+    return say("saved.kept", left=left, circuit=circuit_title(run.main), right=right, all=of)
 
 
 def is_shipped(run: Run) -> bool:

@@ -66,17 +66,18 @@ def _title(column: Column) -> str:
     return f' title="{html.escape(column.help)}"' if column.help else ""
 
 
-def grid(rows: Any, columns: str = "", **more: Any) -> None:
+def grid(rows: Any, columns: str = "", *, titles: Mapping[str, str] | None = None, **more: Any) -> None:
     """Show rows, or columns of them, in a data grid.
 
     Args:
         columns: where ``words.toml`` says how columns look; one with a format holds numbers, others text.
+        titles: values that their words name.
         more: further arguments of ``st.dataframe``.
     """
     import pandas as pd
 
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     if columns:
-        looks = widget(columns).items()
+        looks = widget(columns, **(titles or {})).items()
         more["column_config"] = {name: (number if "format" in look else text)(**look) for name, look in looks}
     st.dataframe(pd.DataFrame(rows), hide_index=True, **more)

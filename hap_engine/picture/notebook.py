@@ -10,29 +10,16 @@ import base64
 import gzip
 from dataclasses import dataclass
 from html import escape
+from string import Template
+
+from hap_engine.words import beside
 
 HEIGHT = 1180  # pixels: title, verdict, both pictures and the table of metrics; the rest is scrolled to
 PICTURE = "460px"  # of it for the pictures
 
-UNPACK = """<meta charset="utf-8"><script>
-const packed = Uint8Array.from(atob("{}"), (letter) => letter.charCodeAt(0));
-new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text().then((page) => {{
-  document.open();
-  document.write(page);
-  document.close();
-}});
-</script>"""
-# Notebooks have their own dark theme, of which a sandboxed page hears nothing. Light text stands on a dark page.
-THEME = """
-for (const frame of document.querySelectorAll("iframe.hap-run")) {
-  const tell = () => {
-    const [red, green, blue] = getComputedStyle(frame).color.match(/[\\d.]+/g).map(Number);
-    frame.contentWindow?.postMessage({ hapTheme: red + green + blue > 384 ? "dark" : "light" }, "*");
-  };
-  frame.onload = tell;
-  tell();
-}
-"""
+# Notebooks have their own dark theme, of which a sandboxed page hears nothing: a script tells it.
+FRAME = Template(beside(__file__, "notebook.html").rstrip())
+UNPACK = Template(beside(__file__, "unpack.html").rstrip())
 
 
 @dataclass(frozen=True)
@@ -48,11 +35,8 @@ class Picture:
 
     def _repr_html_(self) -> str:
         packed = base64.b64encode(gzip.compress(self.page.encode(), mtime=0)).decode("ascii")
-        return (
-            f'<iframe class="hap-run" title="{escape(self.title)}" srcdoc="{escape(UNPACK.format(packed))}" '
-            f'sandbox="allow-scripts allow-downloads" allowfullscreen '
-            f'style="width: 100%; height: {HEIGHT}px; border: 0"></iframe><script>{THEME}</script>'
-        )
+        page = escape(UNPACK.substitute(packed=packed))
+        return FRAME.substitute(title=escape(self.title), page=page, height=HEIGHT)
 
     def __repr__(self) -> str:
         return f"Picture of {self.title}: a notebook draws it"

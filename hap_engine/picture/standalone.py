@@ -11,40 +11,16 @@ import json
 import re
 from collections.abc import Sequence
 from html import escape
+from string import Template
 
 from hap_engine.findings import Findings
 from hap_engine.picture import page, scene
 from hap_engine.picture.palette import DARK, LIGHT, Palette
 from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
 from hap_engine.picture.wire import payload, replay
+from hap_engine.words import beside
 
-CSS = """
-body { margin: 0 auto; max-width: 1500px; padding: 16px 24px 40px; background: var(--st-background-color);
-  color: var(--st-text-color); font: 15px/1.5 var(--st-font); }
-h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 28px 0 6px; }
-table { border-collapse: collapse; display: block; overflow-x: auto; } th, td { text-align: left;
-  padding: 4px 14px 4px 0; border-bottom: 1px solid var(--st-border-color); vertical-align: top; }
-td { font-variant-numeric: tabular-nums; } code, pre { font-size: 13px; overflow-wrap: anywhere; white-space:
-pre-wrap; }
-"""
-START = """
-window.hapPlotly = Promise.resolve(window.Plotly);
-const data = JSON.parse(document.getElementById("hap-data").textContent);
-const show = () => window.hapMount({
-  parentElement: document.getElementById("hap"), data: [data],
-  setStateValue() {}, setTriggerValue() {},
-});
-addEventListener("message", ({ data: told }) => { // a notebook tells its theme
-  if (!["light", "dark"].includes(told?.hapTheme)) return;
-  document.documentElement.dataset.theme = told.hapTheme;
-  show();
-});
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
-show();
-"""
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
-)
+PAGE = Template(beside(__file__, "standalone.html").rstrip())
 
 
 def standalone(
@@ -80,30 +56,24 @@ def standalone(
     facts = "".join(
         f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in page.facts(run)
     )
-    parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        f"<title>{escape(run.title)}</title>",
-        f"<style>{_variables()}{CSS}{web('component.css')}</style></head><body>",
-        f"<h1>{escape(run.title)}</h1>",
-        f"<p>{escape(page.sentence(run, left, right))}</p>",
-        f'<div id="hap">{web("component.html")}</div>',
-        "<h2>How close is each circuit to the whole model?</h2>",
-        page.metrics_table(run),
-        f"<p>{escape(page.conditions(run))}</p>",
-        f"<h2>Which roles do they keep?</h2>{roles}" if roles else "",
-        f"<h2>Where this comes from</h2><table><tbody>{facts}</tbody></table>",
-        "<p>Made with HAP Explorer (MIT licence; arXiv 2510.03282). The picture uses Plotly.js.</p>",
-        f"<details><summary>Licence of Plotly.js</summary><pre>{escape(_licence())}</pre></details>",
-        f'<script type="application/json" id="hap-data">{_embedded(data)}</script>',
-        f"<script>{_script(PLOTLY.read_text(encoding='utf-8'))}</script>",
-        f"<script>{_script(_component())}</script>",
-        f"<script>{START}</script>",
-        "</body></html>",
-    ]
-    return "\n".join(filter(None, parts))
+    texts = {
+        "title": run.title,
+        "sentence": page.sentence(run, left, right),
+        "conditions": page.conditions(run),
+        "licence": (PLOTLY.parent / "LICENSE").read_text(encoding="utf-8"),
+    }
+    return PAGE.substitute(
+        {name: escape(text) for name, text in texts.items()},
+        variables=_variables(),
+        css=web("component.css"),
+        component=web("component.html"),
+        metrics=page.metrics_table(run),
+        roles=f"<h2>Which roles do they keep?</h2>{roles}\n" if roles else "",
+        facts=facts,
+        data=_embedded(data),
+        plotly=_script(PLOTLY.read_text(encoding="utf-8")),
+        script=_script(_component()),
+    )
 
 
 def _component() -> str:
@@ -113,10 +83,6 @@ def _component() -> str:
     if found != 1:
         raise AssertionError("the component's scripts should export exactly one function")
     return script
-
-
-def _licence() -> str:
-    return (PLOTLY.parent / "LICENSE").read_text(encoding="utf-8")
 
 
 def _embedded(data: object) -> str:
