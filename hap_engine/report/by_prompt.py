@@ -12,15 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import circuit_title
+from hap_engine.report.titles import circuit_title, say
 
-RULES = {"beats": "The right answer beats the wrong one", "first": "The right answer is the first choice of all words"}
-STATUSES = {
-    "lost": "Circuit fails, model right",
-    "won": "Circuit right, model fails",
-    "both": "Both right",
-    "neither": "Both fail",
-}
+RULES: Mapping[str, str] = say.parts("prompts.rules")
+STATUSES: Mapping[str, str] = say.parts("prompts.statuses")
 
 
 @dataclass(frozen=True)
@@ -63,23 +58,15 @@ def summary(run: Findings, name: str, rule: str = "beats") -> str:
     """One sentence: how often each of the two is right alone."""
     statuses = [outcome.status for outcome in by_prompt(run, name, rule)]
     lost, won, n = statuses.count("lost"), statuses.count("won"), len(statuses)
-    title = circuit_title(name)
-    if not lost and not won:
-        return f"On all {n} test prompts {title} succeeds or fails exactly where the full model does."
-    return (
-        f"On {lost} of {n} test prompts {title} fails where the full model succeeds; on {won} it is the "
-        "other way round."
-    )
+    counts = {"lost": lost, "won": won, "n": n}
+    return say("prompts.differ" if lost or won else "prompts.same", title=circuit_title(name), **counts)
 
 
 def closer(run: Findings, left: str, right: str) -> str:
     """One sentence: on how many prompts `right` is closer to the full model than `left`."""
     a, b = (_arrays(run, key)["kl"] for key in (left, right))
-    titles = [circuit_title(key) for key in (left, right)]
-    return (
-        f"Prompt by prompt, {titles[1]} is closer to the full model than {titles[0]} (smaller KL) on "
-        f"{int((b < a).sum())} of {len(a)}."
-    )
+    titles = {"left": circuit_title(left), "right": circuit_title(right)}
+    return say("prompts.closer", closer=int((b < a).sum()), n=len(a), **titles)
 
 
 def _arrays(run: Findings, name: str) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import circuit_title
+from hap_engine.report.titles import circuit_title, say
 
 TITLES = {
     "kl": "KL divergence",
@@ -53,61 +53,48 @@ def overlap(run: Findings, left: str, right: str) -> str:
     a, b = (interval(run, key, "kl") for key in (left, right))
     if a is None or b is None or left == right:
         return ""
-    titles = [circuit_title(key) for key in (left, right)]
+    titles = {"left": circuit_title(left), "right": circuit_title(right)}
     if a[0] > b[1] or b[0] > a[1]:
-        near = titles[1] if b[1] < a[0] else titles[0]
-        return f"The 95 % intervals of the two KLs do not overlap: {near} is closer to the full model."
-    return (
-        f"The 95 % intervals of the KLs of {titles[0]} and {titles[1]} overlap, so these prompts alone "
-        "do not tell which is closer to the full model."
-    )
+        return say("metrics.apart", near=titles["right" if b[1] < a[0] else "left"])
+    return say("metrics.overlap", **titles)
 
 
 Row = Mapping[str, Any]
 
 
 def _kl(key: str, value: float, full: Row, empty: Row, random: Row) -> str:
-    text = f"Its next-word probabilities are {value:.2f} nats from the full model's"
-    worst = empty.get("kl")
+    text, worst = say("metrics.kl", value=value), empty.get("kl")
     if not worst:
         return text + "."
-    beside = f"; with everything corrupted it is {worst:.2f}"
+    text += say("metrics.kl_worst", worst=worst)
     if isinstance(random.get("kl"), float):
-        beside += f", for random circuits of this size {random['kl']:.2f}"
-    return f"{text}{beside}. So it closes {max(0.0, 1 - value / worst):.0%} of the distance."
+        text += say("metrics.kl_random", random=random["kl"])
+    return text + say("metrics.kl_closes", closed=max(0.0, 1 - value / worst))
 
 
 def _logit_diff(key: str, value: float, full: Row, empty: Row, random: Row) -> str:
-    side = "the right answer over the wrong one" if value >= 0 else "the wrong answer"
-    text = f"It prefers {side} by {abs(value):.2f} logits"
+    text = say("metrics.prefers", side=say("metrics.right" if value >= 0 else "metrics.wrong"), size=abs(value))
     if abs(value) < 12:
-        text += f" (odds of {math.exp(abs(value)):,.0f} to 1)"
-    return f"{text}; the full model by {full['logit_diff']:.2f}." if "logit_diff" in full else text + "."
+        text += say("metrics.odds", odds=math.exp(abs(value)))
+    return text + (say("metrics.full", full=full["logit_diff"]) if "logit_diff" in full else "") + "."
 
 
 def _faithfulness(key: str, value: float, full: Row, empty: Row, random: Row) -> str:
-    text = f"{value:.0%} of what the corruption destroys is recovered"
-    if value < 0:
-        return text + ": it points the wrong way."
-    if value > 1.05:
-        return text + ": more than all, because parts that hold the model back were cut too."
-    if value > 0.95:
-        return text + ": as strong a preference as the full model's."
-    return text + ": the rest is lost with the edges that were cut."
+    verdict = "wrong_way" if value < 0 else "beyond" if value > 1.05 else "whole" if value > 0.95 else "part"
+    return say("metrics.recovered", value=value, verdict=say(f"metrics.{verdict}"))
 
 
 def _share(key: str, value: float, full: Row, empty: Row, random: Row) -> str:
-    what = "beats the wrong one" if key == "accuracy" else "is its first choice of all words"
-    text = f"The right answer {what} on {value:.0%} of the prompts"
-    if key in full and key in empty:
-        text += f" (full model {full[key]:.0%}, everything corrupted {empty[key]:.0%})"
-    return text + "."
+    known = key in full and key in empty
+    beside = say("metrics.share_beside", full=full[key], empty=empty[key]) if known else ""
+    what = say("metrics.beats" if key == "accuracy" else "metrics.first")
+    return say("metrics.share", what=what, value=value, beside=beside)
 
 
 def _exact(key: str, value: float, full: Row, empty: Row, random: Row) -> str:
-    return f"Its first choice is the full model's first choice on {value:.0%} of the prompts, right or wrong."
+    return say("metrics.exact", value=value)
 
 
 def _interval(run: Findings, name: str, key: str) -> str:
     ends = interval(run, name, key)
-    return f" 95 % interval over prompts: {ends[0]:.2f} to {ends[1]:.2f}." if ends else ""
+    return say("metrics.interval", low=ends[0], high=ends[1]) if ends else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import circuit_title
+from hap_engine.report.titles import circuit_title, say
 from hap_engine.report.verdict import heads_of_role
 
 OFF = 2.0  # an estimate is "far" off, or others "stand in", from this factor on
@@ -57,54 +57,33 @@ class Explanation:
     def how(self) -> str:
         """How the head fell out: one sentence."""
         left = circuit_title(self.left)
-        cut = f"{left}'s cut (a score beyond {self.cut:.3g})"
+        told = {"found": self, "left": left, "cut": say("missed.cut", left=left, found=self)}
         if self.close:
-            close = f"It was close: on these {self.n_prompts} prompts {left} would keep {self.head}; "
-            if self.rank is not None and self.rank <= self.kept:
-                return (
-                    f"{close}on the run's training prompts its best edge is kept too (rank {self.rank:,} of "
-                    f"{self.kept:,}), but none that would complete a path through it, so it falls out as dead."
-                )
-            return f"{close}on the run's training prompts its edges fall below the cut."
+            kept = self.rank is not None and self.rank <= self.kept
+            return say("missed.kept" if kept else "missed.close", **told)
         if not self.passed_in and not self.passed_out:
-            return f"No single edge of {self.head} reaches {cut}."
+            return say("missed.none", **told)
         if self.passed_in and self.passed_out:
-            return (
-                f"{_edges(self.passed_in)} into {self.head} and {self.passed_out} out of it reach {cut}, "
-                "but their other ends lead nowhere in that circuit, so the head falls out as dead."
-            )
+            return say("missed.both", edges=_edges(self.passed_in), **told)
         some, none = ("out of", "into") if self.passed_out else ("into", "out of")
-        count = self.passed_in or self.passed_out
-        return (
-            f"{_edges(count)} {some} {self.head} would pass {cut}, but not one {none} it: what it does "
-            "comes in small parts from many places. Without a path, the head falls out as dead."
-        )
+        return say("missed.one", edges=_edges(self.passed_in or self.passed_out), some=some, none=none, **told)
 
     @property
     def why(self) -> str:
         """Was the estimate wrong, or did the full model hide what matters? One or two sentences."""
-        left, right = (circuit_title(name) for name in (self.left, self.right))
-        top = self.strongest
-        estimate, exact, inside = top.estimate, top.exact, top.in_circuit
-        text = (
-            f"Take {top.writer} → {top.reader}, whose cut changes the logit difference of the {right} "
-            f"circuit most ({inside:+.2f}). For the full model {left} expects {estimate:+.3f}; the true "
-            f"change is {exact:+.3f}"
-        )
-        small = 0.1 * self.cut  # below this, two numbers differ by noise
-        if abs(exact) >= OFF * max(abs(estimate), small):
-            return f"{text}: the straight-line estimate is far too small."
-        if abs(estimate) >= OFF * max(abs(exact), small):
-            return f"{text}: the straight-line estimate is far too large."
-        if abs(exact) > small and estimate * exact < 0:
-            return f"{text}: the straight-line estimate has the wrong sign."
-        if abs(inside) >= OFF * max(abs(exact), small):
-            return (
-                f"{text}: a fair estimate, but in the full model other parts stand in when one edge is "
-                f"cut. In the {right} circuit they are gone, and the edge matters. No score of single "
-                "edges in the full model can see that."
-            )
-        return f"{text}: a fair estimate. {right} keeps the head for what its edges do together."
+        titles, edge = {"left": circuit_title(self.left), "right": circuit_title(self.right)}, self.strongest
+        estimate, exact, inside = edge.estimate, edge.exact, edge.in_circuit
+        least = 0.1 * self.cut  # below this, two numbers differ by noise
+        judged = "together"
+        if abs(exact) >= OFF * max(abs(estimate), least):
+            judged = "small"
+        elif abs(estimate) >= OFF * max(abs(exact), least):
+            judged = "large"
+        elif abs(exact) > least and estimate * exact < 0:
+            judged = "sign"
+        elif abs(inside) >= OFF * max(abs(exact), least):
+            judged = "hidden"
+        return say("missed.take", edge=edge, judged=say(f"missed.{judged}", **titles), **titles)
 
 
 def missed_heads(run: Findings, left: str, right: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import circuit_title, role_title
+from hap_engine.report.titles import circuit_title, role_title, say
 
 SMALL = 0.1  # share of the task below which a gap or a rest is called small
 LARGE = 0.5  # and above which it is called large
@@ -54,8 +54,8 @@ def _ends(test: Mapping[str, Any]) -> tuple[float, float] | None:
 def p_value(p: float | None) -> str:
     """A p-value in words; never "p = 0"."""
     if p is None:
-        return "p unknown"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+        return say("tests.p.unknown")
+    return say(f"tests.p.{'least' if p < 0.001 else 'small' if p < 0.1 else 'large'}", p=p)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -67,43 +67,37 @@ def _comparisons(run: Findings) -> Iterator[Finding]:
     ours = circuit_title(_main(run))
     for name, tests in run.statistics["comparisons"].items():
         kl, theirs = tests["kl"], circuit_title(name)
-        paired = f"Compared prompt by prompt on {kl['n']:,} prompts, sign-flip {p_value(kl.get('p'))}."
+        paired = say("tests.paired", kl=kl, p=p_value(kl.get("p")))
         rest = f"{_only(tests['exact_match'], theirs)} {_heads(tests['heads'], ours, theirs)}"
-        question = f"Is {ours} closer to the model than {theirs}, beyond chance?"
+        question = say("tests.closer.question", ours=ours, theirs=theirs)
         yield Finding(question, _closer(kl, theirs), f"{paired} {rest}")
 
 
 def _closer(kl: Mapping[str, Any], theirs: str) -> str:
     mean, ends = kl.get("mean") or 0.0, _ends(kl)
     if not ends:
-        return f"Cannot be told: one prompt, on which its KL differs by {mean:+.2f} nats, has no interval."
-    low, high = sorted(map(abs, ends))
+        return say("tests.closer.unknown", mean=mean)
     if ends[0] <= 0 <= ends[1]:
-        return (
-            f"These prompts do not tell: its KL differs by {mean:+.2f} nats "
-            f"(95 % interval {ends[0]:+.2f} to {ends[1]:+.2f})."
-        )
-    word, start = ("lower", "Yes") if mean < 0 else ("higher", f"No, {theirs} is")
-    return f"{start}: its KL is {abs(mean):.2f} nats {word} (95 % interval {low:.2f} to {high:.2f})."
+        return say("tests.closer.unsure", mean=mean, ends=ends)
+    low, high = sorted(map(abs, ends))
+    side = "lower" if mean < 0 else "higher"
+    return say(f"tests.closer.{side}", theirs=theirs, size=abs(mean), low=low, high=high)
+
+
+def _counts(test: Mapping[str, Any]) -> dict[str, Any]:
+    """How often only one of two has something, and the chance of a difference as large."""
+    one, other = test.get("first_only") or 0, test.get("second_only") or 0
+    return {"one": one, "other": other, "p": p_value(test.get("p"))}
 
 
 def _only(test: Mapping[str, Any], theirs: str) -> str:
-    one, other = test.get("first_only") or 0, test.get("second_only") or 0
-    return (
-        f"It makes the model's first choice on {one:,} prompts where {theirs} does not, the reverse on "
-        f"{other:,} (McNemar {p_value(test.get('p'))})."
-    )
+    return say("tests.only", theirs=theirs, **_counts(test))
 
 
 def _heads(test: Mapping[str, Any], ours: str, theirs: str) -> str:
-    which = "heads with a measured role" if test.get("roles") else "heads that either keeps"
-    one, other = test.get("first_only") or 0, test.get("second_only") or 0
-    if not one and not other:
-        return f"Of the {test['n']} {which}, both keep the same."
-    return (
-        f"Of the {test['n']} {which}, {ours} alone keeps {one} and {theirs} alone {other} "
-        f"(McNemar {p_value(test.get('p'))})."
-    )
+    which, counts = say("tests.which.role" if test.get("roles") else "tests.which.any"), _counts(test)
+    sentence = "tests.heads" if counts["one"] or counts["other"] else "tests.same_heads"
+    return say(sentence, n=test["n"], which=which, ours=ours, theirs=theirs, **counts)
 
 
 def _mistakes(run: Findings) -> Iterator[Finding]:
@@ -112,24 +106,24 @@ def _mistakes(run: Findings) -> Iterator[Finding]:
         return
     right, wrong = sides["top1"]["right"], sides["top1"]["wrong"]
     good, bad = _ends(right), _ends(wrong)
-    if not wrong["n"]:
-        answer = "Cannot be told: the model's first choice is wrong on none of these prompts."
-    elif good and bad and good[0] > bad[1]:
-        answer = "Less than its right answers: part of why the model errs lies outside the circuit."
-    else:
-        answer = "No sign that it copies only the right answers."
+    answer = "unknown" if not wrong["n"] else "less" if good and bad and good[0] > bad[1] else "same"
     parts = [
-        f"Where the model's first choice is {word}, the circuit makes the same on {_share(side)}."
+        say("tests.mistakes.detail", word=word, share=_share(side))
         for word, side in (("right", right), ("wrong", wrong))
         if side["n"]
     ]
-    yield Finding("Does it make the model's mistakes too?", answer, " ".join(parts))
+    yield _finding("mistakes", answer, " ".join(parts))
+
+
+def _finding(test: str, answer: str, detail: str, /, **values: Any) -> Finding:
+    """A test's question with one of its answers."""
+    return Finding(say(f"tests.{test}.question"), say(f"tests.{test}.{answer}", **values), detail)
 
 
 def _share(side: Mapping[str, Any]) -> str:
     ends = _ends(side)
-    between = f" (95 % interval {ends[0]:.0%} to {ends[1]:.0%})" if ends else ""
-    return f"{side.get('share') or 0:.0%} of {side['n']:,} prompts{between}"
+    between = say("tests.between", low=ends[0], high=ends[1]) if ends else ""
+    return say("tests.mistakes.share", share=side.get("share") or 0, n=side["n"], between=between)
 
 
 def _complement(run: Findings) -> Iterator[Finding]:
@@ -137,41 +131,18 @@ def _complement(run: Findings) -> Iterator[Finding]:
     if not row:
         return
     left = row["faithfulness"]
-    if left < SMALL:
-        answer = f"Yes: without them {left:.0%} of it is left."
-    else:
-        answer = (
-            f"Not only: without them {left:.0%} of it is left, so {'most' if left > LARGE else 'part'} can take other"
-            " ways."
-        )
-    detail = (
-        "The circuit's edges corrupted, all others whole: "
-        f"logit difference {row['logit_diff']:.2f}, KL {row['kl']:.2f}."
-    )
-    yield Finding("Does the task go through these edges?", answer, detail)
+    much, detail = "most" if left > LARGE else "part", say("tests.complement.detail", row=row)
+    yield _finding("complement", "yes" if left < SMALL else "no", detail, left=left, much=much)
 
 
 def _completeness(run: Findings) -> Iterator[Finding]:
     sets = run.statistics["completeness"]["sets"]
     if not sets:
         return
-    gaps = [row["gap"] for row in sets]
-    worst = max(sets, key=lambda row: row["gap"])
-    if worst["gap"] < SMALL:
-        answer = "No sign of a back-up in the model that the circuit lacks."
-    elif worst["model"] > worst["circuit"]:
-        answer = "Not all: without some of its parts the model falls less than the circuit, so it has a back-up."
-    else:
-        answer = (
-            "Not all: without some of its parts the circuit falls less than the model, so it lacks what works against"
-            " them."
-        )
-    name = role_title(worst["name"])
-    detail = (
-        f"The same heads and MLPs knocked out of circuit and model leave the two {fmean(gaps):.1%} of the task "
-        f"apart on average, {worst['gap']:.1%} at most ({name}: {_listed(worst['nodes'])})."
-    )
-    yield Finding("Is it all of the mechanism?", answer, detail)
+    mean, worst = fmean(row["gap"] for row in sets), max(sets, key=lambda row: row["gap"])
+    answer = "yes" if worst["gap"] < SMALL else "model" if worst["model"] > worst["circuit"] else "circuit"
+    told = {"name": role_title(worst["name"]), "nodes": _listed(worst["nodes"])}
+    yield _finding("completeness", answer, say("tests.completeness.detail", mean=mean, worst=worst, **told))
 
 
 def _minimality(run: Findings) -> Iterator[Finding]:
@@ -180,14 +151,10 @@ def _minimality(run: Findings) -> Iterator[Finding]:
     if not rows:
         return
     spare = [row["node"] for row in rows if row["effect"] < test["threshold"]]
-    answer = (
-        f"{test['needed']} of its {len(rows)} heads and MLPs are: each carries at least {test['threshold']:.0%} of"
-        " the task."
-    )
-    detail = f"The most: {rows[0]['node']} ({rows[0]['effect']:.0%})."
+    detail = say("tests.minimality.most", row=rows[0])
     if spare:
-        detail += f" Not needed on these prompts: {_listed(spare)}."
-    yield Finding("Is all of it needed?", answer, detail)
+        detail += say("tests.minimality.spare", spare=_listed(spare))
+    yield _finding("minimality", "answer", detail, test=test, all=len(rows))
 
 
 def _curves(run: Findings) -> Iterator[Finding]:
@@ -195,10 +162,9 @@ def _curves(run: Findings) -> Iterator[Finding]:
     if not curves:
         return
     best = min(curves, key=lambda name: curves[name]["cmd"])
-    answer = f"Over all sizes together, {circuit_title(best)}'s order of the edges stays closest to the model."
-    parts = [f"{circuit_title(name)} {areas['cpr']:.2f} and {areas['cmd']:.2f}" for name, areas in curves.items()]
-    detail = f"Area under the faithfulness (CPR) and under its distance to 1 (CMD, 0 is best): {'; '.join(parts)}."
-    yield Finding("And at other sizes?", answer, detail)
+    areas = [say("tests.curves.area", title=circuit_title(name), row=row) for name, row in curves.items()]
+    detail = say("tests.curves.detail", areas="; ".join(areas))
+    yield _finding("curves", "answer", detail, best=circuit_title(best))
 
 
 def _ablations(run: Findings) -> Iterator[Finding]:
@@ -206,16 +172,12 @@ def _ablations(run: Findings) -> Iterator[Finding]:
     for kind, rows in (run.statistics.get("ablations") or {}).items():
         sought = {name: row["kl"] for name, row in rows.items() if name in run.circuits}
         if len(sought) > 1:
-            best[kind] = min(sought, key=sought.__getitem__)
+            best[kind] = circuit_title(min(sought, key=sought.__getitem__))
     if not best:
         return
-    if len(set(best.values())) == 1:
-        answer = f"Not for the order: {circuit_title(next(iter(best.values())))} has the lowest KL under every kind."
-    else:
-        each = ", ".join(f"{circuit_title(name)} under {kind}" for kind, name in best.items())
-        answer = f"Yes: the lowest KL has {each}."
-    detail = "Circuits are sought under resample ablation; the other kinds ask more of them."
-    yield Finding("Does the kind of ablation matter?", answer, detail)
+    each = ", ".join(say("tests.ablations.each", title=title, kind=kind) for kind, title in best.items())
+    answer = "no" if len(set(best.values())) == 1 else "yes"
+    yield _finding("ablations", answer, say("tests.ablations.detail"), best=next(iter(best.values())), each=each)
 
 
 def _missed(run: Findings) -> Iterator[Finding]:
@@ -223,28 +185,20 @@ def _missed(run: Findings) -> Iterator[Finding]:
     if not missed:
         return
     worst = run.metrics.get("empty", {}).get("kl")
-    part = f", {missed['all'] / worst:.1%} of what corrupting everything does" if worst else ""
-    answer = f"All of it together moves the whole model by {missed['all']:.3f} nats{part}."
-    detail = f"It dropped {missed['n_dropped']:,} of {run.graph.n_edges:,} edges."
+    part = say("tests.missed.part", part=missed["all"] / worst) if worst else ""
+    detail = say("tests.missed.detail", dropped=missed["n_dropped"], edges=run.graph.n_edges)
     for row in missed["subsets"]:
         if row["share"] == SUBSET:
-            detail += (
-                f" A random {row['share']:.0%} of them: {row['mean']:.3f} nats on average and {row['max']:.3f} at most "
-                f"in {row['n_subsets']} draws, so with {missed['confidence']:.0%} confidence at most "
-                f"{row['exceeded_at_most']:.0%} of such draws do worse."
-            )
-    yield Finding("What did the first filter throw away?", answer, detail)
+            detail += say("tests.missed.subset", row=row, confidence=missed["confidence"])
+    yield _finding("missed", "answer", detail, all=missed["all"], part=part)
 
 
 def _stability(run: Findings) -> Finding:
-    stability = run.stability
-    always = [head for head, share in stability["heads"].items() if share >= 1]
-    sometimes = [head for head, share in stability["heads"].items() if share < 1]
-    answer = f"Two seeds' circuits share {stability['jaccard']:.0%} of their edges on average."
-    detail = (
-        f"Seeds {', '.join(map(str, stability['seeds']))}; {stability['always']:,} of the {stability['ever']:,} edges "
-        f"are in every circuit. Heads that every seed keeps: {_listed(always) or 'none'}."
-    )
+    found, shares = run.stability, run.stability["heads"].items()
+    always = [head for head, share in shares if share >= 1]
+    sometimes = [head for head, share in shares if share < 1]
+    told = {"seeds": ", ".join(map(str, found["seeds"])), "always": _listed(always) or "none"}
+    detail = say("tests.stability.detail", found=found, **told)
     if sometimes:
-        detail += f" Only some keep: {_listed(sometimes)}."
-    return Finding("Would another seed find the same?", answer, detail)
+        detail += say("tests.stability.some", heads=_listed(sometimes))
+    return _finding("stability", "answer", detail, found=found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hap_engine.words import Words
+
 ROLE_TITLES = {
     "name_mover": "name mover",
     "negative_name_mover": "negative name mover",
@@ -12,6 +14,7 @@ ROLE_TITLES = {
     "previous_token": "previous-token",
 }
 
+say = Words(__file__, "sentences.toml")
 
 # What stands beside the circuits in a run's metrics, in the order in which to read it.
 CONTROL_TITLES = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}

@@ -6,28 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from hap_engine.findings import METRICS, Findings
-from hap_engine.report.titles import ROLE_TITLES, circuit_title, role_title
+from hap_engine.report.titles import ROLE_TITLES, circuit_title, role_title, say
 from hap_engine.report.verdict import has_roles, heads_of_role
 
 
 def comparable(one: Findings, two: Findings) -> str:
     """Why the nodes of two runs cannot be matched, or an empty text if they can."""
     if one.graph != two.graph:
-        return (
-            f"{one.model['name']} and {two.model['name']} have different graphs, so no head of one "
-            "corresponds to a head of the other. Each has its own picture; numbers are compared."
-        )
+        return say("two.graphs", one=one.model["name"], two=two.model["name"])
     return ""
 
 
 def caution(one: Findings, two: Findings) -> str:
     """A reason to read the overlap with care, or an empty text."""
     if one.graph == two.graph and one.model.get("sha256") != two.model.get("sha256"):
-        return (
-            "The graphs are equal but the weights are not: head 3.1 of one need not do what head 3.1 of the other does."
-        )
+        return say("two.weights")
     if one.task["name"] != two.task["name"]:
-        return "The tasks differ: metrics are on different prompts, the overlap shows what both tasks use."
+        return say("two.tasks")
     return ""
 
 

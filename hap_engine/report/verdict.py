@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import circuit_title, role_title
+from hap_engine.report.titles import circuit_title, role_title, say
 from hap_engine.settings import SCORERS
 
 PAPERS_PROMPTS = 200  # to learn from; with as many as the papers use, the unseen ones are no worse by much
@@ -40,32 +40,26 @@ class Verdict:
         if self.left_size == self.size:
             return ""
         # Live edges of a ranking's cuts jump: not every number of them can be had.
-        why = ", as near as its ranking comes" if self.left in SCORERS else ""
-        return f" ({circuit_title(self.left)}: {self.left_size:,}{why})"
+        why = say("verdict.near") if self.left in SCORERS else ""
+        return say("verdict.other", left=circuit_title(self.left), found=self, why=why)
 
     @property
     def sentence(self) -> str:
         """One plain sentence; it can say that nothing was missed."""
-        title = role_title(self.role)
-        left, right = (circuit_title(name) for name in (self.left, self.right))
-        n = len(self.heads)
+        title, n = role_title(self.role), len(self.heads)
+        titles = {"left": circuit_title(self.left), "right": circuit_title(self.right)}
         if not n:
-            return f"No head of this model passes the measured threshold for {title}, so there is none to miss."
+            return say("verdict.none", role=title)
+        kept = {"kept_left": len(self.kept_left), "kept_right": len(self.kept_right)}
         heads = f"{n} {title} head" + ("s" if n > 1 else "")
-        counts = (
-            f"At {self.size:,} edges{self._other_size}, {left} keeps {len(self.kept_left)} and {right} keeps "
-            f"{len(self.kept_right)} of the model's {heads}."
-        )
-        if self.missed_left:
-            ranks = ", ".join(
-                f"{head} (EAP rank {self.eap_ranks[head]:,})" if head in self.eap_ranks else head
-                for head in self.missed_left
-            )
-            return f"{counts} {left} alone misses {ranks}."
+        counts = say("verdict.counts", found=self, other=self._other_size, heads=heads, **kept, **titles)
+        ranked = [
+            say("verdict.rank", head=head, rank=self.eap_ranks[head]) if head in self.eap_ranks else head
+            for head in self.missed_left
+        ]
         lost = [head for head in self.kept_left if head not in self.kept_right]
-        if lost:
-            return f"{counts} Here it is {right} that drops {', '.join(lost)}."
-        return f"{counts} {left} alone misses none that {right} keeps."
+        end = "misses" if ranked else "drops" if lost else "same"
+        return f"{counts} {say(f'verdict.{end}', ranks=', '.join(ranked), lost=', '.join(lost), **titles)}"
 
 
 def distance(run: Findings, left: str = "eap", right: str = "") -> str:
@@ -76,7 +70,7 @@ def distance(run: Findings, left: str = "eap", right: str = "") -> str:
         for name in dict.fromkeys((left, right))
         if name in run.metrics
     ]
-    return f"Distance from the full model on unseen prompts (KL, 0 is equal): {', '.join(parts)}."
+    return say("verdict.distance", parts=", ".join(parts))
 
 
 def has_roles(run: Findings) -> bool:
@@ -126,10 +120,7 @@ def _open_gates(run: Findings) -> str:
     record, still = run.circuits[run.main], float(run.history[-1].get("expected") or 0.0)
     if still <= OPEN * record.n_raw:
         return ""
-    return (
-        f"At the last of {len(run.history):,} steps about {still:,.0f} gates were still open, and the circuit keeps "
-        f"the best {len(record.circuit):,}: its edges have not learned to do without the others. Take more steps."
-    )
+    return say("verdict.open", steps=len(run.history), still=still, edges=len(record.circuit))
 
 
 def _few_prompts(run: Findings) -> str:
@@ -139,8 +130,5 @@ def _few_prompts(run: Findings) -> str:
     before, after = row.get("train_kl"), row["kl"] if row else None
     if before is None or after is None or learned >= PAPERS_PROMPTS or after < 2 * before or after < before + 0.1:
         return ""
-    return (
-        f"{circuit_title(run.main)}'s circuit fits the {learned} prompts that it was learned from "
-        f"(KL {before:.2f}) much better than the {row['n_prompts']} unseen ones (KL {after:.2f}). "
-        "It has learned those prompts more than the task: add rows."
-    )
+    told = {"circuit": circuit_title(run.main), "learned": learned, "unseen": row["n_prompts"]}
+    return say("verdict.few", before=before, after=after, **told)

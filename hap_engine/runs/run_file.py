@@ -25,21 +25,11 @@ from hap_engine.findings import EDGE_VALUES, METRICS, CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.runs.record import Run
-from hap_engine.runs.schema import check, check_header, conform
+from hap_engine.runs.schema import OPTIONAL, REQUIRED, check, check_header, conform
 
 FORMAT = "hap-run"
 VERSION = 1
 MAX_BYTES = 20 * 2**20  # a SmolLM2 run is about 2 MB; ten times that is not one of ours
-SECTIONS: dict[str, type] = {
-    **dict.fromkeys(("id", "created", "command"), str),
-    **dict.fromkeys(("versions", "machine", "model", "task"), dict),
-    "seed": int,
-    **dict.fromkeys(("settings", "metrics", "seconds", "prompts"), dict),
-}
-ADDED: dict[str, type] = {
-    **dict.fromkeys(("roles", "heads", "replay", "statistics", "stability", "sizes"), dict),
-    **dict.fromkeys(("history", "attention"), list),
-}
 
 
 def to_dict(run: Run) -> dict[str, Any]:
@@ -70,12 +60,12 @@ def from_dict(data: Any) -> Run:
         RunFileError: naming the part that is missing or wrong.
     """
     check_header(data, FORMAT, VERSION)
-    for key, kind in {"graph": dict, "circuits": dict, **SECTIONS, **ADDED}.items():
-        if key in data or key not in ADDED:
+    for key, kind in {"graph": "dict", "circuits": "dict", **REQUIRED, **OPTIONAL}.items():
+        if key in data or key not in OPTIONAL:
             conform(data.get(key), kind, repr(key))
     graph = Graph.from_dict(data["graph"])
     circuits = {key: _circuit(graph, key, value) for key, value in data["circuits"].items()}
-    sections = {key: data[key] for key in (*SECTIONS, *ADDED) if key in data}
+    sections = {key: data[key] for key in (*REQUIRED, *OPTIONAL) if key in data}
     name = data.get("name") if isinstance(data.get("name"), str) else None
     run = _with_clip(Run(**sections, name=name, graph=graph, circuits=circuits))
     check(run)

@@ -1,180 +1,55 @@
 """What a run file must look like, beyond its circuits: shapes as data, and one function to compare.
 
-A shape is a type; a mapping of keys (``key?`` may be absent or null); ``[shape]`` for a list; or
-`Each` for a mapping whose keys are free. Keys that no shape names are left alone, so that a newer
-program may add some. Everything a page reads without looking is named here: a file that passes
+The shapes stand in ``schema.toml``, which says how they are written. Keys that no shape names are left alone, so
+that a newer program may add some. Everything a page reads without looking is named there: a file that passes
 cannot break a page.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from hap_engine.errors import RunFileError
 from hap_engine.findings import METRICS, Findings
+from hap_engine.words import beside
 
 READ_PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what is read of a row's numbers for each prompt
 LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
+KINDS = {"dict": dict, "list": list, "str": str, "int": int, "float": float}
 WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
-
-
-@dataclass(frozen=True)
-class Each:
-    """A mapping with any keys, whose values have one shape."""
-
-    shape: Any
-
-
-MATRIX = [[float]]
-SHARE = {"n": int, "share?": float, "interval?": [float]}
-SPLIT = {"right": SHARE, "wrong": SHARE}
-TEST = {"n": int, "p?": float, "mean?": float, "interval?": [float], "first_only?": int, "second_only?": int}
-# Written by ``evaluate --full``: all of it or nothing.
-STATISTICS = {
-    "version": int,
-    "n_prompts": int,
-    "n_prompts_many": int,
-    "split": str,
-    "ablation": str,
-    "main": str,
-    "agreement": Each({"top1": SPLIT, "accuracy": SPLIT}),
-    "complement": Each({"kl": float, "logit_diff": float, "faithfulness": float}),
-    "comparisons": Each({"kl": TEST, "logit_gap": TEST, "exact_match": TEST, "accuracy": TEST, "heads": TEST}),
-    "completeness": {
-        "sets": [{"name": str, "nodes": [str], "circuit": float, "model": float, "gap": float, "interval?": [float]}],
-        "mean_gap?": float,
-        "max_gap?": float,
-    },
-    "minimality": {"nodes": [{"node": str, "effect": float, "given": [str]}], "needed": int, "threshold": float},
-    "curves": Each(
-        {"shares": [float], "faithfulness": [float], "kl": [float], "n_live": [int], "cpr": float, "cmd": float}
-    ),
-    "ablations?": Each(Each({"ablation": str, "n_prompts": int, "kl": float, "logit_diff": float})),
-    "missed?": {
-        "n_dropped": int,
-        "all": float,
-        "confidence": float,
-        "subsets": [
-            {
-                "share": float,
-                "n_subsets": int,
-                "mean": float,
-                "interval?": [float],
-                "max": float,
-                "exceeded_at_most": float,
-                "seen": float,
-            }
-        ],
-    },
-}
-STABILITY = {
-    "version": int,
-    "seeds": [int],
-    "edges": [float],
-    "always": int,
-    "ever": int,
-    "jaccard": float,
-    "heads": Each(float),
-}
-# Written by a run for every size: one number a size of the grid in each list.
-AT_SIZES = {
-    "n_live": [int],
-    "kl": [float],
-    "logit_diff": [float],
-    "accuracy": [float],
-    "exact_match": [float],
-    "faithfulness?": [float],
-}
-SIZES = {
-    "version": int,
-    "n_prompts": int,
-    "split": str,
-    "ablation": str,
-    "grid": [int],
-    "empty": float,
-    "orders": Each([int]),
-    "metrics": Each({**AT_SIZES, "interval": list, "cpr?": float, "cmd?": float}),
-}
+_DATA: Mapping[str, Mapping[str, Any]] = tomllib.loads(beside(__file__, "schema.toml"))
+REQUIRED, OPTIONAL, NAMED, PARTS, ADDED = map(_DATA.__getitem__, ("required", "optional", "named", "parts", "added"))
 ADDED_VERSION = 1  # of ``statistics``, ``stability`` and ``sizes``
-SHAPES: Mapping[str, Any] = {
-    "model": {
-        "name": str,
-        "source": str,
-        "reference?": str,
-        "architecture?": str,
-        "n_parameters?": int,
-        "reading?": str,
-    },
-    "task": {"name": str, "title": str, "corruption?": str, "role_names?": [str]},
-    "settings": {"method": str, "sparsity": float},
-    "seconds": Each(float),
-    "prompts": Each(
-        [
-            {
-                **dict.fromkeys(("clean?", "corrupt?", "answer?", "distractor?"), str),
-                "answer_ids?": [int],
-                "distractor_ids?": [int],
-                "roles?": Each(int),
-            }
-        ]
-    ),
-    "heads": Each(
-        {"eap_rank?": int, "eap_edge?": [str], "eap_score?": float, "direct_effect?": float, "attention?": Each(float)}
-    ),
-    "roles": {
-        "thresholds?": dict,
-        "published?": Each(str),
-        "heads?": Each({"role": str, "sentence?": str, "evidence?": dict}),
-    },
-    "history": [
-        {
-            "step?": int,
-            "kl?": float,
-            "budget?": float,
-            "expected?": float,
-            "open?": float,
-            "undecided?": float,
-            "seconds?": float,
-        }
-    ],
-    "replay": {"edges?": [[str]], "last_open?": [int]},
-    "attention": [
-        {
-            "tokens": {"clean": [str], "corrupt": [str]},
-            "roles?": Each(int),
-            "heads": Each({"clean": MATRIX, "corrupt": MATRIX}),
-        }
-    ],
-}
 
 
 def conform(value: Any, shape: Any, where: str) -> None:
     """Raise RunFileError, naming `where`, unless `value` has `shape`."""
-    if isinstance(shape, type):
-        if not _is(value, shape):
+    shape = NAMED.get(shape, shape) if isinstance(shape, str) else shape
+    if isinstance(shape, str):
+        if not _is(value, KINDS[shape]):
             raise RunFileError(
-                f"The run file's {where} should be {WORDS[shape]}, got {_shown(value)}. "
+                f"The run file's {where} should be {WORDS[KINDS[shape]]}, got {_shown(value)}. "
                 "The file is damaged; export it again."
             )
     elif isinstance(shape, list):
-        conform(value, list, where)
+        conform(value, "list", where)
         inner = shape[0]
-        if inner is float:  # attention patterns hold most of a file's numbers: no call for each
+        if inner == "float":  # attention patterns hold most of a file's numbers: no call for each
             value = [x for x in value if not (type(x) is float and -LARGEST <= x <= LARGEST)]
-        if isinstance(inner, type):
-            value = [item for item in value if not _is(item, inner)][:1]
+        if kind := KINDS.get(inner) if isinstance(inner, str) else None:
+            value = [item for item in value if not _is(item, kind)][:1]
         for item in value:
             conform(item, inner, f"{where} entry")
-    elif isinstance(shape, Each):
-        conform(value, dict, where)
+    elif "*" in shape:
+        conform(value, "dict", where)
         for key, item in value.items():
-            conform(item, shape.shape, f"{where} {str(key)[:40]!r}")
+            conform(item, shape["*"], f"{where} {str(key)[:40]!r}")
     else:
-        conform(value, dict, where)
+        conform(value, "dict", where)
         for key, inner in shape.items():
             name = key.removesuffix("?")
             if value.get(name) is None and name != key:
@@ -204,7 +79,7 @@ def check(run: Findings) -> None:
     """Everything that others rely on and that the reader has not checked while reading."""
     if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run.id):
         raise RunFileError(f"The run id {run.id[:80]!r} should be letters, digits, - and _ only.")
-    for section, shape in SHAPES.items():
+    for section, shape in PARTS.items():
         conform(_plain(getattr(run, section)), shape, repr(section))
     sparsity = run.settings["sparsity"]
     if not 0 < sparsity < 1:
@@ -223,9 +98,9 @@ def _check_metrics(run: Findings) -> None:
         wrong = [key for key in METRICS if not (numbers and _number_or_null(row, key))]
         if wrong:
             raise RunFileError(f"The metrics of {name!r} lack numbers for {', '.join(wrong)}.")
-        conform(row, {"train_kl?": float, "n_train?": int}, f"row of metrics {name!r}")
+        conform(row, {"train_kl?": "float", "n_train?": "int"}, f"row of metrics {name!r}")
         intervals = row.get("interval") or {}
-        conform(intervals, Each(list), f"interval of the metrics of {name!r}")
+        conform(intervals, {"*": "list"}, f"interval of the metrics of {name!r}")
         _check_per_prompt(run, name, row)
 
 
@@ -234,7 +109,7 @@ def _check_per_prompt(run: Findings, name: str, row: Mapping[str, Any]) -> None:
     if row.get("per_prompt") is None:
         return
     where = f"per_prompt of the metrics of {name!r}"
-    conform(row["per_prompt"], {key: [float] for key in READ_PER_PROMPT}, where)
+    conform(row["per_prompt"], {key: ["float"] for key in READ_PER_PROMPT}, where)
     count = len(run.prompts.get("test", []))
     if any(len(row["per_prompt"][key]) != count for key in READ_PER_PROMPT):
         raise RunFileError(
@@ -245,7 +120,7 @@ def _check_per_prompt(run: Findings, name: str, row: Mapping[str, Any]) -> None:
 
 def _check_added(run: Findings) -> None:
     """What was added to a finished run; a newer program's additions are refused, not misread."""
-    for name, shape in (("statistics", STATISTICS), ("stability", STABILITY), ("sizes", SIZES)):
+    for name, shape in ADDED.items():
         section = getattr(run, name)
         if not section:
             continue
@@ -278,12 +153,14 @@ def _check_at_sizes(run: Findings) -> None:
             raise RunFileError(f"The run file's {where} lists an edge twice.")
         if name not in run.sizes["metrics"]:
             raise RunFileError(f"The run file's sizes lack metrics for {name[:40]!r}.")
+    shapes = ADDED["sizes"]["metrics"]["*"].items()
+    columns = [key.rstrip("?") for key, shape in shapes if shape == "list" or isinstance(shape, list)]
     for name, row in run.sizes["metrics"].items():
-        lists = [row[key.rstrip("?")] for key in (*AT_SIZES, "interval") if row.get(key.rstrip("?")) is not None]
+        lists = [row[key] for key in columns if row.get(key) is not None]
         if any(len(numbers) != len(grid) for numbers in lists):
             raise RunFileError(f"The run file's metrics of {name[:40]!r} should have one number for each size.")
         for interval in row["interval"]:
-            conform([] if interval is None else interval, [float], f"interval of {name!r} at a size")
+            conform([] if interval is None else interval, ["float"], f"interval of {name!r} at a size")
 
 
 def _check_names(run: Findings) -> None:

@@ -18,8 +18,7 @@ from tests.builders.fakes import fake_run
 
 
 def opened(page: str, **query: str) -> AppTest:
-    pages = "" if page == "compare" else "{}"
-    app = AppTest.from_string(f"from app.pages import {page}\n{page}.page({pages})", default_timeout=60)
+    app = AppTest.from_string(f"from app.pages import {page}\n{page}.page({{}})", default_timeout=60)
     for key, value in query.items():
         app.query_params[key] = value
     return app.run()
