@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hap_engine.findings import METRICS
 from hap_engine.report.titles import CONTROL_TITLES
 
 if TYPE_CHECKING:
     from hap_engine.runs.record import Run
-
-COLUMNS = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
 
 
 def print_table(metrics: Any, run: Run) -> None:
@@ -19,7 +18,7 @@ def print_table(metrics: Any, run: Run) -> None:
         f"ablation: {tag['ablation']} · seed {run.seed}"
     )
     own = run.task.get("metric", "logit_diff")
-    columns = COLUMNS if own in COLUMNS or own not in tag else (*COLUMNS, own)
+    columns = METRICS if own in METRICS or own not in tag else (*METRICS, own)
     print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in columns))
     for name in (*CONTROL_TITLES, *(key for key in metrics if key not in CONTROL_TITLES)):
         row = metrics[name]

@@ -15,7 +15,7 @@ from string import Template
 
 from hap_engine.findings import Findings
 from hap_engine.picture import page, scene
-from hap_engine.picture.palette import DARK, LIGHT, Palette
+from hap_engine.picture.palette import DARK, LIGHT
 from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
 from hap_engine.picture.wire import payload, replay
 from hap_engine.words import beside
@@ -62,9 +62,10 @@ def standalone(
         "conditions": page.conditions(run),
         "licence": (PLOTLY.parent / "LICENSE").read_text(encoding="utf-8"),
     }
+    # Streamlit's colour variables, which the component reads, for light and dark readers.
+    colours = {f"{theme.name}_{name}": value for theme in (LIGHT, DARK) for name, value in theme.colours.items()}
     return PAGE.substitute(
-        {name: escape(text) for name, text in texts.items()},
-        variables=_variables(),
+        {name: escape(text) for name, text in texts.items()} | colours,
         css=web("component.css"),
         component=web("component.html"),
         metrics=page.metrics_table(run),
@@ -93,25 +94,3 @@ def _embedded(data: object) -> str:
 def _script(text: str) -> str:
     """A script that cannot end its own element (inside strings ``<\\/`` means the same)."""
     return text.replace("</script", "<\\/script")
-
-
-def _variables() -> str:
-    """Streamlit's colour variables, which the component reads, for light and dark readers."""
-    light, dark = _colours(LIGHT, "#d5dbe3", "#0067a3"), _colours(DARK, "#2f3947", "#56b4e9")
-    return (
-        f":root {{ {light} }}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]) {{ {dark} }} }}\n"
-        f":root[data-theme=dark] {{ {dark} }}\n"
-    )
-
-
-def _colours(palette: Palette, border: str, primary: str) -> str:
-    named = {
-        "background-color": palette.background,
-        "secondary-background-color": palette.surface,
-        "text-color": palette.text,
-        "border-color": border,
-        "primary-color": primary,
-        "font": "system-ui, 'Segoe UI', 'Liberation Sans', Arial, sans-serif",
-    }
-    return f"color-scheme: {palette.name}; " + " ".join(f"--st-{name}: {value};" for name, value in named.items())
