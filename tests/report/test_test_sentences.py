@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -121,8 +122,9 @@ def test_every_question_is_answered_with_its_numbers() -> None:
     assert "Not needed on these prompts: m1." in said["Is all of it needed?"]
     assert "HAP's order of the edges stays closest" in said["And at other sizes?"]
     assert "HAP under resample, EAP under zero" in said["Does the kind of ablation matter?"]
-    assert "100 of" in said["What did the first filter throw away?"]
+    assert "100 of 343 edges. A random 10% of them" in said["What did the first filter throw away?"]
     assert "14% of such draws" in said["What did the first filter throw away?"]
+    assert not [text for text in said.values() if re.search(r"[a-z]\.[A-Z]", text)]  # a space between sentences
     assert "Heads that every seed keeps: a1.h1. Only some keep: a2.h2." in said["Would another seed find the same?"]
 
 
