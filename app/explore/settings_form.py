@@ -23,7 +23,7 @@ from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, Disc
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.reader import BOS
 
-EFFORTS = ("quick", "standard", "thorough")
+EFFORTS = ("quick", "standard", "thorough", "every-size")
 
 
 def show() -> None:
@@ -47,7 +47,7 @@ def show() -> None:
         **widget("settings.effort"),
         options=efforts,
         default=url.from_url("effort", efforts, "standard"),
-        format_func=str.capitalize,
+        format_func=lambda name: name.capitalize().replace("-", " "),
         on_change=url.to_url,
         args=("effort", "standard"),
     )
@@ -90,7 +90,7 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
             "pruning": replace(
                 preset,
                 steps=int(_number("steps", 1, 10_000, preset.steps, effort=effort)),
-                budget=_select("budget", BUDGETS),
+                budget=_select("budget", BUDGETS, index=BUDGETS.index(preset.budget), effort=effort),
             ),
             "bos": _select("bos", BOS),
             "seed": st.number_input(**widget("settings.seed"), min_value=0, max_value=2**31 - 1, value=0),

@@ -100,7 +100,7 @@ def curve_figure(history: Sequence[Mapping[str, Any]], colours: Palette = LIGHT)
             row=row,
             col=1,
         )
-    grid = _rgba(colours.text, 0.12)
+    grid = rgba(colours.text, 0.12)
     axis = {"gridcolor": grid, "linecolor": grid, "zeroline": False, "automargin": True}
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
@@ -117,6 +117,7 @@ def curve_figure(history: Sequence[Mapping[str, Any]], colours: Palette = LIGHT)
     )
 
 
-def _rgba(colour: str, opacity: float) -> str:
+def rgba(colour: str, opacity: float) -> str:
+    """A palette's colour, to be seen through."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"

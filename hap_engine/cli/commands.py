@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from hap_engine.cli.options import make_parser
 from hap_engine.cli.progress_lines import follow
-from hap_engine.cli.tables import print_ablations, print_statistics, print_table
+from hap_engine.cli.tables import print_ablations, print_sizes, print_statistics, print_table
 from hap_engine.crash_report import EXIT_CODE, explain, foreseen
 from hap_engine.errors import SettingsError
 from hap_engine.files import PROGRAM, check_writable
@@ -152,6 +152,7 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
+    print_sizes(run)
     for warning in warnings(run):
         print("\n" + warning)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())

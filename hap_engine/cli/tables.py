@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hap_engine.findings import METRICS
+from hap_engine.report.every_size import removed, size_verdict
 from hap_engine.report.titles import CONTROL_TITLES
 
 if TYPE_CHECKING:
@@ -24,6 +25,21 @@ def print_table(metrics: Any, run: Run) -> None:
         row = metrics[name]
         cells = "".join(f"{row[key]:>14.3f}" for key in columns)
         print(f"{name:10}{row['n_edges']:>8,}{cells}")
+
+
+def print_sizes(run: Run) -> None:
+    """KL of each method at each size, where it loses the S-inhibition heads, and the areas."""
+    if not run.sizes:
+        return
+    rows, grid = run.sizes["metrics"], run.sizes["grid"]
+    print(f"\nKL at every size, {run.sizes['n_prompts']} {run.sizes['split']} prompts")
+    print(f"{'removed':10}{'edges':>8}" + "".join(f"{name:>14}" for name in rows))
+    for place, size in enumerate(grid):
+        print(f"{removed(run, size):10}{size:>8,}" + "".join(f"{row['kl'][place]:>14.3f}" for row in rows.values()))
+    for area in ("cpr", "cmd") if "cpr" in rows[run.main] else ():
+        print(f"{area.upper():18}" + "".join(f"{row[area]:>14.3f}" for row in rows.values()))
+    if said := size_verdict(run):
+        print("\n" + said)
 
 
 def print_statistics(run: Run) -> None:

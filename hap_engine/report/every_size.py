@@ -76,20 +76,20 @@ def _of_method(run: Findings, name: str, role: str, heads: tuple[str, ...]) -> s
     sizes = {head: size for head, size in kept.items() if size is not None}
     whole = f"the {role_title(role)} head" if len(heads) == 1 else f"the {len(heads)} {role_title(role)} heads"
     if not sizes:
-        return f"{title} keeps none of {whole} at {_removed(run, ends[0])} of the edges removed or beyond."
+        return f"{title} keeps none of {whole} at {removed(run, ends[0])} of the edges removed or beyond."
     first, last = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
     if sizes[first] <= ends[-1] and not never:
-        return f"{title} keeps all of {whole} to {_removed(run, ends[-1])}."
-    said = f"{title} drops {first} beyond {_removed(run, sizes[first])} of the edges removed"
+        return f"{title} keeps all of {whole} to {removed(run, ends[-1])}."
+    said = f"{title} drops {first} beyond {removed(run, sizes[first])} of the edges removed"
     if never:
         said = f"{title} keeps {', '.join(never)} at none of the sizes"
     if last == first:
         return f"{said}."
     if sizes[last] <= ends[-1]:
-        return f"{said}, and keeps {last} to {_removed(run, ends[-1])}."
-    return f"{said}, and the last of {whole}, {last}, beyond {_removed(run, sizes[last])}."
+        return f"{said}, and keeps {last} to {removed(run, ends[-1])}."
+    return f"{said}, and the last of {whole}, {last}, beyond {removed(run, sizes[last])}."
 
 
-def _removed(run: Findings, size: int) -> str:
+def removed(run: Findings, size: int) -> str:
     """A size as the share of the edges that are removed."""
     return f"{100 * (1 - size / run.graph.n_edges):.4g}%"

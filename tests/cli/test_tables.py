@@ -7,7 +7,11 @@ from collections.abc import Generator
 import pytest
 
 from hap_engine.cli.progress_lines import follow
+from hap_engine.cli.tables import print_sizes
 from hap_engine.progress import Progress
+from hap_engine.report.every_size import size_verdict
+from tests.builders.fakes import fake_run
+from tests.builders.sized_runs import sized_run
 
 STEPS = [Progress("load", step, 100, f"Downloading x: {5 * step} of 500 MB") for step in (0, 7, 52)]
 CHECK = Progress("prompts", 1, 1, "It can.", {"check": {"sentence": "It can."}})
@@ -28,3 +32,17 @@ def test_where_no_terminal_is_a_tenth_is_a_line(capsys: pytest.CaptureFixture[st
         "prune: Pruning edges",
         "prune: 5/10  KL 0.250 with 1,234 gates open",
     ]
+
+
+def test_a_run_of_every_size_has_its_table_and_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    run = sized_run()
+    print_sizes(run)
+    said = capsys.readouterr().out
+    first, *rows = said.strip().splitlines()
+    assert first == "KL at every size, 4 test prompts"
+    assert rows[0].split() == ["removed", "edges", "eap", "hap", "random"]
+    assert [row.split()[1] for row in rows[1 : 1 + len(run.sizes["grid"])]] == [f"{n:,}" for n in run.sizes["grid"]]
+    assert "CMD" in said
+    assert size_verdict(run) in said
+    print_sizes(fake_run())
+    assert capsys.readouterr().out == ""
