@@ -5,6 +5,7 @@ Everything is computed from the run; "EAP misses S-inhibition heads" is printed 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hap_engine.findings import Findings
@@ -63,14 +64,22 @@ class Verdict:
 
 
 def distance(run: Findings, left: str = "eap", right: str = "") -> str:
-    """One sentence on how far the two circuits are from the full model on held-out prompts."""
-    right = right or run.main
-    parts = [
-        f"{circuit_title(name)} {run.metrics[name]['kl']:.2f}"
-        for name in dict.fromkeys((left, right))
-        if name in run.metrics
-    ]
-    return say("verdict.distance", parts=", ".join(parts))
+    """How far the two circuits are from the full model on held-out prompts, what is bad, and how many heads differ."""
+    sides = dict.fromkeys((left, right or run.main))
+    known = {circuit_title(name): float(run.metrics[name]["kl"]) for name in sides if name in run.metrics}
+    empty = float(run.metrics["empty"]["kl"]) if "empty" in run.metrics else math.inf
+    scale = say("verdict.scale", empty=empty) if math.isfinite(empty) else ""
+    parts = ", ".join(f"{title} {kl:.2f}" for title, kl in known.items())
+    text = say("verdict.distance", parts=parts, scale=scale)
+    for title, kl in known.items():
+        if kl > empty / 2:
+            text += say("verdict.worse" if kl > empty else "verdict.far", circuit=title)
+    heads = [run.circuits[name].circuit.heads for name in sides if name in run.circuits]
+    if len(heads) == 2 and heads[0] != heads[1]:
+        more, fewer = len(heads[1] - heads[0]), len(heads[0] - heads[1])
+        titles = dict(zip(("left", "right"), map(circuit_title, sides), strict=True))
+        text += say("verdict.heads", more=more, fewer=fewer, heads="head" if more == 1 else "heads", **titles)
+    return text
 
 
 def has_roles(run: Findings) -> bool:

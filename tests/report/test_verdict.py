@@ -11,7 +11,7 @@ import pytest
 from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.report.verdict import verdict, warnings
+from hap_engine.report.verdict import distance, verdict, warnings
 from tests.builders.fakes import fake_run
 
 GRAPH = Graph(2, 2, 2)
@@ -80,6 +80,23 @@ def test_sides_can_be_chosen() -> None:
     run = fake_run(GRAPH, edges=8, circuits={"eap": through("a0.h0"), "hap": through("a0.h1")})
     turned = verdict(run, left="hap", right="eap")
     assert (turned.left, turned.right, turned.size) == ("hap", "eap", 2)
+
+
+@pytest.mark.parametrize(
+    ("eap", "hap", "said"),
+    [
+        (4.24, 0.33, "EAP 4.24, HAP 0.33. EAP's circuit predicts worse than the fully corrupted model. HAP keeps"),
+        (0.5, 3.31, "HAP 3.31. HAP's circuit is nearer to the fully corrupted model than to the model. HAP keeps"),
+        (0.5, 0.33, "EAP 0.50, HAP 0.33. HAP keeps 1 head that EAP drops, and EAP 2 that HAP drops."),
+    ],
+)
+def test_what_is_bad_is_said_to_be_bad(eap: float, hap: float, said: str) -> None:
+    circuits = {"eap": through("a0.h0", "a1.h0"), "hap": through("a1.h1")}
+    run = fake_run(GRAPH, edges=8, circuits=circuits)
+    rows = {name: {"kl": kl} for name, kl in (("empty", 4.03), ("eap", eap), ("hap", hap))}
+    found = distance(replace(run, metrics=rows))
+    assert "(KL, 0 is equal, 4.03 is everything corrupted)" in found
+    assert said in found
 
 
 def test_a_run_without_roles() -> None:
