@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 
 import torch
@@ -19,12 +18,13 @@ from torch import Tensor
 
 from hap_engine.anatomy.attention import Rotary, Scoring, patterns_of, rotate
 from hap_engine.anatomy.norms import CLOSE, Apply, GainedNorm, call_norm, close, read_norm
-from hap_engine.anatomy.replay import Handed, Replayed, attended, width_of
+from hap_engine.anatomy.replay import Handed, Replay, Replayed, attended, width_of
 from hap_engine.anatomy.twins import Call, given
 
 PROBED = 8  # tokens
-# Sizes of the queries, keys and values that a closed form is tried on: a limit on any of them shows.
-SIZES = ((1, 1, 1), (100, 0.01, 1), (0.01, 100, 1), (3, 3, 100))
+# Sizes of the queries, keys and values that a closed form is tried on: a limit on any of them shows. No prompt reaches
+# them, and their squares are still numbers.
+SIZES = ((1, 1, 1), (1e15, 1e-15, 1), (1e-15, 1e15, 1), (3, 3, 1e15))
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class Closed:
     Attributes:
         kv_of_head: which of the keys and values are each head's.
         norms: of queries and keys, before they are turned or (`norm_last`) after.
+        family: the same in its family's own words, whose numbers of a query are these in the order `order`.
     """
 
     kv_of_head: Int[Tensor, " head"]
@@ -92,13 +93,19 @@ class Closed:
     tables: Tables | None
     norms: tuple[GainedNorm, GainedNorm] | None
     norm_last: bool
-    told: Callable[[Call], Tensor | None]  # what is added to scores
+    family: Replayed
+    order: Int[Tensor, " column"]
+
+    @property
+    def replay(self) -> Replay:
+        """The module that it stands for."""
+        return self.family.replay
 
     batched = False  # how the layer calls it does not depend on the number of prompts
     way = "closed"
 
     def frame(self, call: Call) -> Frame:
-        return self.framed(call, self.told(call))
+        return self.framed(call, _told(self.family, call))
 
     def framed(self, call: Call, bias: Tensor | None) -> Frame:
         tables = None if self.tables is None else self.tables.read(call)
@@ -136,6 +143,13 @@ class Closed:
     def z(self, values: Float[Tensor, "slot batch pos d_head"], frame: Frame) -> Float[Tensor, "head batch pos d_head"]:
         """What each head gives to the output projection."""
         return attended(self.handed(values, frame))
+
+    def own_z(
+        self, values: Float[Tensor, "slot batch pos d_head"], call: Call
+    ) -> Float[Tensor, "head batch pos d_head"]:
+        """What the family's own code makes each head give."""
+        kv = (len(values) - len(self.kv_of_head)) // 2
+        return self.family.own_z(_reordered(values, self.order.argsort(), kv), call)
 
     def pattern(
         self, values: Float[Tensor, "slot batch pos d_head"], frame: Frame
@@ -175,8 +189,8 @@ def _causal(bias: Tensor) -> bool:
 
 
 @torch.no_grad()
-def find_closed(core: Replayed, calls: Callable[[int, int], Call]) -> tuple[Closed, Int[Tensor, " column"]] | None:
-    """The closed form of an attention, and the order in which it takes a query's and a key's numbers.
+def find_closed(core: Replayed, calls: Callable[[int, int], Call]) -> Closed | None:
+    """The closed form of an attention.
 
     Args:
         calls: how the layer calls its attention for some number of prompts and tokens.
@@ -203,15 +217,15 @@ def find_closed(core: Replayed, calls: Callable[[int, int], Call]) -> tuple[Clos
         return None
     for tables, norms, last in _candidates(core, call, calls(1, 1), width):
         order = torch.arange(width) if tables is None else tables.order(call, width)
-        made = Closed(own.to(weight.device), handed.scoring, tables, norms, last, partial(_told, core))
+        made = Closed(own.to(weight.device), handed.scoring, tables, norms, last, core, order)
         frame = made.framed(call, handed.bias)
         factor = _factor(made.handed(_reordered(probes[0], order, kv_heads), frame), handed, order)
         if factor is None:
             continue
         made = replace(made, scoring=replace(handed.scoring, scale=handed.scoring.scale * factor))
-        wanted = ((replace(core, prepared=False).z(probe, call), probe) for probe in probes)
-        if all(close(made.z(_reordered(probe, order, kv_heads), frame), want) for want, probe in wanted):
-            return made, order
+        taken = [_reordered(probe, order, kv_heads) for probe in probes]
+        if all(close(made.z(values, frame), made.own_z(values, call)) for values in taken):
+            return made
     return None
 
 
@@ -228,6 +242,7 @@ def _handed(core: Replayed, values: Tensor, call: Call) -> Handed | None:
 
 
 def _told(core: Replayed, call: Call) -> Tensor | None:
+    """What is added to scores."""
     width = width_of(core.reads)
     values = core.replay.output.weight.new_zeros(len(core.slots), *call.stream.shape[:2], width)
     handed = _handed(core, values, call)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from hap_engine.anatomy.blocks import Block
-from hap_engine.anatomy.closed_form import PROBED, find_closed
+from hap_engine.anatomy.closed_form import PROBED, Closed, find_closed
 from hap_engine.anatomy.mlps import Chain, Mlp, bare, find_chain, fitted, is_gated
 from hap_engine.anatomy.norms import NO_NORM, GainedNorm, close, eps_of, read_norm
 from hap_engine.anatomy.replay import Replay, Slot, hands_over, replayed, width_of
@@ -172,7 +172,8 @@ class _Layer:
         slots = tuple(find_slots(self.replay, calls(heads, 2), heads))
         family = replayed(self.replay, slots, heads)
         family = replace(family, prepared=hands_over(family, calls(1, PROBED)))
-        core, order = find_closed(family, calls) or (family, None)
+        core = find_closed(family, calls) or family
+        order = core.order if isinstance(core, Closed) else None
         weights, biases = self._plain(slots, family.reads, order)
         if norm is None:
             w_in, b_in, kind = weights, biases, NO_NORM

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -186,6 +186,12 @@ class Replayed:
         own = attended if self.prepared else None
         z = self.replay.z(call, self.answers(values, call), own)
         return z.unflatten(-1, (self.heads, -1)).permute(2, 0, 1, 3)
+
+    def own_z(
+        self, values: Float[Tensor, "slot batch pos width"], call: Call
+    ) -> Float[Tensor, "head batch pos d_head"]:
+        """The same by the family's own attention all the way."""
+        return replace(self, prepared=False).z(values, call)
 
     def pattern(
         self, values: Float[Tensor, "slot batch pos width"], call: Call

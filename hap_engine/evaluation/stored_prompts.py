@@ -41,7 +41,7 @@ def bos_of(run: Run) -> str:
     return str(run.settings.get("bos", "never"))
 
 
-def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]], bos: str) -> list[EncodedPair]:
+def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]], bos: str = "never") -> list[EncodedPair]:
     """Prompts of a run file as token ids.
 
     Args:

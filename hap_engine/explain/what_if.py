@@ -18,6 +18,7 @@ from jaxtyping import Float
 from hap_engine.evaluation.metrics import kl_divergence, logit_difference
 from hap_engine.graph.circuit import Circuit
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.self_check import check_prompts
 from hap_engine.tasks.pair import EncodedPair, token_text
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.plain_pass import Trace
@@ -42,6 +43,7 @@ class Bench:
     def __init__(self, masked: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
         self.masked, self.pairs = masked, tuple(pairs)
         self._lock = threading.Lock()
+        check_prompts(masked, pairs)
         with torch.no_grad():
             self._batch = batch = to_batch(pairs, masked.device)
             self._corrupt = masked.trace(batch.corrupt, batch.last)

@@ -32,6 +32,7 @@ from torch import Tensor
 from hap_engine.errors import UnknownNameError
 from hap_engine.graph.circuit import Circuit
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.self_check import check_prompts
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.batches import Batch, in_batches
 from hap_engine.transformer.plain_pass import Trace, at_last
@@ -51,11 +52,13 @@ class Ablation:
 
     Raises:
         UnknownNameError: for a kind that does not exist.
+        UnsupportedModelError: if the engine computes the prompts otherwise than the model does.
     """
 
     def __init__(self, masked: MaskedModel, pairs: Sequence[EncodedPair], kind: str) -> None:
         if kind not in ABLATIONS:
             raise UnknownNameError("ablation", kind, ABLATIONS)
+        check_prompts(masked, pairs)
         self.masked, self.kind = masked, kind
         self._means = _means_by_length(masked, pairs) if kind == "mean" else {}
 

@@ -48,7 +48,9 @@ class MaskedModel(PlainModel):
         self.exact = self  # the same model in float32
 
     def _meet(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> None:
-        super(MaskedModel, self.exact)._meet(tokens, last)
+        if tokens.shape[1] > self.exact.met:
+            super(MaskedModel, self.exact)._meet(tokens, last)
+        self.met = self.exact.met
 
     def with_dtype(self, dtype: torch.dtype) -> MaskedModel:
         """The same model with its large products in `dtype`.

@@ -6,15 +6,13 @@ from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hap_engine.errors import ModelError, UnsupportedModelError
-from hap_engine.machine.memory import out_of_memory
+from hap_engine.errors import ModelError
 from hap_engine.masked import self_check
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.models.catalog import Source
-from hap_engine.models.supported import WORKING
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
-from hap_engine.transformer.load import Model, loading
+from hap_engine.transformer.load import Model, in_words, loading
 
 
 def open_masked(model: Model) -> MaskedModel:
@@ -26,16 +24,9 @@ def open_masked(model: Model) -> MaskedModel:
     Raises:
         UnsupportedModelError: naming the model, the difference and the part that does not fit.
     """
-    try:
+    with in_words(f"{self_check.named(model)} fails inside the masked pass"):
         masked = MaskedModel(model)
         self_check.check(masked)
-    except Exception as error:  # parts that take other arguments fail in many ways
-        if isinstance(error, UnsupportedModelError) or out_of_memory(error):
-            raise
-        raise UnsupportedModelError(
-            f"{model.name} ({type(model.hf_model).__name__}) fails inside the masked pass "
-            f"({type(error).__name__}: {error}). {WORKING}"
-        ) from error
     return masked
 
 

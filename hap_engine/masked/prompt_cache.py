@@ -17,6 +17,7 @@ from torch import Tensor
 from hap_engine.machine.memory import Limits
 from hap_engine.machine.workload import RUN_BATCH
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.self_check import check_prompts
 from hap_engine.progress import Progress
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.batches import Batch, in_batches, to_batch
@@ -47,6 +48,7 @@ class Prepared:
     def run(self) -> Generator[Progress, None, Prepared]:
         """Fill the caches, yielding after each batch."""
         masked = self.masked
+        check_prompts(masked, self.pairs)
         full: dict[int, Tensor] = {}
         lengths = [len(pair.clean_ids) for pair in self.pairs]
         keep = self._bytes(sum(lengths)) <= self.limits.cache

@@ -9,6 +9,14 @@ from typing import Any
 from hap_engine.models.supported import text_config
 
 
+def experts_of(config: Mapping[str, Any]) -> int:
+    """How many experts a layer's MLP has, by a ``config.json``; 1 where it is one."""
+    config = text_config(config)
+    config = {**config, **(config.get("ffn_config") or {})}
+    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+    return max([1, *(config[name] for name in names if isinstance(config.get(name), int))])
+
+
 @dataclass(frozen=True)
 class Shape:
     """The sizes of a model that decide its cost."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from tokenizers import Tokenizer
 
 from hap_engine.anatomy.parts import Parts, parts_of
-from hap_engine.errors import ModelError, UnsupportedModelError
+from hap_engine.errors import HapError, ModelError, UnsupportedModelError
 from hap_engine.graph.graph import Graph
 from hap_engine.machine.memory import out_of_memory
 from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
@@ -206,18 +207,27 @@ def from_hf(
         UnsupportedModelError: naming the part that the engine cannot describe.
     """
     keep_narrow(hf_model.eval().requires_grad_(False))
-    try:
+    with in_words(f"{source.name} ({type(hf_model).__name__}) cannot be taken apart"):
         hf_model = text_part(hf_model) if reads_more(hf_model.config) else hf_model
         parts = parts_of(hf_model)
-    except Exception as error:  # parts that are called otherwise fail in many ways
-        if out_of_memory(error):
-            raise
-        cause = str(error) if isinstance(error, LookupError) else f"{type(error).__name__}: {first_line(error)}"
-        raise UnsupportedModelError(
-            f"{source.name} ({type(hf_model).__name__}) cannot be taken apart: {cause.rstrip('.')}. {WORKING}"
-        ) from error
     count = sum(weight.numel() for weight in hf_model.parameters())
     return Model(source, sha256, hf_model, parts, tokenizer, parts.graph, count, stored_dtype)
+
+
+@contextmanager
+def in_words(failing: str) -> Iterator[None]:
+    """Whatever goes wrong with a model's own parts refuses the model: they fail in many ways.
+
+    Args:
+        failing: the model and what it fails in.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, HapError) or out_of_memory(error):
+            raise
+        cause = str(error) if type(error) is LookupError else f"{type(error).__name__}: {first_line(error)}"
+        raise UnsupportedModelError(f"{failing}: {cause.rstrip('.')}. {WORKING}") from error
 
 
 def _from_folder(source: Source, folder: Path, device: torch.device, progress: Report) -> Model:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hap_engine.anatomy.blocks import Block
 from hap_engine.errors import ModelError, UnsupportedModelError
-from hap_engine.transformer.load import Model
+from hap_engine.transformer.load import Model, in_words
 
 TOLERANCE = 1e-4  # of logits, relative to the largest; measured 1e-6 on the families of the tests
 SENDERS = 16  # runs of one head's attention that go side by side
@@ -116,6 +116,7 @@ class PlainModel:
         self._frames: dict[tuple[int, int, int], Any] = {}
         self._weights = [(weight, weight._version) for weight in model.hf_model.parameters()]
         self.met = 0  # tokens of the longest prompts that were compared with the model itself
+        self.met_prompts: set[int] = set()  # hashes of those that were, with others (`self_check.check_prompts`)
 
     def frame(self, layer: int, batch: int, length: int) -> Any:
         """What a layer's attention needs to know of the prompts' shape."""
@@ -137,9 +138,9 @@ class PlainModel:
         """
         self._check_weights()
         if tokens.shape[1] > self.met:
-            self.met = tokens.shape[1]
-            self._meet(tokens, last)
-        return self._trace(tokens, last)
+            with in_words(f"{self.model.name} fails on prompts of {tokens.shape[1]} tokens"):
+                self._meet(tokens, last)
+        return self.plain_trace(tokens, last)
 
     def _check_weights(self) -> None:
         """Layers were described once: a weight that was written to, or exchanged, since then would count in part."""
@@ -156,7 +157,7 @@ class PlainModel:
         row = int(last.argmax())
         end = int(last[row])
         ids = tokens[row : row + 1, : end + 1]
-        got = self.unembed(self._trace(ids, last[row : row + 1]).final)
+        got = self.unembed(self.plain_trace(ids, last[row : row + 1]).final)
         want = self.model.hf_model(ids).logits[:, -1].float()
         difference = float((got - want).abs().max() / want.abs().max())
         if not difference <= TOLERANCE:
@@ -164,9 +165,11 @@ class PlainModel:
                 f"{self.model.name} computes a prompt of {end + 1} tokens otherwise than the engine: its logits differ "
                 f"by {difference:.2g} (relative; at most {TOLERANCE:g}). Use shorter prompts, or another model."
             )
+        self.met = tokens.shape[1]
 
     @torch.no_grad()
-    def _trace(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> Trace:
+    def plain_trace(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> Trace:
+        """`trace` of prompts that are compared with the model elsewhere."""
         resid = embed = self.embed(tokens)
         layers = []
         for index, block in enumerate(self.blocks):

@@ -34,6 +34,7 @@ from hap_engine.machine.workload import RUN_BATCH
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
+from hap_engine.masked.self_check import check_prompts
 from hap_engine.models.shape import Shape
 from hap_engine.progress import Progress, relabelled
 from hap_engine.runs.record import Run
@@ -123,6 +124,8 @@ def _prompts(config: DiscoveryConfig, masked: MaskedModel) -> Generator[Progress
     """The prompts, and what the model makes of some of them."""
     model = masked.model
     sets = make_prompts(config, model.reader)
+    yield Progress("prompts", 0, 1, "Comparing the engine with the model itself on some of the prompts")
+    check_prompts(masked, [*sets.train, *sets.validation, *sets.test])
     few = [*sets.validation, *sets.train][:CHECKED]
     able = yield from check_task(masked, few)
     spaces = spaces_in_doubt((yield from ask(masked, few))) if config.prompts else ""
