@@ -8,7 +8,6 @@ the panel goes, so do its marks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,10 @@ import streamlit as st
 from hap_engine.graph.edits import ARROW, Change
 from hap_engine.picture.layout import Layout
 from hap_engine.picture.scene import Scene
+from hap_engine.words import beside
 
 _mount = st.components.v2.component(
-    "hap_marks",
-    html="<span hidden></span>",
-    js=(Path(__file__).parent / "web" / "marks.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
+    "hap_marks", html="<span hidden></span>", js=beside(__file__, "web/marks.js"), isolate_styles=False
 )
 
 

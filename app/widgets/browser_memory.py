@@ -7,17 +7,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-JS = """
-export default function ({ data: [{ name, write }], setStateValue }) {
-  try {
-    const before = localStorage.getItem(name);
-    if (write !== null && write !== before) localStorage.setItem(name, write);
-    if (write === null && before !== null) setStateValue("saved", before);
-  } catch { /* storage is switched off: the lesson works, it is only not remembered */ }
-}
-"""
+from hap_engine.words import beside
 
-_mount = st.components.v2.component("hap_memory", html="<span hidden></span>", js=JS)
+_mount = st.components.v2.component("hap_memory", html="<span hidden></span>", js=beside(__file__, "browser_memory.js"))
 
 
 def remembered(name: str, write: str | None) -> str | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hap_engine.files import assets
+from hap_engine.words import beside
 
-WEB = Path(__file__).parent / "web"
 PLOTLY = assets() / "vendor" / "plotly" / "plotly-basic.min.js"  # the basic bundle, with its LICENSE beside it
 SCRIPTS = (  # one module, in this order
     "geometry.js",
@@ -26,4 +24,4 @@ SCRIPTS = (  # one module, in this order
 
 def web(*names: str) -> str:
     """The text of these files, one after the other."""
-    return "\n".join((WEB / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join(beside(__file__, f"web/{name}") for name in names)
