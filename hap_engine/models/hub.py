@@ -84,10 +84,12 @@ def cached_models() -> list[str]:
         if folder is None:
             continue
         try:
-            architectures = json.loads((folder / "config.json").read_text()).get("architectures")
+            config = json.loads((folder / "config.json").read_text())
+            architectures, mixed = config.get("architectures"), "text_config" in config
         except (OSError, ValueError, AttributeError):
             continue
-        if any(re.search(r"ForCausalLM|LMHeadModel", str(kind)) for kind in architectures or ()):
+        kinds = r"ForCausalLM|LMHeadModel" + "|ForConditionalGeneration" * mixed
+        if any(re.search(kinds, str(kind)) for kind in architectures or ()):
             found.append(name)
     return found
 

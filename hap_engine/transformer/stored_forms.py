@@ -2,12 +2,13 @@
 
 * A model that also sees or hears: text goes through a part of it. The model itself stays where it runs on text alone
   (so its logits are its own), less the modules that no text reaches.
-* Weights stored as codes (`hap_engine.models.supported.CODED`): where the library that reads them keeps them so, each
-  linear part is asked what numbers it multiplies by.
+* Weights stored as codes (`hap_engine.models.supported.CODED`): their library says what numbers they are, or each
+  linear part is asked what it multiplies by.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial, reduce
 from typing import Any
 
@@ -62,13 +63,17 @@ def _without(tokens: Tensor, whole: Any, name: str) -> Any:
 
 
 @torch.no_grad()
-def as_numbers(hf_model: Any) -> None:
-    """Put plain linear parts in the place of those whose weights are codes."""
+def as_numbers(hf_model: Any) -> Any:
+    """A model with plain linear parts in the place of those whose weights are codes: their library's or, where it makes
+    none, ones that answer as they do."""
+    with suppress(NotImplementedError):
+        return hf_model.dequantize()
     for name, part in list(hf_model.named_modules()):
         if type(part) is not Linear and hasattr(part, "in_features") and hasattr(part, "out_features"):
             above, _, own = name.rpartition(".")
             setattr(hf_model.get_submodule(above), own, _asked(part, hf_model.device))
     hf_model.hf_quantizer.remove_quantization_config(hf_model)
+    return hf_model
 
 
 def _asked(part: Any, device: torch.device) -> Linear:

@@ -91,7 +91,7 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
     if coded:
         progress(f"{name} is stored quantised ({coded.get('quant_method')}): its codes are read as numbers", 0.0)
         if hasattr(hf_model, "hf_quantizer"):  # they are still codes
-            as_numbers(hf_model)
+            hf_model = as_numbers(hf_model)
     if mixed:
         progress(f"{name} reads more than text: its text part is opened alone", 0.0)
     return hf_model

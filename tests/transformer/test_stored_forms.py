@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -154,13 +153,23 @@ class Coded(torch.nn.Module):
         return torch.nn.functional.linear(x, self.codes * self.scale, self.bias)
 
 
+class Library:
+    """One that cannot make numbers of its codes itself."""
+
+    def dequantize(self, *_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    def remove_quantization_config(self, model: torch.nn.Module) -> None:
+        del model.hf_quantizer
+
+
 def test_linear_parts_that_hold_codes_are_asked_for_their_numbers() -> None:
     model = build("qwen2").requires_grad_(False)
     for name, part in list(model.named_modules()):
         if isinstance(part, torch.nn.Linear):
             above, _, own = name.rpartition(".")
             setattr(model.get_submodule(above), own, Coded(part))
-    model.hf_quantizer = SimpleNamespace(remove_quantization_config=lambda model: None)
+    model.hf_quantizer = Library()
     with torch.no_grad():
         want = model(IDS).logits
         as_numbers(model)
