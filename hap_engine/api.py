@@ -48,6 +48,7 @@ from hap_engine.tasks.reader import encode_rows
 from hap_engine.tasks.task import PromptSets, SplitSizes
 from hap_engine.transformer.batches import in_batches
 from hap_engine.transformer.load import loading
+from hap_engine.words import say
 from hap_engine.workflows import discover as discovery
 from hap_engine.workflows import retest
 from hap_engine.workflows.run_prompts import task_prompts
@@ -88,16 +89,12 @@ def discover(
     wrong = [name for name in settings if name not in known or name in ("model", "task")]
     if wrong:
         raise SettingsError(
-            f"There is no setting {wrong[0]!r}. Known: "
-            f"{', '.join(name for name in known if name not in ('model', 'task'))}."
+            say("api.no_setting", wrong=wrong, known=", ".join(name for name in known if name not in ("model", "task")))
         )
     opened = open_model(model, progress=progress) if isinstance(model, str) else model
     if not isinstance(task, str):
         if wrong_type := [pair for pair in task if not isinstance(pair, PromptPair)]:
-            raise SettingsError(
-                f"Expected the name of a task or PromptPairs, got {type(wrong_type[0]).__name__}. "
-                "Give texts (of an encoded pair its .pair)."
-            )
+            raise SettingsError(say("api.no_task", kind=type(wrong_type[0]).__name__))
         task, settings = CUSTOM, {**settings, "prompts": tuple(task)}
     config = DiscoveryConfig(model=opened.model.source.reference, task=task, **settings)
     return follow(discovery.discover(config, opened.model), progress)

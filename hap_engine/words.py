@@ -43,3 +43,6 @@ def _filled(found: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(found, str):
         return found.format_map(values)
     return {key: _filled(item, values) for key, item in found.items()} if isinstance(found, dict) else found
+
+
+say = Words(__file__, "messages.toml")  # the engine's own

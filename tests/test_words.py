@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hap_engine.words import Words
+from hap_engine.words import Words, say
+
+ENGINE = Path(__file__).resolve().parents[1] / "hap_engine"
 
 FILE = """
 [button]
@@ -37,3 +42,26 @@ def test_a_group_is_filled_but_for_lists_and_numbers(words: Words) -> None:
 def test_a_text_or_a_value_that_is_not_there_is_a_bug(words: Words, name: str) -> None:
     with pytest.raises(KeyError):
         words(name)
+
+
+def engine_calls() -> Iterator[tuple[str, set[str], str]]:
+    """Name, values and place of every message that the engine says."""
+    for path in ENGINE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
+                assert isinstance(node.args[0], ast.Constant)
+                values = {keyword.arg for keyword in node.keywords if keyword.arg}
+                yield node.args[0].value, values, f"{path.relative_to(ENGINE)}:{node.lineno}"
+
+
+def test_every_message_of_the_engine_is_there_and_is_given_what_it_names() -> None:
+    for name, values, place in engine_calls():
+        part, text = name.split(".")
+        fields = [field for _, field, _, _ in string.Formatter().parse(say.texts[part][text]) if field]
+        named = {field.partition(".")[0].partition("[")[0] for field in fields}
+        assert named == values, f"{place}: {name} names {named}"
+
+
+def test_the_engine_says_all_of_its_messages() -> None:
+    written = {f"{part}.{name}" for part, texts in say.texts.items() for name in texts}
+    assert written == {name for name, _, _ in engine_calls()}

@@ -32,6 +32,7 @@ from hap_engine.errors import UnsupportedModelError
 from hap_engine.masked.masked_pass import MaskedModel, put_rows
 from hap_engine.masked.plan import Positions, look_ahead
 from hap_engine.transformer.plain_pass import Trace, TraceRows
+from hap_engine.words import say
 
 
 class EdgeGradients:
@@ -215,10 +216,7 @@ def _check_rules(masked: MaskedModel, rules: Rules) -> None:
     """Raises UnsupportedModelError if the rules change gradients inside an attention that is not written out here."""
     inside = rules.temperature != 1 or rules.qk_share != 1 or rules.v_share != 1
     if inside and any(isinstance(block.core, Replayed) for block in masked.blocks):
-        raise UnsupportedModelError(
-            f"GIM and RelP change gradients inside attention, and {masked.model.name} runs its attention in its own "
-            "code. Choose another scorer."
-        )
+        raise UnsupportedModelError(say("attribution.replayed", masked=masked))
 
 
 class _Slots(torch.autograd.Function):

@@ -14,6 +14,7 @@ from torch import Tensor
 from hap_engine.anatomy.blocks import Block
 from hap_engine.anatomy.norms import GainedNorm
 from hap_engine.errors import UnsupportedModelError
+from hap_engine.words import say
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ def secant_rule(block: Block) -> Iterator[None]:
     mlp = getattr(mlp, "mlp", mlp)  # the model's own or its copy in another dtype
     act = getattr(mlp, "act_fn", None) or getattr(mlp, "act", None)
     if not isinstance(act, torch.nn.Module):
-        raise UnsupportedModelError(
-            f"RelP needs an MLP with an activation module, and {type(mlp).__name__} has none. Choose another scorer."
-        )
+        raise UnsupportedModelError(say("attribution.no_activation", kind=type(mlp).__name__))
 
     def secant(module: Any, inputs: tuple[Tensor], out: Tensor) -> Tensor:
         (x,) = inputs

@@ -42,6 +42,7 @@ from hap_engine.machine import memory
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.settings import IG_STEPS
+from hap_engine.words import say
 
 Scores = Float[np.ndarray, "writer reader"]
 Metric = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # logits, full, answer, distractor
@@ -124,10 +125,7 @@ def score(
     metric = chosen.metric if metric is None else metric
     measure = find_metric(metric)
     if chosen.points == (1.0,) and measure is _kl:
-        raise SettingsError(
-            "Plain EAP cannot use KL: KL(full ‖ circuit) is at its minimum when every edge is kept, "
-            "so its gradient there is zero for every edge. Use the logit difference, or EAP-IG."
-        )
+        raise SettingsError(say("attribution.kl_at_clean"))
     masked = prepared.masked
     total = torch.zeros(masked.graph.edge_mask.shape, device=masked.device)
     chunks = prepared.parts(range(len(prepared)), batch_size)
@@ -149,10 +147,7 @@ def find_metric(metric: str | Metric) -> Metric:
         return METRICS[metric]
     taken = len(inspect.signature(metric).parameters)
     if taken != _METRIC_ARGUMENTS:
-        raise SettingsError(
-            f"Expected a metric of {_METRIC_ARGUMENTS} arguments (logits, full, answer, distractor), "
-            f"got one of {taken}."
-        )
+        raise SettingsError(say("attribution.arguments", wanted=_METRIC_ARGUMENTS, taken=taken))
     return metric
 
 

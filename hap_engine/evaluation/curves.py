@@ -23,6 +23,7 @@ from hap_engine.errors import SettingsError
 from hap_engine.evaluation.statistics import Values
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.edge_order import EdgeOrder
+from hap_engine.words import say
 
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -55,10 +56,7 @@ def area(shares: Sequence[float], values: Sequence[float]) -> float:
         SettingsError: for fewer than two points, or shares that do not rise.
     """
     if len(shares) != len(values) or len(shares) < 2 or any(np.diff(shares) <= 0):
-        raise SettingsError(
-            "Expected at least two rising shares with one value each for an area, got "
-            f"{len(shares)} shares and {len(values)} values."
-        )
+        raise SettingsError(say("evaluation.area", shares=len(shares), values=len(values)))
     return float(np.trapezoid(values, shares))
 
 

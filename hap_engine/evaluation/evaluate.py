@@ -33,6 +33,7 @@ from hap_engine.progress import Progress
 from hap_engine.report.titles import CONTROL_TITLES
 from hap_engine.settings import RANDOM_CIRCUITS
 from hap_engine.tasks.pair import EncodedPair
+from hap_engine.words import say
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,7 @@ def evaluate(
         SettingsError: if a circuit has the name of a control.
     """
     if taken := CONTROL_TITLES.keys() & circuits:
-        raise SettingsError(
-            f"Expected names of circuits other than those of the controls ({', '.join(CONTROL_TITLES)}), got "
-            f"{min(taken)!r}. Choose another name."
-        )
+        raise SettingsError(say("evaluation.taken", controls=", ".join(CONTROL_TITLES), name=min(taken)))
     rng = np.random.default_rng(setting.seed)
     randoms = [random_circuit(masked.graph, control_size, rng) for _ in range(RANDOM_CIRCUITS)]
     every = [empty_circuit(masked.graph), *randoms, *circuits.values()]

@@ -28,6 +28,7 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.runs.schema import ADDED_VERSION
 from hap_engine.tasks.pair import EncodedPair
+from hap_engine.words import say
 
 PROMPTS = 64  # for the parts that measure a hundred circuits; standard errors twice those of 256
 SMALLEST_SPAN = 1e-3  # logits; below it shares of the task are rounding noise
@@ -191,11 +192,7 @@ def _measure_parts(
     full, outcomes = yield from measure(masked, pairs, {None: empty_circuit(masked.graph), **every})
     top, bottom = (float(side["logit_diff"].mean()) for side in (full, outcomes[None]))
     if abs(top - bottom) < SMALLEST_SPAN:
-        raise SettingsError(
-            f"Expected a logit difference that corruption changes, got {top:.4f} for the full model and "
-            f"{bottom:.4f} with everything corrupted: no share of the task can be computed. "
-            "Choose another corruption or another pair of answer and distractor."
-        )
+        raise SettingsError(say("evaluation.unmoved", top=top, bottom=bottom))
     by_part = {part: {key: outcomes[part, key] for key in circuits} for part, circuits in parts.items()}
     return _Measured(full, top, bottom, by_part)
 

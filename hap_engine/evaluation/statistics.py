@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 
 from hap_engine.errors import SettingsError
 from hap_engine.graph.circuit import Circuit
+from hap_engine.words import say
 
 RESAMPLES = 1000  # of the bootstrap; the interval's ends move by less than its last digit
 FLIPS = 2000  # of the sign-flip test: p is known to about 0.005 near 0.05
@@ -98,10 +99,7 @@ def paired_difference(first: Values, second: Float[np.ndarray, " other"], seed: 
         SettingsError: if the two are not as long, empty or not finite.
     """
     if len(first) != len(second) or not len(first):
-        raise SettingsError(
-            f"Expected the same prompts on both sides of a comparison, got {len(first)} and "
-            f"{len(second)}. Evaluate both circuits on one set of prompts."
-        )
+        raise SettingsError(say("evaluation.unpaired", first=len(first), second=len(second)))
     gaps = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
     interval = bootstrap_interval(gaps, seed)
     if len(gaps) < 2:
@@ -147,14 +145,9 @@ def edge_stability(circuits: Sequence[Circuit]) -> Float[np.ndarray, "writer rea
         SettingsError: for fewer than two circuits, or circuits of different graphs.
     """
     if len(circuits) < 2:
-        raise SettingsError(
-            f"Expected circuits of at least two seeds for stability, got {len(circuits)}. "
-            "Run discover with another --seed."
-        )
+        raise SettingsError(say("evaluation.one_seed", circuits=len(circuits)))
     if len({circuit.graph for circuit in circuits}) > 1:
-        raise SettingsError(
-            "Expected circuits of one model for stability, got different graphs. Compare runs of the same model."
-        )
+        raise SettingsError(say("evaluation.graphs"))
     return np.mean([circuit.live.kept for circuit in circuits], axis=0)
 
 
@@ -169,8 +162,4 @@ def _log_choose(n: int, k: int) -> float:
 
 def _check_finite(values: Values) -> None:
     if not np.isfinite(values).all():
-        raise SettingsError(
-            f"Expected finite numbers for every prompt, got NaN or infinity on "
-            f"{int((~np.isfinite(values)).sum())} of {len(values)}. "
-            "The model overflows on these prompts; evaluate in float32."
-        )
+        raise SettingsError(say("evaluation.not_finite", bad=int((~np.isfinite(values)).sum()), values=len(values)))

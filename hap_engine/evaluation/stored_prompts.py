@@ -12,6 +12,7 @@ from hap_engine.masked.opening import check_same_graph
 from hap_engine.runs.record import Run
 from hap_engine.tasks.pair import EncodedPair, PromptPair
 from hap_engine.tasks.reader import encode_rows
+from hap_engine.words import say
 
 
 def stored_prompts(
@@ -29,9 +30,7 @@ def stored_prompts(
     """
     check_same_graph(masked, run)
     if not run.prompts.get(split):
-        raise SettingsError(
-            f"The run file holds no {split} prompts, so there is nothing to evaluate on. Compute the run again."
-        )
+        raise SettingsError(say("evaluation.no_prompts", split=split))
     pairs = encode_prompts(masked, run.prompts[split][:first], bos or bos_of(run))
     return [replace(pair, roles={}) for pair in pairs] if bos else pairs
 
@@ -52,10 +51,7 @@ def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]], bo
     """
     keys = ("clean", "corrupt", "answer", "distractor")
     if not all(isinstance(prompt.get(key), str) for prompt in prompts for key in keys):
-        raise TaskError(
-            "Expected a prompt with clean, corrupt, answer and distractor texts in the run file. "
-            "The file is damaged; compute the run again."
-        )
+        raise TaskError(say("evaluation.damaged"))
     rows = encode_rows(masked.model.reader.feeding(bos), list(map(PromptPair.from_dict, prompts)))
     roles = [prompt.get("roles") or {} for prompt in prompts]
     return [

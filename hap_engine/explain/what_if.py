@@ -22,6 +22,7 @@ from hap_engine.masked.self_check import check_prompts
 from hap_engine.tasks.pair import EncodedPair, token_text
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.plain_pass import Trace
+from hap_engine.words import say
 
 TOP = 5  # tokens shown
 
@@ -164,7 +165,4 @@ def describe(before: Reading, after: Reading) -> str:
     if abs(new - old) < 0.005 and won == wins:
         return f"On these {n} prompts this changes nothing that shows: the logit difference stays {new:.2f}."
     verb = "falls" if new < old else "rises"
-    return (
-        f"On {n} test prompts the preference for the right answer {verb} from {old:.2f} to {new:.2f}; "
-        f"it wins on {wins} of {n} (before: {won})."
-    )
+    return say("explain.changed", n=n, verb=verb, old=old, new=new, wins=wins, won=won)

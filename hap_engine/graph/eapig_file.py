@@ -33,6 +33,7 @@ from hap_engine.errors import RunFileError
 from hap_engine.files import write_text
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph, Reader
+from hap_engine.words import say
 
 MAX_BYTES = 200 * 2**20  # GPT-2 small is 2 MB, a 7B model about 100 MB
 
@@ -43,10 +44,7 @@ def to_eapig(circuit: Circuit, scores: Scores | None = None, d_model: int = 0) -
     """A circuit (and the scores of all edges, else 0) as the content of such a file."""
     graph = circuit.graph
     if graph.post_norm or graph.coupled:
-        raise RunFileError(
-            "EAP-IG's file knows neither norm writers nor heads that act on each other, and this model has some. "
-            "Save the circuit as .graphml or .csv."
-        )
+        raise RunFileError(say("graph.unlike"))
     group = graph.n_heads // graph.n_kv_heads
     edges: dict[str, dict[str, Any]] = {}
     for w, r in np.argwhere(graph.edge_mask):
@@ -90,20 +88,14 @@ def from_eapig(data: Any, n_kv_heads: int | None = None) -> tuple[Circuit, Score
         writer, _, reader = name.partition("->")
         row, column = graph.writer_index.get(writer), places.get(reader)
         if row is None or column is None or not graph.edge_mask[row, column]:
-            raise RunFileError(
-                f"The EAP-IG file names an edge {name[:60]!r} that a model of {graph.n_layers} layers "
-                f"and {graph.n_heads} heads lacks. Check its cfg."
-            )
+            raise RunFileError(say("graph.no_edge", name=name[:60], graph=graph))
         score, inside = _values(name, edge)
         scores[row, column] += score
         kept[row, column] |= inside
         seen += 1
     expected = sum(int(graph.upstream[column]) for column in places.values())  # edges as the file counts them
     if seen != expected:
-        raise RunFileError(
-            f"Expected {expected:,} edges in the EAP-IG file (all real ones), got {seen:,}. "
-            "Write it again with Graph.to_json."
-        )
+        raise RunFileError(say("graph.edge_count", expected=expected, seen=seen))
     return Circuit(graph, kept), scores
 
 
@@ -118,8 +110,7 @@ def read_eapig(path: Path | str, n_kv_heads: int | None = None) -> tuple[Circuit
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RunFileError(
-                f"Expected an EAP-IG file of at most {MAX_BYTES >> 20} MB, got "
-                f"{path.stat().st_size / 2**20:.0f} MB: {path.name} is not one."
+                say("graph.file_size", most=MAX_BYTES >> 20, size=path.stat().st_size / 2**20, path=path)
             )
         data = json.loads(path.read_bytes())
     except OSError as error:
@@ -142,9 +133,7 @@ def _query_heads(reader: Reader, shared: int) -> Iterator[str]:
 def _graph(data: Any, n_kv_heads: int | None) -> Graph:
     sections = data if isinstance(data, Mapping) else {}
     if not all(isinstance(sections.get(key), dict) for key in ("cfg", "edges")):
-        raise RunFileError(
-            "This is not an EAP-IG graph: expected JSON with the mappings cfg and edges. Write one with Graph.to_json."
-        )
+        raise RunFileError(say("graph.no_graph"))
     cfg = sections["cfg"]
     heads = cfg.get("n_heads")
     return Graph.from_dict(
@@ -162,8 +151,5 @@ def _values(name: str, edge: Any) -> tuple[float, bool]:
     score: Any = entry.get("score")
     inside: Any = entry.get("in_graph")
     if type(score) not in (int, float) or not math.isfinite(score) or type(inside) is not bool:
-        raise RunFileError(
-            f"Expected a finite score and in_graph true or false for edge {name[:60]!r} of the EAP-IG "
-            f"file, got {score!r} and {inside!r}."
-        )
+        raise RunFileError(say("graph.bad_score", name=name[:60], score=score, inside=inside))
     return float(score), inside

@@ -32,6 +32,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from hap_engine.errors import RunFileError, UnknownNameError
+from hap_engine.words import say
 
 MAX_CELLS = 100_000_000  # one byte each; Llama-70B has 34 million
 
@@ -104,10 +105,7 @@ class Graph:
         layers, heads, kv = sizes
         cells = layers**2 * (heads + 1) * (heads + 2 * kv + 1)
         if cells > MAX_CELLS:
-            raise RunFileError(
-                f"A graph of {layers} layers and {heads} heads is too large to draw "
-                f"({cells:,} pairs of writer and reader, at most {MAX_CELLS:,})."
-            )
+            raise RunFileError(say("graph.too_large", layers=layers, heads=heads, cells=cells, most=MAX_CELLS))
         if sizes[1] % sizes[2]:
             raise RunFileError(f"{sizes[1]} heads cannot share {sizes[2]} KV heads evenly.")
         coupled = tuple(tuple(map(int, fed)) for fed in data.get("coupled", ()))

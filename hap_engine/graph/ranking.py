@@ -11,6 +11,7 @@ from jaxtyping import Float
 from hap_engine.errors import SettingsError
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
+from hap_engine.words import say
 
 
 def edge_budget(graph: Graph, sparsity: float) -> int:
@@ -24,10 +25,8 @@ def edge_budget(graph: Graph, sparsity: float) -> int:
         raise SettingsError(f"Expected a sparsity between 0 and 1 (0.98 keeps 2 % of the edges), got {sparsity:g}.")
     budget = int(graph.n_edges * (1 - sparsity) + 1e-9)
     if budget < 2:
-        raise SettingsError(
-            f"Sparsity {sparsity:g} leaves {budget} of {graph.n_edges:,} edges, and a path through the "
-            f"model needs at least 2. Use at most {math.floor(1e6 * (1 - 2 / graph.n_edges)) / 1e6:.6f}."
-        )
+        most = math.floor(1e6 * (1 - 2 / graph.n_edges)) / 1e6
+        raise SettingsError(say("graph.no_path", sparsity=sparsity, budget=budget, graph=graph, most=most))
     return budget
 
 
@@ -35,15 +34,9 @@ def check_scores(graph: Graph, scores: Float[np.ndarray, "writer reader"], sourc
     """Raises SettingsError, naming their source, if there is nothing to rank: NaN, infinity, or all zero."""
     real = np.asarray(scores)[graph.edge_mask]
     if not np.isfinite(real).all():
-        raise SettingsError(
-            f"Expected finite scores, got NaN or infinity from {source} on {int((~np.isfinite(real)).sum()):,} of "
-            f"{real.size:,} edges. The model overflows on these prompts; use float32 and check the prompts."
-        )
+        raise SettingsError(say("graph.not_finite", source=source, bad=int((~np.isfinite(real)).sum()), real=real))
     if not real.any():
-        raise SettingsError(
-            f"Every edge scored exactly 0 under {source}, so there is nothing to rank. "
-            "The metric does not depend on what the corruption changes; choose other prompts or another metric."
-        )
+        raise SettingsError(say("graph.all_zero", source=source))
 
 
 def ranking(graph: Graph, scores: Float[np.ndarray, "writer reader"]) -> tuple[np.ndarray, np.ndarray]:

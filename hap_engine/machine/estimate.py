@@ -33,6 +33,7 @@ from hap_engine.models.shape import Shape
 from hap_engine.settings import DTYPES, DiscoveryConfig
 from hap_engine.tasks.reader import encode_sets
 from hap_engine.tasks.task import TRIAL_SIZES
+from hap_engine.words import say
 
 AUTO = "auto"  # the precision that `faster_dtype` chooses
 WORTH = 0.8  # bfloat16 rounds: it has to save at least a fifth of the time
@@ -105,8 +106,7 @@ def limits_within(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limit
         batch //= 2
     least = _bytes(config, shape, tokens, Limits(1, cache=0))
     raise SettingsError(
-        f"Expected memory for one prompt at a time, about {least / 1e9:.1f} GB for this model, got "
-        f"{config.memory:g} GB. Allow more (--memory {math.ceil(least / 1e8) / 10:g}), or take a smaller model."
+        say("machine.too_little", least=least / 1000000000.0, config=config, allow=math.ceil(least / 100000000.0) / 10)
     )
 
 

@@ -13,6 +13,7 @@ from hap_engine.models.catalog import Source
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
 from hap_engine.transformer.load import Model, in_words, loading
+from hap_engine.words import say
 
 
 def open_masked(model: Model) -> MaskedModel:
@@ -46,7 +47,4 @@ def check_same_graph(masked: MaskedModel, run: Run) -> None:
     if masked.graph != run.graph:
         graphs = (run.graph, masked.graph)
         theirs, ours = (f"{g.n_layers} layers of {g.n_heads} heads, {g.n_edges:,} edges" for g in graphs)
-        raise ModelError(
-            f"The run was made on {run.model['name']} ({theirs}), and this is {masked.model.name} ({ours}). "
-            "Name the right model: the one with whose weights the run was computed."
-        )
+        raise ModelError(say("masked.other_graph", run=run, theirs=theirs, masked=masked, ours=ours))

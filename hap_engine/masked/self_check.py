@@ -30,6 +30,7 @@ from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.load import Model, in_words
 from hap_engine.transformer.plain_pass import TOLERANCE, Trace, at_last
+from hap_engine.words import say
 
 if TYPE_CHECKING:
     from hap_engine.masked.masked_pass import MaskedModel
@@ -169,9 +170,7 @@ def check_plans(masked: MaskedModel, draw: int = 0) -> None:
         difference = _difference(_logits(masked, prompts, mask), want)
         if not difference <= TOLERANCE:
             raise UnsupportedModelError(
-                f"{named(masked.model)} fails the self-check: a circuit of {len(circuit):,} edges gives other logits "
-                f"when all is computed (by {difference:.2g}, relative; at most {TOLERANCE:g}). A part of its attention "
-                "feeds heads that it was not seen to feed when opened. Choose another model, and report this one."
+                say("masked.plans", name=named(masked.model), edges=len(circuit), off=difference, most=TOLERANCE)
             )
 
 
@@ -241,10 +240,7 @@ def check_gradient(masked: MaskedModel) -> None:
                 break
         else:  # also NaN
             raise UnsupportedModelError(
-                f"{named(masked.model)} fails the self-check: on {masked.device} the gradient of the edges' mask "
-                f"should agree with differences of logits within {GRADIENT_TOLERANCE:g} of its length, but is "
-                f"{off:.2g} off. Likely cause: torch {torch.__version__} computes some product "
-                "wrongly there. Use another device or another version of torch."
+                say("masked.gradient", name=named(masked.model), masked=masked, most=GRADIENT_TOLERANCE, off=off)
             )
 
 

@@ -22,6 +22,7 @@ from hap_engine.models import hub
 from hap_engine.models.gguf_cache import converted
 from hap_engine.models.gguf_header import header, pieces
 from hap_engine.models.supported import graph_of_config
+from hap_engine.words import say
 
 BUNDLED = {"hap-mini": assets() / "models" / "hap-mini"}
 NOTES = ("_name_or_path", "transformers_version")  # of a config; nothing is computed with them
@@ -99,11 +100,7 @@ def resolve(reference: str) -> Source:
     if path.is_file():
         if path.suffix == ".gguf":
             return _gguf(reference, path.absolute())
-        raise ModelError(
-            f"Expected a .gguf file or a model folder, got the file {path.name}. "
-            "Checkpoints that can run code (.bin, .pt, .pkl) are never opened; convert them to "
-            "safetensors with save_pretrained."
-        )
+        raise ModelError(say("models.no_kind", path=path))
     if path.suffix == ".gguf" or reference.startswith((".", "/", "~")) or os.sep * 2 in reference:
         raise ModelError(f"There is no file or folder {reference}. Check the path.")
     name, at, revision = reference.partition("@")
@@ -122,10 +119,7 @@ def _gguf(reference: str, path: Path) -> Source:
     files = pieces(path)
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise ModelError(
-            f"{path.name} is one piece of {len(files)} of a model, and beside it there is no {', no '.join(missing)}. "
-            "Put all pieces into one folder, under the names that they had."
-        )
+        raise ModelError(say("models.pieces", path=path, files=len(files), missing=", no ".join(missing)))
     return Source(reference, "gguf", files[0].name, files[0])
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from hap_engine.errors import ModelError
 from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
 from hap_engine.models.gguf_cache import converted
+from hap_engine.words import say
 
 
 def locate(model: Mapping[str, Any], given: str = "") -> Source:
@@ -28,10 +29,7 @@ def locate(model: Mapping[str, Any], given: str = "") -> Source:
     wanted, kind = str(model.get("sha256", "")), model.get("source")
     name = str(model.get("name", "the model"))
     if not wanted:
-        raise ModelError(
-            f"This run does not say which weights of {name} it used, so nothing can be computed live. "
-            "Compute the run again."
-        )
+        raise ModelError(say("models.no_hash", name=name))
     if given:
         return _checked(resolve(given), model)
     if kind == "gguf":
@@ -58,22 +56,15 @@ def identity_of(model: Mapping[str, Any]) -> str:
 def _checked(source: Source, model: Mapping[str, Any]) -> Source:
     wanted, name = str(model["sha256"]), str(model.get("name", "the model"))
     if source.path is None:
-        raise ModelError(
-            f"{source.name} is not on this machine yet. Start a run with it on the left, which "
-            "downloads it, or give the path of a copy."
-        )
+        raise ModelError(say("models.not_here", source=source))
     try:
         found = weights_sha256(source)
     except OSError as error:
         raise ModelError(f"{source.name} cannot be read: {error.strerror}. Check it.") from None
     if found != wanted:
         raise ModelError(
-            f"The run was computed with weights {wanted[:12]}… of {name}; {source.name} here has "
-            f"{(found or 'none')[:12]}…. Give the path of the same file, or compute the run again."
+            say("models.other_weights", wanted=wanted[:12], name=name, source=source, found=(found or "none")[:12])
         )
     if model.get("reading", "") not in ("", reading_sha256(source)):
-        raise ModelError(
-            f"The run was computed with another config.json or tokenizer of {name} than lies beside the same weights "
-            f"in {source.name}. Give the path of a folder with those files, or compute the run again."
-        )
+        raise ModelError(say("models.other_reading", name=name, source=source))
     return source

@@ -7,6 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from hap_engine.errors import ModelError
+from hap_engine.words import say
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -18,10 +19,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     try:
         return whole(Tokenizer.from_file(str(path)))
     except Exception as error:  # the library raises plain exceptions only
-        raise ModelError(
-            f"Expected a tokenizer in {path.name} of {path.parent.name}, got a file that cannot be read as one "
-            f"({str(error).splitlines()[0]}). Save or download the model again."
-        ) from None
+        raise ModelError(say("models.tokenizer", path=path, reason=str(error).splitlines()[0])) from None
 
 
 def whole(tokenizer: Tokenizer) -> Tokenizer:

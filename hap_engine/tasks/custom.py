@@ -24,6 +24,7 @@ from hap_engine.tasks.reader import MAX_TOKENS, Reader, encode_rows
 from hap_engine.tasks.rows import refuse, sift
 from hap_engine.tasks.task import PromptSets, SplitSizes, Task
 from hap_engine.tasks.templates.making import check_corruption
+from hap_engine.words import say
 
 NAME = "custom"
 SHARES = (("train", 0.5), ("validation", 0.1), ("test", 0.4))
@@ -52,11 +53,7 @@ def split_rows(pairs: Sequence[PromptPair], seed: int) -> dict[str, tuple[Prompt
     """
     groups = _groups(pairs, _joining(pairs))
     if len(groups) < len(SHARES):
-        raise TaskError(
-            f"Rows that share a prompt, clean or corrupted, must stay together, and these {len(pairs)} rows make "
-            f"{len(groups)} such group{'s' if len(groups) > 1 else ''}. Three are needed: to learn from, to choose by "
-            "and to test on. Corrupt with prompts that are no other row's clean prompt, or add rows with other prompts."
-        )
+        raise TaskError(say("tasks.groups", rows=len(pairs), groups=len(groups), s="s" if len(groups) > 1 else ""))
 
     def order(clean: str) -> tuple[bool, str]:  # a group that only the largest split can hold comes first
         return 2 * len(groups[clean]) <= len(pairs), hashlib.sha256(f"{seed} {clean}".encode()).hexdigest()

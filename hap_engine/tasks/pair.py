@@ -28,6 +28,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError
+from hap_engine.words import say
 
 KEYS = ("clean", "corrupt", "answer", "distractor")
 SETS: dict[str, Any] = {"more_answers": str, "more_distractors": str, "answer_ids": int, "distractor_ids": int}
@@ -141,23 +142,13 @@ def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
     if not clean_ids:
         raise TaskError("Expected a prompt with at least one token, got an empty text.")
     if len(clean_ids) != len(corrupt_ids):
-        raise TaskError(
-            f"Clean and corrupt prompt must have the same number of tokens, got {len(clean_ids)} "
-            f"and {len(corrupt_ids)} for {pair.clean!r} / {pair.corrupt!r}. "
-            "Exchange words for others of equal token count."
-        )
+        raise TaskError(say("tasks.lengths", clean=len(clean_ids), corrupt=len(corrupt_ids), pair=pair))
     if clean_ids == corrupt_ids:
-        raise TaskError(
-            f"Clean and corrupt prompt are the same: {pair.clean!r}. "
-            "Change the words that carry the information the task tests."
-        )
+        raise TaskError(say("tasks.same", pair=pair))
     pair, answers = _tokens(tokenizer, pair, clean_ids, "answer")
     pair, distractors = _tokens(tokenizer, pair, clean_ids, "distractor")
     if both := set(answers) & set(distractors):
-        raise TaskError(
-            f"Answer and distractor are the same token {token_text(tokenizer, min(both))!r} after "
-            f"{pair.clean!r}. Choose a distractor that is wrong."
-        )
+        raise TaskError(say("tasks.common", both=token_text(tokenizer, min(both)), pair=pair))
     roles = {
         role: _token_covering(clean.offsets, character, pair.clean) + shift
         for role, (character, shift) in pair.marks.items()
@@ -177,30 +168,21 @@ def _tokens(
         names = tuple(_named(tokenizer, kind, token) for token in given)
         written = [text.strip() for text in getattr(pair, f"{kind}s") if text.strip()]
         if other := [text for text in written if text not in {name.strip() for name in names}]:
-            raise TaskError(
-                f"{kind}_ids {given[0]} is {names[0]!r} in this model's vocabulary, and the {kind} says {other[0]!r}. "
-                f"Give the ids of this model's tokenizer, or leave the {kind} out."
-            )
+            raise TaskError(say("tasks.id_and_text", kind=kind, given=given, names=names, other=other))
         texts: dict[str, Any] = {kind: names[0], more: names[1:]}
         return replace(pair, **texts), tuple(dict.fromkeys(given))
     ids: dict[int, None] = {}
     for text in getattr(pair, f"{kind}s"):
         token = _added(clean_ids, encode(tokenizer, pair.clean + text))
         if token is None:
-            raise TaskError(
-                f"The {kind} {text!r} must be exactly one token after {pair.clean!r}, and is not "
-                "for this model's tokenizer. Choose a word that is one token (mind the leading space)."
-            )
+            raise TaskError(say("tasks.several_tokens", kind=kind, text=text, pair=pair))
         ids[token] = None
     return pair, tuple(ids)
 
 
 def _named(tokenizer: Tokenizer, kind: str, token: int) -> str:
     if not 0 <= token < 2**31 or tokenizer.id_to_token(token) is None:
-        raise TaskError(
-            f"Expected {kind}_ids from the model's vocabulary of {tokenizer.get_vocab_size():,} tokens, got {token}. "
-            "Give the number that this model's tokenizer has for the token."
-        )
+        raise TaskError(say("tasks.no_such_id", kind=kind, known=tokenizer.get_vocab_size(), token=token))
     return token_text(tokenizer, token)
 
 

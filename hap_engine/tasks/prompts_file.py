@@ -24,6 +24,7 @@ from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import KEYS, PromptPair
 from hap_engine.tasks.rows import MAX_ROWS, check_count
 from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
+from hap_engine.words import say
 
 MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
 NUMBER = r"[+-]\s*\d[\d.,]*\s*$"  # the only text with such a sign in front that a spreadsheet shows as it is
@@ -137,10 +138,8 @@ def _json_rows(text: str) -> Iterator[Row]:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
         if re.match(r"\s*\[|\s*\{\s*\n", text):  # no line of its own holds a row
-            raise TaskError(
-                f"The file is not JSON: {getattr(error, 'msg', 'nested too deeply')} in line "
-                f"{getattr(error, 'lineno', 1)}. Write a list of rows, or one object a line: {EXAMPLE}."
-            ) from None
+            reason, line = getattr(error, "msg", "nested too deeply"), getattr(error, "lineno", 1)
+            raise TaskError(say("tasks.json", reason=reason, line=line, example=EXAMPLE)) from None
         whole = None  # several lines
     common: dict[str, Any] = {}
     if isinstance(whole, dict) and isinstance(whole.get("prompts"), list):
@@ -209,10 +208,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
             yield _csv_row(names, cells)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise TaskError(
-            f"Line {line} cannot be read as CSV ({error}). A text that begins with a quotation mark must stand in "
-            'quotation marks, and those inside it are written twice ("""Hi"", he said"). Or use JSONL.'
-        ) from None
+        raise TaskError(say("tasks.csv", line=line, error=error)) from None
 
 
 def _check_header(names: list[str], text: str) -> None:
@@ -242,10 +238,7 @@ def _csv_row(names: list[str], cells: list[str]) -> Row:
     row: dict[str, Any] = dict(zip(names, cells, strict=False))
     for key in KEYS:
         if FORMULA.match(row.get(key, "")):
-            return (
-                f"{key} begins with {row[key][0]!r}, which a spreadsheet runs as a formula. Begin with "
-                "another character, or use JSONL, where a text is only text."
-            )
+            return say("tasks.formula", key=key, sign=row[key][0])
     for key in ("answer_ids", "distractor_ids", "spaces"):
         if key in row and not row[key].strip():
             del row[key]
@@ -292,7 +285,4 @@ def _listed(row: Mapping[str, Any]) -> str:
 
 
 def _too_large(size: int) -> str:
-    return (
-        f"Expected a file of at most {MAX_BYTES / 2**20:.0f} MB, got {size / 2**20:.1f} MB. Keep at most "
-        f"{MAX_ROWS:,} short pairs."
-    )
+    return say("tasks.file_size", most=MAX_ROWS, size=size / 2**20)

@@ -19,6 +19,7 @@ from hap_engine.tasks.pair import EncodedPair, PromptPair, encode, encode_pair, 
 from hap_engine.tasks.rows import complaint, refuse
 from hap_engine.tasks.spaces import calls_for_space
 from hap_engine.tasks.task import PromptSets
+from hap_engine.words import say
 
 MAX_TOKENS = 128  # of a row to learn from: memory grows with the length, and 1,000 pairs of these fit a laptop
 BOS = ("auto", "always", "never")  # when prompts begin with the beginning-of-text token; auto: as the tokenizer has it
@@ -55,10 +56,7 @@ class Reader:
         if bos not in BOS:
             raise UnknownNameError("choice for the beginning-of-text token", bos, BOS)
         if bos == "always" and self.bos is None:
-            raise SettingsError(
-                f"Expected a model with a beginning-of-text token, and {self.name} names none. Leave the choice to the "
-                "model (auto)."
-            )
+            raise SettingsError(say("tasks.no_bos", self=self))
         return self if bos == "auto" else replace(self, begins=bos == "always")
 
     def first(self, *sides: Sequence[int]) -> tuple[int, ...]:
@@ -169,18 +167,11 @@ def _unreadable(reader: Reader, pair: EncodedPair) -> str:
     """Why a model cannot read tokens: too many, or one that it does not know."""
     length = len(pair.clean_ids)
     if reader.longest is not None and length > reader.longest:
-        return (
-            f"the prompt has {length} tokens ({pair.pair.clean[:60]!r} …), and {reader.name} reads at most "
-            f"{reader.longest} (its positions). Choose shorter prompts or "
-            "another model."
-        )
+        return say("tasks.too_long", length=length, prompt=pair.pair.clean[:60], reader=reader)
     for token in {*pair.clean_ids, *pair.corrupt_ids, *pair.answer_ids, *pair.distractor_ids}:
         if token < 0 or (reader.known is not None and token >= reader.known):
             text = token_text(reader.tokenizer, token) if token >= 0 else ""
-            return (
-                f"{reader.name} knows {reader.known or 0:,} tokens, and the prompt or an answer has number {token} "
-                f"({text!r}), which is none of them. Use other words."
-            )
+            return say("tasks.unknown_number", reader=reader, known=reader.known or 0, token=token, text=text)
     return ""
 
 
@@ -237,10 +228,7 @@ def _unknown(tokenizer: Tokenizer, pair: PromptPair) -> str:
         if token in encoded.ids:
             start, end = encoded.offsets[encoded.ids.index(token)]
             word = text[start:end]
-            return (
-                f"this model does not know {word!r}.{_nearest(tokenizer, word)} Use words of its "
-                "vocabulary, or choose a model with a larger one."
-            )
+            return say("tasks.unknown_word", word=word, nearest=_nearest(tokenizer, word))
     return ""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import KEYS, PromptPair
+from hap_engine.words import say
 
 MIN_ROWS, MAX_ROWS = 10, 1_000
 SPELLED_OUT = 10  # problems that a message tells; of other rows the numbers will do
@@ -30,17 +31,11 @@ def complaint(pair: PromptPair) -> str:
                 return f"{key} is empty. Write a text or delete the row."
             if hidden := HIDDEN.search(text):
                 name = unicodedata.name(hidden[0], "a control character").lower()
-                return (
-                    f"{key} holds an invisible character (U+{ord(hidden[0]):04X}, {name}). "
-                    "Delete it, or type the text anew."
-                )
+                return say("tasks.hidden", key=key, code=ord(hidden[0]), name=name)
     if pair.clean == pair.corrupt:
         return f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the task asks for."
     if both := set(answers) & set(distractors):
-        return (
-            f"{min(both)!r} is both answer and distractor. Choose a distractor that is wrong (if a space before it is "
-            'the difference, say "spaces": "as written").'
-        )
+        return say("tasks.both", both=min(both))
     return ""
 
 
@@ -83,10 +78,7 @@ def sift(
 def _repeats(pair: PromptPair, number: int, first: dict[tuple[str, str], int]) -> str:
     if (row := first.setdefault((pair.clean, pair.corrupt), number)) == number:
         return ""
-    return (
-        f"it repeats row {row} ({pair.clean!r}). Remove one of them: the same prompt must not count "
-        "twice, nor be learned from and tested on."
-    )
+    return say("tasks.repeats", row=row, pair=pair)
 
 
 def refuse(wrong: Sequence[tuple[int, str]], total: int) -> None:
@@ -116,12 +108,6 @@ def _row(numbers: Sequence[int]) -> str:
 def check_count(rows: int) -> None:
     """Raises TaskError for too few or too many rows."""
     if rows > MAX_ROWS:
-        raise TaskError(
-            f"Expected at most {MAX_ROWS:,} rows, got {rows:,}. Keep a random {MAX_ROWS:,} of them: more "
-            "prompts would cost time and change the circuit little."
-        )
+        raise TaskError(say("tasks.most_rows", most=MAX_ROWS, rows=rows))
     if rows < MIN_ROWS:
-        raise TaskError(
-            f"Expected at least {MIN_ROWS} rows, got {rows}. Add pairs: a circuit that is learned from "
-            "fewer says nothing about other prompts."
-        )
+        raise TaskError(say("tasks.least_rows", least=MIN_ROWS, rows=rows))

@@ -13,6 +13,7 @@ import numpy as np
 from hap_engine.errors import ModelError
 from hap_engine.models.catalog import Source
 from hap_engine.models.gguf_header import FACTORS, GEMMA, Header
+from hap_engine.words import say
 
 TRANSPOSED = ("attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight")  # of GPT-2
 
@@ -40,11 +41,7 @@ def check_conversion(source: Source, header: Header, copy: Path) -> None:
             stored = _as_in_file(header, tensor.name, held.get_tensor(key))
             told = dequantize(tensor.data, tensor.tensor_type)
             if not np.allclose(stored, told, rtol=0, atol=_rounding(header, tensor.name), equal_nan=True):
-                raise ModelError(
-                    f"{source.name} would not be computed as its file says: two readings of the tensor {tensor.name} "
-                    f"({key}) differ. Nothing was kept. Open the model from safetensors instead (its folder or its "
-                    "name on the Hub), and please report the file."
-                )
+                raise ModelError(say("transformer.two_readings", source=source, tensor=tensor, key=key))
 
 
 def _as_in_file(header: Header, name: str, x: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from hap_engine.models.supported import check_config
 from hap_engine.transformer.check_conversion import check_conversion
 from hap_engine.transformer.gguf_tokenizer import own_tokenizer, unknown_tokenizer
 from hap_engine.transformer.weights import named, quiet
+from hap_engine.words import say
 
 Values = Mapping[str, Tensor]
 
@@ -38,9 +39,7 @@ def convert_gguf(source: Source, progress: Report) -> Path:
     for path in source.weights:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
-                raise ModelError(
-                    f"{path.name} is not a GGUF file (it does not start with the letters GGUF). Download it again."
-                )
+                raise ModelError(say("transformer.no_gguf", path=path))
     folder = gguf_cache(weights_sha256(source) or "")
     if is_intact(folder):
         return folder
@@ -49,10 +48,7 @@ def convert_gguf(source: Source, progress: Report) -> Path:
     except HapError:
         raise
     except Exception as error:  # a broken file fails in many ways inside the parser
-        raise ModelError(
-            f"{source.name} cannot be read as a language model: {first_line(error)} "
-            "The file may be damaged or of an unsupported architecture; download it again."
-        ) from error
+        raise ModelError(say("transformer.unreadable", source=source, reason=first_line(error))) from error
     return folder
 
 
@@ -91,21 +87,15 @@ def check_header(source: Source, header: Header, config: Mapping[str, Any]) -> N
     check_config(config, source.name)
     if header.architecture not in EPSILON:
         raise UnsupportedModelError(
-            f"{source.name} is a {header.architecture} model; of .gguf files {', '.join(EPSILON)} can be read. "
-            "Open the model from safetensors instead (its folder or its name on the Hub)."
+            say("transformer.architecture", source=source, header=header, known=", ".join(EPSILON))
         )
     unknown = not_understood(header) + unknown_tokenizer(header.values)
     if unknown:
-        raise UnsupportedModelError(
-            f"{source.name} would not be computed as it should: its header says {'; '.join(unknown)}, which is not "
-            "understood here. Open the model from safetensors instead (its folder or its name on the Hub)."
-        )
+        raise UnsupportedModelError(say("transformer.header", source=source, unknown="; ".join(unknown)))
     split = header.values.get("split.count", 1), header.values.get("split.tensors.count", len(header.shapes))
     if split != (len(source.weights), len(header.shapes)) and split[0] > 1:
         raise ModelError(
-            f"{source.name} is a piece of a model in {split[0]} pieces with {split[1]} tensors; {len(source.weights)} "
-            f"with {len(header.shapes)} were found. Put all pieces into one folder, under the names that they had "
-            "(…-00001-of-00002.gguf)."
+            say("transformer.pieces", source=source, split=split, files=len(source.weights), tensors=len(header.shapes))
         )
 
 
@@ -143,10 +133,8 @@ def read_tensors(source: Source, header: Header, hf_config: Any) -> Values:
     }
     for fault, keys in faults.items():
         if keys:
-            raise ModelError(
-                f"{source.name} is not a complete {header.architecture} model: {len(keys)} of its tensors {fault} "
-                f"({named(keys)}). Download it again, or open the model from safetensors."
-            )
+            what = f"{len(keys)} of its tensors {fault} ({named(keys)})"
+            raise ModelError(say("transformer.incomplete", source=source, header=header, fault=what))
     return found
 
 

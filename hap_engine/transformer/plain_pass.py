@@ -17,6 +17,7 @@ from torch import Tensor
 from hap_engine.anatomy.blocks import Block
 from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.transformer.load import Model, in_words
+from hap_engine.words import say
 
 TOLERANCE = 1e-4  # of logits, relative to the largest; measured 1e-6 on the families of the tests
 SENDERS = 16  # runs of one head's attention that go side by side
@@ -162,8 +163,7 @@ class PlainModel:
         difference = float((got - want).abs().max() / want.abs().max())
         if not difference <= TOLERANCE:
             raise UnsupportedModelError(
-                f"{self.model.name} computes a prompt of {end + 1} tokens otherwise than the engine: its logits differ "
-                f"by {difference:.2g} (relative; at most {TOLERANCE:g}). Use shorter prompts, or another model."
+                say("transformer.otherwise", self=self, tokens=end + 1, difference=difference, most=TOLERANCE)
             )
         self.met = tokens.shape[1]
 

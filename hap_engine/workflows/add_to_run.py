@@ -22,6 +22,7 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.report.titles import METHOD_TITLES, OWN
 from hap_engine.runs.record import Run
+from hap_engine.words import say
 
 
 def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN) -> Generator[Progress, None, Run]:
@@ -33,15 +34,9 @@ def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN
     """
     live = circuit.live
     if not len(live):
-        raise SettingsError(
-            "This circuit has no path of edges from the input to the logits, so it is the corrupted "
-            "run. Restore an edge or a head first."
-        )
+        raise SettingsError(say("workflows.no_path"))
     if name != OWN and name in {**run.circuits, **METHOD_TITLES}:
-        raise SettingsError(
-            f"Expected a new name for the circuit, got {name!r}, which a method or a circuit of the run has already. "
-            "Choose another name."
-        )
+        raise SettingsError(say("workflows.taken", name=name))
     setting = _setting(run)
     pairs = stored_prompts(masked, run, "test")
     rows = yield from evaluate(masked, pairs, {name: live}, setting, control_size=len(live))
@@ -75,10 +70,7 @@ def _setting(run: Run) -> Setting:
     row = run.metrics.get(run.main, {})
     setting = Setting(str(row.get("split", "test")), "resample", str(run.task.get("corruption", "?")), run.seed)
     if row.get("ablation") != setting.ablation or not run.prompts.get("test"):
-        raise SettingsError(
-            f"Expected a run with test prompts that was measured under {setting.ablation!r} ablation, got "
-            f"{row.get('ablation', 'none')!r}. Compute the run again with it."
-        )
+        raise SettingsError(say("workflows.ablation", setting=setting, found=row.get("ablation", "none")))
     return setting
 
 

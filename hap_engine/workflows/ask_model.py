@@ -29,6 +29,7 @@ from hap_engine.tasks.reader import encode_rows
 from hap_engine.tasks.task import SplitSizes, Task
 from hap_engine.transformer.batches import NO_TOKEN, Batch, in_batches
 from hap_engine.transformer.load import Model, loading
+from hap_engine.words import say
 from hap_engine.workflows.run_prompts import task_prompts
 
 SOLVED = 0.8  # share of prompts that must be answered right; chance is one half
@@ -65,15 +66,9 @@ class TaskCheck:
         right = f"the answer beats the distractor on {self.accuracy:.0%} of {self.n_prompts} prompts"
         moved = f"logit difference {self.logit_diff:.2f}, corrupted {self.corrupt_logit_diff:.2f}"
         if not self.solved:
-            return (
-                f"The model cannot do this task well enough: {right} (chance is 50%; {moved}). Its circuit "
-                "would say little. Choose another task or a larger model."
-            )
+            return say("workflows.unsolved", right=right, moved=moved)
         if not self.broken:
-            return (
-                f"The model does this task ({right}), but the corruption hardly changes its answer "
-                f"({moved}), so a circuit could leave everything out. Choose another corruption."
-            )
+            return say("workflows.unbroken", right=right, moved=moved)
         seldom = (
             ""
             if self.top1 >= SELDOM
@@ -238,11 +233,7 @@ def spaces_in_doubt(answers: Sequence[Asked]) -> str:
     if not likelier:
         return ""
     meant, compared = likelier[0], other_reading(likelier[0])
-    return (
-        f"After {len(likelier)} of {len(answers)} prompts the model gives {meant!r} more than {LIKELIER} times the "
-        f"probability of {compared!r}, which is what is scored. If {meant!r} is meant, write it so in the prompts file "
-        'and say "spaces": "as written".'
-    )
+    return say("workflows.spaces", n=len(likelier), of=len(answers), meant=meant, times=LIKELIER, compared=compared)
 
 
 def summary(answers: Sequence[Asked]) -> str:

@@ -24,6 +24,7 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
+from hap_engine.words import say
 
 
 def reevaluate(
@@ -92,10 +93,7 @@ def with_stability(runs: Sequence[Run]) -> list[Run]:
     alike = {(run.main, repr(run.graph), run.task["name"], run.sparsity) for run in runs}
     seeds = [run.seed for run in runs]
     if len(alike) > 1 or len(set(seeds)) < len(seeds):
-        raise SettingsError(
-            "Expected runs of one model, task, method and sparsity with different seeds, got seeds "
-            f"{seeds} of {len(alike)} kind(s) of run. Give runs that differ in --seed only."
-        )
+        raise SettingsError(say("workflows.not_alike", seeds=seeds, kinds=len(alike)))
     circuits = {run.seed: run.circuits[run.main].circuit for run in runs}
     return [replace(run, stability=stability(circuits, run.seed)) for run in runs]
 

@@ -25,6 +25,7 @@ from tokenizers import Tokenizer
 from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import PromptPair, encode
 from hap_engine.tasks.templates.making import Draw, read_data
+from hap_engine.words import say
 
 DATA = read_data("docstring")
 NAMES, FUNCTIONS = dict.fromkeys(DATA.words["names"]), DATA.words["functions"]
@@ -59,10 +60,7 @@ def prepare(tokenizer: Tokenizer, seed: int, corruption: str) -> tuple[Sequence[
     unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "")
     sample = make_pair(functions[0], names[:5], names[5:12], NOTES[:2], TITLES[0], "random").clean
     if unknown is not None and unknown in encode(tokenizer, sample):
-        raise TaskError(
-            "Docstring needs a tokenizer that can write Python, and this model's has no token for some of "
-            "its signs. Choose another model or another task."
-        )
+        raise TaskError(say("tasks.no_code"))
 
     def draw(rng: Random, mine: Sequence[str], index: int) -> PromptPair:
         arguments = rng.sample(mine, len(DEFINED))

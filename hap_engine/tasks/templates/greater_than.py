@@ -27,6 +27,7 @@ from tokenizers import Tokenizer
 from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import PromptPair, encode, single_token, spelling_token
 from hap_engine.tasks.templates.making import Draw, read_data
+from hap_engine.words import say
 
 DATA = read_data("greater_than")
 (TEMPLATE,), NOUNS = DATA.texts["template"], DATA.words["events"]
@@ -79,10 +80,7 @@ def usable_years(tokenizer: Tokenizer) -> tuple[Form, list[Year]]:
                     years.append((century, year))
         if len(years) >= MIN_YEARS:
             return form, years
-    raise TaskError(
-        "Greater-than needs a tokenizer that writes years with one or two digits a token, and this "
-        "model's does neither. Choose another model or another task."
-    )
+    raise TaskError(say("tasks.no_years"))
 
 
 def make_pair(form: Form, noun: str, century: str, year: str, answer: str) -> PromptPair:

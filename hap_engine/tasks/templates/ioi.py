@@ -27,6 +27,7 @@ from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import PromptPair, encode_pair
 from hap_engine.tasks.task import PromptSets, SplitSizes, Task
 from hap_engine.tasks.templates.making import MAX_DRAWS, check_corruption, deal, read_data
+from hap_engine.words import say
 
 DATA = read_data("ioi")
 TEMPLATES = DATA.texts["templates"]
@@ -79,10 +80,7 @@ def prompts(
             if pair.clean not in seen:
                 break
         else:
-            raise TaskError(
-                f"Expected {count} different prompts in one split, got {len(seen)}: the model's "
-                f"tokenizer leaves {len(words['names'])} names of one token. Ask for fewer prompts."
-            )
+            raise TaskError(say("tasks.few_names", count=count, seen=len(seen), names=len(words["names"])))
         seen.add(pair.clean)
         yield pair
 

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from hap_engine.errors import TaskError, UnknownNameError
 from hap_engine.tasks.pair import PromptPair, encode_pair, single_token
 from hap_engine.tasks.task import PromptSets, SplitSizes, Task
+from hap_engine.words import say
 
 T = TypeVar("T")
 Entry = TypeVar("Entry", str, tuple[str, str])
@@ -60,10 +61,7 @@ class TaskData:
     def need(self, kind: str, count: int, least: int) -> None:
         """Refuse a tokenizer that leaves too few words."""
         if count < least:
-            raise TaskError(
-                f"The task “{self.told['title']}” needs at least {least} {kind} that are one token for the model, got "
-                f"{count}. Choose a model with a larger English vocabulary."
-            )
+            raise TaskError(say("tasks.few_words", self=self, least=least, kind=kind, count=count))
 
     def pair(
         self,
@@ -163,10 +161,7 @@ def distinct(draw: Callable[[int], PromptPair], count: int) -> Iterator[PromptPa
             if (pair.clean, pair.corrupt) not in seen:
                 break
         else:
-            raise TaskError(
-                f"Expected {count} different prompts in one split, got {len(seen)}: the words that "
-                "are one token for the model allow no more. Ask for fewer prompts."
-            )
+            raise TaskError(say("tasks.few_prompts", count=count, seen=len(seen)))
         seen.add((pair.clean, pair.corrupt))
         yield pair
 
