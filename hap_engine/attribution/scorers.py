@@ -49,19 +49,11 @@ Metric = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # logits, full, ans
 _METRIC_ARGUMENTS = 4
 
 
-def _logit_difference(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Tensor:
-    return logit_difference(logits, answer, distractor)
-
-
-def _kl(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Tensor:
-    return kl_divergence(logits, full)
-
-
-def _prob_diff(logits: Tensor, full: Tensor, answer: Tensor, distractor: Tensor) -> Tensor:
-    return probability_difference(logits, answer, distractor)
-
-
-METRICS: dict[str, Metric] = {"logit_diff": _logit_difference, "prob_diff": _prob_diff, "kl": _kl}
+METRICS: dict[str, Metric] = {
+    "logit_diff": lambda logits, full, answer, distractor: logit_difference(logits, answer, distractor),
+    "prob_diff": lambda logits, full, answer, distractor: probability_difference(logits, answer, distractor),
+    "kl": lambda logits, full, answer, distractor: kl_divergence(logits, full),
+}
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ def score(
         return mean_rank(prepared.masked.graph, of_parts)
     metric = chosen.metric if metric is None else metric
     measure = find_metric(metric)
-    if chosen.points == (1.0,) and measure is _kl:
+    if chosen.points == (1.0,) and measure is METRICS["kl"]:
         raise SettingsError(say("attribution.kl_at_clean"))
     masked = prepared.masked
     total = torch.zeros(masked.graph.edge_mask.shape, device=masked.device)

@@ -2,7 +2,7 @@
 
 Agreement split by right and wrong, the complement, paired tests between circuits, completeness,
 minimality, faithfulness curves with CPR and CMD, and the bound on what the filter missed. Each part is
-a pure function of per-prompt outcomes in its own file; here they are collected so that all circuits
+a pure function of per-prompt outcomes; here they are collected so that all circuits
 are measured in one pass over the prompts.
 """
 
@@ -16,11 +16,17 @@ import numpy as np
 
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation import curves, filter_bound, knockouts
-from hap_engine.evaluation.agreement import agreement, compare
 from hap_engine.evaluation.evaluate import Setting
 from hap_engine.evaluation.measure import PER_PROMPT, Outcome, measure
 from hap_engine.evaluation.metrics import faithfulness
-from hap_engine.evaluation.statistics import Values, bootstrap_interval, edge_stability, mcnemar
+from hap_engine.evaluation.statistics import (
+    Values,
+    bootstrap_interval,
+    edge_stability,
+    mcnemar,
+    paired_difference,
+    share_interval,
+)
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.overlap import edge_overlap
@@ -91,6 +97,52 @@ def scrutinise(
             if name != subject.main
         },
         **many,
+    }
+
+
+def agreement(circuit: Mapping[str, Values], full: Mapping[str, Values]) -> dict[str, Any]:
+    """Does a circuit make the model's mistakes too? From per-prompt outcomes (`evaluation.measure`).
+
+    A circuit can be faithful on average because it solves the task, not because it works as the model does: published
+    circuits keep nearly all right answers and few of the wrong ones. So agreement with the full model is reported for
+    the prompts that the model gets right and for those that it gets wrong, by two definitions:
+
+    * ``top1``: the model is right when the answer is its most likely token; a circuit agrees when its most likely
+      token is the model's;
+    * ``accuracy``: the model is right when the answer beats the distractor; a circuit agrees when it takes the same
+      side.
+
+    A part without prompts has no share (null); shares carry their 95 % Wilson interval.
+    """
+    same = {"top1": circuit["exact_match"] > 0.5, "accuracy": circuit["accuracy"] == full["accuracy"]}
+    return {
+        key: {"right": _share(agrees[full[key] > 0.5]), "wrong": _share(agrees[full[key] <= 0.5])}
+        for key, agrees in same.items()
+    }
+
+
+def compare(
+    first: Mapping[str, Values], second: Mapping[str, Values], full: Mapping[str, Values], seed: int
+) -> dict[str, Any]:
+    """Paired tests of two circuits on the same prompts, first minus second.
+
+    ``kl`` and ``logit_gap`` (absolute distance from the model's logit difference): negative when the
+    first is closer to the model. ``exact_match`` and ``accuracy``: McNemar's exact test.
+    """
+    ours, theirs = (np.abs(side["logit_diff"] - full["logit_diff"]) for side in (first, second))
+    return {
+        "kl": asdict(paired_difference(first["kl"], second["kl"], seed)),
+        "logit_gap": asdict(paired_difference(ours, theirs, seed)),
+        **{key: asdict(mcnemar(first[key] > 0.5, second[key] > 0.5)) for key in ("exact_match", "accuracy")},
+    }
+
+
+def _share(agrees: np.ndarray) -> dict[str, Any]:
+    count = len(agrees)
+    return {
+        "n": count,
+        "share": float(agrees.mean()) if count else None,
+        "interval": share_interval(int(agrees.sum()), count),
     }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool
 
-from hap_engine.graph.graph import Edge, Graph
+from hap_engine.graph.graph import Graph, Reader, Writer
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -62,13 +62,13 @@ class Circuit:
     def __sub__(self, other: Circuit) -> Circuit:
         return Circuit(self.graph, self.kept & ~other.kept)
 
-    def edges(self) -> Iterator[Edge]:
+    def edges(self) -> Iterator[tuple[Writer, Reader]]:
         """The kept edges in writer order."""
         for w, r in np.argwhere(self.kept):
-            yield Edge(self.graph.writers[w], self.graph.readers[r])
+            yield self.graph.writers[w], self.graph.readers[r]
 
     def names(self) -> list[tuple[str, str]]:
-        return [(edge.writer.name, edge.reader.name) for edge in self.edges()]
+        return [(writer.name, reader.name) for writer, reader in self.edges()]
 
     @property
     def sparsity(self) -> float:
@@ -115,17 +115,17 @@ class Circuit:
         import networkx as nx  # a first visit of the explorer need not wait for it
 
         out = nx.MultiDiGraph()
-        for edge in self.edges():
-            _add_node(out, edge.writer.name, edge.writer.kind, edge.writer.layer, edge.writer.head)
-            column = self.graph.reader_index[edge.reader.name]
+        for writer, reader in self.edges():
+            _add_node(out, writer.name, writer.kind, writer.layer, writer.head)
+            column = self.graph.reader_index[reader.name]
             fed = (self.graph.writers[row] for row in np.flatnonzero(self.graph.feeds[column]))
-            targets = [writer for writer in fed if writer.kind != "norm"]
+            targets = [target for target in fed if target.kind != "norm"]
             if not targets:
                 _add_node(out, "logits", "logits", self.graph.n_layers, None)
-                out.add_edge(edge.writer.name, "logits", key="", reader="logits")
+                out.add_edge(writer.name, "logits", key="", reader="logits")
             for target in targets:
                 _add_node(out, target.name, target.kind, target.layer, target.head)
-                out.add_edge(edge.writer.name, target.name, key=edge.reader.slot, reader=edge.reader.name)
+                out.add_edge(writer.name, target.name, key=reader.slot, reader=reader.name)
         for writer in self.graph.writers:
             heads = [f"a{writer.layer}.h{head}" for head in range(self.graph.n_heads)]
             if writer.kind == "norm" and writer.name in out:

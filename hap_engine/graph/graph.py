@@ -62,18 +62,6 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Edge:
-    """One writer seen by one reader."""
-
-    writer: Writer
-    reader: Reader
-
-    @property
-    def name(self) -> str:
-        return f"{self.writer.name}->{self.reader.name}"
-
-
-@dataclass(frozen=True)
 class Graph:
     """All writers, readers and real edges of one architecture.
 

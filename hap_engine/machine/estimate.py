@@ -82,7 +82,11 @@ def estimate(
 
 
 def _bytes(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None) -> float:
-    limits = limits or _limits_of(config, shape, tokens)
+    if limits is None:
+        try:
+            limits = limits_within(config, shape, tokens)
+        except SettingsError:
+            limits = Limits(1, cache=0)  # the run itself will say so
     factors = _constants()["memory"]
     held = memory(config, shape, tokens, limits)
     return float(factors["base"] + sum(factors[name] * size for name, size in held.items()))
@@ -110,18 +114,12 @@ def limits_within(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limit
     )
 
 
-def _limits_of(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limits:
-    try:
-        return limits_within(config, shape, tokens)
-    except SettingsError:
-        return Limits(1, cache=0)  # the run itself will say so
-
-
 def _advice(config: DiscoveryConfig, shape: Shape, tokens: float, free: int | None) -> str:
     """The first change that makes the run fit."""
     for text, changed in _savings(config):
-        if free is not None and _bytes(changed, shape, tokens) <= free:
-            return f"{text} ({_bytes(changed, shape, tokens) / 1e9:.1f} GB), or close other programs."
+        needed = _bytes(changed, shape, tokens)
+        if free is not None and needed <= free:
+            return f"{text} ({needed / 1e9:.1f} GB), or close other programs."
     return "Choose a smaller model: no batch, precision or number of prompts makes this one fit."
 
 
@@ -132,15 +130,11 @@ def _savings(config: DiscoveryConfig) -> Iterator[tuple[str, DiscoveryConfig]]:
     if not config.prompts and smaller < config.sizes.train:
         config = replace(config, sizes=replace(config.sizes, train=smaller))
         said.append(f"use {smaller} training prompts")
-        yield _said(said), config
+        yield " and ".join(said).capitalize(), config
     if config.pruning.batch_size > 4:
         config = replace(config, pruning=replace(config.pruning, batch_size=4))
         said.append("take batches of 4")
-        yield _said(said), config
-
-
-def _said(parts: list[str]) -> str:
-    return " and ".join(parts).capitalize()
+        yield " and ".join(said).capitalize(), config
 
 
 def tokens_of(config: DiscoveryConfig, source: Source) -> float:

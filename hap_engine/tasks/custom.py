@@ -126,22 +126,7 @@ def custom_task(pairs: Sequence[PromptPair]) -> Task:
         refuse(sift(pairs)[1], len(pairs))
         rows = encode_rows(Reader(tokenizer), pairs, MAX_TOKENS)
         encoded = {(pair.clean, pair.corrupt): row for pair, row in zip(pairs, rows, strict=True)}
-        return PromptSets(
-            **{
-                split: tuple(encoded[pair.clean, pair.corrupt] for pair in mine)
-                for split, mine in split_rows(pairs, seed).items()
-            }
-        )
+        dealt = split_rows(pairs, seed)
+        return PromptSets(**{split: tuple(encoded[p.clean, p.corrupt] for p in mine) for split, mine in dealt.items()})
 
-    return Task(
-        name=NAME,
-        title="Your own prompts",
-        summary=(
-            "The pairs of a prompts file. In each, the model should say the answer after the clean prompt "
-            "and has no reason to after the corrupted one; the circuit is what carries the difference. One "
-            "half of the pairs is used for learning, and the results are measured on pairs that were not."
-        ),
-        role_names=(),
-        corruptions=CORRUPTIONS,
-        generate=generate,
-    )
+    return Task(NAME, "Your own prompts", say("tasks.own_prompts"), (), CORRUPTIONS, generate)

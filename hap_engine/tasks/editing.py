@@ -84,15 +84,9 @@ def align(tokenizer: Tokenizer, clean: str, corrupt: str, pools: Pools | None = 
     i1, i2, j1, j2 = _first_gap(ids, other)
     fix = _mend(tokenizer, clean, corrupt, (i1, i2), (j1, j2), pools)
     has, twin_has = _span(tokenizer, clean, i1, i2), _span(tokenizer, corrupt, j1, j2)
-    advice = (
-        f"Try: {fix}"
-        if fix
-        else (
-            f"Exchange it for words of {_count(i2 - i1)}."
-            if j2 > j1 and i2 > i1
-            else "Add words to the shorter prompt or take them out of the longer one."
-        )
-    )
+    advice = "Add words to the shorter prompt or take them out of the longer one."
+    if fix or (j2 > j1 and i2 > i1):
+        advice = f"Try: {fix}" if fix else f"Exchange it for words of {_count(i2 - i1)}."
     message = f"The clean prompt has {has} where the corrupted one has {twin_has}, at token {i1 + 1}. {advice}"
     return Alignment(texts, twins, mismatch=i1, message=message, fix=fix)
 

@@ -217,14 +217,9 @@ def _check_header(names: list[str], text: str) -> None:
     header = text.split("\n", 1)[0][:200]
     if missing:
         year = any(name in header for name in LABELS) and "distractor" in missing
+        way = say("tasks.years") if year else "Add the header."
         raise TaskError(
-            f"The first line of a CSV file must name the columns {', '.join(KEYS)}; {', '.join(missing)} is missing "
-            f"in {header!r}. "
-            + (
-                "If the labels are years, this is greater-than, which is built in: --task greater-than."
-                if year
-                else "Add the header."
-            )
+            say("tasks.header", columns=", ".join(KEYS), missing=", ".join(missing), header=header, way=way)
         )
     if twice := [name for name in (*KEYS, "answer_ids", "distractor_ids") if names.count(name) > 1]:
         raise TaskError(f"The first line names {twice[0]!r} twice ({header!r}). Keep one of these columns.")

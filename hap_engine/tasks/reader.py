@@ -198,15 +198,9 @@ def _split_answer(tokenizer: Tokenizer, prompt: str, kind: str, text: str) -> st
     if one := next((other for other in others if single_token(tokenizer, prompt, other) is not None), ""):
         ways.append(f"{one!r} is one: write that if it is meant.")
     elif text == f" {word}" and single_token(tokenizer, f"{prompt} ", word) is not None:
-        ways.append(
-            f"It is a space and {word!r} for this model: end both prompts with the space, give {word!r} without it, "
-            'and say "spaces": "as written".'
-        )
+        ways.append(say("tasks.space_apart", word=word))
     if (token := spelling_token(tokenizer, prompt, text)) is not None:
-        ways.append(
-            "This model reads it and the end of the prompt in one; to compare the token all the same, as published "
-            f"data on years do, give its id ({kind}_ids: {token})."
-        )
+        ways.append(say("tasks.read_in_one", kind=kind, token=token))
     if ways:
         return f"the {kind} {text!r} is not one token after the prompt. {' '.join(ways)}"
     pieces = [token_text(tokenizer, token) for token in encode(tokenizer, text)]

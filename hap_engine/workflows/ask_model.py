@@ -69,12 +69,7 @@ class TaskCheck:
             return say("workflows.unsolved", right=right, moved=moved)
         if not self.broken:
             return say("workflows.unbroken", right=right, moved=moved)
-        seldom = (
-            ""
-            if self.top1 >= SELDOM
-            else f" Yet it would say one of the right words on only {self.top1:.0%} of them, and something "
-            "else on the others."
-        )
+        seldom = "" if self.top1 >= SELDOM else say("workflows.seldom", share=self.top1)
         return f"The model does this task: {right} ({moved}).{seldom}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -125,19 +125,8 @@ def kept_heads(run: Run, circuit: str) -> str:
 
 def table(rows: list[Reproduced]) -> str:
     """Ours beside the paper's, as Markdown."""
-    head = [
-        "method",
-        "top-1",
-        "IO>S",
-        "logit diff",
-        "KL",
-        "seconds",
-        "S-inhibition heads",
-        "paper: accuracy",
-        "logit diff",
-        "KL",
-        "seconds",
-    ]
+    ours = ["method", "top-1", "IO>S", "logit diff", "KL", "seconds", "S-inhibition heads"]
+    head = [*ours, "paper: accuracy", "logit diff", "KL", "seconds"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         paper = row.published

@@ -9,7 +9,7 @@ import pytest
 
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation import curves
-from hap_engine.evaluation.agreement import agreement, compare
+from hap_engine.evaluation.full_tests import agreement, compare
 from hap_engine.evaluation.statistics import (
     bootstrap_interval,
     edge_stability,

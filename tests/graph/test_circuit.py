@@ -183,7 +183,7 @@ def test_set_algebra() -> None:
     assert len({a, b, circuit("m0 logits", "input m0")}) == 2
     assert a != "m0"
     assert a.sparsity == pytest.approx(1 - 2 / SMALL.n_edges)
-    assert [edge.name for edge in b.edges()] == ["input->logits", "m0->logits"]
+    assert b.names() == [("input", "logits"), ("m0", "logits")]
     assert len(empty_circuit(SMALL)) == 0
     assert len(full_circuit(SMALL)) == SMALL.n_edges
 
