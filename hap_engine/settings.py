@@ -5,7 +5,7 @@ Equal settings on equal weights give equal runs, so their hash is the run's name
 
 from __future__ import annotations
 
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from hap_engine.errors import SettingsError, UnknownNameError
@@ -15,6 +15,7 @@ from hap_engine.tasks.custom import get_task, prompts_hash, shares_corruptions, 
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.reader import BOS
 from hap_engine.tasks.task import SplitSizes, Task
+from hap_engine.words import Words, say
 
 # Share of all edges that stage one passes on at least. To 1 % of SmolLM2's edges in 150 steps, 5, 10 and 20 % end at
 # the same KL (0.34), 2 and 50 % at 0.42 and 0.43 (docs/studies/pruning.md): the middle of what is good.
@@ -38,44 +39,31 @@ GRID = (0.5, 0.2, 0.1, 0.06, 0.05, 0.04, 0.02, 0.01, 0.005, 0.002, 0.001)
 ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 
-def offered(config: type) -> dict[str, Field[Any]]:
-    """The settings of a config class that the terminal offers under their names: those with a text for its help."""
-    return {setting.name: setting for setting in fields(config) if "help" in setting.metadata}
+def offered(config: type) -> dict[str, str]:
+    """The settings of a config class that the terminal offers under their names, each with the text for its help."""
+    return dict(Words(__file__, "settings.toml", scorers=", ".join(SCORERS)).parts(config.__name__))
 
 
 @dataclass(frozen=True)
 class PruningConfig:
     """Settings of Edge Pruning."""
 
-    # It meets the target at every step, with nothing to tune.
-    budget: str = field(
-        default="projection",
-        metadata={"help": "projection (default), every-size (one descent for all sizes) or lagrangian"},
-    )
-    steps: int = field(default=300, metadata={"help": "steps of Edge Pruning"})
-    # 32 (published) doubles the cost of a step and helped less than steps do.
-    batch_size: int = field(default=16, metadata={"help": "prompts per step, at most all to learn from"})
-    # Shared by all gates; 0.5 left middling edges undecided after 240 steps.
-    lr: float = field(default=1.0, metadata={"help": "step size of the gates"})
-    # Gates nearly open, still able to move.
-    init: float = field(default=3.0, metadata={"help": "log alpha at the start"})
+    budget: str = "projection"  # It meets the target at every step, with nothing to tune.
+    steps: int = 300
+    batch_size: int = 16  # 32 (published) doubles the cost of a step and helped less than steps do.
+    lr: float = 1.0  # Shared by all gates; 0.5 left middling edges undecided after 240 steps.
+    init: float = 3.0  # Gates nearly open, still able to move.
     # Run files that do not name it had no limit: a single odd batch threw gates 40 units down, from where none comes
     # back.
-    clip: float = field(
-        default=1.0, metadata={"help": "most that one batch pulls at a gate, in RMS gradients; 0: no limit"}
-    )
-    # Run files that do not name it had KL alone.
-    ld_weight: float = field(
-        default=0.0,
-        metadata={"help": "weight of (mean error of the logit difference)² beside KL; 0: KL alone (default)"},
-    )
+    clip: float = 1.0
+    ld_weight: float = 0.0  # Run files that do not name it had KL alone.
     # Where there are scores. With 4 and the ranking by EAP-IG of KL, sixty steps on SmolLM2 reached the training KL
     # (0.38) that three hundred from an equal start did not.
-    warm_start: float = field(default=4.0, metadata={"help": "c in init + c (rank - 1/2)"})
-    descent: float = field(default=0.7, metadata={"help": "share of steps over which the budget falls"})
-    harden: float = field(default=0.5, metadata={"help": "share of steps before the noise fades"})
+    warm_start: float = 4.0
+    descent: float = 0.7
+    harden: float = 0.5
     # They are ten steps apart. With 4 a SmolLM2 run ended at step 250 of 300, before its gates were quiet, at KL 0.52.
-    patience: int = field(default=12, metadata={"help": "looks at the validation prompts without a better circuit"})
+    patience: int = 12
 
     def __post_init__(self) -> None:
         if self.budget not in BUDGETS:
@@ -87,10 +75,7 @@ class PruningConfig:
             if not 0 <= getattr(self, name) <= 1000:
                 raise SettingsError(f"Expected {name} from 0 ({meaning}) to 1,000, got {getattr(self, name):g}.")
         if not 0 < self.lr <= 10 or not 0 < self.descent <= 1 or not 0 <= self.harden < 1:
-            raise SettingsError(
-                "Expected lr in (0, 10], descent in (0, 1] and harden in [0, 1), "
-                f"got {self.lr:g}, {self.descent:g} and {self.harden:g}."
-            )
+            raise SettingsError(say("settings.rates", self=self))
 
 
 @dataclass(frozen=True)
@@ -108,34 +93,23 @@ class EarlierRun:
 class DiscoveryConfig:
     """All that decides a run; equal configs on equal weights give equal runs."""
 
-    # Bundled: works at once, offline.
-    model: str = field(default="hap-mini", metadata={"help": "bundled or Hub name, folder, .gguf file"})
-    task: str = field(default="ioi", metadata={"help": "its name; the command tasks lists them"})
-    # None: the task's default (abc for IOI, as in the papers).
-    corruption: str | None = field(default=None, metadata={"help": "abc (default), s2 or s2_io for ioi"})
-    sparsity: float = field(default=0.98, metadata={"help": "share of edges removed"})
-    method: str = field(default="hap", metadata={"help": "hap, eap or ep"})
+    model: str = "hap-mini"  # Bundled: works at once, offline.
+    task: str = "ioi"
+    corruption: str | None = None  # None: the task's default (abc for IOI, as in the papers).
+    sparsity: float = 0.98
+    method: str = "hap"
     # The EAP circuit always uses plain EAP. The best 10 % by EAP-IG of KL alone are nearer to SmolLM2 than those of
     # any other scorer, on three seeds (docs/studies/scorers.md).
-    scorer: str = field(default="eap-ig-kl", metadata={"help": f"picks HAP's candidates: {', '.join(SCORERS)}"})
-    keep: float | None = field(default=None, metadata={"help": "share of edges left to EP (max(10 %, 4 x target))"})
-    # As few of the best edges as have it by themselves.
-    keep_level: float | None = field(
-        default=None, metadata={"help": "instead: the smallest kept set with this faithfulness on validation prompts"}
-    )
+    scorer: str = "eap-ig-kl"
+    keep: float | None = None
+    keep_level: float | None = None  # As few of the best edges as have it by themselves.
     pruning: PruningConfig = field(default_factory=PruningConfig)
     sizes: SplitSizes = field(default_factory=SplitSizes)
-    seed: int = field(default=0, metadata={"help": "of the prompts, their split and the gates' noise"})
-    device: str = field(default="cpu", metadata={"help": "cpu, cuda or mps"})
-    # Evaluation is always float32.
-    dtype: str = field(default="float32", metadata={"help": "of training: float32, bfloat16, or what is faster here"})
-    # A Gemma without it is a broken model; GPT-2, Pythia and SmolLM2 were not trained with one.
-    bos: str = field(
-        default="auto",
-        metadata={"help": "the beginning-of-text token before prompts: auto (as the model's tokenizer), always, never"},
-    )
-    # None: batches are not split.
-    memory: float | None = field(default=None, metadata={"help": "GB that the run may take"})
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"  # Evaluation is always float32.
+    bos: str = "auto"  # A Gemma without it is a broken model; GPT-2, Pythia and SmolLM2 were not trained with one.
+    memory: float | None = None  # None: batches are not split.
     start: EarlierRun | None = None  # instead of candidates by scores
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
 
@@ -150,28 +124,17 @@ class DiscoveryConfig:
                 raise UnknownNameError(kind, name, known)
         task = self.find_task()
         if (self.task == CUSTOM) != bool(self.prompts):
-            raise SettingsError(
-                "Expected prompts with the task custom, and with no other. "
-                "Name a file: --task custom --prompts-file pairs.jsonl."
-            )
+            raise SettingsError(say("settings.custom"))
         if self.prompts and self.sizes != SplitSizes():
-            raise SettingsError(
-                "A prompts file is used whole: half of it to learn from, two fifths to test on. "
-                "Leave the numbers of prompts out."
-            )
+            raise SettingsError(say("settings.whole"))
         batch, train = self.pruning.batch_size, self.sizes.train
         # The usual batch takes all prompts where there are fewer, and own prompts have as many as there are.
         if self.method != "eap" and not self.prompts and batch > max(train, PruningConfig.batch_size):
-            raise SettingsError(
-                f"Expected batches of at most the {train} training prompts, got {batch}. "
-                "Lower the batch size (--batch-size) or take more prompts (--prompts)."
-            )
+            raise SettingsError(say("settings.batches", train=train, batch=batch))
         if self.corruption is not None and self.corruption not in task.corruptions:
             raise UnknownNameError("corruption", self.corruption, task.corruptions)
         if not 0 < self.sparsity < 1:
-            raise SettingsError(
-                f"Expected a sparsity between 0 and 1 (0.98 keeps 2 % of the edges), got {self.sparsity:g}."
-            )
+            raise SettingsError(say("settings.sparsity", self=self))
         if self.keep is not None and not 0 < self.keep <= 1:
             raise SettingsError(f"Expected keep between 0 and 1 (0.1 keeps 10 %), got {self.keep:g}.")
         if self.keep_level is not None and not 0 < self.keep_level <= 1:

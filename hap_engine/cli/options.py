@@ -36,10 +36,10 @@ def _offer(command: argparse.ArgumentParser, settings: str, defaults: bool = Fal
     """An option for each setting of a config that is one: its name, its type and its help stand there."""
     config = CONFIGS[settings]
     types, usual = get_type_hints(config), vars(config()) if defaults else {}
-    for name, setting in offered(config).items():
+    for name, text in offered(config).items():
         kind = next(kind for kind in (*get_args(types[name]), types[name]) if kind is not NoneType)
-        text = setting.metadata["help"].replace("%", "%%")
-        command.add_argument(f"--{name.replace('_', '-')}", type=kind, default=usual.get(name), help=text)
+        option, said = f"--{name.replace('_', '-')}", text.replace("%", "%%")
+        command.add_argument(option, type=kind, default=usual.get(name), help=said)
 
 
 def _add(command: argparse.ArgumentParser, name: str, **option: Any) -> None:
@@ -47,5 +47,5 @@ def _add(command: argparse.ArgumentParser, name: str, **option: Any) -> None:
     if "type" in option:
         option["type"] = KINDS[option["type"]]
     if "help" in option:
-        option["help"] = option["help"].replace("{bos}", offered(DiscoveryConfig)["bos"].metadata["help"])
+        option["help"] = option["help"].replace("{bos}", offered(DiscoveryConfig)["bos"])
     command.add_argument(name, **option)

@@ -82,6 +82,10 @@ def evaluate(
     empty, *rest = outcomes.values()
     of_randoms, of_circuits = rest[:RANDOM_CIRCUITS], rest[RANDOM_CIRCUITS:]
 
+    counted = {  # under mean and zero ablation no edge is dead
+        name: len(circuit.live if setting.kind == "resample" else circuit) for name, circuit in circuits.items()
+    }
+
     def report(outcome: Outcome, n_edges: int) -> dict[str, Any]:
         return _report(outcome, full, empty, n_edges, setting)
 
@@ -91,16 +95,11 @@ def evaluate(
         "full": {**report(full, masked.graph.n_edges), "per_prompt": compact(full)},
         "empty": {**report(empty, 0), "per_prompt": compact(empty)},
         **{
-            name: {**report(outcome, _size(circuit, setting.kind)), "per_prompt": compact(outcome)}
-            for (name, circuit), outcome in zip(circuits.items(), of_circuits, strict=True)
+            name: {**report(outcome, size), "per_prompt": compact(outcome)}
+            for (name, size), outcome in zip(counted.items(), of_circuits, strict=True)
         },
         "random": {**report(pooled, control_size), "n_circuits": len(randoms), "spread": spread},
     }
-
-
-def _size(circuit: Circuit, kind: str) -> int:
-    """Edges that count: under mean and zero ablation none is dead."""
-    return len(circuit.live if kind == "resample" else circuit)
 
 
 def _report(outcome: Outcome, full: Outcome, empty: Outcome, n_edges: int, setting: Setting) -> dict[str, Any]:

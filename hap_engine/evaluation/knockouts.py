@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hap_engine.evaluation.statistics import Interval, Values, bootstrap_interval
+from hap_engine.evaluation.statistics import Values, bootstrap_interval
 from hap_engine.graph.circuit import Circuit, full_circuit
 
 RANDOM_SETS = 5  # besides the roles; Wang et al. add greedy search, which costs hundreds of passes
@@ -86,7 +86,7 @@ def completeness(
                 "circuit": float(ours.mean()),
                 "model": float(theirs.mean()),
                 "gap": float(abs(ours.mean() - theirs.mean()) / abs(span)),
-                "interval": _scaled(interval, span),
+                "interval": interval and sorted(end / span for end in interval),
             }
         )
     gaps = [row["gap"] for row in rows]
@@ -125,7 +125,3 @@ def minimality(
         rows.append({"node": node, "effect": effects[best], "given": list(sets[best])})
     rows.sort(key=lambda row: -row["effect"])
     return {"nodes": rows, "needed": sum(row["effect"] >= NEEDED for row in rows), "threshold": NEEDED}
-
-
-def _scaled(interval: Interval | None, span: float) -> list[float] | None:
-    return None if interval is None else sorted(end / span for end in interval)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +120,12 @@ def read_eapig(path: Path | str, n_kv_heads: int | None = None) -> tuple[Circuit
     return from_eapig(data, n_kv_heads)
 
 
-def _query_heads(reader: Reader, shared: int) -> Iterator[str]:
+def _query_heads(reader: Reader, shared: int) -> list[str]:
     """The names under which a file without grouped queries lists one of our readers."""
-    if reader.kind != "head":
-        yield reader.name
-        return
-    assert reader.head is not None
-    for head in range(reader.head * shared, (reader.head + 1) * shared):
-        yield f"a{reader.layer}.h{head}<{reader.slot}>"
+    if reader.head is None:
+        return [reader.name]
+    first = reader.head * shared
+    return [f"a{reader.layer}.h{head}<{reader.slot}>" for head in range(first, first + shared)]
 
 
 def _graph(data: Any, n_kv_heads: int | None) -> Graph:

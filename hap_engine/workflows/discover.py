@@ -42,6 +42,7 @@ from hap_engine.settings import VALIDATED, DiscoveryConfig
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.load import Model, loading
+from hap_engine.words import say
 from hap_engine.workflows.ask_model import CHECKED, ask, check_task, spaces_in_doubt
 from hap_engine.workflows.assemble_run import assemble
 from hap_engine.workflows.run_prompts import make_prompts, scored, settled, try_prompts
@@ -70,11 +71,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
-    raise OutOfMemoryError(
-        f"Expected room for a run on {config.device}, but its memory is full ({failed}). Give the run a "
-        "limit in GB (--memory, or Advanced on the page): batches are then visited in parts. Fewer "
-        "prompts help too. The next run starts afresh."
-    )
+    raise OutOfMemoryError(say("workflows.memory", config=config, failed=failed))
 
 
 def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, Run]:
@@ -110,10 +107,7 @@ def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, N
         try_prompts(config)
         model = yield from loading(config.model, config.device)
     if config.start is not None and config.start.weights not in (model.identity, model.sha256):
-        raise SettingsError(
-            f"Run {config.start.run} was made on other weights than those of {model.name}, or with another config or "
-            "tokenizer, so there is nothing to go on from. Name the model that the run used."
-        )
+        raise SettingsError(say("workflows.other_weights", config=config, model=model))
     edge_budget(model.graph, config.sparsity)  # refuses a sparsity that leaves no edge
     masked = open_masked(model)
     yield Progress("load", 1, 1, f"Opened {model.name}: its masked pass reproduces it")
