@@ -16,6 +16,7 @@ from hap_engine.errors import SettingsError
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.graph.ranking import check_scores, ranking
+from hap_engine.words import say
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +86,7 @@ class EdgeOrder:
             SettingsError: for a size that no circuit can have.
         """
         if not 0 <= size <= self.graph.n_edges:
-            raise SettingsError(
-                f"Expected a number of edges from 0 to {self.graph.n_edges:,} (all of the model's), got {size:,}."
-            )
+            raise SettingsError(say("graph.no_size", self=self, size=size))
         kept = np.zeros_like(self.graph.edge_mask)
         kept.flat[self.cells[(self.enters > 0) & (self.enters <= size)]] = True
         return Circuit(self.graph, kept)

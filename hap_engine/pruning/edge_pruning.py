@@ -34,6 +34,7 @@ from hap_engine.pruning import gates
 from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.gate_loss import loss_of_gates
 from hap_engine.settings import PruningConfig
+from hap_engine.words import say
 
 CHECK_STEPS = 10  # between two looks at the validation prompts
 
@@ -86,10 +87,7 @@ def prune(
         SettingsError: if there are fewer candidates than `target`, or KL is not finite.
     """
     if len(candidates) < target:
-        raise SettingsError(
-            f"Expected at least {target} candidate edges (the target), got {len(candidates)}. "
-            "Keep a larger share of the edges or raise the sparsity."
-        )
+        raise SettingsError(say("pruning.few_candidates", target=target, candidates=len(candidates)))
     generator = torch.Generator().manual_seed(seed)
     strategy = BUDGETS[config.budget]
     log_alpha = (
