@@ -12,41 +12,19 @@ edges; dead ones among them are removed before evaluation and change nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from hap_engine.errors import SettingsError
+from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.evaluation.statistics import Values
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.words import say
 
 GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Faithfulness at each share of the grid, with the two areas (NaN when the metric never moves)."""
-
-    shares: tuple[float, ...]
-    faithfulness: tuple[float, ...]
-    kl: tuple[float, ...]
-    n_live: tuple[int, ...]
-
-    @property
-    def cpr(self) -> float:
-        return area(self.shares, self.faithfulness)
-
-    @property
-    def cmd(self) -> float:
-        return area(self.shares, [abs(1 - f) for f in self.faithfulness])
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**{name: list(values) for name, values in asdict(self).items()}, "cpr": self.cpr, "cmd": self.cmd}
 
 
 def area(shares: Sequence[float], values: Sequence[float]) -> float:
@@ -58,6 +36,11 @@ def area(shares: Sequence[float], values: Sequence[float]) -> float:
     if len(shares) != len(values) or len(shares) < 2 or any(np.diff(shares) <= 0):
         raise SettingsError(say("evaluation.area", shares=len(shares), values=len(values)))
     return float(np.trapezoid(values, shares))
+
+
+def areas(shares: Sequence[float], faith: Sequence[float]) -> dict[str, float]:
+    """CPR and CMD of faithfulness at some shares."""
+    return {"cpr": area(shares, faith), "cmd": area(shares, [abs(1 - f) for f in faith])}
 
 
 def by_closing(edges: Sequence[Sequence[str]], last_open: Sequence[int], rest: EdgeOrder) -> EdgeOrder:
@@ -79,19 +62,19 @@ def grid_circuits(order: EdgeOrder, grid: Sequence[float] = GRID) -> dict[float,
 
 
 def curve(
-    circuits: Mapping[float, Circuit],
-    logit_diff: Mapping[float, Values],
-    kl: Mapping[float, Values],
-    full: float,
-    empty: float,
-) -> Curve:
-    """Put measured values per prompt together. `full` and `empty` are the mean ends of the logit difference."""
-    shares = tuple(sorted(circuits))
-    span = full - empty
-    faith = [(float(logit_diff[share].mean()) - empty) / span if abs(span) > 1e-9 else math.nan for share in shares]
-    return Curve(
-        shares,
-        tuple(faith),
-        tuple(float(kl[share].mean()) for share in shares),
-        tuple(len(circuits[share]) for share in shares),
-    )
+    circuits: Mapping[float, Circuit], outcomes: Mapping[float, Mapping[str, Values]], full: float, empty: float
+) -> dict[str, Any]:
+    """Means at each share of the grid, with the two areas (NaN when the metric never moves).
+
+    Args:
+        full, empty: the mean logit difference of the whole model and with everything corrupted.
+    """
+    shares = sorted(circuits)
+    faith = [faithfulness(float(outcomes[share]["logit_diff"].mean()), full, empty) for share in shares]
+    return {
+        "shares": shares,
+        "faithfulness": faith,
+        "kl": [float(outcomes[share]["kl"].mean()) for share in shares],
+        "n_live": [len(circuits[share]) for share in shares],
+        **areas(shares, faith),
+    }

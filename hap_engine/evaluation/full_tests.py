@@ -203,13 +203,7 @@ def _many(
         "completeness": knockouts.completeness(sets, measured.values("completeness", "logit_diff"), span, seed),
         "minimality": knockouts.minimality(tried, measured.values("minimality", "logit_diff"), span),
         "curves": {
-            name: curves.curve(
-                grid,
-                measured.values(("curve", name), "logit_diff"),
-                measured.values(("curve", name), "kl"),
-                measured.top,
-                measured.bottom,
-            ).to_dict()
+            name: curves.curve(grid, measured.parts["curve", name], measured.top, measured.bottom)
             for name, grid in grids.items()
         },
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hap_engine.evaluation.curves import area
+from hap_engine.evaluation.curves import areas
 from hap_engine.evaluation.evaluate import Setting
 from hap_engine.evaluation.measure import Outcome, measure
 from hap_engine.evaluation.metrics import faithfulness
@@ -98,4 +98,4 @@ def _row(
     shares = [len(circuit) / circuit.graph.n_edges for circuit in circuits]
     points = sorted({1.0: 1.0, **dict(zip(shares, faith, strict=True))}.items())
     kept, reached = zip(*points, strict=True)
-    return {**row, "faithfulness": faith, "cpr": area(kept, reached), "cmd": area(kept, [abs(1 - f) for f in reached])}
+    return {**row, "faithfulness": faith, **areas(kept, reached)}

@@ -236,8 +236,5 @@ def summary(answers: Sequence[Asked]) -> str:
     right = sum(answer.clean_diff > 0 for answer in answers)
     moved = sum(answer.clean_diff - answer.corrupt_diff >= MOVED for answer in answers)
     mean, corrupt = (fmean(getattr(answer, name) for answer in answers) for name in ("clean", "corrupt"))
-    return (
-        f"The model prefers the answer to the distractor on {right} of {len(answers)} pairs and gives it "
-        f"a probability of {mean:.0%} on average; after the corrupted prompts {corrupt:.0%}. "
-        f"Corruption changes {moved} of {len(answers)} pairs. {spaces_in_doubt(answers)}".strip()
-    )
+    found = say("workflows.summary", right=right, of=len(answers), mean=mean, corrupt=corrupt, moved=moved)
+    return f"{found} {spaces_in_doubt(answers)}".strip()

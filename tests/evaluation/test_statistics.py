@@ -120,10 +120,8 @@ def test_stability_by_hand() -> None:
 
 def test_areas_by_hand() -> None:
     assert curves.area([0, 0.5, 1], [0, 1, 1]) == 0.75
-    curve = curves.Curve((0.001, 1.0), (1.0, 1.0), (0.0, 0.0), (1, 2))
-    assert (curve.cpr, curve.cmd) == (pytest.approx(0.999), 0)
-    overshoot = curves.Curve((0.0, 1.0), (2.0, 1.0), (0.0, 0.0), (1, 2))
-    assert (overshoot.cpr, overshoot.cmd) == (1.5, 0.5)
+    assert curves.areas([0.001, 1.0], [1.0, 1.0]) == {"cpr": pytest.approx(0.999), "cmd": 0}
+    assert curves.areas([0.0, 1.0], [2.0, 1.0]) == {"cpr": 1.5, "cmd": 0.5}
     for shares in ([0.5], [1, 0.5], [0.5, 0.5]):
         with pytest.raises(SettingsError, match="rising shares"):
             curves.area(shares, [1.0] * len(shares))
@@ -160,11 +158,11 @@ def test_closing_order() -> None:
 
 
 def test_a_curve_of_a_constant_metric_is_undefined() -> None:
-    circuits = curves.grid_circuits(EdgeOrder.by_score(GRAPH, np.where(GRAPH.edge_mask, 1.0, 0), "a test"))
-    flat = dict.fromkeys(circuits, np.ones(1))
-    found = curves.curve(circuits, flat, flat, full=1.0, empty=1.0)
-    assert math.isnan(found.cpr)
-    assert math.isnan(found.cmd)
+    circuits = curves.grid_circuits(EdgeOrder(GRAPH, np.flatnonzero(GRAPH.edge_mask)))
+    flat = {share: {"logit_diff": np.ones(1), "kl": np.ones(1)} for share in circuits}
+    found = curves.curve(circuits, flat, full=1.0, empty=1.0)
+    assert math.isnan(found["cpr"])
+    assert math.isnan(found["cmd"])
 
 
 def outcome(**values: list[float]) -> dict[str, np.ndarray]:
