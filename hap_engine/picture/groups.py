@@ -43,14 +43,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Bundle:
-    """All edges from one group to another: how many each side keeps, and their summed |EAP score|."""
+    """All edges from one group to another: how many each side keeps."""
 
     source: str
     target: str
     left: int
     right: int
-    score_left: float
-    score_right: float
 
 
 @dataclass(frozen=True)
@@ -89,22 +87,16 @@ def _bundles(scene: Scene, home: Mapping[str, str]) -> tuple[tuple[Bundle, ...],
     """Edges summed by the groups of their ends. An edge into a KV head counts once per group."""
     feeds = {reader.name: targets(scene.graph, reader) for reader in scene.graph.readers}
     counts: tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]] = (Counter(), Counter())
-    scores: tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]] = (Counter(), Counter())
     for edge in scene.edges:
         for target in {home[name] for name in feeds[edge.reader]}:
             pair = home[edge.writer], target
             for side, place in enumerate((edge.left_place, edge.right_place)):
                 if place:
                     counts[side][pair] += 1
-                    scores[side][pair] += abs(edge.score or 0.0)  # type: ignore[assignment]
     pairs = sorted(set(counts[0]) | set(counts[1]))
     inner: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     inner |= {a: (counts[0][a, b], counts[1][a, b]) for a, b in pairs if a == b}
-    bundles = tuple(
-        Bundle(a, b, counts[0][a, b], counts[1][a, b], float(scores[0][a, b]), float(scores[1][a, b]))
-        for a, b in pairs
-        if a != b
-    )
+    bundles = tuple(Bundle(a, b, counts[0][a, b], counts[1][a, b]) for a, b in pairs if a != b)
     return bundles, inner
 
 
