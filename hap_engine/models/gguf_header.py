@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,61 +16,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-MODEL_TYPES = {
-    "gptneox": "gpt_neox",
-    "gptj": "gptj",
-    "phi2": "phi",
-    "gemma3": "gemma3_text",
-}  # others are called the same
-# What the architectures that can be converted call the number that keeps a norm from dividing by zero.
-EPSILON = {
-    "gemma2": "rms_norm_eps",
-    "gemma3": "rms_norm_eps",
-    "gpt2": "layer_norm_epsilon",
-    "llama": "rms_norm_eps",
-    "phi3": "rms_norm_eps",
-    "qwen2": "rms_norm_eps",
-    "qwen3": "rms_norm_eps",
-    "stablelm": "layer_norm_eps",
-    "starcoder2": "norm_epsilon",
-}
-# Key of the header (behind the architecture's name) by key of config.json.
-KEYS = {
-    "num_hidden_layers": "block_count",
-    "num_attention_heads": "attention.head_count",
-    "num_key_value_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-    "hidden_size": "embedding_length",
-    "intermediate_size": "feed_forward_length",
-    "max_position_embeddings": "context_length",
-    "use_parallel_residual": "use_parallel_residual",
-}
-# Understood elsewhere: by the tensors' shapes, by `_rotary`, as the heads' width.
-ELSEWHERE = {
-    "vocab_size",
-    "attention.causal",
-    "attention.value_length",
-    "attention.layer_norm_epsilon",
-    "attention.layer_norm_rms_epsilon",
-    "rope.dimension_count",
-    "rope.freq_base",
-    "rope.scale_linear",
-    "rope.scaling.type",
-    "rope.scaling.factor",
-    "rope.scaling.attn_factor",
-    "rope.scaling.original_context_length",
-    "rope.scaling.yarn_beta_fast",
-    "rope.scaling.yarn_beta_slow",
-    "rope.scaling.finetuned",  # a note; nothing is computed with it
-}
-# What is read of these architectures alone.
-_GEMMA = {"attention.sliding_window", "final_logit_softcapping"}
-OWN = {
-    "phi3": {"attention.sliding_window"},
-    "starcoder2": {"attention.sliding_window"},
-    "gemma2": {*_GEMMA, "attn_logit_softcapping"},
-    "gemma3": {*_GEMMA, "attention.sliding_window_pattern", "rope.freq_base_swa"},
-}
+from hap_engine.words import beside
+
+_TABLES = tomllib.loads(beside(__file__, "gguf_header.toml"))
+MODEL_TYPES: Mapping[str, str] = _TABLES["model_types"]
+EPSILON: Mapping[str, str] = _TABLES["epsilon"]
+KEYS: Mapping[str, str] = _TABLES["keys"]
+ELSEWHERE = frozenset(_TABLES["understood"]["elsewhere"])
+OWN = {kind: frozenset(keys) for kind, keys in _TABLES["understood"]["own"].items()}
 # Of Gemma: every so many layers one looks beyond the window, and the size (in layers) whose queries are scaled by the
 # model's width, not by a head's. Neither is in the file: both are as llama.cpp has them.
 GEMMA = {"gemma2": (2, 46), "gemma3": (6, 62)}

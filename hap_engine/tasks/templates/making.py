@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
@@ -22,7 +21,7 @@ from tokenizers import Tokenizer
 from hap_engine.errors import TaskError, UnknownNameError
 from hap_engine.tasks.pair import PromptPair, encode_pair, single_token
 from hap_engine.tasks.task import PromptSets, SplitSizes, Task
-from hap_engine.words import say
+from hap_engine.words import beside, say
 
 T = TypeVar("T")
 Entry = TypeVar("Entry", str, tuple[str, str])
@@ -101,7 +100,7 @@ class TaskData:
 
 def read_data(name: str) -> TaskData:
     """The data file ``<name>.toml`` in this folder."""
-    data = tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))
+    data = tomllib.loads(beside(__file__, f"{name}.toml"))
     told = data["told"]
     told |= {"summary": " ".join(told["summary"].split()), "role_names": tuple(told["role_names"])}
     words = {kind: tuple(text.split()) for kind, text in data.get("words", {}).items()}
