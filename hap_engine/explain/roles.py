@@ -15,6 +15,7 @@ of each head is stored with it, with a baseline: what the same path does when it
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ from hap_engine.explain.path_effects import (
 )
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.tasks.pair import EncodedPair
+from hap_engine.words import beside
 
 __all__ = ["PAIRS", "find_roles", "measure_heads", "published_roles", "summarise_heads"]
 
@@ -44,33 +46,8 @@ ERRORS = 3  # standard errors over prompts that an effect must reach
 EFFECT = 0.01  # mean change of attention that a path must cause
 MOVERS = 8  # strongest name movers whose queries are watched; bounds the cost
 
-# role: (attention pair, evidence key, sign of the evidence)
-ROLES: dict[str, tuple[str, str, int]] = {
-    "name_mover": ("END->IO", "direct_effect", +1),
-    "negative_name_mover": ("END->IO", "direct_effect", -1),
-    "s_inhibition": ("END->S2", "mover_effect", +1),
-    "induction": ("S2->S1+1", "inhibition_effect", +1),
-    "duplicate_token": ("S2->S1", "inhibition_effect", +1),
-    "previous_token": ("S1+1->S1", "induction_effect", +1),
-}
-
-# GPT-2 small, Wang et al. 2022: 26 heads found by hand. Shown beside the measured roles.
-PUBLISHED_GPT2 = {
-    "name_mover": "9.9 10.0 9.6",
-    "backup_name_mover": "10.10 10.6 10.2 10.1 11.2 9.7 9.0 11.9",
-    "negative_name_mover": "10.7 11.10",
-    "s_inhibition": "7.3 7.9 8.6 8.10",
-    "induction": "5.5 5.8 5.9 6.9",
-    "duplicate_token": "0.1 0.10 3.0",
-    "previous_token": "2.2 4.11",
-}
-
-_WHAT = {
-    "direct_effect": "alone moves the logit difference by {:+.2f}",
-    "mover_effect": "moves {:.1%} of the name movers' attention from S to IO through their queries",
-    "inhibition_effect": "moves {:.1%} of the name movers' attention through the S-inhibition heads",
-    "induction_effect": "carries {:.1%} of the induction heads' attention to S1+1 through their keys",
-}
+_TABLES = tomllib.loads(beside(__file__, "roles.toml"))
+ROLES: Mapping[str, tuple[str, str, int]] = _TABLES["roles"]  # attention pair, evidence key, sign of the evidence
 
 
 def published_roles(model_name: str) -> dict[str, str] | None:
@@ -79,7 +56,7 @@ def published_roles(model_name: str) -> dict[str, str] | None:
         return None
     return {
         f"a{head.split('.')[0]}.h{head.split('.')[1]}": role
-        for role, heads in PUBLISHED_GPT2.items()
+        for role, heads in _TABLES["published"].items()
         for head in heads.split()
     }
 
@@ -208,5 +185,7 @@ def _describe(evidence: Mapping[str, np.ndarray], role: str) -> dict[str, Any]:
     return {
         "role": role,
         "evidence": {f"attention {pair}": round(attention, 4), key: round(effect, 5)},
-        "sentence": f"{pair.replace('->', '→')} attention {attention:.2f}; " + _WHAT[key].format(effect) + ".",
+        "sentence": f"{pair.replace('->', '→')} attention {attention:.2f}; "
+        + _TABLES["what"][key].format(effect)
+        + ".",
     }
