@@ -109,9 +109,7 @@ def limits_within(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limit
             break
         batch //= 2
     least = _bytes(config, shape, tokens, Limits(1, cache=0))
-    raise SettingsError(
-        say("machine.too_little", least=least / 1000000000.0, config=config, allow=math.ceil(least / 100000000.0) / 10)
-    )
+    raise SettingsError(say("machine.too_little", least=least / 1e9, config=config, allow=math.ceil(least / 1e8) / 10))
 
 
 def _advice(config: DiscoveryConfig, shape: Shape, tokens: float, free: int | None) -> str:

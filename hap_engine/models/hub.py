@@ -20,6 +20,7 @@ from typing import Any
 
 from hap_engine.errors import ModelError
 from hap_engine.models.supported import check_config
+from hap_engine.words import say
 
 # All but the weights that a model needs.
 SMALL_FILES = (
@@ -204,22 +205,12 @@ def _explained(name: str, revision: str | None) -> Iterator[None]:
 def _explain(name: str, revision: str | None, error: Exception) -> str:
     kind = type(error).__name__
     if kind == "RepositoryNotFoundError":
-        return (
-            f"The Hugging Face Hub has no public model named {name!r}. Check the spelling "
-            "(owner/name); for a private model log in with `hf auth login`."
-        )
+        return say("models.unknown", name=name)
     if kind == "RevisionNotFoundError":
         return f"{name} has no revision {revision!r}. Name a branch, a tag or a commit of it."
     if kind == "GatedRepoError":
-        return (
-            f"{name} asks you to accept its licence first. Accept it on its page of the Hub, then "
-            "log in on this machine with `hf auth login`."
-        )
-    return (
-        f"{name} is not on this machine and could not be downloaded from the Hugging Face Hub "
-        f"({kind}). Check the connection and try again: a download goes on where it stopped. "
-        "Offline, hap-mini, a folder or a .gguf file can be opened."
-    )
+        return say("models.gated", name=name)
+    return say("models.offline", name=name, kind=kind)
 
 
 def _weights(name: str, files: Sequence[str]) -> list[str]:
@@ -235,14 +226,8 @@ def _weights(name: str, files: Sequence[str]) -> list[str]:
         return [index, *shards]
     pickled = next((file for file in files if file.endswith(PICKLES)), None)
     if pickled:
-        raise ModelError(
-            f"{name} has only pickle weights ({pickled}), which can run code when they are opened. "
-            "They are never loaded. Choose a model with model.safetensors."
-        )
-    raise ModelError(
-        f"Expected config.json and model.safetensors in {name}, found no weights of that kind. "
-        "Choose a model that transformers can open, or a .gguf file on this machine."
-    )
+        raise ModelError(say("models.pickled", name=name, pickled=pickled))
+    raise ModelError(say("models.no_weights", name=name))
 
 
 def _check_room(name: str, total: int) -> None:
@@ -251,10 +236,7 @@ def _check_room(name: str, total: int) -> None:
     there = sum(file.stat().st_size for file in blobs.iterdir() if file.is_file())
     free = shutil.disk_usage(blobs).free
     if total - there > free:
-        raise ModelError(
-            f"{name} needs {(total - there) / 1e9:.1f} GB and the disk with the Hub's cache has "
-            f"{free / 1e9:.1f} GB free. Make room, or set HF_HOME to a folder on another disk."
-        )
+        raise ModelError(say("models.room", name=name, needed=(total - there) / 1e9, free=free / 1e9))
 
 
 def _fetch(name: str, commit: str, file: str, size: int, sha256: str, told: Callable[[int], None]) -> None:

@@ -14,11 +14,9 @@ from typing import Any
 
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.graph.graph import Graph
+from hap_engine.words import say
 
-WORKING = (
-    "Most models that continue a text work: GPT-2, Pythia, Llama, SmolLM, Mistral, Qwen 2 and 3, Gemma 1 to 3, "
-    "OLMo, Phi, Granite, Falcon, BLOOM and others (README lists them)."
-)
+WORKING = say("models.working")
 
 _CHANGED = "its layers change the residual stream itself, not only add to it"
 _TOLD = tomllib.loads(Path(__file__).with_name("refused.toml").read_text(encoding="utf-8"))
@@ -49,20 +47,14 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
     """
     kind = str(config.get("model_type", "unknown"))
     if config.get("auto_map") and not known:
-        raise UnsupportedModelError(
-            f"{name} can only run with Python code from its own repository (auto_map in its "
-            f"config.json; transformers has no {kind!r} model). Such code is never loaded. {WORKING}"
-        )
+        raise UnsupportedModelError(say("models.remote_code", name=name, kind=kind, working=WORKING))
     found = _refusal(config)
     if found is not None:
         cause, nearest = found
         raise UnsupportedModelError(f"{name} is a {kind} model and cannot be taken apart: {cause}. Try {nearest}.")
     _check_codes(config, name)
     if not known:
-        raise UnsupportedModelError(
-            f"{name} cannot be opened: this version of transformers has no {kind!r} model that continues a text. "
-            f"{WORKING}"
-        )
+        raise UnsupportedModelError(say("models.no_class", name=name, kind=kind, working=WORKING))
 
 
 def _check_codes(config: Mapping[str, Any], name: str) -> None:
@@ -73,17 +65,11 @@ def _check_codes(config: Mapping[str, Any], name: str) -> None:
     kind = str(dict(stored).get("quant_method", "of an unnamed kind"))
     library = CODED.get(kind)
     if library is None:
-        raise UnsupportedModelError(
-            f"{name} is stored quantised ({kind}): its weights are codes that the explorer cannot read. Choose its 16- "
-            "or 32-bit version."
-        )
+        raise UnsupportedModelError(say("models.codes", name=name, kind=kind))
     try:
         metadata.distribution(library)
     except metadata.PackageNotFoundError:
-        raise UnsupportedModelError(
-            f"{name} is stored quantised ({kind}), and {library}, which reads that, is not installed here. Choose its "
-            f"16- or 32-bit version, or install it (pip install {library})."
-        ) from None
+        raise UnsupportedModelError(say("models.no_library", name=name, kind=kind, library=library)) from None
 
 
 def check_scorer(config: Mapping[str, Any], name: str, scorer: str) -> None:
@@ -96,9 +82,7 @@ def check_scorer(config: Mapping[str, Any], name: str, scorer: str) -> None:
     for group in _TOLD["scorers"]:
         own = text.get("model_type") in group["kinds"].split() or ("eap-gim" in group["names"] and text.get("clip_qkv"))
         if scorer in group["names"].split() and own:
-            raise UnsupportedModelError(
-                f"{scorer} does not work on {name}: {group['why']}. Choose another scorer under Advanced."
-            )
+            raise UnsupportedModelError(say("models.no_scorer", scorer=scorer, name=name, group=group))
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

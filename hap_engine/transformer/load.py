@@ -33,6 +33,7 @@ from hap_engine.tasks.reader import Reader, reader_with
 from hap_engine.transformer.convert_gguf import convert_gguf, first_line
 from hap_engine.transformer.stored_forms import reads_more, text_part
 from hap_engine.transformer.weights import named, read_weights
+from hap_engine.words import say
 
 POLL_SECONDS = 0.2  # how often a watched load is looked at
 
@@ -100,7 +101,7 @@ class Model:
             )
         except (ValueError, KeyError, AttributeError, NotImplementedError, AssertionError) as error:
             raise UnsupportedModelError(
-                f"{self.name}: TransformerLens has no adapter for {architecture} ({error}). Use `hf_model`."
+                say("transformer.no_adapter", self=self, architecture=architecture, error=error)
             ) from None
         return bridge.requires_grad_(False)
 
@@ -193,8 +194,7 @@ def check_device(device: str) -> None:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(
-            f"Expected a device that torch can use here, got {device!r} "
-            f"({first_line(error).split('. ')[0].rstrip('.')}). Use cpu."
+            say("transformer.device", device=device, reason=first_line(error).split(". ")[0].rstrip("."))
         ) from None
 
 
@@ -233,10 +233,7 @@ def in_words(failing: str) -> Iterator[None]:
 def _from_folder(source: Source, folder: Path, device: torch.device, progress: Report) -> Model:
     config = _checked_config(source.name, folder)
     if is_changed_copy(folder):
-        raise ModelError(
-            f"{source.name} is the converted copy of a .gguf file and has changed since it was made. "
-            "It is made anew when you open the .gguf file itself."
-        )
+        raise ModelError(say("transformer.changed_copy", source=source))
     try:
         hf_model = read_weights(source.name, folder, progress)
         hf_model.to(device)
@@ -257,27 +254,18 @@ def _from_folder(source: Source, folder: Path, device: torch.device, progress: R
 def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
     """The folder's ``config.json``; refuses what must not or cannot be opened before it is."""
     if (folder / "adapter_config.json").is_file():
-        raise ModelError(
-            f"{name} holds an adapter (adapter_config.json), which changes the weights of another model. Merge the "
-            "two (merge_and_unload() of PEFT) and save the result with save_pretrained(folder)."
-        )
+        raise ModelError(say("transformer.adapter", name=name))
     missing = [file for file in ("config.json",) if not (folder / file).is_file()] + missing_weights(folder)
     if missing:
         pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
         found = f", only pickle weights ({pickled[0]}), which can run code" if pickled else ""
-        raise ModelError(
-            f"Expected config.json and weights (*.safetensors) in {folder.name}, found no {named(missing)}{found}. "
-            "Save the model with save_pretrained(folder), or copy all of its files."
-        )
+        raise ModelError(say("transformer.files", folder=folder, missing=named(missing), found=found))
     try:
         config = json.loads((folder / "config.json").read_text())
         if not isinstance(config, dict):
             raise ValueError("it is not a mapping")
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{name} cannot be opened: its config.json is damaged ({first_line(error)[:-1]}). "
-            "Save or download the model again."
-        ) from None
+        raise ModelError(say("transformer.damaged", name=name, reason=first_line(error)[:-1])) from None
     check_config(config, name, continues_text(config))
     return config
 

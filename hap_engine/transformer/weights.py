@@ -18,6 +18,7 @@ import torch
 from hap_engine.errors import ModelError
 from hap_engine.models.hub import Report
 from hap_engine.transformer.stored_forms import as_numbers, reads_more
+from hap_engine.words import say
 
 # What training wraps a model in, by the mark that it leaves in the names of tensors.
 WRAPPERS = {
@@ -83,11 +84,8 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
     }
     for fault, keys in faults.items():
         if keys:
-            raise ModelError(
-                f"{name} is not a complete {type(hf_model).__name__}: {len(keys)} of its tensors {fault} "
-                f"({named(keys)}). Save it once more with save_pretrained, from the class that has a head for "
-                "language (AutoModelForCausalLM), with adapters merged."
-            )
+            what = f"{type(hf_model).__name__}: {len(keys)} of its tensors {fault} ({named(keys)})"
+            raise ModelError(say("transformer.not_whole", name=name, what=what))
     if coded:
         progress(f"{name} is stored quantised ({coded.get('quant_method')}): its codes are read as numbers", 0.0)
         if hasattr(hf_model, "hf_quantizer"):  # they are still codes
