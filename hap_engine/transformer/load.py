@@ -25,8 +25,8 @@ from hap_engine.machine.memory import out_of_memory
 from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
 from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, Report, continues_text, download, missing_weights
+from hap_engine.models.reader import read_tokenizer, whole
 from hap_engine.models.supported import WORKING, check_config, max_tokens, text_config
-from hap_engine.models.tokenizer import read_tokenizer, whole
 from hap_engine.narrow import copied, keep_narrow
 from hap_engine.progress import Progress
 from hap_engine.tasks.reader import Reader, reader_with

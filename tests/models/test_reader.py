@@ -13,7 +13,7 @@ from app.own_prompts import tokens
 from hap_engine.errors import ModelError
 from hap_engine.machine.estimate import tokens_of
 from hap_engine.models.catalog import resolve
-from hap_engine.models.tokenizer import read_tokenizer
+from hap_engine.models.reader import read_tokenizer
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.load import load_model
