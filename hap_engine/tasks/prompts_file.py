@@ -280,4 +280,4 @@ def _listed(row: Mapping[str, Any]) -> str:
 
 
 def _too_large(size: int) -> str:
-    return say("tasks.file_size", most=MAX_ROWS, size=size / 2**20)
+    return say("tasks.file_size", most=MAX_BYTES / 2**20, size=size / 2**20, rows=MAX_ROWS)
