@@ -47,7 +47,11 @@ def test_a_text_or_a_value_that_is_not_there_is_a_bug(words: Words, name: str) -
 def engine_calls() -> Iterator[tuple[str, set[str], str]]:
     """Name, values and place of every message that the engine says."""
     for path in ENGINE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        taken = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "hap_engine.words"]
+        if "say" not in {alias.name for node in taken for alias in node.names}:
+            continue  # a package with a file of its own
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
                 assert isinstance(node.args[0], ast.Constant)
                 values = {keyword.arg for keyword in node.keywords if keyword.arg}
