@@ -240,7 +240,14 @@ def check_gradient(masked: MaskedModel) -> None:
                 break
         else:  # also NaN
             raise UnsupportedModelError(
-                say("masked.gradient", name=named(masked.model), masked=masked, most=GRADIENT_TOLERANCE, off=off)
+                say(
+                    "masked.gradient",
+                    name=named(masked.model),
+                    masked=masked,
+                    most=GRADIENT_TOLERANCE,
+                    off=off,
+                    torch=torch,
+                )
             )
 
 
