@@ -148,8 +148,9 @@ class EverySize(Projection):
     the looser circuits are not forgotten. Its circuits are those of the last state: none of its states is the best at
     all sizes.
 
-    The tight end takes most of the learning and few candidates, so the second of two legs has the best eighth to
-    itself.
+    The tight end takes most of the learning and few candidates, so the second of two legs has the best fifth to
+    itself. Measured on SmolLM2 (IOI, seed 0, bfloat16, 128 unseen prompts): KL at 90, 96, 98, 99, 99.5 and 99.8 %
+    0.15, 0.22, 0.25, 0.34, 0.59, 0.93; with the best eighth 96 and 98 % were 0.30 and 0.37.
     """
 
     keeps_best = False
@@ -161,10 +162,10 @@ class EverySize(Projection):
     @classmethod
     def legs(cls, count: int, target: int, steps: int) -> list[Leg]:
         tightest = min(target, max(count // 200, cls.FEWEST))
-        if count // 8 <= tightest or steps < 10:
+        if count // 5 <= tightest or steps < 10:
             return [Leg(steps, count, tightest)]
         first = round(cls.FIRST * steps)
-        return [Leg(first, count, count // 10), Leg(steps - first, count // 8, tightest)]
+        return [Leg(first, count, count // 10), Leg(steps - first, count // 5, tightest)]
 
     def sample(self, generator: torch.Generator, step: int) -> Float[Tensor, " edge"]:
         at_front, between = torch.rand(2, generator=generator).tolist()
