@@ -15,6 +15,7 @@ notebook and on a terminal; a callback `progress` gets the records in its place.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ from hap_engine.graph.circuit import Circuit, full_circuit
 from hap_engine.live_bar import follow
 from hap_engine.masked.ablation import Ablation
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.masked.opening import open_masked
+from hap_engine.masked.opening import is_model_of, open_masked
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.report.missed_heads import Explanation
@@ -204,6 +205,7 @@ def why_missed(model: MaskedModel, run: Run, head: str, *, progress: Watch | Non
     Raises:
         SettingsError: if the run's circuit does not keep the head.
     """
+    _compare(model, run)
     return follow(explain(model, run, head, *run.sides), progress)
 
 
@@ -234,7 +236,14 @@ def encoded(model: MaskedModel, on: Prompts, bos: str = "auto") -> list[EncodedP
         SettingsError: if there are no prompts.
     """
     if isinstance(on, Run):
+        _compare(model, on)
         return stored_prompts(model, on, "test")
     if not on:
         raise SettingsError("Expected at least one prompt pair, got none.")
     return list(encode_rows(model.model.reader.feeding(bos), on))
+
+
+def _compare(model: MaskedModel, run: Run) -> None:
+    """Warn of a model that is not the run's. It may be meant: does a circuit hold for another checkpoint?"""
+    if model.graph == run.graph and not is_model_of(model.model, run):
+        warnings.warn(say("api.other_model", name=model.model.name, run=run.id), stacklevel=3)

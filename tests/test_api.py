@@ -179,6 +179,8 @@ def test_discover_on_an_opened_model(gpt2: MaskedModel) -> None:
     assert hap.verdict(run).sentence in unescape(run.show().page)
     again = hap.evaluate(gpt2, run)
     assert again["hap"]["kl"] == pytest.approx(run.metrics["hap"]["kl"], abs=1e-5)
+    with pytest.warns(UserWarning, match="other weights, another config or tokenizer than the model of run"):
+        hap.logits(gpt2, replace(run, model={**run.model, "sha256": "0" * 64}))  # only the terminal had a note for it
 
 
 # -- EAP-IG's files -------------------------------------------------------------------------------

@@ -162,8 +162,7 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from hap_engine.masked.opening import open_masked
-    from hap_engine.models.locate import identity_of
+    from hap_engine.masked.opening import is_model_of, open_masked
     from hap_engine.runs.run_file import keep, load
     from hap_engine.transformer.load import load_model
     from hap_engine.workflows.retest import examine, reevaluate
@@ -176,7 +175,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if not options.model and "reference" not in run.model:
         raise SettingsError("The run file does not say where its model is. Name it with --model.")
     model = load_model(options.model or run.model["reference"], device=options.device)
-    if model.graph == run.graph and identity_of(run.model) not in (model.identity, model.sha256):
+    if model.graph == run.graph and not is_model_of(model, run):
         print("note: these weights, config or tokenizer differ from the run's (other hash)", file=sys.stderr)
     masked = open_masked(model)
     metrics = follow(reevaluate(masked, run, options.ablation, bos=options.bos))

@@ -10,6 +10,7 @@ from hap_engine.errors import ModelError
 from hap_engine.masked import self_check
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.models.catalog import Source
+from hap_engine.models.locate import identity_of
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
 from hap_engine.transformer.load import Model, in_words, loading
@@ -40,6 +41,11 @@ def open_run_model(source: Source, model: Mapping[str, Any]) -> Generator[Progre
     opened = replace(opened, reading=str(model.get("reading", "")))  # which `locate` compared
     yield Progress("load", 1, 1, "Checking that the masked pass reproduces the model")
     return open_masked(opened)
+
+
+def is_model_of(model: Model, run: Run) -> bool:
+    """Whether a model's weights, config and tokenizer are the run's (an older run tells of its weights only)."""
+    return identity_of(run.model) in (model.identity, model.sha256)
 
 
 def check_same_graph(masked: MaskedModel, run: Run) -> None:

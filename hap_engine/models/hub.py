@@ -63,11 +63,23 @@ def missing_weights(folder: Path) -> list[str]:
     """Names of the weight files that transformers would look for in a folder and not find."""
     if (folder / "model.safetensors").is_file():
         return []
+    pieces = _pieces(folder)
+    return ["model.safetensors"] if pieces is None else [piece for piece in pieces if not (folder / piece).is_file()]
+
+
+def pieces_beside(folder: Path) -> bool:
+    """Whether a folder holds weights in pieces, all that its index names, and none of them the usual single file."""
+    pieces = _pieces(folder) or ["model.safetensors"]
+    return "model.safetensors" not in pieces and all((folder / piece).is_file() for piece in pieces)
+
+
+def _pieces(folder: Path) -> list[str] | None:
+    """What the index of weights in pieces names; None without one."""
     try:
         index = json.loads((folder / "model.safetensors.index.json").read_text())
-        return sorted(shard for shard in set(index["weight_map"].values()) if not (folder / shard).is_file())
+        return sorted(set(index["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ["model.safetensors"]
+        return None
 
 
 def cached_models() -> list[str]:

@@ -19,9 +19,9 @@ from tokenizers import Tokenizer
 from hap_engine.errors import TaskError, UnknownNameError
 from hap_engine.files import short_hash
 from hap_engine.tasks.builtin import TASKS
-from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.pair import EncodedPair, PromptPair
 from hap_engine.tasks.reader import MAX_TOKENS, Reader, encode_rows
-from hap_engine.tasks.rows import refuse, sift
+from hap_engine.tasks.rows import check_count, refuse, sift
 from hap_engine.tasks.task import PromptSets, SplitSizes, Task
 from hap_engine.tasks.templates.making import check_corruption
 from hap_engine.words import say
@@ -117,6 +117,18 @@ def _identity(pair: PromptPair) -> dict[str, Any]:
     return plain
 
 
+def _check_spellings(rows: Sequence[EncodedPair]) -> None:
+    """Raises TaskError for two texts that the tokenizer reads as the same prompt (é in one sign or two, capitals): one
+    could be learned from and the other tested on."""
+    texts: dict[tuple[int, ...], str] = {}
+    wrong = []
+    for number, row in enumerate(rows, 1):
+        for text, ids in ((row.pair.clean, row.clean_ids), (row.pair.corrupt, row.corrupt_ids)):
+            if (other := texts.setdefault(ids, text)) != text:
+                wrong.append((number, say("tasks.two_spellings", text=text, other=other)))
+    refuse(wrong, len(rows))
+
+
 def custom_task(pairs: Sequence[PromptPair]) -> Task:
     """The task that these pairs are; equal pairs make equal prompts."""
 
@@ -124,7 +136,9 @@ def custom_task(pairs: Sequence[PromptPair]) -> Task:
         """All pairs, split by the seed (the sizes are those of the file)."""
         check_corruption(corruption, CORRUPTIONS)
         refuse(sift(pairs)[1], len(pairs))
+        check_count(len(pairs))
         rows = encode_rows(Reader(tokenizer), pairs, MAX_TOKENS)
+        _check_spellings(rows)
         encoded = {(pair.clean, pair.corrupt): row for pair, row in zip(pairs, rows, strict=True)}
         dealt = split_rows(pairs, seed)
         return PromptSets(**{split: tuple(encoded[p.clean, p.corrupt] for p in mine) for split, mine in dealt.items()})

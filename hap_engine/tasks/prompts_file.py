@@ -135,11 +135,11 @@ def _decode(data: bytes) -> str:
 def _json_rows(text: str) -> Iterator[Row]:
     """The rows of a list, of ``{"prompts": […]}``, or of JSON lines."""
     try:
-        whole = json.loads(text)
+        whole = _loads(text)
     except (ValueError, RecursionError) as error:
         if re.match(r"\s*\[|\s*\{\s*\n", text):  # no line of its own holds a row
-            reason, line = getattr(error, "msg", "nested too deeply"), getattr(error, "lineno", 1)
-            raise TaskError(say("tasks.json", reason=reason, line=line, example=EXAMPLE)) from None
+            line = getattr(error, "lineno", 1)
+            raise TaskError(say("tasks.json", reason=_reason(error), line=line, example=EXAMPLE)) from None
         whole = None  # several lines
     common: dict[str, Any] = {}
     if isinstance(whole, dict) and isinstance(whole.get("prompts"), list):
@@ -162,11 +162,30 @@ def _json_row(line: str) -> Any:
     if not line.strip():
         return "it is empty. Delete the line."
     try:
-        row = json.loads(line)
+        row = _loads(line)
     except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", "nested too deeply")
-        return f"it is not JSON: {reason}. Expected one object a line: {EXAMPLE}."
+        return f"it is not JSON: {_reason(error)}. Expected one object a line: {EXAMPLE}."
     return _not_a_row(row) if isinstance(row, str) else row
+
+
+@dataclass(frozen=True)
+class _Twice:
+    """An object that names a key twice: whoever reads JSON takes the last, without a word."""
+
+    key: str
+
+
+def _loads(text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> Any:
+        names = [name for name, _ in pairs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        return dict(pairs) if twice is None else _Twice(twice)
+
+    return json.loads(text, object_pairs_hook=once)
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error).split(";")[0])
 
 
 def _with_common(row: Any, common: Mapping[str, Any]) -> Row:
@@ -174,6 +193,8 @@ def _with_common(row: Any, common: Mapping[str, Any]) -> Row:
 
 
 def _not_a_row(row: Any) -> str:
+    if isinstance(row, _Twice):
+        return f"it names {row.key!r} twice. Keep one of them."
     return f"expected an object with the keys {', '.join(KEYS)}, got {type(row).__name__}. Write one object a row."
 
 
@@ -232,6 +253,8 @@ def _csv_row(names: list[str], cells: list[str]) -> Row:
         return "it has more cells than the header. Put quotation marks around texts that hold a comma."
     row: dict[str, Any] = dict(zip(names, cells, strict=False))
     for key in KEYS:
+        if re.fullmatch(r'\s+".*"\s*', row.get(key, ""), re.DOTALL):
+            return say("tasks.spaced_quote", key=key)
         if FORMULA.match(row.get(key, "")):
             return say("tasks.formula", key=key, sign=row[key][0])
     for key in ("answer_ids", "distractor_ids", "spaces"):

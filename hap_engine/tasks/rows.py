@@ -17,8 +17,11 @@ from hap_engine.words import say
 MIN_ROWS, MAX_ROWS = 10, 1_000
 SPELLED_OUT = 10  # problems that a message tells; of other rows the numbers will do
 LISTED = 8  # row numbers in a line
-# Invisible characters that reorder or hide text. (Right-to-left letters and the joiner of emoji are fine.)
-HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]")
+LOST = "\ufffd"  # what stands for a character that could not be read
+# Invisible characters that reorder, break or hide text. (Right-to-left letters and the joiner of emoji are fine.)
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
 
 
 def complaint(pair: PromptPair) -> str:
@@ -29,6 +32,8 @@ def complaint(pair: PromptPair) -> str:
         for text in texts:
             if not text.strip():
                 return f"{key} is empty. Write a text or delete the row."
+            if LOST in text:
+                return say("tasks.lost", key=key, text=text[:40])
             if hidden := HIDDEN.search(text):
                 name = unicodedata.name(hidden[0], "a control character").lower()
                 return say("tasks.hidden", key=key, code=ord(hidden[0]), name=name)

@@ -24,7 +24,7 @@ from hap_engine.graph.graph import Graph
 from hap_engine.machine.memory import out_of_memory
 from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
 from hap_engine.models.gguf_cache import is_changed_copy
-from hap_engine.models.hub import PICKLES, Report, continues_text, download, missing_weights
+from hap_engine.models.hub import PICKLES, Report, continues_text, download, missing_weights, pieces_beside
 from hap_engine.models.reader import read_tokenizer, whole
 from hap_engine.models.supported import WORKING, check_config, max_tokens, text_config
 from hap_engine.narrow import copied, keep_narrow
@@ -255,6 +255,8 @@ def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
     """The folder's ``config.json``; refuses what must not or cannot be opened before it is."""
     if (folder / "adapter_config.json").is_file():
         raise ModelError(say("transformer.adapter", name=name))
+    if (folder / "model.safetensors").is_file() and pieces_beside(folder):
+        raise ModelError(say("transformer.twice", name=name))
     missing = [file for file in ("config.json",) if not (folder / file).is_file()] + missing_weights(folder)
     if missing:
         pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)

@@ -76,7 +76,9 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
         "are stored as integers, not as weights": [
             key
             for key, (dtype, _) in stored.items()
-            if dtype.startswith(("I", "U")) and key.endswith("weight") and not coded
+            if dtype.startswith(("I", "U", "BOOL"))
+            and (key.endswith("weight") or _is_weight(key, hf_model))
+            and not coded
         ],
         "hold values that are not finite (NaN or infinite)": [
             key for key, value in hf_model.named_parameters() if not value.sum(dtype=torch.float32).isfinite()
@@ -101,6 +103,13 @@ def _on_opening(coded: Mapping[str, Any]) -> bool:
 
     kind = AUTO_QUANTIZATION_CONFIG_MAPPING.get(str(coded.get("quant_method")))
     return kind is not None and "dequantize" in inspect.signature(kind).parameters
+
+
+def _is_weight(key: str, hf_model: Any) -> bool:
+    """Whether a stored tensor is a parameter, and no mask or table of positions that old checkpoints hold."""
+    for mark in WRAPPERS:
+        key = re.sub(mark, "", key)
+    return any(f".{name}".endswith(f".{key}") for name, _ in hf_model.named_parameters())
 
 
 def named(keys: Collection[str]) -> str:

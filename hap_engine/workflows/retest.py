@@ -21,6 +21,7 @@ from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.masked.ablation import ABLATIONS
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import is_model_of
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
@@ -59,6 +60,8 @@ def examine(masked: MaskedModel, run: Run, *, prompts: int = PROMPTS) -> Generat
     if prompts < 1:
         raise SettingsError(f"Expected at least 1 prompt for the statistics, got {prompts}.")
     pairs = stored_prompts(masked, run, "test")
+    if not is_model_of(masked.model, run):
+        raise SettingsError(say("workflows.other_model", name=masked.model.name))
     by_eap = yield from _eap_order(masked, run)
     orders = {"eap": by_eap}
     filtered = None

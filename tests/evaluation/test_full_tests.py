@@ -197,6 +197,9 @@ def test_runs_that_cannot_be_examined(run: Run, llama: MaskedModel, gpt2: Masked
         finish(examine(gpt2, run))
     with pytest.raises(SettingsError, match="at least 1 prompt"):
         finish(examine(llama, run, prompts=0))
+    other = dataclasses.replace(run, model={**run.model, "sha256": "0" * 64})
+    with pytest.raises(SettingsError, match="has other weights, another config or tokenizer"):
+        finish(examine(llama, other))  # they would be written into the run as its own
 
 
 # -- the run file ---------------------------------------------------------------------------------

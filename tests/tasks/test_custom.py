@@ -11,18 +11,19 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from hap_engine.cli.commands import main
 from hap_engine.errors import SettingsError, TaskError
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.settings import DiscoveryConfig, run_id
-from hap_engine.tasks.custom import get_task, prompts_hash, shares_corruptions, split_rows
+from hap_engine.tasks.custom import custom_task, get_task, prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.rows import MAX_ROWS, check_rows
 from hap_engine.tasks.task import SplitSizes
 from tests.builders.prompt_files import ANTONYMS, PLURALS, as_csv, changed, jsonl, parse_prompts, problems, toy_rows
+from tests.builders.words import word_tokenizer
 
 FAST = ["--sparsity", "0.6", "--keep", "0.8", "--steps", "2", "--batch-size", "4"]
 
@@ -188,6 +189,25 @@ def test_a_repeated_row_is_refused_from_a_notebook_too(smollm2_tokenizer: Tokeni
         get_task("custom", [*APART, replace(APART[0], answer=" were")]).generate(
             smollm2_tokenizer, SplitSizes(), 0, "given"
         )
+
+
+def test_two_spellings_of_one_prompt_are_refused() -> None:
+    """With a tokenizer that reads them alike, one could be learned from and the other tested on."""
+    words = [f"w{number}" for number in range(12)]
+    tokenizer = word_tokenizer([*words, "café noir", "thé noir", "oui", "non"])
+    tokenizer.normalizer = normalizers.NFC()
+    rows = [PromptPair(f"{word} noir", f"{word} oui", " oui", " non") for word in words]
+    one, two = (PromptPair(f"{word} noir", f"{word} oui", " oui", " non") for word in ("café", "cafe\u0301"))
+    sets = custom_task([*rows, one]).generate(tokenizer, SplitSizes(), 0, "given")
+    assert sum(map(len, (sets.train, sets.validation, sets.test))) == 13
+    with pytest.raises(TaskError, match=r"Row 14: 'cafe\u0301 noir' and 'café noir' are the same tokens"):
+        custom_task([*rows, one, two]).generate(tokenizer, SplitSizes(), 0, "given")
+
+
+def test_too_few_rows_are_refused_from_a_notebook_too(smollm2_tokenizer: Tokenizer) -> None:
+    pairs = [PromptPair.from_dict(row) for row in ANTONYMS]
+    with pytest.raises(TaskError, match="at least 10 rows, got 9"):
+        custom_task(pairs[:9]).generate(smollm2_tokenizer, SplitSizes(), 0, "given")
 
 
 def test_a_config_knows_its_prompts() -> None:

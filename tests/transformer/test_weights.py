@@ -16,7 +16,7 @@ from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.models.hub import missing_weights
 from hap_engine.transformer.load import Model, load_model
 from tests.builders.fake_hub import put
-from tests.builders.tiny_models import FAMILIES, hf_model, saved
+from tests.builders.tiny_models import FAMILIES, hf_model, saved, tokenizer
 
 Weights = Mapping[str, Tensor]
 TOKENS = torch.arange(5)[None]
@@ -96,6 +96,8 @@ def spoiled(value: float) -> Callable[[Tensor], Tensor]:
         ("llama", changed("lm_head", lambda w: w[:70]), r"lm_head.weight \[70, 32\] for \[72, 32\]"),
         ("qwen2", changed("layers.0.mlp.up_proj", lambda w: w[:0]), r"another shape .*\[0, 32\]"),
         ("gpt2", changed("wte", lambda w: w.to(torch.int8)), r"stored as integers.*transformer.wte.weight"),
+        ("gpt2", changed("c_proj.bias", lambda w: w.to(torch.int8)), r"4 of .* stored as integers.*attn.c_proj.bias"),
+        ("gpt2", changed("ln_f.weight", lambda w: w > 0), r"stored as integers.*ln_f.weight"),
         ("llama", changed("norm.weight", spoiled(float("nan"))), "5 of its tensors hold values that are not finite"),
         ("llama", changed("lm_head", spoiled(float("-inf"))), r"not finite .*\(lm_head.weight\)"),
     ],
@@ -161,6 +163,16 @@ def test_an_index_that_leaves_a_shard_out_is_refused(tmp_path: Path) -> None:
     index["weight_map"] = {key: shard for key, shard in index["weight_map"].items() if shard != dropped}
     file.write_text(json.dumps(index))
     with pytest.raises(ModelError, match="are missing and would be random"):
+        load_model(str(tmp_path))
+
+
+def test_weights_that_a_folder_holds_twice_are_refused(tmp_path: Path) -> None:
+    """An older file beside newer pieces: the file was taken without a word."""
+    hf_model("gpt2").save_pretrained(tmp_path, max_shard_size="40KB")
+    tokenizer().save(str(tmp_path / "tokenizer.json"))
+    load_model(str(tmp_path))
+    save_file({key: 2 * value for key, value in hf_model("gpt2").state_dict().items()}, tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"holds weights twice: in model\.safetensors, and in the pieces"):
         load_model(str(tmp_path))
 
 
