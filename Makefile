@@ -39,6 +39,9 @@ pictures:       ## measure and draw the method's pictures again (docs/method.md)
 	$(PYTHON) -m docs.generate.slopes
 	$(PYTHON) -m docs.generate.method_pictures
 
+models:         ## README's list of models and docs/families.md, from the tests' table
+	$(PYTHON) -m docs.generate.models
+
 tutorial:       ## run the tutorial notebook again and keep its outputs
 	$(PYTHON) -m docs.generate.tutorial
 

@@ -1,7 +1,8 @@
 """Every family that works, as a tiny random model from its own config: as many layers as its pattern has.
 
 A row is a family (``model_type`` of transformers, and what is special about it), the people's models of it, and the
-settings that differ from the common ones. Rows are grouped by what a family's layers do; `README.md` lists them.
+settings that differ from the common ones. Rows are grouped by what a family's layers do; README's list and
+docs/families.md are made from them (``python -m docs.generate.models``).
 """
 
 from __future__ import annotations
