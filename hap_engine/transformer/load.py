@@ -241,10 +241,7 @@ def _from_folder(source: Source, folder: Path, device: torch.device, progress: R
     except ModelError:
         raise
     except Exception as error:  # transformers raises many kinds here; all mean "not a usable model"
-        raise ModelError(
-            f"{source.name} cannot be opened as a causal language model: {first_line(error)} "
-            "Check that the folder or file is complete and of a supported architecture."
-        ) from error
+        raise ModelError(say("transformer.unopened", source=source, reason=first_line(error))) from error
     key = "stored_dtype" if source.kind == "gguf" else "dtype"
     stored = str(config.get(key) or config.get("torch_dtype") or "unknown")
     made = from_hf(hf_model, tokenizer, source, weights_sha256(source) or "", stored)

@@ -148,10 +148,7 @@ class PlainModel:
         now = list(self.model.hf_model.parameters())
         kept = zip(now, self._weights, strict=False)
         if len(now) != len(self._weights) or any(x is not y or x._version != version for x, (y, version) in kept):
-            raise ModelError(
-                f"The weights of {self.model.name} were changed after it was opened, and what was found out about its "
-                "layers is of the old ones. Save the changed model with save_pretrained and open that folder."
-            )
+            raise ModelError(say("transformer.other_weights", self=self))
 
     @torch.no_grad()
     def _meet(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> None:
