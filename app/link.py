@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from app.words import say
+from hap_engine.picture.at_sizes import reach
 from hap_engine.picture.wire import MAX_PINS, VIEWS
 from hap_engine.runs.record import Run
 
@@ -29,6 +30,7 @@ class Link:
     right: str = ""
     view: str = ""  # how both are drawn: one of VIEWS
     drawn: int = 0  # edges drawn of each circuit, 0: all
+    size: int = 0  # edges that both circuits keep, in a run of every size; 0: those that the run found
     fold: bool = False  # layers that hold nothing are thin bands
     prompt: int = 0  # test prompt whose attention and predictions are shown
     corruption: str = ""  # what replaces the clean prompt in a live intervention
@@ -82,6 +84,9 @@ class Link:
         tests = len(run.prompts.get("test", ()))
         if self.prompt and self.prompt >= tests:
             said.append(say("link.prompt", prompt=self.prompt + 1, tests=tests))
+        if self.size and self.size not in (sizes := reach(run)):
+            ends = {"largest": sizes[-1], "smallest": sizes[0]} if sizes else {}
+            said.append(say("link.size" if sizes else "link.one_size", size=self.size, **ends))
         return said
 
     def valid(self, run: Run) -> Link:
@@ -92,6 +97,7 @@ class Link:
             pins=tuple(pin for pin in self.pins if pin in known),
             left=self.left if self.left in run.circuits else "",
             right=self.right if self.right in run.circuits else "",
+            size=self.size if self.size in reach(run) else 0,
             prompt=self.prompt if self.prompt < len(run.prompts.get("test", ())) else 0,
         )
 

@@ -30,7 +30,7 @@ from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
 from hap_engine.picture.wire import MAX_PINS, VIEWS, payload, replay, replayable
 from hap_engine.runs.record import Run
 
-STATES = ("pinned", "edge", "view", "drawn", "replay", "painted")  # what the browser reports
+STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted")  # what the browser reports
 
 
 _mount = st.components.v2.component(
@@ -45,6 +45,7 @@ class Shown:
     edge: tuple[str, str] | None  # the selected one, as (writer, reader)
     view: str  # one of VIEWS
     drawn: int  # edges drawn of each circuit, 0: all
+    size: int  # edges that both circuits keep, 0: as many as in the run
     painted: bool  # whether the first frame is there, so that what is below may follow
 
 
@@ -56,6 +57,7 @@ def comparison(
     *,
     view: str = "pair",
     drawn: int = 0,
+    size: int = 0,
     run: Run | None = None,
 ) -> list[str]:
     """Show both circuits of `scene`, linked, and return the nodes that are pinned.
@@ -65,11 +67,12 @@ def comparison(
         pinned: the caller's pins. Passing back what was returned last changes nothing; any other
             list is shown in the browser. Names that the graph lacks are dropped.
         height: of each panel in pixels, more on a large screen.
-        view, drawn: how the comparison first looks; later the browser decides (see `shown`).
+        view, drawn, size: how the comparison first looks; later the browser decides (see `shown`).
         run: whose pruning can be replayed.
     """
     memory = st.session_state.setdefault(
-        f"{key}:pins", {"serial": 0, "command": [], "asked": [], "returned": [], "view": view, "drawn": drawn}
+        f"{key}:pins",
+        {"serial": 0, "command": [], "asked": [], "returned": [], "view": view, "drawn": drawn, "size": size},
     )
     wanted = valid_pins(scene, pinned)
     reported = _reported(key, "pinned")
@@ -85,7 +88,7 @@ def comparison(
         "height": f"max({height}px, 62vh)",
         "plotly": plotly_url(),
         "command": {"serial": memory["serial"], "pinned": memory["command"]},
-        "start": {"view": memory["view"], "drawn": memory["drawn"]},
+        "start": {"view": memory["view"], "drawn": memory["drawn"], "size": memory["size"]},
         "replayable": run is not None and replayable(run),
         "replay": memory.get("replay"),
         "scene": payload(scene),
@@ -98,14 +101,15 @@ def comparison(
 
 def shown(scene: Scene, key: str = "comparison") -> Shown:
     """What the browser last reported of the comparison with this key."""
-    memory = st.session_state.get(f"{key}:pins", {"view": "pair", "drawn": 0})
-    edge, view, drawn = (_reported(key, name) for name in ("edge", "view", "drawn"))
+    memory = st.session_state.get(f"{key}:pins", {"view": "pair", "drawn": 0, "size": 0})
+    edge, view, drawn, size = (_reported(key, name) for name in ("edge", "view", "drawn", "size"))
     known = {(e.writer, e.reader) for e in scene.edges}
     pair = tuple(edge) if isinstance(edge, list | tuple) else ()
     return Shown(
         edge=(pair[0], pair[1]) if pair in known else None,
         view=view if view in VIEWS else memory["view"],
         drawn=drawn if isinstance(drawn, int) and drawn >= 0 else memory["drawn"],
+        size=size if isinstance(size, int) and size >= 0 else memory["size"],
         # Where there is no browser (Streamlit's test runner) there is nothing to wait for.
         painted=bool(_reported(key, "painted")) or not len(st.context.headers),
     )

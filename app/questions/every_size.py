@@ -31,12 +31,10 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     rows = run.sizes["metrics"]
     areas = [name for name in rows if "cpr" in rows[name]]
     if areas:
-        columns = [
-            Column("Method", words=True),
-            *(Column(name.upper(), say(f"sizes.{name}")) for name in ("cpr", "cmd")),
-        ]
+        columns = [Column("Method"), Column("CPR", say("sizes.cpr")), Column("CMD", say("sizes.cmd"))]
         cells = [[circuit_title(name), *(f"{rows[name][key]:.3f}" for key in ("cpr", "cmd"))] for name in areas]
-        table(columns, cells, caption=say("sizes.areas"), strong={areas.index(run.main): True})
+        strong = {place: name == run.main for place, name in enumerate(areas)}
+        table(columns, cells, caption=say("sizes.areas"), strong=strong)
         st.caption(say("sizes.reading"))
 
 
@@ -48,39 +46,26 @@ def figure(run: Run, lives: Sequence[Survival], colours: Palette) -> go.Figure:
     drawn = make_subplots(len(shares), 1, shared_xaxes=True, vertical_spacing=0.03, row_heights=shares)
     for name, row in rows.items():
         _curve(drawn, run, name, row, colours)
-    for place, name in enumerate(run.sides if lives else ()):
-        _lives(drawn, run, name, lives, (-0.18, 0.18)[place], _look(run, name, colours)[0])
+    for name, shift in zip(run.sides if lives else (), (-0.18, 0.18), strict=False):
+        if name in run.orders:
+            _lives(drawn, run, name, lives, shift, _look(run, name, colours)[0])
     grid = run.sizes["grid"]
     drawn.update_xaxes(type="log", autorange="reversed", tickvals=grid, showticklabels=False, **charts.grid(colours))
-    told = {
-        "title_text": say("sizes.axis"),
-        "ticktext": [removed(run, size) for size in grid],
-        "tickangle": -45,
-        "automargin": True,
-    }
-    drawn.update_xaxes(**told, showticklabels=True, row=len(shares), col=1)
+    told = {"title_text": say("sizes.axis"), "ticktext": [removed(run, size) for size in grid], "tickangle": -45}
+    drawn.update_xaxes(**told, showticklabels=True, automargin=True, row=len(shares), col=1)
     drawn.update_yaxes(title_text="KL", rangemode="tozero", row=1, col=1, **charts.grid(colours))
     if lives:
         names = [f"{one.head} · {role_title(one.role)}" for one in lives]
-        span = {
-            "range": [len(lives) - 0.4, -0.6],
-            "tickvals": list(range(len(lives))),
-            "ticktext": names,
-            "automargin": True,
-        }
-        drawn.update_yaxes(**span, row=2, col=1, showgrid=False, zeroline=False)
+        rows_at = {"range": [len(lives) - 0.4, -0.6], "tickvals": list(range(len(lives))), "ticktext": names}
+        drawn.update_yaxes(**rows_at, automargin=True, showgrid=False, zeroline=False, row=2, col=1)
     legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.01, "yanchor": "bottom"}
     return charts.framed(drawn, colours, 460 + height * bool(lives), legend=legend, hovermode="closest")
 
 
 def _look(run: Run, name: str, colours: Palette) -> tuple[str, str]:
     """Colour and dash of a method: those that it has in the picture."""
-    known = {
-        "random": (colours.both, "dashdot"),
-        run.sides[0]: (colours.left, "dash"),
-        run.main: (colours.right, "solid"),
-    }
-    return known.get(name, (colours.mover, "dot"))
+    known = {"random": (colours.both, "dashdot"), run.sides[0]: (colours.left, "dash")}
+    return {**known, run.main: (colours.right, "solid")}.get(name, (colours.mover, "dot"))
 
 
 def _curve(drawn: go.Figure, run: Run, name: str, row: Mapping[str, Any], colours: Palette) -> None:
@@ -89,9 +74,8 @@ def _curve(drawn: go.Figure, run: Run, name: str, row: Mapping[str, Any], colour
     pairs = [(size, ends) for size, ends in zip(sizes, row["interval"], strict=True) if ends]
     around = [(size, max(0, low)) for size, (low, _) in pairs] + [(size, high) for size, (_, high) in reversed(pairs)]
     band = {"x": [x for x, _ in around], "y": [y for _, y in around], "fill": "toself", "hoverinfo": "skip"}
-    drawn.add_scatter(
-        **band, fillcolor=charts.rgba(colour, 0.16), mode="none", legendgroup=name, showlegend=False, row=1, col=1
-    )
+    common = {"legendgroup": name, "row": 1, "col": 1}
+    drawn.add_scatter(**band, **common, fillcolor=charts.rgba(colour, 0.16), mode="none", showlegend=False)
     drawn.add_scatter(
         x=sizes,
         y=row["kl"],
@@ -99,10 +83,8 @@ def _curve(drawn: go.Figure, run: Run, name: str, row: Mapping[str, Any], colour
         name=title,
         mode="lines+markers",
         line={"color": colour, "dash": dash},
-        legendgroup=name,
         hovertemplate="%{x:,} edges, %{customdata} removed: KL %{y:.3f}<extra>" + title + "</extra>",
-        row=1,
-        col=1,
+        **common,
     )
 
 
@@ -116,10 +98,8 @@ def _lives(drawn: go.Figure, run: Run, name: str, lives: Sequence[Survival], shi
     drawn.add_scatter(
         x=[at for end in last for at in (loosest, end, None)],
         y=[at for row in y for at in (row, row, None)],
-        mode="lines",
         line={"color": colour, "width": 2},
-        hoverinfo="skip",
-        **common,
+        **{"mode": "lines", "hoverinfo": "skip", **common},
     )
     said = [say("sizes.to", end=end, share=removed(run, end)) if end else say("sizes.never") for end in ends]
     marks = [("circle" if end >= tightest else "triangle-right") if end else "x-thin-open" for end in ends]

@@ -146,6 +146,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         height=720,
         view=link.view or "pair",
         drawn=link.drawn or (READABLE if most > READABLE else 0),
+        size=link.size,
         run=run,
     )
     seen = shown(picture, key)
@@ -153,6 +154,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         pins=tuple(pins),
         view="" if seen.view == "pair" else seen.view,
         drawn=seen.drawn if seen.drawn < most else 0,
+        size=seen.size,
         fold=fold,
     )
     return pins, seen

@@ -22,6 +22,7 @@ from hap_engine.findings import EDGE_VALUES, CircuitRecord, Findings
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph, Reader
 from hap_engine.picture import palette
+from hap_engine.picture.at_sizes import AtSizes, at_sizes
 from hap_engine.picture.edge_order import first, measure, values
 from hap_engine.picture.layout import Layout, arrange, empty_layers
 
@@ -101,6 +102,7 @@ class Scene:
     right: Panel
     nodes: tuple[SceneNode, ...]
     edges: tuple[SceneEdge, ...]
+    at_sizes: AtSizes | None = None  # both circuits at every size, where the run has them
 
     def panel(self, side: Side) -> Panel:
         return self.left if side == "left" else self.right
@@ -123,6 +125,7 @@ def build(
         heads=run.heads,
         curves={name: _curve(run, name) for name in (left, right)},
         seeds=_seeds(run),
+        sizes=at_sizes(run, left, right),
         fold=fold,
         strongest=strongest,
     )
@@ -137,6 +140,7 @@ def compare(
     heads: Mapping[str, Mapping[str, Any]] | None = None,
     curves: Mapping[str, Curve] | None = None,
     seeds: Mapping[tuple[str, str], float] | None = None,
+    sizes: AtSizes | None = None,
     fold: bool = False,
     strongest: int | None = None,
 ) -> Scene:
@@ -147,9 +151,11 @@ def compare(
         heads: per head ``eap_rank`` and ``eap_edge``, as in a run.
         curves: per circuit its faithfulness where it was measured.
         seeds: per edge the share of seeds that keep it, as in a run's stability.
+        sizes: both circuits at every size; a layer is empty that holds nothing at any.
     """
     degrees = [_degrees(record.circuit) for _, record in (left, right)]
-    used = {name for side in degrees for name, ends in side.items() if any(ends)}
+    wider = [_degrees(Circuit(graph, enters > 0)) for enters in sizes.enters] if sizes else []
+    used = {name for side in (*degrees, *wider) for name, ends in side.items() if any(ends)}
     layout = arrange(graph, empty_layers(graph, used) if fold else ())
     panels = [_panel(name, record, strongest, (curves or {}).get(name, ())) for name, record in (left, right)]
     names = [*(writer.name for writer in graph.writers), "logits"]
@@ -164,7 +170,7 @@ def compare(
         )
         for name in names
     )
-    return Scene(graph, layout, panels[0], panels[1], nodes, _edges(left[1], right[1], seeds or {}))
+    return Scene(graph, layout, panels[0], panels[1], nodes, _edges(left[1], right[1], seeds or {}), sizes)
 
 
 def targets(graph: Graph, reader: Reader) -> list[str]:

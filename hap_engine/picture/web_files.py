@@ -9,6 +9,7 @@ PLOTLY = assets() / "vendor" / "plotly" / "plotly-basic.min.js"  # the basic bun
 SCRIPTS = (  # one module, in this order
     "geometry.js",
     "choice.js",
+    "sizes.js",
     "figure.js",
     "marked.js",
     "layer.js",

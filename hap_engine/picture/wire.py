@@ -9,7 +9,7 @@ plain; the browser writes them with ``textContent``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -20,7 +20,7 @@ from hap_engine.findings import Findings
 from hap_engine.picture.groups import fold
 from hap_engine.picture.layout import LIFT, Layout
 from hap_engine.picture.palette import DARK, LIGHT, ROLES, S_INHIBITION, role
-from hap_engine.picture.scene import Panel, Scene, SceneNode, search_text, short_name, spoken, targets
+from hap_engine.picture.scene import Panel, Scene, SceneEdge, SceneNode, search_text, short_name, spoken, targets
 
 MAX_PINS = 8  # nodes that are lit at once
 VIEWS = ("pair", "overlay", "roles", "matrix")
@@ -36,7 +36,7 @@ def payload(scene: Scene) -> str:
 
 def wire(scene: Scene) -> dict[str, Any]:
     """Everything the browser needs to draw `scene` in every view."""
-    layout = scene.layout
+    layout, drawn = scene.layout, (*scene.edges, *_others(scene))
     return {
         "ranges": [*_rounded(layout.x_range), *_rounded(layout.y_range)],
         "lift": LIFT,
@@ -45,8 +45,9 @@ def wire(scene: Scene) -> dict[str, Any]:
         "ticks": _ticks(layout),
         "panels": {side: _panel(scene.panel(side)) for side in ("left", "right")},
         "nodes": [_node(scene, node) for node in scene.nodes],
-        "readers": _readers(scene),
-        "edges": _edges(scene),
+        "readers": _readers(scene, drawn),
+        "edges": _edges(scene, drawn),
+        "sizes": _sizes(scene, drawn),
         "folded": asdict(fold(scene)),
         "maxPins": MAX_PINS,
         "colours": {"light": LIGHT.colours, "dark": DARK.colours},
@@ -122,10 +123,40 @@ def _node(scene: Scene, node: SceneNode) -> dict[str, Any]:
     )
 
 
-def _readers(scene: Scene) -> list[dict[str, Any]]:
+def _others(scene: Scene) -> list[SceneEdge]:
+    """Edges that one of the circuits keeps at another size."""
+    if scene.at_sizes is None:
+        return []
+    graph, here = scene.graph, {(edge.writer, edge.reader) for edge in scene.edges}
+    places = np.argwhere((scene.at_sizes.enters[0] > 0) | (scene.at_sizes.enters[1] > 0)).tolist()
+    names = ((graph.writers[row].name, graph.readers[column].name) for row, column in places)
+    return [SceneEdge(*pair, "none", None, None, None, None, None) for pair in names if pair not in here]
+
+
+def _sizes(scene: Scene, edges: Sequence[SceneEdge]) -> dict[str, Any] | None:
+    """For each side the size at which every edge enters, and what was measured at the sizes of the grid."""
+    found = scene.at_sizes
+    if found is None:
+        return None
+    rows, columns = _cells(scene, edges)
+    sides = {
+        side: {"enters": enters[rows, columns].tolist(), **measured}
+        for side, enters, measured in zip(("left", "right"), found.enters, found.measured, strict=True)
+    }
+    return {"own": found.own, "grid": found.grid, "prompts": found.n_prompts, "total": scene.graph.n_edges, **sides}
+
+
+def _cells(scene: Scene, edges: Sequence[SceneEdge]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of edges in the graph's matrices."""
+    writers, readers = scene.graph.writer_index, scene.graph.reader_index
+    rows = np.array([writers[e.writer] for e in edges], dtype=int)
+    return rows, np.array([readers[e.reader] for e in edges], dtype=int)
+
+
+def _readers(scene: Scene, edges: Sequence[SceneEdge]) -> list[dict[str, Any]]:
     """Every reader that an edge uses: its port, and the nodes that it feeds."""
     layout, graph = scene.layout, scene.graph
-    used = {edge.reader for edge in scene.edges}
+    used = {edge.reader for edge in edges}
     places = {node.id: index for index, node in enumerate(scene.nodes)}
     found = []
     for reader in graph.readers:
@@ -145,13 +176,11 @@ def _readers(scene: Scene) -> list[dict[str, Any]]:
     return found
 
 
-def _edges(scene: Scene) -> dict[str, list[Any]]:
-    """One list per property, in the order of ``scene.edges``."""
-    graph, edges = scene.graph, scene.edges
-    writers = np.array([graph.writer_index[e.writer] for e in edges], dtype=int)
-    readers = np.array([graph.reader_index[e.reader] for e in edges], dtype=int)
+def _edges(scene: Scene, edges: Sequence[SceneEdge]) -> dict[str, list[Any]]:
+    """One list per property, in the order of ``scene.edges``, then those of other sizes."""
+    writers, readers = _cells(scene, edges)
     x0, y0, x1, y1, bow = np.round(scene.layout.ends(writers, readers), 3).T.tolist()
-    order = {name: i for i, name in enumerate(r["name"] for r in _readers(scene))}
+    order = {name: i for i, name in enumerate(r["name"] for r in _readers(scene, edges))}
     return {
         "writer": writers.tolist(),  # scene.nodes begins with the graph's writers, in order
         "reader": [order[e.reader] for e in edges],

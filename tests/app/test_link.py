@@ -20,6 +20,7 @@ links = st.builds(
     right=names,
     view=st.sampled_from(("", *VIEWS)),
     drawn=st.integers(0, 10**6),
+    size=st.integers(0, 10**6),
     fold=st.booleans(),
     prompt=st.integers(0, 1000),
     corruption=names,

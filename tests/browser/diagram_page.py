@@ -1,6 +1,6 @@
 """A small page for the browser tests of the linked comparison; all data is synthetic.
 
-``?edges=2000`` draws a large circuit, to measure how fast the page answers.
+``?edges=2000`` draws a large circuit, to measure how fast the page answers; ``?sizes`` one with a slider over sizes.
 """
 
 from dataclasses import replace
@@ -12,13 +12,14 @@ from hap_engine.graph.graph import Graph
 from hap_engine.picture import scene
 from hap_engine.runs.record import Run
 from tests.builders.fakes import fake_run
+from tests.builders.sized_runs import sized_run
 
 st.set_page_config(layout="wide")
 
 
 @st.cache_resource
-def run(edges: int) -> Run:
-    found = fake_run(Graph(6, 6, 2) if edges < 500 else Graph(24, 16, 16), edges=edges)
+def run(edges: int, sizes: bool) -> Run:
+    found = (sized_run if sizes else fake_run)(Graph(6, 6, 2) if edges < 500 else Graph(24, 16, 16), edges=edges)
     kept = found.circuits["hap"].circuit.names()
     pairs = [*kept, *(pair for pair in found.circuits["eap"].circuit.names() if pair not in kept)]
     last = [10 if pair in kept else 1 + i % 9 for i, pair in enumerate(pairs)]
@@ -26,17 +27,17 @@ def run(edges: int) -> Run:
 
 
 @st.cache_resource
-def example(edges: int) -> scene.Scene:
-    return scene.build(run(edges))
+def example(edges: int, sizes: bool) -> scene.Scene:
+    return scene.build(run(edges, sizes))
 
 
-edges = int(st.query_params.get("edges", 90))
+edges, sizes = int(st.query_params.get("edges", 90)), "sizes" in st.query_params
 if st.button("pin from Python"):
     st.session_state["pins"] = ["m0"]
-drawn = example(edges)
-pins = comparison(drawn, key="cmp", pinned=st.session_state.get("pins", []), height=640, run=run(edges))
+drawn = example(edges, sizes)
+pins = comparison(drawn, key="cmp", pinned=st.session_state.get("pins", []), height=640, run=run(edges, sizes))
 st.session_state["pins"] = pins
 seen = shown(drawn, "cmp")
 st.text(f"pins: {' '.join(pins) or 'none'}")
 st.text(f"edge: {' > '.join(seen.edge) if seen.edge else 'none'}")
-st.text(f"view: {seen.view}, drawn: {seen.drawn}, painted: {seen.painted}")
+st.text(f"view: {seen.view}, drawn: {seen.drawn}, size: {seen.size}, painted: {seen.painted}")

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from hap_engine.graph.edge_order import EdgeOrder
+from hap_engine.graph.graph import Graph
 from hap_engine.runs.record import Run
 from tests.builders.fakes import fake_run
 
 
-def sized_run(**fake: Any) -> Run:
+def sized_run(graph: Graph | None = None, **fake: Any) -> Run:
     """A `fake_run` whose circuits are prefixes of orders that go on to half of the edges."""
-    run = fake_run(**fake)
-    graph, own = run.graph, len(run.circuits[run.main].circuit)
+    run = fake_run(graph, **fake)
+    graph = run.graph
+    own = len(run.circuits[run.main].circuit)
     grid = sorted({graph.n_edges // 2, own, own // 2, own // 4, 3}, reverse=True)
     orders = {}
     for seed, (name, record) in enumerate(run.circuits.items()):

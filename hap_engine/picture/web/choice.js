@@ -11,7 +11,13 @@ class Choice {
     this.limit = Infinity; // strongest edges of each circuit
     this.replay = null;
     this.step = null; // of the replay
-    const { edges, panels } = scene;
+    this.measure();
+    this.update();
+  }
+
+  /** What follows from the circuits themselves. */
+  measure() {
+    const { edges, panels } = this.scene;
     this.sums = {};
     for (const side of ["left", "right"]) {
       const order = [...edges[side].keys()].filter((i) => edges[side][i]).sort((a, b) => edges[side][a] - edges[side][b]);
@@ -20,7 +26,6 @@ class Choice {
       this.sums[side] = sum > 0 ? running.map((part) => part / sum) : null;
     }
     this.largest = Math.max(panels.left.shown, panels.right.shown);
-    this.update();
   }
 
   allowed(side) {
@@ -155,6 +160,7 @@ class Replay {
     this.button.setAttribute("aria-pressed", this.wanted);
     this.box.hidden = !this.wanted;
     if (!this.wanted) return this.end();
+    this.view.atSizes.reset();
     this.output.textContent = "Loading the replay…";
     if (this.offered) this.begin();
     else this.view.send("replay", true);

@@ -23,7 +23,8 @@ class Matrix {
 
   /** Rows and columns: only writers and readers that an edge uses, in the graph's order. */
   read() {
-    const { edges } = this.view.scene, sorted = (values) => [...new Set(values)].sort((a, b) => a - b);
+    const { edges } = this.view.scene, used = [...edges.writer.keys()].filter((i) => edges.left[i] || edges.right[i]);
+    const sorted = (values) => [...new Set(used.map((i) => values[i]))].sort((a, b) => a - b);
     this.writers = sorted(edges.writer);
     this.readers = sorted(edges.reader);
     this.row = new Map(this.writers.map((writer, i) => [writer, i]));

@@ -114,10 +114,18 @@ class Panel {
     this.light();
   }
 
+  /** While a hand moves: our own nodes in the place of Plotly's, which take it 50 ms. */
+  sketch() {
+    if (this.drawn && !this.layer.still.childElementCount) this.layer.drawStill();
+    this.plot.classList.add("hap-sketched");
+  }
+
   async draw() {
     if (!this.measure()) return;
     await this.view.plotly.react(this.plot, nodeTraces(this), plotLayout(this, this.view.range), CONFIG);
+    if (this.view.atSizes.held) return; // what it drew is old by now
     this.layer.still.replaceChildren();
+    this.plot.classList.remove("hap-sketched");
     if (!this.drawn) this.follow();
     this.drawn = true;
   }

@@ -19,6 +19,7 @@ class View {
     this.matrix = new Matrix(this, this.root.querySelector(".hap-canvas"));
     this.threshold = new Threshold(this);
     this.replay = new Replay(this);
+    this.atSizes = new Sizes(this);
     this.tables = new Tables(this);
     const on = (target, type, action) => target.addEventListener(type, action, { signal: this.abort.signal });
     on(this.root, "click", ({ target }) => this.press(target.closest("button")));
@@ -104,13 +105,14 @@ class View {
     this.hovered = {};
     this.edge = null;
     if (`${before?.ranges}` !== `${this.scene.ranges}`) this.range = [...this.scene.ranges]; // the same graph keeps its view
-    const limit = before ? this.choice.limit : start.drawn;
+    const limit = before ? this.choice.limit : start.drawn, size = before ? this.atSizes.size : start.size;
     if (!before) this.mode = start.view || "pair";
     if (before) this.replay.forget();
     this.choice = new Choice(this.scene);
     this.threshold.set(Number.isFinite(limit) ? limit : 0);
     this.choice.update();
     this.matrix.read();
+    this.atSizes.read(size);
     this.tables.draw();
   }
 
@@ -153,6 +155,7 @@ class View {
   async redraw() {
     this.repaint();
     if (!this.plotly) return;
+    if (this.atSizes.held) return this.active().forEach((panel) => panel.sketch());
     this.stale = true;
     if (this.drawing) return;
     this.drawing = true;

@@ -51,7 +51,7 @@ class Words {
 
   /** Title and legend of a panel; an entry switches its edges on and off. */
   legend(panel) {
-    const { scene, choice, mode } = this.view, { panels } = scene;
+    const { scene, choice, mode, atSizes } = this.view, { panels } = scene;
     const { label, measure, edges, short } = panels[panel.side], other = panels[panel.other].short;
     const whole = mode === "roles", { joint } = panel;
     const shown = panel.visible();
@@ -72,9 +72,10 @@ class Words {
     const { off, on } = panel.layer.marked.counts();
     if (off) entries.push(html("span", { class: "hap-changed" }, `✕ switched off below: ${off}`));
     if (on) entries.push(html("span", { class: "hap-changed" }, `+ restored below: ${on}`));
-    const share = joint || choice.step !== null ? null : choice.share(panel.side);
+    const unscored = joint || choice.step !== null || atSizes.size !== null; // no run stores the scores of other sizes
+    const share = unscored ? null : choice.share(panel.side);
     const parts = share !== null && Number.isFinite(choice.limit) && !whole ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];
-    const curve = whole || joint ? null : this.faithfulness(panel.side);
+    const curve = whole || joint ? null : atSizes.measured(panel.side) || this.faithfulness(panel.side);
     if (curve) parts.push(curve);
     parts.push(whole ? "Width and number: edges kept" : joint ? "Line width has no meaning here" : `Line width: ${measure}`);
     if (mode === "matrix") parts.splice(0, parts.length, "A row per writer, a column per reader");

@@ -1,0 +1,229 @@
+/* The slider over sizes: both circuits at any number of edges, from one run (at_sizes.py).
+
+   Each edge has the size at which it enters a circuit, so the circuits of a size are those that entered.
+   `Sizes.show` writes that size's places, statuses, nodes and counts into the scene, from which everything
+   else is drawn; the run's own size is the scene as it came. Nothing is asked of Python: it hears the size
+   that was chosen when the hand lets go. */
+
+const SNAP = 0.012; // share of the scale within which a measured size catches the slider
+
+class Sizes {
+  constructor(view) {
+    this.view = view;
+    this.box = view.root.querySelector(".hap-sizes");
+    this.input = this.box.querySelector("input");
+    this.output = this.box.querySelector("output");
+    this.ticks = this.box.querySelector(".hap-ticks");
+    const on = (type, action) => this.input.addEventListener(type, action, { signal: view.abort.signal });
+    this.held = false; // by a hand that moves it
+    on("input", () => this.show(this.under()));
+    on("keydown", (event) => this.key(event));
+    for (const end of ["change", "keyup", "blur"]) on(end, () => this.release());
+  }
+
+  /** Another scene: at the run's own size, unless another one was chosen. */
+  read(size) {
+    const { scene } = this.view;
+    this.data = scene.sizes;
+    this.box.hidden = !this.data;
+    this.size = this.told = null; // null: the run's own
+    if (!this.data) return;
+    const { edges, nodes, panels, folded } = scene, { grid } = this.data;
+    this.whole = {
+      edges: { left: edges.left, right: edges.right, status: edges.status },
+      nodes: nodes.map(({ status, lines }) => ({ status, lines })),
+      panels: { left: { ...panels.left }, right: { ...panels.right } },
+      folded,
+    };
+    this.order = {};
+    for (const side of SIDES) {
+      const { enters } = this.data[side];
+      this.order[side] = [...enters.keys()].filter((i) => enters[i]).sort((a, b) => enters[a] - enters[b]);
+    }
+    Object.assign(this.input, { min: -Math.log(grid[0]), max: -Math.log(grid.at(-1)), step: "any" });
+    this.ticks.replaceChildren(...grid.map((n) => {
+      const tick = html("i", {}, n.toLocaleString("en"));
+      tick.style.left = `${100 * this.place(n)}%`;
+      return tick;
+    }));
+    this.put(size && size !== this.data.own ? this.within(size) : null);
+    this.told = this.size;
+  }
+
+  within(size) {
+    const { grid } = this.data;
+    return Math.min(grid[0], Math.max(grid.at(-1), size));
+  }
+
+  /** Where a size lies on the scale, from 0 (loosest) to 1. */
+  place(size) {
+    const { grid } = this.data;
+    return Math.log(grid[0] / size) / Math.log(grid[0] / grid.at(-1));
+  }
+
+  /** The size that the slider shows. */
+  under() {
+    const size = this.within(Math.round(Math.exp(-this.input.value))), at = this.place(size);
+    return this.data.grid.find((n) => Math.abs(this.place(n) - at) < SNAP) ?? size;
+  }
+
+  /** Arrow keys step from one measured size to the next. */
+  key(event) {
+    const { grid, own } = this.data, size = this.size ?? own;
+    const smaller = grid.find((n) => n < size) ?? size, larger = grid.findLast((n) => n > size) ?? size;
+    const next = {
+      ArrowRight: smaller, ArrowUp: larger, ArrowLeft: larger, ArrowDown: smaller, Home: grid[0], End: grid.at(-1),
+    }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    this.show(next);
+  }
+
+  /** Show the circuits of a size; everything is drawn again within a frame. */
+  show(size) {
+    const { view } = this;
+    if (view.replay.wanted) view.replay.toggle();
+    this.held = true;
+    this.put(size === this.data.own ? null : size);
+    view.soon();
+  }
+
+  /** The hand lets go: the picture is drawn in full, and Python hears of the choice once. */
+  release() {
+    if (this.held) this.view.soon();
+    this.held = false;
+    this.tell();
+  }
+
+  tell() {
+    if (this.size === this.told) return;
+    this.told = this.size;
+    this.view.send("size", this.size ?? 0);
+  }
+
+  /** Back to what the run itself found. */
+  reset() {
+    if (this.size === null) return;
+    this.put(null);
+    this.tell();
+  }
+
+  put(size) {
+    const { view } = this, { scene } = view;
+    this.size = size;
+    this.input.value = -Math.log(size ?? this.data.own);
+    if (size === null) this.restore();
+    else this.write(size);
+    scene.folded = size === null ? this.whole.folded : refolded(scene, this.whole.folded);
+    if (view.choice) {
+      view.choice.measure();
+      view.threshold.set(Number.isFinite(view.choice.limit) ? view.choice.limit : 0);
+      view.choice.update();
+      view.matrix.read();
+      this.say();
+    }
+  }
+
+  restore() {
+    const { edges, nodes, panels } = this.view.scene, { whole } = this;
+    Object.assign(edges, whole.edges);
+    nodes.forEach((node, i) => Object.assign(node, whole.nodes[i]));
+    for (const side of SIDES) Object.assign(panels[side], whole.panels[side]);
+  }
+
+  write(size) {
+    const { edges, nodes, panels, readers } = this.view.scene, { data, whole } = this;
+    const count = edges.writer.length, places = {}, kept = {}, degrees = {};
+    for (const side of SIDES) {
+      const { enters } = data[side], live = this.order[side].filter((i) => enters[i] <= size);
+      const place = (places[side] = new Array(count).fill(0));
+      const into = new Int32Array(nodes.length), out = new Int32Array(nodes.length);
+      live.forEach((i, at) => {
+        place[i] = at + 1;
+        out[edges.writer[i]]++;
+        for (const node of readers[edges.reader[i]].nodes) into[node]++;
+      });
+      kept[side] = nodes.map(({ id }, i) => (into[i] || id === "input") && (out[i] || id === "logits"));
+      degrees[side] = (i) => (kept[side][i] ? `kept, ${into[i]} in, ${out[i]} out` : "not kept");
+      Object.assign(panels[side], {
+        edges: live.length, shown: live.length, curve: [], measure: "order of the method, widest = kept longest",
+      });
+    }
+    const status = (left, right) => STATUS[[3, 2, 1, 0][2 * !!left + !!right]];
+    Object.assign(edges, places, { status: places.left.map((left, i) => STATUS.indexOf(status(left, places.right[i]))) });
+    nodes.forEach((node, i) => {
+      node.status = status(kept.left[i], kept.right[i]);
+      const side = (line) => SIDES.find((one) => line.startsWith(`${panels[one].short}: `));
+      node.lines = whole.nodes[i].lines.map((line) => (side(line) ? `${panels[side(line)].short}: ${degrees[side(line)](i)}` : line));
+    });
+  }
+
+  /** A side's numbers at the size, measured or between those that were; "" at the run's own size, which has its own. */
+  measured(side) {
+    if (!this.data || this.size === null) return "";
+    const { grid, prompts } = this.data, { size } = this;
+    const at = grid.indexOf(size), below = grid.findIndex((n) => n < size);
+    const between = at < 0 && Math.log(grid[below - 1] / size) / Math.log(grid[below - 1] / grid[below]);
+    const number = (values) => {
+      if (!values) return null;
+      if (at >= 0) return values[at];
+      const [from, to] = [values[below - 1], values[below]];
+      return from === null || to === null ? null : from + between * (to - from);
+    };
+    const { kl, faithfulness } = this.data[side], sign = at < 0 ? "≈ " : "";
+    const parts = [["KL", number(kl)], ["faithfulness", number(faithfulness)]].filter(([, value]) => value !== null);
+    const how = at < 0 ? "between measured sizes" : `on ${prompts} prompts`;
+    return `${parts.map(([name, value]) => `${name} ${sign}${value.toFixed(2)}`).join(", ")} (${how})`;
+  }
+
+  /** Size, and how many S-inhibition heads either circuit keeps, in words. */
+  say() {
+    const { scene } = this.view, size = this.size ?? this.data.own, heads = scene.nodes.filter(({ ring }) => ring);
+    const rings = SIDES.map((side) => {
+      const left = heads.filter(({ status }) => status === "both" || status === side).length;
+      return `${scene.panels[side].short} ${left}`;
+    });
+    const removed = `${Number((100 * (1 - size / this.data.total)).toPrecision(4))} % of the edges removed`;
+    const text = [
+      `${size.toLocaleString("en")} edges, ${removed}`, ...(this.size === null ? ["the run's own size"] : []),
+      ...(heads.length ? [`S-inhibition heads kept: ${rings.join(", ")} of ${heads.length}`] : []),
+    ].join(" · ");
+    this.output.textContent = text;
+    this.input.setAttribute("aria-valuetext", text);
+  }
+}
+
+const SIDES = ["left", "right"];
+const COLUMNS = { "other heads": -1, MLPs: 1, "norm writers": 2 }; // of what has no role, in the picture by role
+
+/** The picture by role for the edges and nodes of another size (as groups.py counts them). */
+function refolded({ edges, nodes, readers }, { groups, bundles }) {
+  const home = new Map(groups.flatMap(({ id, members }) => members.map((member) => [member, id])));
+  const other = { input: "input", logits: "logits", mlp: "MLPs", norm: "norm writers", head: "other heads" };
+  const of = nodes.map(({ id, kind }) => home.get(id) ?? other[kind]);
+  const counts = new Map();
+  edges.writer.forEach((writer, i) => {
+    if (!edges.left[i] && !edges.right[i]) return;
+    for (const target of new Set(readers[edges.reader[i]].nodes.map((node) => of[node]))) {
+      const key = `${of[writer]}\n${target}`;
+      if (!counts.has(key)) counts.set(key, { source: of[writer], target, left: 0, right: 0 });
+      for (const side of SIDES) if (edges[side][i]) counts.get(key)[side]++;
+    }
+  });
+  const here = new Set(groups.map(({ id }) => id)), middle = Math.max(...groups.map(({ y }) => y)) / 2;
+  const beside = Object.entries(COLUMNS).filter(([id]) => of.includes(id) && !here.has(id) && [...counts.keys()].some((key) => key.split("\n").includes(id)));
+  const all = [...groups, ...beside.map(([id, x]) => ({ id, title: id[0].toUpperCase() + id.slice(1), colour: "other", members: [], x, y: middle }))];
+  const keeps = (id, side) => (i) => of[i] === id && (nodes[i].status === "both" || nodes[i].status === side);
+  const names = (id, side) => [...nodes.keys()].filter(keeps(id, side)).map((i) => nodes[i].id);
+  return {
+    groups: all.map((group) => {
+      const inner = counts.get(`${group.id}\n${group.id}`);
+      return {
+        ...group, kept_left: names(group.id, "left"), kept_right: names(group.id, "right"),
+        members: [...new Set([...group.members, ...names(group.id, "left"), ...names(group.id, "right")])],
+        inner: [inner?.left ?? 0, inner?.right ?? 0],
+      };
+    }),
+    bundles: [...counts.values()].filter(({ source, target }) => source !== target),
+  };
+}

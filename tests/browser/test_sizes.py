@@ -1,0 +1,114 @@
+"""The slider over sizes: both circuits follow the hand, and nothing is sent before it lets go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hap_engine.graph.graph import Graph
+from hap_engine.report.every_size import circuit_at
+from hap_engine.runs.record import Run
+from tests.browser.conftest import LOOKS, ROOT, bring
+from tests.builders.sized_runs import sized_run
+
+pytestmark = pytest.mark.browser
+LEFT, RIGHT = ".hap-panel[data-side=left]", ".hap-panel[data-side=right]"
+READY = f"{RIGHT} .js-plotly-plot .nsewdrag"
+SLIDER = ".hap-sizes input"
+
+
+def drawn(page: Any) -> list[int]:
+    """Edges that each panel draws."""
+    script = """(panel) => [...document.querySelectorAll(`${panel} .hap-edges [data-edges]`)]
+      .reduce((sum, path) => sum + Number(path.dataset.edges), 0)"""
+    return [page.evaluate(script, panel) for panel in (LEFT, RIGHT)]
+
+
+def kept(run: Run, size: int) -> list[int]:
+    return [len(circuit_at(run, method, size)) for method in ("eap", "hap")]
+
+
+def told(page: Any) -> str:
+    return str(page.locator(".hap-sizes output").text_content())
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=lambda look: look[0])
+def test_circuits_follow_the_hand_and_nothing_is_sent_meanwhile(visit: Any, serve: Any, look: tuple[str, int]) -> None:
+    one = visit("about:blank", *look)
+    page, sent = one.page, []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(1)))
+    page.goto(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1")
+    page.wait_for_selector(READY, timeout=60_000)
+    page.get_by_text("painted: True").wait_for()
+    assert drawn(page) == [90, 90]
+    assert told(page).startswith("90 edges")
+    assert "the run's own size" in told(page)
+    slider = page.locator(SLIDER)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.wait_for_timeout(500)
+    before, y = len(sent), box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    seen = []
+    for share in (0.6, 0.7, 0.8):
+        page.mouse.move(box["x"] + box["width"] * share, y, steps=4)
+        page.wait_for_timeout(200)
+        seen.append(drawn(page)[1])
+    assert 90 > seen[0] > seen[1] > seen[2] > 0
+    assert f"· {seen[2]} edges" in page.locator(f"{RIGHT} .hap-title").text_content()
+    assert "≈" in page.locator(f"{RIGHT} .hap-legend").text_content()
+    assert len(sent) == before
+    page.mouse.up()
+    size = int(told(page).split()[0])
+    page.get_by_text(f"size: {size}").wait_for(timeout=30_000)
+    assert len(sent) == before + 1
+    page.wait_for_selector(f"{RIGHT} .hap-plot:not(.hap-sketched)", timeout=30_000)
+
+
+def test_keys_step_the_measured_sizes_and_the_way_back_is_the_runs_own(visit: Any, serve: Any) -> None:
+    page = visit(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1").page
+    page.wait_for_selector(READY, timeout=60_000)
+    whole = page.locator(".hap-title").all_text_contents()
+    page.locator(SLIDER).focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("size: 45").wait_for(timeout=30_000)
+    assert drawn(page) == kept(sized_run(Graph(6, 6, 2), edges=90), 45)
+    assert "on 4 prompts" in page.locator(f"{LEFT} .hap-legend").text_content()
+    page.keyboard.press("End")
+    page.get_by_text("size: 3,").wait_for(timeout=30_000)
+    assert max(drawn(page)) <= 3
+    page.get_by_role("button", name="By role").click()  # counted anew
+    counts = page.locator(f"{LEFT} .hap-bundle text").all_text_contents()
+    assert 0 < sum(map(int, counts)) <= 6
+    page.get_by_role("button", name="Matrix").click()
+    assert page.locator(".hap-matrix").get_attribute("aria-label").startswith("Matrix of ")
+    page.get_by_role("button", name="Side by side").click()
+    page.locator(SLIDER).focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    page.get_by_text("size: 0").wait_for(timeout=30_000)
+    assert drawn(page) == [90, 90]
+    assert page.locator(".hap-title").all_text_contents() == whole
+
+
+def test_a_link_remembers_the_size(visit: Any, serve: Any, tmp_path: Any) -> None:
+    run = sized_run()
+    page = visit(serve(ROOT / "app" / "main.py")).page
+    bring(page, run, tmp_path)
+    page.get_by_text("It is in the list below").wait_for(timeout=60_000)
+    address = page.url.split("/runs")[0]
+    page.goto(f"{address}/?run={run.id}")
+    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(SLIDER)
+    page.locator(SLIDER).focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => location.search.includes('size=30')", timeout=60_000)
+    page.reload()
+    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_function(
+        "() => document.querySelector('.hap-sizes output').textContent.startsWith('30 edges')", timeout=60_000
+    )
+    assert drawn(page) == kept(run, 30)
+    assert "size=30" in page.url

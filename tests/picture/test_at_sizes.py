@@ -1,0 +1,69 @@
+"""Both circuits at every size, as the browser gets them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hap_engine.graph.graph import Graph
+from hap_engine.picture import at_sizes, scene, wire
+from hap_engine.picture.standalone import standalone
+from hap_engine.report.every_size import circuit_at
+from hap_engine.runs.record import Run
+from tests.builders.fakes import fake_run
+from tests.builders.sized_runs import sized_run
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return sized_run(graph=Graph(6, 6, 2), edges=90)
+
+
+def test_the_browser_can_draw_the_circuit_of_every_size(run: Run) -> None:
+    drawn = scene.build(run)
+    data = wire.wire(drawn)
+    edges, sizes = data["edges"], data["sizes"]
+    names = [
+        (data["nodes"][w]["id"], data["readers"][r]["name"])
+        for w, r in zip(edges["writer"], edges["reader"], strict=True)
+    ]
+    assert names[: len(drawn.edges)] == [(edge.writer, edge.reader) for edge in drawn.edges]
+    assert len(set(names)) == len(names)
+    assert {len(column) for column in edges.values()} == {len(names)}
+    for side, method in (("left", "eap"), ("right", "hap")):
+        for size in (sizes["grid"][0], 100, sizes["own"], 17, 3):
+            shown = {name for name, enters in zip(names, sizes[side]["enters"], strict=True) if 0 < enters <= size}
+            assert shown == set(circuit_at(run, method, size).names())
+        assert sizes[side]["kl"] == run.sizes["metrics"][method]["kl"]
+
+
+def test_the_slider_ends_where_a_browser_gets_slow_or_at_the_runs_own_size(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(at_sizes, "LARGEST", 50)
+    drawn = scene.build(run)
+    assert drawn.at_sizes is not None
+    assert drawn.at_sizes.grid == (90, 45, 22, 3)
+    assert max(np.max(side) for side in drawn.at_sizes.enters) <= 90
+    assert drawn.at_sizes.measured[0]["kl"] == run.sizes["metrics"]["eap"]["kl"][-4:]
+
+
+def test_a_layer_is_folded_that_is_empty_at_every_size(run: Run) -> None:
+    small = sized_run(graph=Graph(12, 4, 2), edges=12)
+    one_size = replace(small, sizes={})
+    assert any(node["hidden"] for node in wire.wire(scene.build(one_size, fold=True))["nodes"])
+    data = wire.wire(scene.build(small, fold=True))
+    held = {data["edges"]["writer"][place] for place in np.flatnonzero(data["sizes"]["right"]["enters"])}
+    assert not any(data["nodes"][writer]["hidden"] for writer in held)
+
+
+def test_without_orders_there_is_no_slider(run: Run) -> None:
+    assert wire.wire(scene.build(fake_run()))["sizes"] is None
+    mine = replace(run, circuits={**run.circuits, "mine": run.circuits["hap"]})
+    assert wire.wire(scene.build(mine, "eap", "mine"))["sizes"] is None
+
+
+def test_a_saved_page_has_the_slider(run: Run) -> None:
+    assert '\\"sizes\\":{\\"own\\":90' in standalone(run, "eap", "hap")
