@@ -49,6 +49,8 @@ def _role(run: Run, name: str) -> None:
         st.markdown(f"**{title[0].upper() + title[1:]} head.** {sentence}", help=define(known))
     elif name in run.graph.heads and thresholds:
         st.markdown(say("node.unnamed"))
+    elif any(writer.name == name for writer in run.graph.writers if writer.kind == "norm"):
+        st.markdown(say("node.norm"))
     if name in run.graph.heads and thresholds:
         stated = ", ".join(
             f"{key.replace('_', ' ')} {value:.3g}"
