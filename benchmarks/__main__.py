@@ -1,6 +1,6 @@
 """``python -m benchmarks``: measure and write benchmarks/RESULTS.md.
 
-    python -m benchmarks [--rounds 3] [--only steps sizes memory runs seeds] [--subjects gpt2-small SmolLM2]
+    python -m benchmarks [--rounds 3] [--only steps sizes memory runs ways seeds] [--subjects gpt2-small SmolLM2]
                          [--device cpu cuda mps]
 
 Sections that are not measured again keep their text; each device has its own.
@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import runs
 from benchmarks.memory import peaks
-from benchmarks.subjects import CASES, Subject, smollm2_path, subject
+from benchmarks.subjects import CASES, Subject, pruning_step, smollm2_path, subject, without_closed_form
 from benchmarks.timing import compare
 from hap_engine.machine.memory import trim
 from hap_engine.settings import LOOSE, PruningConfig
@@ -37,6 +37,8 @@ GOALS = {"EAP, all edges": "1.5", "EP step, all edges": "1.2", "HAP step, 10 %":
 # 10 % at 0.44.
 PLANS = {"hap-mini": (0.98, {"HAP": (LOOSE, 60)}), "SmolLM2": (0.99, {"HAP": (0.05, 74), "EP": (1.0, 150)})}
 SEEDS = (19, 20, 21)  # 0 to 18 were looked at while the recipes were made
+WAYS = ("prepared", "replayed")  # of attention (`hap_engine.anatomy.replay`)
+WAY_LIMITS = {"EP step, all edges": (1.0, "1.2"), "HAP step, 1 %": (0.01, "1.6")}
 RUNS_HEAD = (
     "| model, sparsity | seed | run | plain steps | held-out KL | faithfulness | edges |",
     "|---|---|---|---|---|---|---|",
@@ -192,11 +194,33 @@ def _run(made: Subject, name: str, label: str, seed: int, lines: list[str]) -> r
     return out
 
 
+def ways(names: list[str], rounds: int, device: str) -> str:
+    """Question 8: the same step where attention runs in the family's own code, against the closed form."""
+    name = "SmolLM2" if "SmolLM2" in names else names[0]
+    made = {"closed": subject(name, device)}
+    for way in WAYS:
+        with without_closed_form(way):
+            made[way] = subject(name, device)
+        assert set(made[way].model.parts.ways) == {way}
+    lines = ["| model, prompts | step | attention | / closed form | quartiles | limit |", "|---|---|---|---|---|---|"]
+    for label, (share, limit) in WAY_LIMITS.items():
+        cases = {way: pruning_step(each, share) for way, each in made.items()}
+        for way, timing in compare(cases, "closed", rounds).items():
+            if way != "closed":
+                lines.append(
+                    f"| {name}, {len(made[way].pairs)} | {label} | {way} | {timing.ratio:.2f} | "
+                    f"{timing.low:.2f}-{timing.high:.2f} | {limit} |"
+                )
+                print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
 SECTIONS: dict[str, Callable[[list[str], int, str], str]] = {
     "steps": steps,
     "sizes": sizes,
     "memory": memory,
     "runs": whole_runs,
+    "ways": ways,
     "seeds": seeds,
 }
 WHERE = {"cpu": "", "cuda": " on CUDA", "mps": " on an Apple GPU"}

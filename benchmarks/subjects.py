@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hap_engine.anatomy import layers
 from hap_engine.attribution.edge_gradients import EdgeGradients
 from hap_engine.attribution.scorers import METRICS
 from hap_engine.graph.circuit import Circuit, full_circuit
@@ -105,6 +107,19 @@ def subject(name: str, device: str = "cpu") -> Subject:
         assert path is not None, "SmolLM2 is not here; see smollm2_path"
         return pretrained(str(path), device, **size)
     return pretrained(name, device, **size)
+
+
+@contextmanager
+def without_closed_form(way: str) -> Iterator[None]:
+    """Models that are opened meanwhile compute attention in their family's own code, ``prepared`` or ``replayed``."""
+    closed, hands = layers.find_closed, layers.hands_over
+    layers.find_closed = lambda *_: None
+    if way == "replayed":
+        layers.hands_over = lambda *_: False
+    try:
+        yield
+    finally:
+        layers.find_closed, layers.hands_over = closed, hands
 
 
 def smollm2_path() -> Path | None:
