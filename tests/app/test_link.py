@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.link import KEYS, MAX_PINS, VIEWS, Link
 from tests.builders.fakes import fake_run
+from tests.builders.sized_runs import sized_run
 
 names = st.from_regex(r"[a-z0-9.<>_-]{1,20}", fullmatch=True)
 links = st.builds(
@@ -61,3 +62,15 @@ def test_what_a_run_lacks_is_said_and_left_out() -> None:
     assert "test prompt 8" in said
     assert bad.valid(run) == Link(pins=("a0.h0",))
     assert bad.valid(run).problems(run) == []
+
+
+def test_a_size_that_the_slider_does_not_reach_is_said_and_left_out() -> None:
+    run = sized_run()
+    grid = run.sizes["grid"]
+    assert Link(size=grid[-1]).problems(run) == []
+    assert Link(size=grid[0]).valid(run) == Link(size=grid[0])
+    (said,) = Link(size=grid[0] + 1).problems(run)
+    assert f"goes from {grid[0]:,} to {grid[-1]:,}" in said
+    assert Link(size=grid[0] + 1).valid(run) == Link()
+    (said,) = Link(size=9).problems(fake_run())
+    assert "of one size alone" in said
