@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from app.export.graphs import graphml
 from app.export.svg import svg
@@ -15,6 +16,13 @@ from hap_engine import api
 from hap_engine.attribution.scorers import SCORERS
 from hap_engine.errors import RunFileError, UnsupportedModelError
 from hap_engine.evaluation.stored_prompts import stored_prompts
+from hap_engine.explain.path_effects import (
+    copy_scores,
+    induction_effects,
+    inhibition_effects,
+    mover_effects,
+    two_passes,
+)
 from hap_engine.explain.what_if import Bench
 from hap_engine.graph import edits
 from hap_engine.graph.eapig_file import to_eapig
@@ -29,6 +37,7 @@ from hap_engine.runs.run_file import load, save
 from hap_engine.settings import PruningConfig
 from hap_engine.workflows import retest
 from tests.builders.family_zoo import FAMILIES, build
+from tests.builders.masked_runs import close
 from tests.builders.tiny_models import SIZES, made_of
 
 SETTINGS: dict[str, Any] = {
@@ -52,7 +61,7 @@ def test_five_steps_in_both_precisions(name: str) -> None:
     assert low.history[0]["kl"] == pytest.approx(run.history[0]["kl"], rel=0.2, abs=0.02)
 
 
-@pytest.fixture(scope="module", params=["gemma2", "qwen3", "olmo2", "deepseek_v3", "bloom"])
+@pytest.fixture(scope="module", params=["gemma2", "qwen3", "olmo3", "deepseek_v3", "bloom", "gpt_oss"])
 def done(request: pytest.FixtureRequest) -> tuple[MaskedModel, Run]:
     masked = open_masked(made_of(build(request.param), request.param))
     return masked, api.discover(masked, "ioi", **SETTINGS)
@@ -131,3 +140,27 @@ def test_one_cut_edge_is_the_same_seen_from_both_runs(done: tuple[MaskedModel, R
             want = bench.read(api.Circuit(graph, kept))
             got = bench.without_edge((row, int(column)))
             np.testing.assert_allclose(got.logit_diff, want.logit_diff, atol=2e-4, err_msg=graph.writers[row].name)
+
+
+def test_paths_into_a_head(done: tuple[MaskedModel, Run]) -> None:
+    """What roles are read from: a head attends by its own slots as in the plain pass, and paths into it act."""
+    masked, run = done
+    passes = two_passes(masked, stored_prompts(masked, run, "test")[:4])
+    end, rows = passes.at["END"], torch.arange(4)
+    layer, head = run.graph.n_layers - 1, 2
+    for slot, role in (("q", "END"), ("k", "S2"), ("v", "IO")):
+        value = masked.slot_at(layer, slot, head, passes.resid(layer, role)[None]), passes.at[role]
+        pattern, z = masked.attended(passes.clean, layer, head, end, {slot: value})
+        assert close(pattern[0], masked.patterns(passes.clean, layer)[head, rows, end])
+        assert close(z[0], passes.clean.at(passes.clean.tokens(end)).z(layer, torch.tensor([head]))[0])
+    found = [
+        mover_effects(passes, [(layer, head)]),
+        inhibition_effects(passes, [(layer - 1, 1)], [(layer, head)]),
+        induction_effects(passes, [(layer, head)]),
+    ]
+    before = layer * run.graph.n_heads
+    for index, effects in enumerate(found):
+        assert effects.isfinite().all()
+        assert not effects[before:].any(), "no path from a head that comes later"
+        assert effects[:before].any() or (index == 1 and layer == 1), "an inhibitor needs a layer before it"
+    assert all(0 <= score <= 1 for score in copy_scores(passes, layer, head))
