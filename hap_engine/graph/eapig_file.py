@@ -116,7 +116,7 @@ def read_eapig(path: Path | str, n_kv_heads: int | None = None) -> tuple[Circuit
     except OSError as error:
         raise RunFileError(f"Cannot read {path.name}: {error.strerror}. Check the path.") from None
     except (ValueError, RecursionError) as error:
-        raise RunFileError(f"{path.name} is not an EAP-IG graph: not valid JSON ({error}).") from None
+        raise RunFileError(f"{path.name} is not an EAP-IG graph: not valid JSON ({error}). Write it again.") from None
     return from_eapig(data, n_kv_heads)
 
 

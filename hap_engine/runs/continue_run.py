@@ -25,7 +25,7 @@ def again(run: Run, **changes: Any) -> DiscoveryConfig:
     """
     reference = run.model.get("reference")
     if not isinstance(reference, str):
-        raise SettingsError("The run file does not say where its model is.")
+        raise SettingsError("The run file does not say where its model is. Start the run anew (discover --model).")
     if "continues" in run.settings:
         raise SettingsError(f"This run goes on from run {run.settings['continues']}. Continue that one again instead.")
     prompts = _own_prompts(run)

@@ -29,6 +29,7 @@ from hap_engine.runs.schema import OPTIONAL, REQUIRED, check, check_header, conf
 
 FORMAT = "hap-run"
 VERSION = 1
+REMEDIES = ("The file is damaged; export it again.", "run `evaluate --full` again.")  # of content that is wrong
 MAX_BYTES = 20 * 2**20  # a SmolLM2 run is about 2 MB; ten times that is not one of ours
 
 
@@ -60,6 +61,14 @@ def from_dict(data: Any) -> Run:
         RunFileError: naming the part that is missing or wrong.
     """
     check_header(data, FORMAT, VERSION)
+    try:
+        return _read(data)
+    except RunFileError as error:
+        told = str(error)
+        raise RunFileError(told if told.endswith(REMEDIES) else f"{told} {REMEDIES[0]}") from None
+
+
+def _read(data: dict[str, Any]) -> Run:
     for key, kind in {"graph": "dict", "circuits": "dict", **REQUIRED, **OPTIONAL}.items():
         if key in data or key not in OPTIONAL:
             conform(data.get(key), kind, repr(key))
@@ -106,7 +115,7 @@ def loads(text: str | bytes) -> Run:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RunFileError(f"This is not a run file: not valid JSON ({error}).") from None
+        raise RunFileError(f"This is not a run file: not valid JSON ({error}). {REMEDIES[0]}") from None
     return from_dict(data)
 
 
@@ -138,7 +147,7 @@ def load(path: Path | str) -> Run:
         if path.stat().st_size > MAX_BYTES:
             raise RunFileError(
                 f"Expected a run file of at most {MAX_BYTES >> 20} MB, got "
-                f"{path.stat().st_size / 2**20:.0f} MB: {path.name} is not one of ours."
+                f"{path.stat().st_size / 2**20:.0f} MB: {path.name} is not one of ours. Choose another."
             )
         return loads(path.read_bytes())
     except OSError as error:

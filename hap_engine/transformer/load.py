@@ -35,6 +35,7 @@ from hap_engine.transformer.stored_forms import reads_more, text_part
 from hap_engine.transformer.weights import named, read_weights
 from hap_engine.words import say
 
+POINTER = b"version https://git-lfs"  # how a file begins that a checkout without Git LFS holds for a large one
 POLL_SECONDS = 0.2  # how often a watched load is looked at
 
 
@@ -254,6 +255,10 @@ def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
         raise ModelError(say("transformer.adapter", name=name))
     if (folder / "model.safetensors").is_file() and pieces_beside(folder):
         raise ModelError(say("transformer.twice", name=name))
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise ModelError(say("transformer.pointer", name=name, file=path.name))
     missing = [file for file in ("config.json",) if not (folder / file).is_file()] + missing_weights(folder)
     if missing:
         pickled = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)

@@ -176,6 +176,13 @@ def test_weights_that_a_folder_holds_twice_are_refused(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
+def test_a_note_of_git_lfs_is_told_as_that(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "cloned"))
+    (copy / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 5\n")
+    with pytest.raises(ModelError, match=r"cloned holds no weights: model\.safetensors is a note of Git LFS"):
+        load_model(str(copy))
+
+
 def test_an_adapter_is_not_taken_for_a_model(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "tuned"))
     (copy / "adapter_config.json").write_text("{}")
