@@ -31,6 +31,17 @@ QUIET = (
     "--no-first-run",
 )
 
+# Notebooks set an output as HTML, whose scripts a browser does not run, and then put each script in anew.
+NOTEBOOK = """(html) => {
+  const place = document.getElementById("output");
+  place.innerHTML = html;
+  for (const old of place.querySelectorAll("script")) {
+    const script = document.createElement("script");
+    script.textContent = old.textContent;
+    old.replaceWith(script);
+  }
+}"""
+
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:

@@ -7,19 +7,9 @@ from typing import Any
 import pytest
 
 import hap_engine as hap
-from tests.browser.conftest import PATIENT
+from tests.browser.conftest import NOTEBOOK, PATIENT
 
 pytestmark = pytest.mark.browser
-# Notebooks set an output as HTML, whose scripts a browser does not run, and then put each script in anew.
-OUTPUT = """(html) => {
-  const place = document.getElementById("output");
-  place.innerHTML = html;
-  for (const old of place.querySelectorAll("script")) {
-    const script = document.createElement("script");
-    script.textContent = old.textContent;
-    old.replaceWith(script);
-  }
-}"""
 THEMES = {"light": ("#ffffff", "#111111"), "dark": ("#111111", "#eeeeee")}
 
 
@@ -35,7 +25,7 @@ def test_hover_and_click_work_in_the_notebooks_theme(chromium: Any, scheme: str,
     page.on("request", lambda request: asked.append(request.url))
     background, text = THEMES[theme]
     page.set_content(f"<body style='background: {background}; color: {text}'><div id='output'></div></body>")
-    page.evaluate(OUTPUT, hap.example("hap-mini")._repr_html_())
+    page.evaluate(NOTEBOOK, hap.example("hap-mini")._repr_html_())
     frame = page.frame_locator("iframe")
     frame.locator(".hap-panel[data-side=right] .nsewdrag").wait_for(timeout=PATIENT)
     dark = frame.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor") == "rgb(15, 20, 27)"
