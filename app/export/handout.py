@@ -13,7 +13,7 @@ from typing import Any
 
 from app.export.svg import svg
 from hap_engine.picture import page, scene
-from hap_engine.report.titles import circuit_title
+from hap_engine.report.titles import attention_ways, circuit_title
 from hap_engine.runs.record import Run
 from hap_engine.words import beside
 
@@ -35,6 +35,7 @@ def handout(run: Run, left: str, right: str) -> str:
         "run": run.id,
         "date": run.created[:10],
         "command": run.command,
+        "ways": attention_ways(run.model),
     }
     return PAGE.substitute(
         {name: escape(text) for name, text in texts.items()},

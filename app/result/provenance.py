@@ -8,9 +8,11 @@ from typing import Any
 import streamlit as st
 
 from app.explore.model_and_task import OTHER
+from app.widgets.markdown import plain
 from app.words import say, widget
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import BUNDLED, HUB_MODELS, resolve
+from hap_engine.report.titles import attention_ways
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps
 
@@ -23,6 +25,8 @@ def show(run: Run) -> None:
     architecture, parameters = run.model.get("architecture", "?"), run.model.get("n_parameters", 0)
     weights = {"architecture": architecture, "parameters": parameters, "hash": str(run.model.get("sha256", ""))[:16]}
     st.caption(say("made.model", model=run.model, **weights))
+    if ways := attention_ways(run.model):
+        st.caption(plain(ways), help=say("made.ways"))
     st.caption("Versions: " + ", ".join(f"{name} {value}" for name, value in run.versions.items()))
     st.json(dict(run.settings), expanded=False)
     here = on_machine(run.model)

@@ -140,6 +140,7 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     check_writable(out or runs_folder() / "run.json")
     try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.machine.estimate import describe
+    from hap_engine.report.titles import attention_ways
     from hap_engine.report.verdict import verdict, warnings
     from hap_engine.workflows.discover import discover
     from hap_engine.workflows.measure_machine import measured
@@ -156,7 +157,7 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     for warning in warnings(run):
         print("\n" + warning)
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items())
-    print(f"\n{seconds}\nWritten to {path}")
+    print(f"\n{attention_ways(run.model)}\n{seconds}\nWritten to {path}")
     if problem:
         raise problem
 

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from hap_engine.findings import Findings
-from hap_engine.report.titles import CONTROL_TITLES, circuit_title, role_title
+from hap_engine.report.titles import CONTROL_TITLES, attention_ways, circuit_title, role_title
 from hap_engine.report.verdict import distance, kept_by_role, verdict
 
 COLUMNS = {
@@ -68,8 +68,9 @@ def conditions(run: Findings) -> str:
 
 def facts(run: Findings) -> list[tuple[str, str]]:
     """Where the run comes from, as pairs of name and value."""
+    ways = attention_ways(run.model)
     return [
-        ("Model", f"{run.model['name']} ({run.model['source']})"),
+        ("Model", f"{run.model['name']} ({run.model['source']}){ways and f'. {ways}'}"),
         ("Task", str(run.task["title"])),
         ("Sparsity", f"{run.sparsity:.2%} of {run.graph.n_edges:,} edges removed"),
         ("Seed", str(run.seed)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hap_engine.words import Words
 
 ROLE_TITLES = {
@@ -38,6 +41,17 @@ METHOD_TITLES = {
 def circuit_title(name: str) -> str:
     """What a row of a run's metrics is called: a control, a method's circuit, or one that a user named."""
     return CONTROL_TITLES.get(name) or METHOD_TITLES.get(name, name)
+
+
+def attention_ways(model: Mapping[str, Any]) -> str:
+    """In which ways a run computed its model's attention, from its ``model``; empty where an older run does not say."""
+    found = model.get("ways") or {}
+    layers, names = sum(found.values()), say.parts("ways.names")
+    parts = [
+        say("ways.all" if count == layers else "ways.some", way=names.get(way, way), n=count, layers=layers)
+        for way, count in sorted(found.items())
+    ]
+    return say("ways.sentence", ways=", ".join(parts)) if parts else ""
 
 
 def role_title(role: str) -> str:

@@ -122,6 +122,7 @@ class Model:
             "d_model": self.parts.skeleton.width,
             "vocabulary": int(self.hf_model.config.get_text_config().vocab_size),
             "n_parameters": self.n_parameters,
+            "ways": self.parts.ways,
         }
 
 
