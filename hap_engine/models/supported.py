@@ -129,6 +129,21 @@ _POST_NORM = {
     *("kolibri1", "olmo2", "olmo3"),
 }
 
+_PREPARED = {
+    *("afmoe", "bitnet", "dbrx", "diffllama", "flex_olmo", "laguna", "llama4_text", "minimax_m2", "olmo2", "olmo3"),
+    *("olmoe",),
+}
+_REPLAYED = {"bloom", "falcon", "gpt_neo", "gpt_neox_japanese", "mpt", "xglm"}
+
+
+def way_of_config(config: Mapping[str, Any]) -> str:
+    """In which way the attention of most of its layers will be computed (`anatomy.parts.Parts.ways`)."""
+    config = text_config(config)
+    if config.get("model_type") in _REPLAYED:
+        return "replayed"
+    limited = config.get("kv_lora_rank") or config.get("clip_qkv")
+    return "prepared" if limited or config.get("model_type") in _PREPARED else "closed"
+
 
 def graph_of_config(config: Mapping[str, Any]) -> Graph | None:
     """The graph that a model will have, without what opening it measures (`Graph.coupled`); None if the sizes are not

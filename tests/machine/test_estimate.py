@@ -19,7 +19,8 @@ from hap_engine.progress import PHASES
 from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.workflows.measure_machine import measured
-from tests.builders.tiny_models import MACHINE, hf_model
+from tests.builders.family_zoo import build
+from tests.builders.tiny_models import MACHINE, hf_model, made_of
 
 TINY = Shape(layers=2, heads=4, kv_heads=2, width=8, head_width=2, inner=16, matrices=2, vocabulary=10, tied=True)
 CONFIG = DiscoveryConfig(sizes=SplitSizes(100, 10, 64), pruning=PruningConfig(steps=10))
@@ -82,6 +83,60 @@ def test_a_real_config_and_edges(folder: Path) -> None:
     assert gpt2.edges == pytest.approx(32_491, rel=0.15)
     for wrong in ({}, {"n_layer": "two"}, {"n_layer": 1, "n_head": 0, "n_embd": 4}):
         assert Shape.of(wrong) is None
+
+
+MEASURED = (
+    *("gpt2", "gpt_bigcode", "gpt_neo", "opt", "llama", "phi", "gptj", "falcon", "falcon:40b", "bloom", "mpt:clip"),
+    *(
+        "olmo:clip",
+        "gemma2",
+        "gemma3_text",
+        "exaone4",
+        "olmo2",
+        "olmoe",
+        "mixtral",
+        "qwen2_moe",
+        "qwen3_moe",
+        "glm4_moe",
+    ),
+    *("ernie4_5_moe", "hunyuan_v1_moe", "gpt_oss", "dbrx", "deepseek_v2", "llama4_text"),
+)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_is_known_from_the_config_is_what_is_measured(name: str) -> None:
+    hf = build(name)
+    shape, model = Shape.of(hf.config.to_dict()), made_of(hf, name)
+    assert shape is not None
+    assert (shape.writers, shape.slots) == (len(model.graph.writers), model.graph.slots)
+    assert shape.edges == pytest.approx(model.graph.n_edges, rel=0.45)  # two layers: the triangle's corners count
+    assert shape.way == max(model.parts.ways, key=model.parts.ways.__getitem__)
+    weights = {n: w.numel() for n, w in hf.named_parameters() if w.ndim > 1 and "wpe" not in n and "positions" not in n}
+    assert shape.parameters == pytest.approx(sum(weights.values()), rel=0.2)
+
+
+def test_experts_are_held_and_a_few_of_them_passed() -> None:
+    dense, mixed = (Shape.of(build(name).config.to_dict()) for name in ("mistral", "mixtral"))
+    assert dense is not None
+    assert mixed is not None
+    assert (mixed.inner, mixed.held, dense.held) == (2 * dense.inner, 4 * dense.inner, None)
+    assert mixed.parameters - dense.parameters == mixed.experts - dense.experts == 3 * dense.mlp
+    work = [work_of(CONFIG, shape, 20)["prune"] for shape in (dense, mixed)]
+    passes = 3 * CONFIG.pruning.steps * CONFIG.pruning.batch_size * 20
+    assert work[1].mixed - work[0].mixed == pytest.approx(passes * 2 * dense.mlp), "a token passes two, not one"
+    assert memory(CONFIG, mixed, 20)["weights"] > memory(CONFIG, dense, 20)["weights"]
+
+
+def test_a_norm_writer_and_attention_in_the_familys_words_cost_more() -> None:
+    normed = replace(TINY, post_norm=True)
+    assert normed.writers == TINY.writers + TINY.layers
+    assert memory(CONFIG, normed, 20)["deltas"] > memory(CONFIG, TINY, 20)["deltas"]
+    for way, (whole, sparse) in workload.SLOWER.items():
+        other = replace(TINY, way=way)
+        for live, factor in ((1.0, 1 + whole), (workload.live_readers(0.01), 1 + sparse)):
+            assert workload.slower(other, live) == pytest.approx(factor)
+        ratio = work_of(CONFIG, other, 20)["score"].float32 / work_of(CONFIG, TINY, 20)["score"].float32
+        assert ratio == pytest.approx(1 + whole)
 
 
 def test_the_shipped_constants_are_whole() -> None:
