@@ -46,7 +46,8 @@ def names() -> list[str]:
 def listed() -> str:
     """README's list."""
     return (
-        f"{len(FAMILIES)} families and variants are opened and checked in the tests: {'; '.join(names())}. "
+        f"<details><summary>{len(FAMILIES)} families and variants are opened and checked in the tests</summary>\n\n"
+        f"{'; '.join(names())}.\n\n</details>\n\n"
         "[The table](docs/families.md) says how each is computed, and which are refused and why.\n"
     )
 
