@@ -110,34 +110,28 @@ class _Growing:
         self._into[reader].append((edge, writer))
         entered = [edge] if self._fed[writer] and self._useful[reader] else []
         if self._fed[writer]:
-            entered += self._feed(reader)
+            entered += _spread(reader, self._feeds, self._fed, self._out, self._useful)
         if self._useful[reader]:
-            entered += self._use(writer)
+            entered += _spread(writer, self._fed_by, self._useful, self._into, self._fed)
         self.live += len(entered)
         return entered
 
-    def _feed(self, reader: int) -> list[int]:
-        """`reader` gets something: so do the writers that it feeds, and what these are read by."""
-        entered, waiting = [], [reader]
-        while waiting:
-            for writer in self._feeds[waiting.pop()]:
-                if not self._fed[writer]:
-                    self._fed[writer] = True
-                    for edge, later in self._out[writer]:
-                        waiting.append(later)
-                        if self._useful[later]:
-                            entered.append(edge)
-        return entered
 
-    def _use(self, writer: int) -> list[int]:
-        """`writer` reaches the logits: so do the readers that feed it, and what these read."""
-        entered, waiting = [], [writer]
-        while waiting:
-            for reader in self._fed_by[waiting.pop()]:
-                if not self._useful[reader]:
-                    self._useful[reader] = True
-                    for edge, earlier in self._into[reader]:
-                        waiting.append(earlier)
-                        if self._fed[earlier]:
-                            entered.append(edge)
-        return entered
+def _spread(
+    start: int, feeds: list[list[int]], reached: list[bool], edges: list[list[tuple[int, int]]], ends: list[bool]
+) -> list[int]:
+    """Mark all that is reached from `start` on; the edges whose other end was reached from its side before.
+
+    Forwards, a reader that gets something feeds writers, which others read; backwards, a writer that reaches the logits
+    is fed by readers, which read others.
+    """
+    entered, waiting = [], [start]
+    while waiting:
+        for node in feeds[waiting.pop()]:
+            if not reached[node]:
+                reached[node] = True
+                for edge, end in edges[node]:
+                    waiting.append(end)
+                    if ends[end]:
+                        entered.append(edge)
+    return entered

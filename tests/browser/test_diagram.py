@@ -62,7 +62,7 @@ def _middle_node(page: Any) -> str:
 
 
 def _wait_pins(page: Any, text: str) -> None:
-    page.get_by_text(f"pins: {text}", exact=True).wait_for(timeout=30_000)
+    page.get_by_text(f"pins: {text}", exact=True).wait_for(timeout=10_000)
 
 
 def test_zoom_is_linked_and_a_click_keeps_it(opened: Any) -> None:
