@@ -15,6 +15,7 @@ from app.words import say
 from hap_engine.picture.palette import Palette
 from hap_engine.report.every_size import Survival, removed, size_verdict, survivals
 from hap_engine.report.titles import circuit_title, role_title
+from hap_engine.report.titles import say as sentence
 from hap_engine.runs.record import Run
 
 ROW = 18  # pixels for the lines of one head
@@ -35,7 +36,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         cells = [[circuit_title(name), *(f"{rows[name][key]:.3f}" for key in ("cpr", "cmd"))] for name in areas]
         strong = {place: name == run.main for place, name in enumerate(areas)}
         table(columns, cells, caption=say("sizes.areas"), strong=strong)
-        st.caption(say("sizes.reading"))
+        st.caption(sentence("areas.reading"))
 
 
 def figure(run: Run, lives: Sequence[Survival], colours: Palette) -> go.Figure:

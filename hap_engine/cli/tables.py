@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hap_engine.findings import METRICS
 from hap_engine.report.every_size import removed, size_verdict
-from hap_engine.report.titles import CONTROL_TITLES
+from hap_engine.report.titles import CONTROL_TITLES, say
 
 if TYPE_CHECKING:
     from hap_engine.runs.record import Run
@@ -36,8 +36,10 @@ def print_sizes(run: Run) -> None:
     print(f"{'removed':10}{'edges':>8}" + "".join(f"{name:>14}" for name in rows))
     for place, size in enumerate(grid):
         print(f"{removed(run, size):10}{size:>8,}" + "".join(f"{row['kl'][place]:>14.3f}" for row in rows.values()))
-    for area in ("cpr", "cmd") if "cpr" in rows[run.main] else ():
-        print(f"{area.upper():18}" + "".join(f"{row[area]:>14.3f}" for row in rows.values()))
+    if "cpr" in rows[run.main]:
+        for area in ("cpr", "cmd"):
+            print(f"{area.upper():18}" + "".join(f"{row[area]:>14.3f}" for row in rows.values()))
+        print(say("areas.reading"))
     if said := size_verdict(run):
         print("\n" + said)
 
@@ -49,6 +51,7 @@ def print_statistics(run: Run) -> None:
     print(f"\n{statistics['n_prompts_many']} prompts for what follows, unless it says otherwise")
     for name, curve in statistics["curves"].items():
         print(f"curve of {name}: CPR {curve['cpr']:.3f}, CMD {curve['cmd']:.3f}")
+    print(say("areas.reading"))
     complete, minimal = statistics["completeness"], statistics["minimality"]
     if complete["sets"]:
         print(

@@ -6,8 +6,10 @@ f(k) its normalised faithfulness ``(m(C) - m(empty)) / (m(full) - m(empty))``,
 * CPR (circuit performance ratio) = area under f over k: larger is better, and it can exceed 1;
 * CMD (circuit-model distance) = area under |1 - f| over k: 0 is best.
 
-Both are trapezoids on the linear axis from 0.1 % to 100 % of the edges. Sizes are counts of chosen
-edges; dead ones among them are removed before evaluation and change nothing.
+Both are trapezoids between the ten shares of `GRID` on a linear axis, as MIB's leaderboard computes them. A circuit
+stands at the share of edges that it may have, not at that of its live ones. Where a ranking is evaluated, that many of
+its best edges are chosen, and dead ones among them are removed (`grid_circuits`); where circuits of all sizes are, each
+has no more edges than its share, and the whole model stands for all of them (`areas_at`).
 """
 
 from __future__ import annotations
@@ -43,6 +45,21 @@ def areas(shares: Sequence[float], faith: Sequence[float]) -> dict[str, float]:
     return {"cpr": area(shares, faith), "cmd": area(shares, [abs(1 - f) for f in faith])}
 
 
+def share_of(n_edges: int, share: float) -> int:
+    """Edges that a share of a model's edges allows."""
+    return int(share * n_edges + 1e-9)
+
+
+def areas_at(faith: Mapping[int, float], n_edges: int) -> dict[str, float]:
+    """CPR and CMD of circuits of all sizes.
+
+    Args:
+        faith: faithfulness by the edges that a circuit may have. Where it may not even have a path's two, it is 0.
+    """
+    sizes = [share_of(n_edges, share) for share in GRID]
+    return areas(GRID, [1.0 if size == n_edges else faith[size] if size >= 2 else 0.0 for size in sizes])
+
+
 def by_closing(edges: Sequence[Sequence[str]], last_open: Sequence[int], rest: EdgeOrder) -> EdgeOrder:
     """Pruning's own nested ranking: edges in the order in which their gates closed, last first.
 
@@ -58,7 +75,7 @@ def by_closing(edges: Sequence[Sequence[str]], last_open: Sequence[int], rest: E
 
 def grid_circuits(order: EdgeOrder, grid: Sequence[float] = GRID) -> dict[float, Circuit]:
     """The live circuit of the first ``share x edges`` of an ordering, for every share of the grid."""
-    return {share: order.prefix(int(share * order.graph.n_edges + 1e-9)).live for share in grid}
+    return {share: order.prefix(share_of(order.graph.n_edges, share)).live for share in grid}
 
 
 def curve(

@@ -1,7 +1,7 @@
 """One order of the edges, measured at every size: where does a method lose the model?
 
 The circuits of a grid of sizes, of every order that a run has and of random control circuits, are measured in one pass
-over held-out prompts. CPR and CMD (Mueller et al. 2025, MIB) are areas under the same numbers.
+over held-out prompts. CPR and CMD (Mueller et al. 2025, MIB) come from the same numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hap_engine.evaluation.curves import areas
+from hap_engine.evaluation.curves import areas_at, share_of
 from hap_engine.evaluation.evaluate import Setting
 from hap_engine.evaluation.measure import Outcome, measure
 from hap_engine.evaluation.metrics import faithfulness
@@ -30,7 +30,7 @@ SHOWN = ("kl", "logit_diff", "accuracy", "exact_match")
 
 def grid(graph: Graph, target: int) -> list[int]:
     """Live edges at the shares of `GRID` and at the run's own size, descending, none under a path's two edges."""
-    sizes = {int(share * graph.n_edges + 1e-9) for share in GRID} | {target}
+    sizes = {share_of(graph.n_edges, share) for share in GRID} | {target}
     return sorted((size for size in sizes if size >= 2), reverse=True)
 
 
@@ -69,7 +69,10 @@ def measure_sizes(
         "orders": {name: _stored(order, sizes[0]) for name, order in orders.items()},
         "metrics": {
             name: _row(
-                [circuits[name, size] for size in sizes], [outcomes[name, size] for size in sizes], ends, setting.seed
+                {size: circuits[name, size] for size in sizes},
+                [outcomes[name, size] for size in sizes],
+                ends,
+                setting.seed,
             )
             for name in [*orders, "random"]
         },
@@ -82,20 +85,18 @@ def _stored(order: EdgeOrder, loosest: int) -> list[int]:
 
 
 def _row(
-    circuits: Sequence[Circuit], outcomes: Sequence[Outcome], ends: tuple[float, float], seed: int
+    circuits: Mapping[int, Circuit], outcomes: Sequence[Outcome], ends: tuple[float, float], seed: int
 ) -> dict[str, Any]:
     """One number a size in each list."""
     full, empty = ends
     means = {key: [float(outcome[key].mean()) for outcome in outcomes] for key in SHOWN}
     row = {
-        "n_live": [len(circuit) for circuit in circuits],
+        "n_live": [len(circuit) for circuit in circuits.values()],
         **means,
         "interval": [bootstrap_interval(outcome["kl"], seed) for outcome in outcomes],
     }
     faith = [faithfulness(value, full, empty) for value in means["logit_diff"]]
     if not np.isfinite(faith).all():  # corruption does not move the logit difference: no share is defined
         return row
-    shares = [len(circuit) / circuit.graph.n_edges for circuit in circuits]
-    points = sorted({1.0: 1.0, **dict(zip(shares, faith, strict=True))}.items())
-    kept, reached = zip(*points, strict=True)
-    return {**row, "faithfulness": faith, **areas(kept, reached)}
+    n_edges = next(iter(circuits.values())).graph.n_edges
+    return {**row, "faithfulness": faith, **areas_at(dict(zip(circuits, faith, strict=True)), n_edges)}

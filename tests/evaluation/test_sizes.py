@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from hap_engine.evaluation.curves import area
+from hap_engine.evaluation.curves import areas_at
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.sizes import grid, measure_sizes
 from hap_engine.graph.edge_order import EdgeOrder
@@ -37,9 +37,8 @@ def test_the_numbers_are_those_of_the_circuits(gpt2: MaskedModel) -> None:
             assert row[key][place] == pytest.approx(wanted[str(size)][key], abs=1e-5)
         assert row["n_live"][place] == len(order.circuit(size)) <= size
     assert found["empty"] == pytest.approx(wanted["empty"]["kl"], abs=1e-6)
-    shares = [1.0, *(n / graph.n_edges for n in row["n_live"])]
-    by_share = sorted(dict(zip(shares, [1.0, *row["faithfulness"]], strict=True)).items())
-    assert row["cpr"] == pytest.approx(area(*zip(*by_share, strict=True)))
+    by_size = dict(zip(found["grid"], row["faithfulness"], strict=True))
+    assert {key: row[key] for key in ("cpr", "cmd")} == areas_at(by_size, graph.n_edges)
     again = EdgeOrder(graph, np.array(found["orders"]["eap"]))
     assert all(again.circuit(size) == order.circuit(size) for size in found["grid"])
     assert found["metrics"]["random"]["n_live"] == found["grid"]

@@ -127,6 +127,29 @@ def test_areas_by_hand() -> None:
             curves.area(shares, [1.0] * len(shares))
 
 
+MIB = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+def test_the_areas_are_those_of_the_leaderboard() -> None:
+    """Written out step by step, as its rule is: made faithfulness at the ten shares of a model with 30,000 edges."""
+    made = {30: 0.01, 60: -0.05, 150: 0.1, 300: 0.3, 600: 0.7, 1500: 1.2, 3000: 1.4, 6000: 1.1, 15000: 0.95}
+    under = apart = 0.0
+    f = [*made.values(), 1.0]
+    for left, right, one, other in zip(MIB, MIB[1:], f, f[1:], strict=False):
+        under += (right - left) * (one + other) / 2
+        apart += (right - left) * (abs(1 - one) + abs(1 - other)) / 2
+    assert curves.GRID == MIB
+    found = curves.areas_at({**made, 700: 9.9, 1200: 9.9}, 30_000)  # other sizes of a run's grid change nothing
+    assert found == {"cpr": pytest.approx(under), "cmd": pytest.approx(apart)}
+
+
+def test_a_share_that_allows_no_path_has_no_faithfulness() -> None:
+    """Of 200 edges the smallest shares are 0, 0, 1 and 2: only the last can be a path."""
+    faith = {2: 0.5, 4: 0.5, 10: 0.5, 20: 0.5, 40: 0.5, 100: 0.5}
+    wanted = curves.areas(MIB, [0, 0, 0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0])
+    assert curves.areas_at(faith, 200) == wanted
+
+
 @pytest.mark.parametrize(
     ("value", "message"), [(0.0, "scored exactly 0"), (math.nan, "NaN or infinity"), (math.inf, "NaN or infinity")]
 )
