@@ -17,6 +17,7 @@ from hap_engine.version import __version__
 if TYPE_CHECKING:
     from hap_engine.api import (
         attribute,
+        bootstrap,
         discover,
         encoded,
         evaluate,

@@ -41,7 +41,7 @@ from hap_engine.progress import Progress
 from hap_engine.report.missed_heads import Explanation
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.record import Run
-from hap_engine.settings import DiscoveryConfig
+from hap_engine.settings import RESAMPLES, SHORT, DiscoveryConfig
 from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import EncodedPair, PromptPair
@@ -51,7 +51,7 @@ from hap_engine.transformer.batches import in_batches
 from hap_engine.transformer.load import loading
 from hap_engine.words import say
 from hap_engine.workflows import discover as discovery
-from hap_engine.workflows import retest
+from hap_engine.workflows import retest, search_again
 from hap_engine.workflows.run_prompts import task_prompts
 
 T = TypeVar("T")
@@ -173,6 +173,20 @@ def examine(model: MaskedModel, run: Run, *, prompts: int = PROMPTS, progress: W
         SettingsError: if the run lacks prompts, was made on another model, or corruption does not move its metric.
     """
     return follow(retest.examine(model, run, prompts=prompts), progress)
+
+
+def bootstrap(
+    model: MaskedModel, run: Run, resamples: int = RESAMPLES, *, steps: int = SHORT, progress: Watch | None = None
+) -> Run:
+    """The run with its ``stability``: searches on samples of its training prompts, each with a seed of its own.
+
+    Args:
+        steps: of Edge Pruning in each of these searches.
+
+    Raises:
+        SettingsError: for fewer than two samples or prompts, a circuit of one edge, or another model.
+    """
+    return follow(search_again.bootstrap(model, run, resamples, steps), progress)
 
 
 def attribute(

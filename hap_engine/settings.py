@@ -33,9 +33,12 @@ IG_PROMPTS = 64  # EAP-IG costs several passes a prompt; 64 prompts rank as well
 IG_STEPS = 5  # the published demo's number; 30 changes the ranking little for six times the cost
 VALIDATED = 64  # validation prompts on which a descent is judged while it runs
 RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothing
+RESAMPLES = 20  # of the prompts, for the stability of a circuit: a share is known to a tenth
+SHORT = 60  # steps of a search that is repeated, those of the preset quick
 AT_SIZES = 64  # test prompts for the circuits of every size, some fifty; standard errors are twice those of 256
 # Shares of the edges that they keep: those of the MIB benchmark, and those of the study of pruning.
 GRID = (0.5, 0.2, 0.1, 0.06, 0.05, 0.04, 0.02, 0.01, 0.005, 0.002, 0.001)
+SEEDS = 2**31  # seeds are below it
 ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 
@@ -143,7 +146,7 @@ class DiscoveryConfig:
             raise SettingsError("EAP learns nothing, so it cannot go on from a run. Use hap or ep.")
         if self.memory is not None and not 0 < self.memory < 1e5:
             raise SettingsError(f"Expected memory in GB above 0, got {self.memory:g}.")
-        if not 0 <= self.seed < 2**31:
+        if not 0 <= self.seed < SEEDS:
             raise SettingsError(f"Expected a seed from 0 to 2147483647, got {self.seed}.")
 
     @property

@@ -25,6 +25,7 @@ FONT = "system-ui, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 STEPS = ((0.05, 2.6, 0.95), (0.2, 1.6, 0.85), (0.5, 1.0, 0.65), (1.0, 0.7, 0.5))
 DASHES = {"both": "", "left": "5 3", "right": ""}
 GHOST = 0.18
+FAINT = 0.35  # of an edge's opacity
 TOP, BOTTOM, LEFT, RIGHT = (52, 62, 38, 14)  # margins around the plot area: title, legend, layer names
 
 
@@ -103,10 +104,17 @@ def _title(scene: Scene, which: Which) -> str:
     return scene.panel(which).title
 
 
+def _judged(scene: Scene, which: Which) -> bool:
+    """Whether the picture shows the circuit whose edges carry shares of searches."""
+    return scene.judged is not None and which in ("overlay", scene.judged)
+
+
 def _width_meaning(scene: Scene, which: Which) -> str:
+    judged = _judged(scene, which) and any(edge.faint for edge in scene.edges)
+    faint = ". Faint: fewer than half of the searches compared keep it" if judged else ""
     if which == "overlay":
-        return "One line width for all: the two circuits measure their edges in different units."
-    return f"Line width: {scene.panel(which).measure}"
+        return f"One line width for all: the two circuits measure their edges in different units{faint}"
+    return f"Line width: {scene.panel(which).measure}{faint}"
 
 
 def _axes(canvas: Canvas) -> Iterator[str]:
@@ -139,19 +147,20 @@ def _edges(canvas: Canvas) -> Iterator[str]:
     """One group per status and width step, the strongest last, so that they lie on top."""
     scene = canvas.scene
     total = max(1, scene.panel(canvas.which).edges if canvas.which != "overlay" else 1)
-    groups: dict[tuple[int, Status], list[int]] = {}
+    judged = _judged(scene, canvas.which)
+    groups: dict[tuple[int, bool, Status], list[int]] = {}
     for index, edge in enumerate(scene.edges):
         place = canvas.place(edge)
         if place is None:
             continue
         step = 2 if canvas.which == "overlay" else _step(place, total)
-        groups.setdefault((-step, edge.status), []).append(index)
-    for (step, status), indices in sorted(groups.items()):
+        groups.setdefault((-step, not (judged and edge.faint), edge.status), []).append(index)
+    for (step, sure, status), indices in sorted(groups.items()):
         _, width, opacity = STEPS[-step]
         dash = f' stroke-dasharray="{DASHES[status]}"' if DASHES[status] else ""
         yield (
             f'<g fill="none" stroke="{canvas.colours.colours[status]}" stroke-width="{width}" '
-            f'opacity="{opacity}"{dash}>'
+            f'opacity="{opacity * (1 if sure else FAINT):.3g}"{dash}>'
         )
         yield from _curves(canvas, indices)
         yield "</g>"

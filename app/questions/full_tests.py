@@ -18,9 +18,10 @@ from app.work import opened_models
 from hap_engine.errors import HapError
 from hap_engine.picture.palette import Palette
 from hap_engine.progress import Progress
-from hap_engine.report.test_sentences import findings
+from hap_engine.report.test_sentences import HALF, STABLE, findings
 from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
+from hap_engine.settings import RESAMPLES
 
 
 def show(run: Run) -> None:
@@ -36,12 +37,15 @@ def show(run: Run) -> None:
         with pictures:
             _curves(run)
             _ablations(run)
+            _samples(run)
         if run.statistics:
             _tags(run)
     if not run.statistics:
         _offer_tests(run)
     if not run.stability:
         _offer_seeds(run)
+    if not run.stability.get("at"):
+        _offer_samples(run)
     add_to_run.finish(run)
 
 
@@ -94,6 +98,27 @@ def _ablations(run: Run) -> None:
     st.caption(say("full.kinds"))
 
 
+def _samples(run: Run) -> None:
+    """How alike the circuits of two samples of the prompts are, at each size."""
+    at = run.stability.get("at") or ()
+    if not at:
+        return
+    names = list(at[0]["jaccard"])
+    columns = [Column("Edges"), *map(Column, map(circuit_title, names)), Column(**say.parts("full.doubtful"))]
+    rows = [
+        [f"{row['size']:,}", *(f"{row['jaccard'][name]:.2f}" for name in names), f"{_doubtful(row['edges']):,}"]
+        for row in at
+    ]
+    own = len(run.circuits[run.main].circuit)
+    strong = {place: row["size"] == own for place, row in enumerate(at)}
+    table(columns, rows, caption=say("full.jaccard"), strong=strong)
+    st.caption(say("full.bar", bar=STABLE))
+
+
+def _doubtful(shares: list[float]) -> int:
+    return sum(share < HALF for share in shares)
+
+
 def _tags(run: Run) -> None:
     texts = {key: plain(run.statistics[key]) for key in ("split", "ablation")}
     st.caption(say("full.about", run=run.statistics, **texts))
@@ -111,6 +136,20 @@ def _offer_tests(run: Run) -> None:
 
         add_to_run.begin(run, add_to_run.with_model(run, add))
     st.code(f"python -m hap_engine evaluate {run.id}.json --full", language="bash")
+
+
+def _offer_samples(run: Run) -> None:
+    """Search again on samples of the run's prompts, here or in a terminal."""
+    st.caption(say("full.unsampled", circuit=circuit_title(run.main)))
+    if opened_models.button(run, **widget("full.sample", count=RESAMPLES), disabled=add_to_run.busy(run)):
+
+        def add(masked: Any, run: Run) -> add_to_run.Revision:
+            from hap_engine.workflows.search_again import bootstrap
+
+            return (yield from bootstrap(masked, run))
+
+        add_to_run.begin(run, add_to_run.with_model(run, add))
+    st.code(f"python -m hap_engine stability {run.id}.json --bootstrap {RESAMPLES}", language="bash")
 
 
 def _offer_seeds(run: Run) -> None:

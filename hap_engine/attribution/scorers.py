@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hap_engine.attribution.edge_gradients import EdgeGradients
@@ -129,6 +129,32 @@ def score(
     scores = (total / len(prepared)).cpu().numpy()
     check_scores(masked.graph, scores, f"{scorer} ({metric if isinstance(metric, str) else 'your metric'})")
     return scores
+
+
+def score_each(
+    prepared: Prepared, scorer: str
+) -> Generator[Progress, None, list[Float[np.ndarray, "prompt writer reader"]]]:
+    """Scores of each prompt by itself, for `weighted`: one table for each scorer that is a mean over prompts."""
+    chosen = SCORERS[scorer]
+    if chosen.parts:
+        tables = []
+        for part in chosen.parts:
+            tables += yield from score_each(prepared, part)
+        return tables
+    metric, rows = METRICS[chosen.metric], []
+    for index in range(len(prepared)):
+        rows.append(-_mask_gradient(prepared, [index], chosen, metric).cpu().numpy())
+        yield Progress("score", index + 1, len(prepared), "Scoring every edge, prompt by prompt")
+    return [np.stack(rows)]
+
+
+def weighted(
+    graph: Graph, each: Sequence[Float[np.ndarray, "prompt writer reader"]], times: Int[np.ndarray, " prompt"]
+) -> Scores:
+    """The scores on a sample of prompts, in which each is so many times."""
+    share = (times / times.sum()).astype(np.float32)
+    means = [np.tensordot(share, table, 1) for table in each]
+    return means[0] if len(means) == 1 else mean_rank(graph, means)
 
 
 def find_metric(metric: str | Metric) -> Metric:

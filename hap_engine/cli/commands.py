@@ -10,9 +10,10 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hap_engine.cli.options import make_parser
 from hap_engine.cli.progress_lines import follow
@@ -22,6 +23,10 @@ from hap_engine.errors import SettingsError
 from hap_engine.files import PROGRAM, check_writable
 from hap_engine.machine.threads import wait_briefly
 from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, with_preset
+
+if TYPE_CHECKING:
+    from hap_engine.masked.masked_pass import MaskedModel
+    from hap_engine.runs.record import Run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -163,9 +168,7 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from hap_engine.masked.opening import is_model_of, open_masked
-    from hap_engine.runs.run_file import keep, load
-    from hap_engine.transformer.load import load_model
+    from hap_engine.runs.run_file import load
     from hap_engine.workflows.retest import examine, reevaluate
 
     run = load(options.file)
@@ -173,22 +176,36 @@ def _evaluate(options: argparse.Namespace) -> None:
         check_writable(options.out or options.file)
     if options.bos and options.full:
         raise SettingsError("--full adds to the run, whose prompts begin as they did. Leave --bos out, or --full.")
-    if not options.model and "reference" not in run.model:
-        raise SettingsError("The run file does not say where its model is. Name it with --model.")
-    model = load_model(options.model or run.model["reference"], device=options.device)
-    if model.graph == run.graph and not is_model_of(model, run):
-        print("note: these weights, config or tokenizer differ from the run's (other hash)", file=sys.stderr)
-    masked = open_masked(model)
+    masked = _opened(options, run)
     metrics = follow(reevaluate(masked, run, options.ablation, bos=options.bos))
     print_table(metrics, run)
     if options.full:
         examined = follow(examine(masked, run, prompts=options.prompts))
         print_statistics(examined)
         print_ablations(examined)
-        path, problem = keep(examined, options.out or options.file)
-        print(f"Written to {path}")
-        if problem:
-            raise problem
+        _write(examined, options.out or options.file)
+
+
+def _opened(options: argparse.Namespace, run: Run) -> MaskedModel:
+    """The run's model, from where the options or the run say that it is."""
+    from hap_engine.masked.opening import is_model_of, open_masked
+    from hap_engine.transformer.load import load_model
+
+    if not options.model and "reference" not in run.model:
+        raise SettingsError("The run file does not say where its model is. Name it with --model.")
+    model = load_model(options.model or run.model["reference"], device=options.device)
+    if model.graph == run.graph and not is_model_of(model, run):
+        print("note: these weights, config or tokenizer differ from the run's (other hash)", file=sys.stderr)
+    return open_masked(model)
+
+
+def _write(run: Run, path: Path) -> None:
+    from hap_engine.runs.run_file import keep
+
+    written, problem = keep(run, path)
+    print(f"Written to {written}")
+    if problem:
+        raise problem
 
 
 def _stability(options: argparse.Namespace) -> None:
@@ -196,6 +213,13 @@ def _stability(options: argparse.Namespace) -> None:
     from hap_engine.runs.run_file import load, save
     from hap_engine.workflows.retest import with_stability
 
+    if options.bootstrap is not None:
+        if len(options.files) > 1:
+            raise SettingsError(f"Expected one run to resample the prompts of, got {len(options.files)}. Name one.")
+        from hap_engine.workflows.search_again import bootstrap
+
+        path = options.files[0]
+        return _add(options, path, bootstrap, print_stability, resamples=options.bootstrap)
     runs = [load(path) for path in options.files]
     for path in options.files:
         check_writable(path)
@@ -203,6 +227,18 @@ def _stability(options: argparse.Namespace) -> None:
     for path, run in zip(options.files, runs, strict=True):
         save(run, path)
     print_stability(runs[0])
+
+
+def _add(options: argparse.Namespace, path: Path, work: Any, show: Callable[[Run], None], **more: Any) -> None:
+    """Add to a finished run with its model, show what was added and write it."""
+    from hap_engine.runs.run_file import load
+
+    path = _found(path)
+    run, out = load(path), options.out or path
+    check_writable(out)
+    run = follow(work(_opened(options, run), run, steps=options.steps, **more))
+    show(run)
+    _write(run, out)
 
 
 def _reproduce(options: argparse.Namespace) -> None:

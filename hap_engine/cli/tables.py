@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from hap_engine.findings import METRICS
 from hap_engine.report.every_size import removed, size_verdict
-from hap_engine.report.titles import CONTROL_TITLES, say
+from hap_engine.report.test_sentences import HALF, STABLE
+from hap_engine.report.titles import CONTROL_TITLES, circuit_title, say
 
 if TYPE_CHECKING:
     from hap_engine.runs.record import Run
@@ -94,11 +95,19 @@ def print_ablations(run: Run) -> None:
 
 
 def print_stability(run: Run) -> None:
-    """How much the circuits of several seeds share."""
-    stability = run.stability
+    """How much the circuits of several seeds, or of samples of the prompts, share."""
+    stability, rows = run.stability, run.stability.get("at", ())
+    of = "samples of the prompts" if rows else "seeds"
     print(
-        f"{len(stability['seeds'])} seeds: {stability['always']:,} of {stability['ever']:,} edges are in every "
+        f"{len(stability['seeds'])} {of}: {stability['always']:,} of {stability['ever']:,} edges are in every "
         f"circuit; two circuits share {stability['jaccard']:.0%} of their edges on average"
     )
     for head, share in sorted(stability["heads"].items(), key=lambda item: (-item[1], item[0])):
         print(f"  {head:8} {share:.0%}")
+    if rows:
+        names = list(rows[0]["jaccard"])
+        print(f"\nmean Jaccard of two samples; {STABLE} is asked of a stable circuit (Méloux et al. 2025)")
+        print(f"{'edges':>10}" + "".join(f"{circuit_title(name):>10}" for name in names) + f"{'in < 50 %':>12}")
+    for row in rows:
+        cells = "".join(f"{row['jaccard'][name]:>10.2f}" for name in names)
+        print(f"{row['size']:>10,}{cells}{sum(share < HALF for share in row['edges']):>12,}")

@@ -29,7 +29,7 @@ from hap_engine.evaluation.statistics import (
 )
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.graph.edge_order import EdgeOrder
-from hap_engine.graph.overlap import edge_overlap
+from hap_engine.graph.overlap import mean_jaccard
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.runs.schema import ADDED_VERSION
@@ -157,26 +157,49 @@ def kept_heads(subject: Subject, other: str) -> dict[str, Any]:
     return {**asdict(test), "roles": bool(subject.roles)}
 
 
-def stability(circuits: Mapping[int, Circuit], main: int) -> dict[str, Any]:
-    """The run file's ``stability``: how many seeds keep each edge of the circuit of seed `main`.
+def stability(circuits: Mapping[int, Circuit], of: Circuit) -> dict[str, Any]:
+    """The run file's ``stability``: how many seeds keep each live edge of a circuit.
+
+    Args:
+        circuits: one of each seed.
 
     Raises:
         SettingsError: for fewer than two seeds, or circuits of different models.
     """
     shares = edge_stability(list(circuits.values()))
-    seeds = sorted(circuits)
-    pairs = [(a, b) for a in seeds for b in seeds if a < b]
-    live = circuits[main].live
     heads = sorted(set().union(*(circuit.heads for circuit in circuits.values())))
     return {
         "version": ADDED_VERSION,
-        "seeds": seeds,
-        "edges": [round(float(share), 4) for share in shares[live.kept]],
+        "seeds": sorted(circuits),
+        "edges": [round(float(share), 4) for share in shares[of.live.kept]],
         "always": int((shares == 1).sum()),
         "ever": int((shares > 0).sum()),
-        "jaccard": float(np.mean([edge_overlap(circuits[a].live, circuits[b].live).jaccard for a, b in pairs])),
+        "jaccard": mean_jaccard([circuit.live for circuit in circuits.values()]),
         "heads": {head: round(float(np.mean([head in c.heads for c in circuits.values()])), 4) for head in heads},
     }
+
+
+def resampled(
+    circuits: Mapping[int, Circuit],
+    own: int,
+    orders: Mapping[str, Sequence[EdgeOrder]],
+    main: str,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """The run file's ``stability`` over samples of the prompts: that of the run's own size, and ``at`` each size.
+
+    Args:
+        circuits: the run's, by size.
+        orders: by method, one order of the edges for each of the `seeds`.
+    """
+    found = {}
+    for size in sorted(circuits, reverse=True):
+        kept = {name: [order.circuit(size) for order in several] for name, several in orders.items()}
+        here = stability(dict(zip(seeds, kept[main], strict=True)), circuits[size])
+        jaccard = {name: mean_jaccard(several) for name, several in kept.items()}
+        found[size] = here | {"size": size, "jaccard": jaccard}
+    at = [{key: here[key] for key in ("size", "edges", "heads", "jaccard")} for here in found.values()]
+    return {**found[own], "jaccard": found[own]["jaccard"][main], "resamples": len(seeds), "at": at}
 
 
 def _many(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
 
 from hap_engine.graph.circuit import Circuit
 
@@ -37,3 +40,8 @@ def edge_overlap(one: Circuit, two: Circuit) -> Overlap:
 
 def head_overlap(one: Circuit, two: Circuit) -> Overlap:
     return Overlap(len(one.heads), len(two.heads), len(one.heads & two.heads), len(one.graph.heads))
+
+
+def mean_jaccard(circuits: Sequence[Circuit]) -> float:
+    """Mean over all pairs of at least two circuits."""
+    return fmean(edge_overlap(one, two).jaccard for one, two in combinations(circuits, 2))

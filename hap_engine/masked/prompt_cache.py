@@ -40,6 +40,7 @@ class Prepared:
         self.masked, self.pairs, self.limits = masked, list(pairs), limits or Limits()
         self.every = to_batch(self.pairs, masked.device)
         self.full: Float[Tensor, "prompt vocab"]
+        self._rows = torch.arange(len(self.pairs), device=masked.device)  # of `every` and of what is kept
         self._kept: Traces | None = None
 
     def __len__(self) -> int:
@@ -68,8 +69,15 @@ class Prepared:
 
     def first(self, count: int) -> Prepared:
         """The first prompts alone, sharing what is kept of them."""
+        return self._of(self.pairs[:count], slice(count))
+
+    def chosen(self, rows: Sequence[int]) -> Prepared:
+        """Some of the prompts, one perhaps several times, sharing what is kept of them."""
+        return self._of([self.pairs[row] for row in rows], torch.tensor(rows, device=self._rows.device))
+
+    def _of(self, pairs: list[EncodedPair], rows: slice | Tensor) -> Prepared:
         other = copy.copy(self)
-        other.pairs, other.full = self.pairs[:count], self.full[:count]
+        other.pairs, other.full, other._rows = pairs, self.full[rows], self._rows[rows]
         return other
 
     def batch(self, indices: Sequence[int]) -> PassInput:
@@ -79,8 +87,9 @@ class Prepared:
 
     def gathered(self, rows: Int[Tensor, " batch"], length: int) -> PassInput:
         """What a masked pass needs of the prompts `rows`, none longer than `length`. Never waits for a GPU."""
-        batch = self.every.rows(rows, length)
-        trace = self.masked.trace(batch.corrupt, batch.last) if self._kept is None else self._kept.get(rows, length)
+        at = self._rows[rows]
+        batch = self.every.rows(at, length)
+        trace = self.masked.trace(batch.corrupt, batch.last) if self._kept is None else self._kept.get(at, length)
         return PassInput(batch, trace, self.masked.embed(batch.clean), self.full[rows])
 
     def parts(self, indices: Iterable[int], size: int | None = None) -> list[list[int]]:

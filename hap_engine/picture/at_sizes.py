@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from hap_engine.findings import Findings
 
@@ -21,6 +21,7 @@ class AtSizes:
         own: size of the run's own circuit.
         grid: sizes at which circuits were measured, falling.
         enters: a side, the live size at which each edge enters; 0 where it does not up to the loosest.
+        shares: a size of `grid`, the share of samples that keep each edge of the run's own method; NaN for the others.
         measured: a side, ``kl`` and, where it is defined, ``faithfulness``, one number a size of `grid`.
     """
 
@@ -29,6 +30,7 @@ class AtSizes:
     enters: tuple[Int[np.ndarray, "writer reader"], Int[np.ndarray, "writer reader"]]
     measured: tuple[dict[str, Any], dict[str, Any]]
     n_prompts: int
+    shares: tuple[Float[np.ndarray, "writer reader"], ...] = ()
 
 
 def reach(run: Findings) -> range:
@@ -51,4 +53,20 @@ def at_sizes(run: Findings, left: str, right: str) -> AtSizes | None:
     rows = [run.sizes["metrics"][name] for name in sides]
     measured = [{key: row[key][-len(grid) :] for key in ("kl", "faithfulness") if key in row} for row in rows]
     own = len(run.circuits[run.main].circuit)
-    return AtSizes(own, tuple(grid), (enters[0], enters[1]), (measured[0], measured[1]), run.sizes["n_prompts"])
+    pairs = (enters[0], enters[1]), (measured[0], measured[1])
+    return AtSizes(own, tuple(grid), *pairs, run.sizes["n_prompts"], _shares(run, grid))
+
+
+def _shares(run: Findings, grid: list[int]) -> tuple[np.ndarray, ...]:
+    """Nothing where the run's prompts were not resampled at all of these sizes."""
+    known = {row["size"]: row["edges"] for row in run.stability.get("at", ())}
+    if not known.keys() >= {*grid}:
+        return ()
+    found = []
+    for size in grid:
+        kept = run.orders[run.main].circuit(size).kept
+        table = np.full(kept.shape, np.nan)
+        if kept.sum() == len(known[size]):
+            table[kept] = known[size]
+        found.append(table)
+    return tuple(found)

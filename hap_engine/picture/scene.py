@@ -25,6 +25,7 @@ from hap_engine.picture import palette
 from hap_engine.picture.at_sizes import AtSizes, at_sizes
 from hap_engine.picture.edge_order import first, measure, values
 from hap_engine.picture.layout import Layout, arrange, empty_layers
+from hap_engine.report.test_sentences import HALF
 
 Status = Literal["both", "left", "right", "none"]
 Side = Literal["left", "right"]
@@ -89,7 +90,12 @@ class SceneEdge:
     gate: float | None
     left_place: int | None
     right_place: int | None
-    seeds: float | None = None  # share of the seeds that were compared whose circuit keeps it
+    seeds: float | None = None  # share of the searches that were compared (of seeds, of samples) that keep it
+
+    @property
+    def faint(self) -> bool:
+        """Fewer than half of the searches that were compared keep it."""
+        return self.seeds is not None and self.seeds < HALF
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +109,7 @@ class Scene:
     nodes: tuple[SceneNode, ...]
     edges: tuple[SceneEdge, ...]
     at_sizes: AtSizes | None = None  # both circuits at every size, where the run has them
+    judged: Side | None = None  # whose edges carry shares of searches: that of the run's own circuit
 
     def panel(self, side: Side) -> Panel:
         return self.left if side == "left" else self.right
@@ -125,6 +132,7 @@ def build(
         heads=run.heads,
         curves={name: _curve(run, name) for name in (left, right)},
         seeds=_seeds(run),
+        judged="right" if right == run.main else "left" if left == run.main else None,
         sizes=at_sizes(run, left, right),
         fold=fold,
         strongest=strongest,
@@ -140,6 +148,7 @@ def compare(
     heads: Mapping[str, Mapping[str, Any]] | None = None,
     curves: Mapping[str, Curve] | None = None,
     seeds: Mapping[tuple[str, str], float] | None = None,
+    judged: Side | None = None,
     sizes: AtSizes | None = None,
     fold: bool = False,
     strongest: int | None = None,
@@ -150,7 +159,7 @@ def compare(
         roles: per head ``role`` and ``sentence`` (the evidence), as in a run.
         heads: per head ``eap_rank`` and ``eap_edge``, as in a run.
         curves: per circuit its faithfulness where it was measured.
-        seeds: per edge the share of seeds that keep it, as in a run's stability.
+        seeds: per edge the share of searches that keep it, as in a run's stability; `judged`: whose edges these are.
         sizes: both circuits at every size; a layer is empty that holds nothing at any.
     """
     degrees = [_degrees(record.circuit) for _, record in (left, right)]
@@ -170,7 +179,7 @@ def compare(
         )
         for name in names
     )
-    return Scene(graph, layout, panels[0], panels[1], nodes, _edges(left[1], right[1], seeds or {}), sizes)
+    return Scene(graph, layout, panels[0], panels[1], nodes, _edges(left[1], right[1], seeds or {}), sizes, judged)
 
 
 def targets(graph: Graph, reader: Reader) -> list[str]:
@@ -219,7 +228,7 @@ def _panel(name: str, record: CircuitRecord, strongest: int | None, curve: Curve
 
 
 def _seeds(run: Findings) -> dict[tuple[str, str], float]:
-    """Each edge of the main circuit with the share of seeds that keep it, where seeds were compared."""
+    """Each edge of the main circuit with the share of searches that keep it, where some were compared."""
     return dict(zip(run.circuits[run.main].circuit.names(), run.stability.get("edges", ()), strict=False))
 
 

@@ -48,6 +48,7 @@ def wire(scene: Scene) -> dict[str, Any]:
         "readers": _readers(scene, drawn),
         "edges": _edges(scene, drawn),
         "sizes": _sizes(scene, drawn),
+        "judged": scene.judged,
         "folded": asdict(fold(scene)),
         "maxPins": MAX_PINS,
         "colours": {"light": LIGHT.colours, "dark": DARK.colours},
@@ -143,7 +144,10 @@ def _sizes(scene: Scene, edges: Sequence[SceneEdge]) -> dict[str, Any] | None:
         side: {"enters": enters[rows, columns].tolist(), **measured}
         for side, enters, measured in zip(("left", "right"), found.enters, found.measured, strict=True)
     }
-    return {"own": found.own, "grid": found.grid, "prompts": found.n_prompts, "total": scene.graph.n_edges, **sides}
+    shares = [[_significant(None if np.isnan(share) else share) for share in at[rows, columns]] for at in found.shares]
+    told = {"seeds": shares} if shares else {}
+    common = {"own": found.own, "grid": found.grid, "prompts": found.n_prompts, "total": scene.graph.n_edges}
+    return {**common, **told, **sides}
 
 
 def _cells(scene: Scene, edges: Sequence[SceneEdge]) -> tuple[np.ndarray, np.ndarray]:

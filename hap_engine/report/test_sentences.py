@@ -18,6 +18,8 @@ from hap_engine.report.titles import circuit_title, role_title, say
 SMALL = 0.1  # share of the task below which a gap or a rest is called small
 LARGE = 0.5  # and above which it is called large
 SUBSET = 0.1  # the size of the subsets of dropped edges that a sentence quotes
+STABLE = 0.8  # mean Jaccard of circuits from resampled prompts that Méloux et al. 2025 (arXiv 2510.00845) ask for
+HALF = 0.5  # of the searches that were compared: an edge that fewer keep is drawn faint
 LISTED = 6  # nodes named in a sentence
 
 
@@ -198,7 +200,9 @@ def _stability(run: Findings) -> Finding:
     always = [head for head, share in shares if share >= 1]
     sometimes = [head for head, share in shares if share < 1]
     told = {"seeds": ", ".join(map(str, found["seeds"])), "always": _listed(always) or "none"}
-    detail = say("tests.stability.detail", found=found, **told)
+    faint, test = sum(share < HALF for share in found["edges"]), "samples" if "resamples" in found else "stability"
+    detail = say(f"tests.{test}.detail", found=found, faint=faint, edges=len(found["edges"]), **told)
     if sometimes:
         detail += say("tests.stability.some", heads=_listed(sometimes))
-    return _finding("stability", "answer", detail, found=found)
+    judged = say(f"tests.samples.{'stable' if found['jaccard'] >= STABLE else 'unstable'}", bar=STABLE)
+    return _finding(test, "answer", detail, found=found, judged=judged)

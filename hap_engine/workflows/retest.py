@@ -98,7 +98,7 @@ def with_stability(runs: Sequence[Run]) -> list[Run]:
     if len(alike) > 1 or len(set(seeds)) < len(seeds):
         raise SettingsError(say("workflows.not_alike", seeds=seeds, kinds=len(alike)))
     circuits = {run.seed: run.circuits[run.main].circuit for run in runs}
-    return [replace(run, stability=stability(circuits, run.seed)) for run in runs]
+    return [replace(run, stability=stability(circuits, circuits[run.seed])) for run in runs]
 
 
 def _without_prompts(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,21 +53,31 @@ def score_edges(masked: MaskedModel, training: Prepared, scorer: str) -> Generat
     Always in float32, whatever trains: in bfloat16 one candidate of a hundred is another, and on SmolLM2 the kept
     edges alone then had KL 0.40 instead of 0.32, for the same seconds.
     """
-    prepared = training.first(EAP_PROMPTS)
-    if training.masked is not masked:
-        prepared = Prepared(masked, prepared.pairs, training.limits)
-        # part of scoring: the prompts phase is over
-        yield from relabelled(prepared.run(), phase="score", message="Running the model in float32")
+    prepared = yield from in_float32(masked, training)
     scores = {"eap": (yield from score(prepared, "eap"))}
     if scorer != "eap":
         scores[scorer] = yield from score(prepared.first(IG_PROMPTS), scorer)
     return scores
 
 
+def in_float32(masked: MaskedModel, training: Prepared) -> Generator[Progress, None, Prepared]:
+    """The prompts that edges are scored on."""
+    prepared = training.first(EAP_PROMPTS)
+    if training.masked is masked:
+        return prepared
+    prepared = Prepared(masked, prepared.pairs, training.limits)
+    # part of scoring: the prompts phase is over
+    return (yield from relabelled(prepared.run(), phase="score", message="Running the model in float32"))
+
+
 def find_circuit(
-    config: DiscoveryConfig, training: Prepared, validation: Prepared, scores: Mapping[str, Scores], budget: int
+    config: DiscoveryConfig, training: Prepared, validation: Prepared | None, scores: Mapping[str, Scores], budget: int
 ) -> Generator[Progress, None, SearchResult]:
-    """The circuit of the configured method, of at most `budget` live edges."""
+    """The circuit of the configured method, of at most `budget` live edges.
+
+    Args:
+        validation: to choose the candidates and the best state by; None: their share is fixed, the last state is taken.
+    """
     graph = training.masked.graph
     if config.method == "eap":
         return SearchResult(top_edges(graph, scores["eap"], budget))
@@ -79,7 +89,10 @@ def find_circuit(
         candidates = full_circuit(graph)
     else:
         order = scores[config.candidate_scorer]
-        candidates = yield from choose_candidates(validation, order, budget, kept_share(config), config.keep_level)
+        if validation is None or config.keep_level is None:
+            candidates = top_edges(graph, order, int(graph.n_edges * kept_share(config) + 1e-9)).live
+        else:
+            candidates = yield from choose_candidates(validation, order, budget, config.keep_level)
     start: np.ndarray | None = None
     if order is not None and BUDGETS[config.pruning.budget].starts_ranked:
         start = warm_start(candidates, config.pruning, order)
@@ -87,16 +100,14 @@ def find_circuit(
 
 
 def choose_candidates(
-    validation: Prepared, scores: Scores, budget: int, share: float, level: float | None
+    validation: Prepared, scores: Scores, budget: int, level: float
 ) -> Generator[Progress, None, Circuit]:
-    """The best-scored edges: a fixed share, or as few as reach a level.
+    """The best-scored edges, as few as reach a level.
 
     The level is a faithfulness (logit difference, validation prompts) of the kept edges alone. It is
     reached by bisection over the number of kept edges, between the budget and all edges, to a tenth.
     """
     graph = validation.masked.graph
-    if level is None:
-        return top_edges(graph, scores, int(graph.n_edges * share + 1e-9)).live
     empty, full = (mean_difference(validation, c) for c in (empty_circuit(graph), None))
     low, high = budget, graph.n_edges  # `high` reaches the level, `low` is not known to
     while high > 1.1 * low:
@@ -126,7 +137,7 @@ def go_on(candidates: Circuit, log_alpha: np.ndarray) -> Scores:
 
 def _prune(
     training: Prepared,
-    validation: Prepared,
+    validation: Prepared | None,
     candidates: Circuit,
     start: np.ndarray | None,
     budget: int,

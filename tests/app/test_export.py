@@ -7,6 +7,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -58,6 +59,14 @@ def test_an_svg_holds_every_drawn_edge_and_kept_node_once(run: Run, which: str) 
     kept = [n for n in built.nodes if n.status in sides[which]]
     named = [g.findtext("title", "", SPACE) for g in tree.iterfind(".//g", SPACE) if g.find("title", SPACE) is not None]
     assert len(named) == len(kept)
+
+
+def test_an_svg_draws_faint_what_few_searches_keep() -> None:
+    run = fake_run(edges=20)
+    built = scene.build(replace(run, stability={"edges": [0.3] + [1.0] * 19}))
+    for which, faint in (("left", False), ("right", True), ("overlay", True)):
+        assert ("fewer than half of the searches" in svg(built, which)) is faint  # type: ignore[arg-type]
+    assert "searches" not in svg(scene.build(run), "right")
 
 
 def test_an_svg_stays_inside_its_frame_and_draws_upwards(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.stored import related_runs
 from app.work import workers
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
+from hap_engine.workflows import search_again
 from tests.builders.fakes import fake_run
 from tests.builders.pages import open_app, press, texts
 
@@ -200,6 +202,21 @@ def test_a_run_is_put_to_the_test_and_its_seeds_are_compared(mini: Run) -> None:
     assert load(runs_folder() / f"{run.id}.json").statistics["n_prompts"] == 6
     app.button(key="seeds").click().run()
     until(app, "circuits share 100% of their edges")
+    assert not app.exception
+
+
+def test_a_run_is_searched_again_on_samples_of_its_prompts(mini: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_again, "bootstrap", partial(search_again.bootstrap, resamples=2, steps=3))
+    few = {**mini.prompts, "train": mini.prompts["train"][:20]}
+    run = replace(mini, id="few-samples", prompts=few, stability={})
+    save(run, runs_folder() / f"{run.id}.json")
+    app = open_app(run=run.id, ask="numbers")
+    app.button(key="samples").click().run()
+    until(app, "Would other prompts and another seed find the same?")
+    assert "0.8 is asked of a stable circuit" in texts(app)
+    assert "samples" not in [button.key for button in app.main.button]
+    kept = load(runs_folder() / f"{run.id}.json").stability
+    assert (kept["resamples"], kept["steps"]) == (2, 3)
     assert not app.exception
 
 

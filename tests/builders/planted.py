@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 
 from hap_engine.graph.circuit import Circuit
@@ -220,7 +221,9 @@ class Builder:
 
     def model(self, name: str) -> Model:
         vocabulary = {word: index for index, word in enumerate(self.words)}
-        tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=self.words[0]))
+        unknown = {"[UNK]": len(self.words)}  # no token of the model, and in no prompt
+        tokenizer = Tokenizer(WordLevel({**vocabulary, **unknown}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = WhitespaceSplit()
         source = Source(name, "folder", name, None)
         return from_hf(self.hf, tokenizer, source, sha256=name)
 

@@ -244,6 +244,20 @@ def test_evaluate_explains_what_it_cannot_use(
     fails(capsys, ["evaluate", str(broken)], "--model")
 
 
+def test_a_run_is_searched_again_from_the_terminal(
+    written: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "sampled.json", ["--model", str(folder)]
+    arguments = ["stability", str(written), *model, "--bootstrap", "2", "--steps", "3", "--out", str(out)]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "2 samples of the prompts" in shown
+    assert "0.8 is asked of a stable circuit" in shown
+    assert load(out).stability["resamples"] == 2
+    fails(capsys, ["stability", str(written), str(out), *model, "--bootstrap", "2"], "got 2. Name one")
+    fails(capsys, ["stability", str(written), *model, "--bootstrap", "1"], "at least 2 samples")
+
+
 def test_ctrl_c_is_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import hap_engine.workflows.discover
 

@@ -116,7 +116,7 @@ def test_a_level_keeps_as_few_edges_as_reach_it(gpt2: MaskedModel) -> None:
     scores = np.random.default_rng(0).normal(size=graph.edge_mask.shape) * graph.edge_mask
     sizes = []
     for level in (0.3, 0.9, 1.0):
-        work = choose_candidates(prepared, scores, 10, 0.6, level)
+        work = choose_candidates(prepared, scores, 10, level)
         messages = []
         while True:
             try:

@@ -59,6 +59,23 @@ def test_a_layer_is_folded_that_is_empty_at_every_size(run: Run) -> None:
     assert not any(data["nodes"][writer]["hidden"] for writer in held)
 
 
+def test_each_measured_size_has_its_own_shares(run: Run) -> None:
+    grid = run.sizes["grid"]
+    at = [
+        {"size": size, "edges": [round(1 / (2 + place), 2)] * len(circuit_at(run, "hap", size))}
+        for place, size in enumerate(grid)
+    ]
+    sampled = replace(run, stability={"edges": at[grid.index(90)]["edges"], "at": at})
+    data = wire.wire(scene.build(sampled))
+    for place, size in enumerate(data["sizes"]["grid"]):
+        row = next(row for row in at if row["size"] == size)
+        known = [share for share in data["sizes"]["seeds"][place] if share is not None]
+        assert known == row["edges"]
+    damaged = replace(sampled, stability={"edges": [], "at": [{**row, "edges": [0.5]} for row in at]})
+    assert {*data["sizes"]["seeds"][0]} != {None} == {*wire.wire(scene.build(damaged))["sizes"]["seeds"][0]}
+    assert "seeds" not in wire.wire(scene.build(run))["sizes"]
+
+
 def test_without_orders_there_is_no_slider(run: Run) -> None:
     assert wire.wire(scene.build(fake_run()))["sizes"] is None
     mine = replace(run, circuits={**run.circuits, "mine": run.circuits["hap"]})

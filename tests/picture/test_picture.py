@@ -125,6 +125,15 @@ class TestLayout:
         assert set(wire.wire(drawn)["edges"]["seeds"]) == {1.0, 0.5, None}
         assert "seeds" not in wire.wire(scene.build(run))["edges"]
 
+    def test_edges_that_few_searches_keep_are_faint_in_their_own_circuit(self) -> None:
+        run = fake_run(edges=20)
+        doubtful = replace(run, stability={"edges": [1.0, 0.45, 0.5] * 6 + [1.0, 1.0]})
+        drawn = scene.build(doubtful)
+        assert sum(edge.faint for edge in drawn.edges) == 6
+        assert (drawn.judged, scene.build(doubtful, "hap", "eap").judged) == ("right", "left")
+        assert scene.build(doubtful, "eap", "eap").judged is None
+        assert wire.wire(drawn)["judged"] == "right"
+
     def test_edges_are_counted_as_networkx_does(self) -> None:
         circuit = fake_run(Graph(6, 4, 2)).circuits["hap"].circuit
         graph, counted = circuit.to_networkx(), scene._degrees(circuit)

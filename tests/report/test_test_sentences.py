@@ -152,6 +152,17 @@ def test_a_file_that_lacks_a_circuit_lacks_its_answer_and_nothing_else(key: str)
     assert len(answers(**{key: {}})) == len(answers()) - 1
 
 
+@pytest.mark.parametrize(("jaccard", "judged"), [(0.8, "which reaches the 0.8"), (0.79, "below the 0.8")])
+def test_samples_of_the_prompts_are_held_to_the_published_bar(jaccard: float, judged: str) -> None:
+    at = [{"size": 60, "edges": [1.0] * 60, "heads": {}, "jaccard": {"eap": 0.9, "hap": jaccard}}]
+    found = STABILITY | {"edges": [1.0] * 57 + [0.4] * 3, "jaccard": jaccard, "resamples": 20, "steps": 60, "at": at}
+    (said,) = findings(loads(dumps(fake_run(stability=found))))
+    assert said.question == "Would other prompts and another seed find the same?"
+    assert judged in said.answer
+    assert "3 of the 60 edges of this circuit are kept by fewer than half" in said.detail
+    assert "Only some keep: a2.h2." in said.detail
+
+
 def test_nothing_is_said_of_a_run_that_was_not_tested() -> None:
     assert findings(fake_run()) == []
 

@@ -93,8 +93,8 @@ function bandTraces({ bands, ranges }, colours, halo) {
 function edgeTraces(panel) {
   const { scene, colours } = panel.view;
   return [...panel.buckets()].map(([key, edges]) => {
-    const [status, step] = key.split(" ");
-    const [width, opacity] = panel.stroke(status, +step);
+    const [status, step, faint] = key.split(" ");
+    const [width, opacity] = panel.stroke(status, +step, faint);
     const { out, points } = sampled(scene.edges, scene.lift, 24);
     const shapes = edges.map((i) =>
       Array.from({ length: points }, (_, p) => [out[2 * (i * points + p)], out[2 * (i * points + p) + 1]]));

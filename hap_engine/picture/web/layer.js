@@ -33,8 +33,8 @@ class Layer {
     const { panel } = this;
     const { paths, colours } = panel.view;
     const drawn = [...panel.buckets()].map(([key, edges]) => {
-      const [status, step] = key.split(" ");
-      const [width, opacity] = panel.stroke(status, step);
+      const [status, step, faint] = key.split(" ");
+      const [width, opacity] = panel.stroke(status, step, faint);
       return make("path", {
         d: edges.map((i) => paths[i]).join(""), stroke: colours[status], "stroke-width": width,
         "stroke-opacity": opacity, "stroke-dasharray": DASH[status] ?? "none", "data-status": status, "data-edges": edges.length,

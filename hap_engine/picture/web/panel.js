@@ -6,6 +6,7 @@ const AREA = ".overplot > .xy"; // Plotly's group for everything inside the axes
 const CONFIG = { scrollZoom: true, displayModeBar: false, doubleClick: false, responsive: false };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const CLICK = { pixels: 5, milliseconds: 600 };
+const FAINT = 0.35; // of an edge's opacity
 const OVERLAY_STEP = 2; // the width step of the overlay, where width means nothing
 
 class Panel {
@@ -69,11 +70,11 @@ class Panel {
     const total = scene.panels[this.side].edges, places = scene.edges[this.side];
     const found = new Map();
     const order = this.overlay ? [OVERLAY_STEP] : [3, 2, 1, 0];
-    for (const step of order) for (const status of ["both", "left", "right"]) found.set(`${status} ${step}`, []);
+    for (const step of order) for (const faint of [" faint", ""]) for (const status of ["both", "left", "right"]) found.set(`${status} ${step}${faint}`, []);
     for (const i of this.visible()) {
       const status = STATUS[scene.edges.status[i]];
       const step = this.overlay ? OVERLAY_STEP : STEPS.findIndex(([share]) => (places[i] || total) <= Math.max(1, share * total));
-      found.get(`${status} ${step}`).push(i);
+      found.get(`${status} ${step}${this.faint(i) ? " faint" : ""}`).push(i);
     }
     for (const [key, edges] of found) if (!edges.length) found.delete(key);
     return found;
@@ -85,9 +86,15 @@ class Panel {
     return this.side === "right" && !this.overlay ? choice.extra.map((i) => replay.paths[i]) : [];
   }
 
-  stroke(status, step) {
+  /** Whether fewer than half of the searches that were compared keep an edge of the run's own circuit. */
+  faint(i) {
+    const { judged, edges } = this.view.scene;
+    return (judged === this.side || (judged && this.joint)) && (edges.seeds?.[i] ?? 1) < 0.5;
+  }
+
+  stroke(status, step, faint) {
     const [, width, opacity] = STEPS[step];
-    return [width, status === "both" ? opacity : Math.min(1, opacity + 0.15)];
+    return [width, (status === "both" ? opacity : Math.min(1, opacity + 0.15)) * (faint ? FAINT : 1)];
   }
 
   /** The frame in which the whole picture is seen at this size. */

@@ -30,7 +30,7 @@ class Sizes {
     if (!this.data) return;
     const { edges, nodes, panels, folded } = scene, { grid } = this.data;
     this.whole = {
-      edges: { left: edges.left, right: edges.right, status: edges.status },
+      edges: { left: edges.left, right: edges.right, status: edges.status, seeds: edges.seeds },
       nodes: nodes.map(({ status, lines }) => ({ status, lines })),
       panels: { left: { ...panels.left }, right: { ...panels.right } },
       folded,
@@ -150,7 +150,8 @@ class Sizes {
       });
     }
     const status = (left, right) => STATUS[[3, 2, 1, 0][2 * !!left + !!right]];
-    Object.assign(edges, places, { status: places.left.map((left, i) => STATUS.indexOf(status(left, places.right[i]))) });
+    const seeds = data.seeds?.[data.grid.indexOf(size)]; // known at the measured sizes alone
+    Object.assign(edges, places, { seeds, status: places.left.map((left, i) => STATUS.indexOf(status(left, places.right[i]))) });
     nodes.forEach((node, i) => {
       node.status = status(kept.left[i], kept.right[i]);
       const side = (line) => SIDES.find((one) => line.startsWith(`${panels[one].short}: `));

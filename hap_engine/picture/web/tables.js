@@ -36,7 +36,7 @@ class Tables {
         ["EAP score", ...number(edges.score, (v) => v.toPrecision(3))],
         ["EAP rank", ...number(edges.rank)],
         ["Gate", ...number(edges.gate, (v) => v.toFixed(1))],
-        ...(edges.seeds ? [["Seeds", ...number(edges.seeds, (v) => `${Math.round(100 * v)} %`)]] : []),
+        ...(edges.seeds ? [["Searches", ...number(edges.seeds, (v) => `${Math.round(100 * v)} %`)]] : []),
       ];
     const kept = (side) => (i) => nodes[i].status === "both" || nodes[i].status === side;
     const touching = (side) => (i) => this.view.touching[i].filter((edge) => edges[side][edge]).length;

@@ -25,7 +25,7 @@ class Words {
       edges.score[i] !== null && `EAP score ${edges.score[i]} (${edges.score[i] < 0 ? "helps" : "hinders"} the answer)`,
       edges.rank[i] !== null && `EAP rank ${edges.rank[i].toLocaleString("en")}`,
       edges.gate[i] !== null && `gate (log α) ${edges.gate[i]}`,
-      edges.seeds && edges.seeds[i] !== null && `kept by ${Math.round(100 * edges.seeds[i])} % of the seeds compared`,
+      edges.seeds && edges.seeds[i] !== null && `kept by ${Math.round(100 * edges.seeds[i])} % of the searches compared`,
     ].filter(Boolean);
     const where = status === "both" ? "in both circuits" : `only in ${panels[status].short}`;
     return [`${nodes[edges.writer[i]].id} → ${readers[edges.reader[i]].name}, ${where}`, place("left"), place("right"), ...known];
@@ -69,6 +69,8 @@ class Words {
       : html("button", { type: "button", "data-do": "status", "data-status": status, "aria-pressed": !choice.off.has(status), title: "Show or hide these edges" },
         html("i", { class: `hap-key hap-${status}` }), `${name} · ${count(status)}`));
     if (mode !== "matrix" && !whole && scene.nodes.some(({ ring }) => ring)) entries.push(html("span", {}, html("i", { class: "hap-key hap-ring" }), "S-inhibition head"));
+    const faint = whole || mode === "matrix" ? 0 : shown.filter((i) => panel.faint(i)).length;
+    if (faint) entries.push(html("span", {}, html("i", { class: "hap-key hap-faint" }), `faint: fewer than half of the searches keep it · ${faint.toLocaleString("en")}`));
     const { off, on } = panel.layer.marked.counts();
     if (off) entries.push(html("span", { class: "hap-changed" }, `✕ switched off below: ${off}`));
     if (on) entries.push(html("span", { class: "hap-changed" }, `+ restored below: ${on}`));

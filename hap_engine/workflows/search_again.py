@@ -1,0 +1,129 @@
+"""Search the circuit of a finished run again in a few steps: how much of it is owed to the prompts and the seed?
+
+`bootstrap` draws the training prompts anew, with repetition, as often as it is asked (Efron 1979). Each sample has its
+own scores, which are means over the same prompts' scores and cost nothing more, its own candidates and its own descent
+with another seed. An edge is as trustworthy as the share of samples that keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from hap_engine.attribution.scorers import Scores, score_each, weighted
+from hap_engine.errors import SettingsError
+from hap_engine.evaluation.full_tests import resampled
+from hap_engine.evaluation.stored_prompts import stored_prompts
+from hap_engine.graph.edge_order import EdgeOrder
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import is_model_of
+from hap_engine.masked.prompt_cache import Prepared
+from hap_engine.progress import Progress, mapped
+from hap_engine.runs.continue_run import again
+from hap_engine.runs.record import Run
+from hap_engine.settings import IG_PROMPTS, RESAMPLES, SEEDS, SHORT, DiscoveryConfig
+from hap_engine.words import say
+from hap_engine.workflows.two_stages import find_circuit, in_float32, ordered
+
+
+@dataclass(frozen=True, eq=False)
+class Again:
+    """What a run's circuit is searched with.
+
+    Attributes:
+        config: the run's, with a short descent among as many candidates as it had.
+        prepared: prompts in the precision of training; `exact`: in float32, to score edges on.
+        size: live edges of the run's circuit.
+    """
+
+    config: DiscoveryConfig
+    prepared: Prepared
+    exact: Prepared
+    size: int
+
+    def seeded(self, number: int) -> DiscoveryConfig:
+        """The same with one of the seeds after the run's own."""
+        return replace(self.config, seed=(self.config.seed + number) % SEEDS)
+
+
+def reopen(
+    masked: MaskedModel, run: Run, steps: int, split: str = "train", first: int | None = None
+) -> Generator[Progress, None, Again]:
+    """The run's prompts (the first of a split), ready to be searched on again.
+
+    Raises:
+        SettingsError: if the model is another, the circuit has one edge or none, the steps are none, or the file does
+            not hold the prompts and settings of the run.
+    """
+    size = len(run.circuits[run.main].circuit)
+    if size < 2:
+        raise SettingsError(say("workflows.too_small", size=size))
+    config = again(run)
+    pruning = replace(config.pruning, steps=steps)
+    keep = run.settings.get("kept_share") or config.keep
+    config = replace(config, keep=keep, keep_level=None, pruning=pruning)
+    pairs = stored_prompts(masked, run, split, first)
+    if not is_model_of(masked.model, run):
+        raise SettingsError(say("workflows.other_model", name=masked.model.name))
+    prepared = yield from Prepared(masked.with_dtype(getattr(torch, config.dtype)), pairs).run()
+    exact = yield from in_float32(masked, prepared)
+    return Again(config, prepared, exact, size)
+
+
+def search(
+    config: DiscoveryConfig, prepared: Prepared, scores: Mapping[str, Scores], size: int
+) -> Generator[Progress, None, EdgeOrder]:
+    """All edges in the order of one search for `size` live edges."""
+    found = yield from find_circuit(config, prepared, None, scores, size)
+    by_score = EdgeOrder.by_score(prepared.masked.graph, scores[config.candidate_scorer], "these prompts")
+    if found.candidates is None or found.log_alpha is None:  # a scorer's own circuit
+        return by_score
+    return ordered(found.candidates, found.log_alpha).then(by_score)
+
+
+def bootstrap(
+    masked: MaskedModel, run: Run, resamples: int = RESAMPLES, steps: int = SHORT
+) -> Generator[Progress, None, Run]:
+    """The run with its ``stability`` over samples of its training prompts and seeds, at every size that it has.
+
+    Raises:
+        SettingsError: for fewer than two samples or prompts, or as `reopen` does.
+    """
+    count = len(run.prompts.get("train", ()))
+    if resamples < 2 or count < 2:
+        raise SettingsError(say("workflows.few_samples", resamples=resamples, prompts=count))
+    found = yield from reopen(masked, run, steps)
+    graph, main, each = masked.graph, run.main, {}
+    for name in dict.fromkeys(("eap", found.config.candidate_scorer)):
+        scored = found.exact if name == "eap" else found.exact.first(IG_PROMPTS)
+        each[name] = yield from score_each(scored, name)
+    rng = np.random.default_rng(run.seed)
+    orders: dict[str, list[EdgeOrder]] = {name: [] for name in ("eap", main)}
+    for number in range(resamples):
+        drawn = rng.integers(count, size=count)
+        times = np.bincount(drawn, minlength=count)
+        scores = {name: weighted(graph, tables, times[: len(tables[0])]) for name, tables in each.items()}
+        orders["eap"].append(EdgeOrder.by_score(graph, scores["eap"], "a sample of the prompts"))
+        if main != "eap":
+            work = search(found.seeded(1 + number), found.prepared.chosen(drawn.tolist()), scores, found.size)
+            orders[main].append((yield from part_of(work, number, resamples, "Sample")))
+        yield Progress("prune", number + 1, resamples, f"Sample {number + 1} of {resamples}")
+    circuits = {size: run.orders[main].circuit(size) for size in run.sizes.get("grid", ()) if main in run.orders}
+    circuits[found.size] = run.circuits[main].circuit
+    seeds = [found.seeded(1 + number).seed for number in range(resamples)]
+    return replace(run, stability={**resampled(circuits, found.size, orders, main, seeds), "steps": steps})
+
+
+def part_of(
+    work: Generator[Progress, None, EdgeOrder], number: int, parts: int, name: str
+) -> Generator[Progress, None, EdgeOrder]:
+    """One of several searches, its steps counted on from those before."""
+
+    def shown(record: Progress) -> Progress:
+        step, total = number * record.total + record.step, parts * record.total
+        return Progress("prune", step, total, f"{name} {number + 1} of {parts}")
+
+    return mapped(work, shown)
