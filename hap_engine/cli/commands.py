@@ -281,6 +281,12 @@ def _tasks(options: argparse.Namespace) -> None:
     tasks(options, _given_prompts(options))
 
 
+def _mib(options: argparse.Namespace) -> None:
+    from hap_engine.cli.mib_command import mib
+
+    mib(options)
+
+
 COMMANDS = {
     "discover": _discover,
     "continue": _continue,
@@ -289,4 +295,5 @@ COMMANDS = {
     "reproduce-paper": _reproduce,
     "models": _models,
     "tasks": _tasks,
+    "mib": _mib,
 }

@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hap_engine.errors import RunFileError
 from hap_engine.files import write_text
@@ -45,13 +45,11 @@ def to_eapig(circuit: Circuit, scores: Scores | None = None, d_model: int = 0) -
     graph = circuit.graph
     if graph.post_norm or graph.coupled:
         raise RunFileError(say("graph.unlike"))
-    group = graph.n_heads // graph.n_kv_heads
     edges: dict[str, dict[str, Any]] = {}
+    every = sharing(graph).tolist()
     for w, r in np.argwhere(graph.edge_mask):
-        reader = graph.readers[r]
-        shared = group if reader.slot in ("k", "v") else 1
-        score = 0.0 if scores is None else float(scores[w, r]) / shared
-        for name in _query_heads(reader, shared):
+        score = 0.0 if scores is None else float(scores[w, r]) / every[r]
+        for name in _query_heads(graph.readers[r], every[r]):
             edges[f"{graph.writers[w].name}->{name}"] = {"score": score, "in_graph": bool(circuit.kept[w, r])}
     live = circuit.live.kept
     present = {writer.name: bool(live[row].any()) for row, writer in enumerate(graph.writers)}
@@ -76,27 +74,45 @@ def from_eapig(data: Any, n_kv_heads: int | None = None) -> tuple[Circuit, Score
     Raises:
         RunFileError: naming what is missing or wrong.
     """
-    graph = _graph(data, n_kv_heads)
+    graph = file_graph(data, n_kv_heads)
     kept, scores = np.zeros_like(graph.edge_mask), np.zeros(graph.edge_mask.shape)
-    group, seen = graph.n_heads // graph.n_kv_heads, 0
+    for name, cell, edge in named_edges(graph, data["edges"]):
+        score, inside = _values(name, edge)
+        scores.flat[cell] += score
+        kept.flat[cell] |= inside
+    if (seen := len(data["edges"])) != (expected := file_edges(graph)):
+        raise RunFileError(say("graph.edge_count", expected=expected, seen=seen))
+    return Circuit(graph, kept), scores
+
+
+def named_edges(graph: Graph, edges: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
+    """The edges that a file lists: the name, ``writer x number of readers + reader``, and what it says of each.
+
+    Raises:
+        RunFileError: for one that the graph lacks.
+    """
     places = {
         name: column
-        for column, reader in enumerate(graph.readers)
-        for name in _query_heads(reader, group if reader.slot in ("k", "v") else 1)
+        for column, (reader, shared) in enumerate(zip(graph.readers, sharing(graph).tolist(), strict=True))
+        for name in _query_heads(reader, shared)
     }
-    for name, edge in data["edges"].items():
+    for name, edge in edges.items():
         writer, _, reader = name.partition("->")
         row, column = graph.writer_index.get(writer), places.get(reader)
         if row is None or column is None or not graph.edge_mask[row, column]:
             raise RunFileError(say("graph.no_edge", name=name[:60], graph=graph))
-        score, inside = _values(name, edge)
-        scores[row, column] += score
-        kept[row, column] |= inside
-        seen += 1
-    expected = sum(int(graph.upstream[column]) for column in places.values())  # edges as the file counts them
-    if seen != expected:
-        raise RunFileError(say("graph.edge_count", expected=expected, seen=seen))
-    return Circuit(graph, kept), scores
+        yield name, row * len(graph.readers) + column, edge
+
+
+def sharing(graph: Graph) -> Int[np.ndarray, " reader"]:
+    """Query heads that read through each reader: under so many names a file lists it."""
+    group = graph.n_heads // graph.n_kv_heads
+    return np.array([group if reader.slot in ("k", "v") else 1 for reader in graph.readers])
+
+
+def file_edges(graph: Graph) -> int:
+    """Edges as a file counts them."""
+    return int(graph.edge_mask.sum(axis=0) @ sharing(graph))
 
 
 def write_eapig(path: Path | str, circuit: Circuit, scores: Scores | None = None, d_model: int = 0) -> Path:
@@ -106,18 +122,21 @@ def write_eapig(path: Path | str, circuit: Circuit, scores: Scores | None = None
 
 def read_eapig(path: Path | str, n_kv_heads: int | None = None) -> tuple[Circuit, Scores]:
     """Read what EAP-IG's ``Graph.to_json`` wrote. Raises RunFileError."""
-    path = Path(path)
+    return from_eapig(read_json(Path(path)), n_kv_heads)
+
+
+def read_json(path: Path) -> Any:
+    """What such a file holds, unchecked. Raises RunFileError for one that cannot be read, is too large or no JSON."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise RunFileError(
                 say("graph.file_size", most=MAX_BYTES >> 20, size=path.stat().st_size / 2**20, path=path)
             )
-        data = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise RunFileError(f"Cannot read {path.name}: {error.strerror}. Check the path.") from None
     except (ValueError, RecursionError) as error:
         raise RunFileError(f"{path.name} is not an EAP-IG graph: not valid JSON ({error}). Write it again.") from None
-    return from_eapig(data, n_kv_heads)
 
 
 def _query_heads(reader: Reader, shared: int) -> list[str]:
@@ -128,7 +147,8 @@ def _query_heads(reader: Reader, shared: int) -> list[str]:
     return [f"a{reader.layer}.h{head}<{reader.slot}>" for head in range(first, first + shared)]
 
 
-def _graph(data: Any, n_kv_heads: int | None) -> Graph:
+def file_graph(data: Any, n_kv_heads: int | None) -> Graph:
+    """The graph that a file says it is of. Raises RunFileError."""
     sections = data if isinstance(data, Mapping) else {}
     if not all(isinstance(sections.get(key), dict) for key in ("cfg", "edges")):
         raise RunFileError(say("graph.no_graph"))
