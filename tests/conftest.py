@@ -11,18 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
 
 from tests.builders import shapes
 
-# Shapes and types in the engine's signatures are checked while the tests run.
-install_import_hook("hap_engine", f"{shapes.__name__}.checked")
+shapes.install("hap_engine")  # shapes and types in the engine's signatures are checked while the tests run
 
 from hap_engine.machine.threads import wait_briefly
 
 wait_briefly()
 
 import torch
+import transformers.modeling_utils  # noqa: F401 before the engine: within a checked module byte code is not found
 from tokenizers import Tokenizer
 
 from hap_engine.machine import speed

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -21,14 +18,6 @@ from tests.builders.tiny_models import finish
 from tests.builders.toys import TOYS
 
 Ready = tuple[Planted, Prepared]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _fast() -> Iterator[None]:
-    """Thousands of pruning steps: shapes are checked by the other tests, at six times the cost."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module", params=TOYS)
