@@ -229,13 +229,21 @@ def paths(data: Any, prefix: tuple[Any, ...] = (), depth: int = 4) -> Iterator[t
         yield from paths(data[0], (*prefix, 0), depth - 1)
 
 
+def with_short_lists(data: dict[str, Any]) -> dict[str, Any]:
+    """The same parts in lists of one entry where a run may have any number: nearly all of a file is attention."""
+    few = {split: rows[:1] for split, rows in data["prompts"].items()}
+    return data | {"attention": data["attention"][:1], "history": data["history"][:1], "prompts": few}
+
+
 JUNK = (None, True, -1, 10**400, "junk", [], ["x"], {}, {"x": []})
 
 
 def test_no_junk_anywhere_crashes_the_reader(data: dict[str, Any]) -> None:
     """Every part of a run, replaced by every kind of junk: read, or refused; never another error."""
-    failures = []
-    for path in paths(data):
+    failures, short = [], with_short_lists(data)
+    assert [*paths(short)] == [*paths(data)], "nothing that could break is left out"
+    data = short
+    for path in [*paths(data)]:
         *parents, last = path
         part = data
         for key in parents:
