@@ -30,7 +30,7 @@ from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
 from hap_engine.picture.wire import MAX_PINS, VIEWS, payload, replay, replayable
 from hap_engine.runs.record import Run
 
-STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted")  # what the browser reports
+STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted", "measure")  # what the browser reports
 
 
 _mount = st.components.v2.component(
@@ -46,6 +46,7 @@ class Shown:
     view: str  # one of VIEWS
     drawn: int  # edges drawn of each circuit, 0: all
     size: int  # edges that both circuits keep, 0: as many as in the run
+    measure: int  # size that shall be measured now, 0: none
     painted: bool  # whether the first frame is there, so that what is below may follow
 
 
@@ -91,6 +92,7 @@ def comparison(
         "start": {"view": memory["view"], "drawn": memory["drawn"], "size": memory["size"]},
         "replayable": run is not None and replayable(run),
         "replay": memory.get("replay"),
+        "measurable": run is not None,
         "scene": payload(scene),
     }
     # In a list: Streamlit searches the values of a mapping for data frames, and imports pandas for it.
@@ -102,7 +104,7 @@ def comparison(
 def shown(scene: Scene, key: str = "comparison") -> Shown:
     """What the browser last reported of the comparison with this key."""
     memory = st.session_state.get(f"{key}:pins", {"view": "pair", "drawn": 0, "size": 0})
-    edge, view, drawn, size = (_reported(key, name) for name in ("edge", "view", "drawn", "size"))
+    edge, view, drawn, size, measure = (_reported(key, name) for name in ("edge", "view", "drawn", "size", "measure"))
     known = {(e.writer, e.reader) for e in scene.edges}
     pair = tuple(edge) if isinstance(edge, list | tuple) else ()
     return Shown(
@@ -110,6 +112,7 @@ def shown(scene: Scene, key: str = "comparison") -> Shown:
         view=view if view in VIEWS else memory["view"],
         drawn=drawn if isinstance(drawn, int) and drawn >= 0 else memory["drawn"],
         size=size if isinstance(size, int) and size >= 0 else memory["size"],
+        measure=measure if isinstance(measure, int) else 0,
         # Where there is no browser (Streamlit's test runner) there is nothing to wait for.
         painted=bool(_reported(key, "painted")) or not len(st.context.headers),
     )

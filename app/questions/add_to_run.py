@@ -70,8 +70,11 @@ def begin_per_prompt(run: Run) -> None:
     begin(run, with_model(run, add))
 
 
-def finish(run: Run) -> None:
-    """Show running work on this run; when it is done, take up the saved run."""
+def finish(run: Run, at: str = "") -> None:
+    """Show running work on this run where it was begun; when it is done, take up the saved run."""
+    work = workers.short_work().get(_key(run))
+    if work is not None and work.about != at:
+        return
     if opened_models.result(_key(run)) is not None:
         workers.short_work().forget(_key(run))  # forget it: the run on disk has it now
         st.rerun()
@@ -83,8 +86,12 @@ def busy(run: Run) -> bool:
     return work is not None and work.live
 
 
-def begin(run: Run, revise: Callable[[], Revision]) -> None:
-    """Start work that adds to a run; what it returns is saved. In a class a line says why not."""
+def begin(run: Run, revise: Callable[[], Revision], at: str = "") -> None:
+    """Start work that adds to a run; what it returns is saved. In a class a line says why not.
+
+    Args:
+        at: the place on the page that begins it, empty for a question.
+    """
     try:
         check_change()
     except HapError as error:
@@ -96,7 +103,7 @@ def begin(run: Run, revise: Callable[[], Revision]) -> None:
         saved_runs.keep(revised)
         return revised
 
-    workers.short_work().start(_key(run), work)
+    workers.short_work().start(_key(run), work, at)
     st.rerun()  # at once, so that the buttons above know
 
 

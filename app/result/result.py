@@ -14,6 +14,7 @@ from app.stored import saved_runs
 from app.widgets.markdown import plain
 from app.words import say, widget
 from hap_engine.picture.wire import MAX_PINS
+from hap_engine.report.every_size import size_verdict
 from hap_engine.report.titles import circuit_title
 from hap_engine.report.verdict import distance, has_roles, verdict, warnings
 from hap_engine.runs.record import Run
@@ -28,6 +29,10 @@ def show(run: Run) -> None:
     _heading(run)
     _verdict(run, left, right)
     pins, seen = _picture(run, left, right, link)
+    if run.orders and seen.painted:
+        from app.questions import every_size
+
+        every_size.measure(run, seen.measure)
     st.space("small")
     details, numbers = st.columns(2, gap="large")
     with details:
@@ -103,7 +108,8 @@ def _verdict(run: Run, left: str, right: str) -> None:
         st.info(**widget("result.no_roles", distance=distance(run, left, right)))
         return
     judged = verdict(run, left=left, right=right)
-    text = f"**{judged.sentence}** {distance(run, left, right)}"
+    sentences = [*filter(None, [size_verdict(run)]), judged.sentence, distance(run, left, right)]
+    text = f"**{sentences[0]}** {' '.join(sentences[1:])}"
     if judged.missed_left:
         st.success(text, icon=":material/search:")
     else:

@@ -19,6 +19,7 @@ from hap_engine.evaluation.statistics import bootstrap_interval
 from hap_engine.graph.circuit import Circuit, empty_circuit, random_circuit
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.graph import Graph
+from hap_engine.machine.workload import RUN_BATCH
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress, relabelled
 from hap_engine.runs.schema import ADDED_VERSION
@@ -38,65 +39,68 @@ def measure_sizes(
     masked: MaskedModel,
     pairs: Sequence[EncodedPair],
     orders: Mapping[str, EdgeOrder],
-    target: int,
+    sizes: Sequence[int],
     setting: Setting,
-    batch_size: int,
+    batch_size: int = RUN_BATCH,
+    known: Mapping[str, Any] | None = None,
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """The run file's ``sizes``: every order with its circuits' metrics at every size of the grid.
+    """The run file's ``sizes``: every order with its circuits' metrics at some sizes.
 
     Args:
         orders: by the name of the method or scorer; `random` is added.
-        target: live edges of the run's own circuit.
+        sizes: live edges, falling, as from `grid`.
+        known: such a section of the same prompts, whose numbers are not measured again.
     """
     graph, few = masked.graph, pairs[:AT_SIZES]
-    sizes = grid(graph, target)
+    numbers = _numbers(known) if known else {}
     rng = np.random.default_rng(setting.seed)
-    circuits: dict[tuple[str, int], Circuit] = {("empty", 0): empty_circuit(graph)}
-    for size in sizes:
-        circuits |= {(name, size): order.circuit(size) for name, order in orders.items()}
-        circuits["random", size] = random_circuit(graph, size, rng)
-    work = measure(masked, few, circuits, batch_size, setting.kind)
+    circuits = {(name, size): order.circuit(size) for size in sizes for name, order in orders.items()}
+    circuits |= {("random", size): random_circuit(graph, size, rng) for size in sizes}
+    asked = {("empty", 0): empty_circuit(graph), **{key: c for key, c in circuits.items() if key not in numbers}}
+    work = measure(masked, few, asked, batch_size, setting.kind)
     full, outcomes = yield from relabelled(work, message="Testing the circuits of every size")
     ends = float(full["logit_diff"].mean()), float(outcomes["empty", 0]["logit_diff"].mean())
+    numbers |= {key: _measured(asked[key], outcomes[key], ends, setting.seed) for key in asked}
     return {
         "version": ADDED_VERSION,
         "n_prompts": len(few),
         "split": setting.split,
         "ablation": setting.ablation,
         "seed": setting.seed,
-        "grid": sizes,
-        "empty": float(outcomes["empty", 0]["kl"].mean()),
+        "grid": [*sizes],
+        "empty": numbers["empty", 0]["kl"],
         "orders": {name: _stored(order, sizes[0]) for name, order in orders.items()},
         "metrics": {
-            name: _row(
-                {size: circuits[name, size] for size in sizes},
-                [outcomes[name, size] for size in sizes],
-                ends,
-                setting.seed,
-            )
-            for name in [*orders, "random"]
+            name: _row(sizes, [numbers[name, size] for size in sizes], graph.n_edges) for name in [*orders, "random"]
         },
     }
+
+
+def _numbers(section: Mapping[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """A section's numbers by method and size."""
+    return {
+        (name, size): {key: values[at] for key, values in row.items() if isinstance(values, list)}
+        for name, row in section["metrics"].items()
+        for at, size in enumerate(section["grid"])
+    }
+
+
+def _measured(circuit: Circuit, outcome: Outcome, ends: tuple[float, float], seed: int) -> dict[str, Any]:
+    """A circuit's numbers; without faithfulness where corruption does not move the logit difference."""
+    means = {key: float(outcome[key].mean()) for key in SHOWN}
+    faith = faithfulness(means["logit_diff"], *ends)
+    defined = {"faithfulness": faith} if np.isfinite(faith) else {}
+    return {"n_live": len(circuit), **means, "interval": bootstrap_interval(outcome["kl"], seed), **defined}
+
+
+def _row(sizes: Sequence[int], numbers: Sequence[Mapping[str, Any]], n_edges: int) -> dict[str, Any]:
+    """One number a size in each list, with CPR and CMD."""
+    row = {key: [found[key] for found in numbers] for key in numbers[0]}
+    if "faithfulness" not in row:
+        return row
+    return {**row, **areas_at(dict(zip(sizes, row["faithfulness"], strict=True)), n_edges)}
 
 
 def _stored(order: EdgeOrder, loosest: int) -> list[int]:
     """The cells of the shortest prefix with all circuits up to `loosest` edges."""
     return order.cells[: int(np.flatnonzero(order.enters <= loosest)[-1]) + 1].tolist()
-
-
-def _row(
-    circuits: Mapping[int, Circuit], outcomes: Sequence[Outcome], ends: tuple[float, float], seed: int
-) -> dict[str, Any]:
-    """One number a size in each list."""
-    full, empty = ends
-    means = {key: [float(outcome[key].mean()) for outcome in outcomes] for key in SHOWN}
-    row = {
-        "n_live": [len(circuit) for circuit in circuits.values()],
-        **means,
-        "interval": [bootstrap_interval(outcome["kl"], seed) for outcome in outcomes],
-    }
-    faith = [faithfulness(value, full, empty) for value in means["logit_diff"]]
-    if not np.isfinite(faith).all():  # corruption does not move the logit difference: no share is defined
-        return row
-    n_edges = next(iter(circuits.values())).graph.n_edges
-    return {**row, "faithfulness": faith, **areas_at(dict(zip(circuits, faith, strict=True)), n_edges)}

@@ -60,18 +60,19 @@ class EdgeOrder:
         return np.unique(self.enters[self.enters > 0])
 
     @cached_property
-    def heads(self) -> dict[str, int]:
-        """Size of the smallest circuit of the order that keeps each head (a live edge in, and one out), if any does."""
+    def nodes(self) -> dict[str, int]:
+        """Size of the smallest circuit of the order that keeps each writer (a live edge in, and one out), if any does.
+
+        The input needs no edge in.
+        """
         graph = self.graph
         enters = np.full(graph.edge_mask.shape, np.inf)
         enters.flat[self.cells] = np.where(self.enters > 0, self.enters, np.inf)
         into = np.where(graph.feeds, enters.min(axis=0)[:, None], np.inf).min(axis=0)
+        into[0] = 0
         both = np.maximum(into, enters.min(axis=1))
-        return {
-            writer.name: int(size)
-            for writer, size in zip(graph.writers, both, strict=True)
-            if writer.kind == "head" and np.isfinite(size)
-        }
+        sizes = zip(graph.writers, both, strict=True)
+        return {writer.name: int(size) for writer, size in sizes if np.isfinite(size)}
 
     def prefix(self, count: int) -> Circuit:
         """The first `count` edges, dead ones included."""

@@ -1,16 +1,38 @@
-"""Both circuits of a picture at every size, for the slider below it."""
+"""Both circuits of a picture at every size, and what was measured there, for the slider and the chart below it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from hap_engine.findings import Findings
+from hap_engine.graph.edge_order import EdgeOrder
+from hap_engine.report.every_size import Survival, survivals
+from hap_engine.report.titles import circuit_title
 
 LARGEST = 1500  # live edges a side: what a browser draws again while a hand moves
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What was measured of one method at sizes that fall.
+
+    Attributes:
+        side: the panel whose circuits these are, or empty.
+        numbers: a list each with one number (or None) a size: ``kl``, and what else there is of ``interval``,
+            ``faithfulness``, ``logit_diff``, ``accuracy``, ``exact_match``.
+        look: ``line``, ``thin`` (another seed), ``control`` or ``dots`` (training steps).
+    """
+
+    title: str
+    side: str
+    sizes: Sequence[int]
+    numbers: Mapping[str, Sequence[Any]]
+    look: str = "line"
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,53 +42,88 @@ class AtSizes:
     Attributes:
         own: size of the run's own circuit.
         grid: sizes at which circuits were measured, falling.
-        enters: a side, the live size at which each edge enters; 0 where it does not up to the loosest.
+        orders: a side; their circuits are those of the slider.
+        lives: heads with a role, and how long methods keep them.
+        methods: a side, the name of its order in `lives`.
+        told: on what prompts the curves were measured, in words.
         shares: a size of `grid`, the share of samples that keep each edge of the run's own method; NaN for the others.
-        measured: a side, ``kl`` and, where it is defined, ``faithfulness``, one number a size of `grid`.
     """
 
     own: int
     grid: tuple[int, ...]
-    enters: tuple[Int[np.ndarray, "writer reader"], Int[np.ndarray, "writer reader"]]
-    measured: tuple[dict[str, Any], dict[str, Any]]
-    n_prompts: int
+    orders: tuple[EdgeOrder, EdgeOrder]
+    curves: tuple[Curve, ...]
+    told: str
+    lives: tuple[Survival, ...] = ()
+    methods: tuple[str, str] = ("", "")
+    empty: float | None = None  # KL with every edge cut
     shares: tuple[Float[np.ndarray, "writer reader"], ...] = ()
+
+    @property
+    def drawn(self) -> int:
+        """Edges a side that the browser knows; of a larger circuit it draws so many."""
+        return max(LARGEST, self.own)
+
+    def enters(self, side: int) -> Int[np.ndarray, "writer reader"]:
+        """The live size at which each edge enters a side's circuits; 0 where it does not up to the loosest."""
+        order = self.orders[side]
+        found = np.zeros(order.graph.edge_mask.shape, dtype=np.int64)
+        found.flat[order.cells] = np.where(order.enters <= self.grid[0], order.enters, 0)
+        return found
+
+    def shown(self, side: int) -> Bool[np.ndarray, "writer reader"]:
+        """The edges that the browser draws of a side at some size."""
+        enters = self.enters(side)
+        return (enters > 0) & (enters <= self.drawn)
 
 
 def reach(run: Findings) -> range:
     """The sizes to which the slider goes; none where the run has no orders."""
-    largest = max(LARGEST, len(run.circuits[run.main].circuit))
-    grid = [size for size in run.sizes.get("grid", ()) if size <= largest]
+    grid = run.sizes.get("grid", ())
     return range(grid[-1], grid[0] + 1) if grid and run.orders else range(0)
 
 
 def at_sizes(run: Findings, left: str, right: str) -> AtSizes | None:
     """None where the run has no order for one of the two circuits, or a single size."""
-    reached, sides = reach(run), (left, right)
-    grid = [size for size in run.sizes.get("grid", ()) if size in reached]
-    if len(grid) < 2 or not {*sides} <= run.orders.keys():
+    grid = run.sizes.get("grid", ())
+    if len(grid) < 2 or not {left, right} <= run.orders.keys():
         return None
-    enters = [np.zeros(run.graph.edge_mask.shape, dtype=np.int64) for _ in sides]
-    for name, found in zip(sides, enters, strict=True):
-        order = run.orders[name]
-        found.flat[order.cells] = np.where(order.enters <= grid[0], order.enters, 0)
-    rows = [run.sizes["metrics"][name] for name in sides]
-    measured = [{key: row[key][-len(grid) :] for key in ("kl", "faithfulness") if key in row} for row in rows]
-    own = len(run.circuits[run.main].circuit)
-    pairs = (enters[0], enters[1]), (measured[0], measured[1])
-    return AtSizes(own, tuple(grid), *pairs, run.sizes["n_prompts"], _shares(run, grid))
+    looks = {"random": "control"}
+    sides = {right: "right", left: "left"}
+    return AtSizes(
+        own=len(run.circuits[run.main].circuit),
+        grid=tuple(grid),
+        orders=(run.orders[left], run.orders[right]),
+        curves=tuple(
+            curve(run, name, circuit_title(name), sides.get(name, ""), looks.get(name, "line"))
+            for name in run.sizes["metrics"]
+        ),
+        told=f"{run.sizes['n_prompts']} {run.sizes['split']} prompts that no method saw",
+        lives=tuple(survivals(run)),
+        methods=(left, right),
+        empty=run.sizes.get("empty"),
+        shares=_shares(run, grid),
+    )
+
+
+def curve(run: Findings, name: str, title: str, side: str, look: str = "line") -> Curve:
+    """One method of a run as it was measured, from its largest circuit on."""
+    grid, row = run.sizes["grid"], run.sizes["metrics"][name]
+    first = sum(n_live == row["n_live"][0] for n_live in row["n_live"]) - 1
+    numbers = {key: values[first:] for key, values in row.items() if isinstance(values, list)}
+    return Curve(title, side, grid[first:], numbers, look)
 
 
 def _shares(run: Findings, grid: list[int]) -> tuple[np.ndarray, ...]:
-    """Nothing where the run's prompts were not resampled at all of these sizes."""
+    """Nothing where the run's prompts were not resampled."""
     known = {row["size"]: row["edges"] for row in run.stability.get("at", ())}
-    if not known.keys() >= {*grid}:
+    if not known:
         return ()
     found = []
     for size in grid:
         kept = run.orders[run.main].circuit(size).kept
         table = np.full(kept.shape, np.nan)
-        if kept.sum() == len(known[size]):
+        if kept.sum() == len(known.get(size, ())):
             table[kept] = known[size]
         found.append(table)
     return tuple(found)

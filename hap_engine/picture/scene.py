@@ -163,7 +163,7 @@ def compare(
         sizes: both circuits at every size; a layer is empty that holds nothing at any.
     """
     degrees = [_degrees(record.circuit) for _, record in (left, right)]
-    wider = [_degrees(Circuit(graph, enters > 0)) for enters in sizes.enters] if sizes else []
+    wider = [_degrees(Circuit(graph, sizes.shown(side))) for side in (0, 1)] if sizes else []
     used = {name for side in (*degrees, *wider) for name, ends in side.items() if any(ends)}
     layout = arrange(graph, empty_layers(graph, used) if fold else ())
     panels = [_panel(name, record, strongest, (curves or {}).get(name, ())) for name, record in (left, right)]

@@ -10,6 +10,7 @@ SCRIPTS = (  # one module, in this order
     "geometry.js",
     "choice.js",
     "sizes.js",
+    "curves.js",
     "figure.js",
     "marked.js",
     "layer.js",

@@ -17,15 +17,18 @@ from typing import Any
 import numpy as np
 
 from hap_engine.findings import Findings
+from hap_engine.picture.at_sizes import Curve
 from hap_engine.picture.groups import fold
 from hap_engine.picture.layout import LIFT, Layout
 from hap_engine.picture.palette import DARK, LIGHT, ROLES, S_INHIBITION, role
 from hap_engine.picture.scene import Panel, Scene, SceneEdge, SceneNode, search_text, short_name, spoken, targets
+from hap_engine.report.titles import role_title
 
 MAX_PINS = 8  # nodes that are lit at once
 VIEWS = ("pair", "overlay", "roles", "matrix")
 MAX_REPLAY = 20_000  # candidate edges; a slider step redraws those that are still open
 STATUSES = ("both", "left", "right", "none")
+MEASURED = ("n_live", "kl", "faithfulness", "logit_diff", "accuracy", "exact_match")  # at every size, where it was
 
 
 @lru_cache(maxsize=8)
@@ -129,25 +132,50 @@ def _others(scene: Scene) -> list[SceneEdge]:
     if scene.at_sizes is None:
         return []
     graph, here = scene.graph, {(edge.writer, edge.reader) for edge in scene.edges}
-    places = np.argwhere((scene.at_sizes.enters[0] > 0) | (scene.at_sizes.enters[1] > 0)).tolist()
+    places = np.argwhere(scene.at_sizes.shown(0) | scene.at_sizes.shown(1)).tolist()
     names = ((graph.writers[row].name, graph.readers[column].name) for row, column in places)
     return [SceneEdge(*pair, "none", None, None, None, None, None) for pair in names if pair not in here]
 
 
 def _sizes(scene: Scene, edges: Sequence[SceneEdge]) -> dict[str, Any] | None:
-    """For each side the size at which every edge enters, and what was measured at the sizes of the grid."""
+    """For each side the sizes at which edges and nodes enter and those that there are, and what was measured."""
     found = scene.at_sizes
     if found is None:
         return None
-    rows, columns = _cells(scene, edges)
-    sides = {
-        side: {"enters": enters[rows, columns].tolist(), **measured}
-        for side, enters, measured in zip(("left", "right"), found.enters, found.measured, strict=True)
-    }
-    shares = [[_significant(None if np.isnan(share) else share) for share in at[rows, columns]] for at in found.shares]
+    cells, sides = _cells(scene, edges), {}
+    for place, (side, order) in enumerate(zip(("left", "right"), found.orders, strict=True)):
+        there, least = order.sizes[order.sizes <= found.grid[0]], int(order.sizes[0])
+        ends = np.flatnonzero(np.diff(there) > 1)
+        sides[side] = {
+            "enters": found.enters(place)[cells].tolist(),
+            "nodes": [order.nodes.get(node.id, least if node.id == "logits" else 0) for node in scene.nodes],
+            "runs": [there[np.r_[0, ends + 1]].tolist(), there[np.r_[ends, -1]].tolist()],
+        }
+    lives = [
+        {"head": one.title, "role": role_title(one.role)}
+        | {side: one.smallest.get(name) or 0 for side, name in zip(("left", "right"), found.methods, strict=True)}
+        for one in found.lives
+    ]
+    kept = (at[cells] for at in found.shares)
+    shares = [[_significant(None if np.isnan(share) else share) for share in at] for at in kept]
     told = {"seeds": shares} if shares else {}
-    common = {"own": found.own, "grid": found.grid, "prompts": found.n_prompts, "total": scene.graph.n_edges}
-    return {**common, **told, **sides}
+    plain = {key: getattr(found, key) for key in ("own", "grid", "drawn", "told", "empty")}
+    return {
+        **plain,
+        "total": scene.graph.n_edges,
+        "curves": list(map(_curve, found.curves)),
+        "lives": lives,
+        **told,
+        **sides,
+    }
+
+
+def _curve(curve: Curve) -> dict[str, Any]:
+    numbers = {key: curve.numbers[key] for key in MEASURED if key in curve.numbers}
+    rounded = {key: [_significant(value) for value in values] for key, values in numbers.items()}
+    bands = [band and list(map(_significant, band)) for band in curve.numbers.get("interval", ())]
+    plain = {"title": curve.title, "side": curve.side, "look": curve.look, "sizes": list(curve.sizes)}
+    return {**plain, **rounded, "interval": bands}
 
 
 def _cells(scene: Scene, edges: Sequence[SceneEdge]) -> tuple[np.ndarray, np.ndarray]:
@@ -218,4 +246,4 @@ def _rounded(values: Iterable[float]) -> list[float]:
 
 
 def _significant(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+    return value if value is None or isinstance(value, int) else float(f"{value:.4g}")

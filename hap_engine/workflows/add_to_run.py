@@ -15,14 +15,19 @@ import numpy as np
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.measure import compact, measure
+from hap_engine.evaluation.sizes import grid, measure_sizes
 from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.findings import EDGE_VALUES, CircuitRecord
 from hap_engine.graph.circuit import Circuit, empty_circuit
+from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
+from hap_engine.report.every_size import circuit_at
 from hap_engine.report.titles import METHOD_TITLES, OWN
 from hap_engine.runs.record import Run
 from hap_engine.words import say
+from hap_engine.workflows.two_stages import ordered, score_edges
 
 
 def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN) -> Generator[Progress, None, Run]:
@@ -60,6 +65,40 @@ def add_per_prompt(masked: MaskedModel, run: Run) -> Generator[Progress, None, R
     full, outcomes = yield from measure(masked, stored_prompts(masked, run, "test"), circuits)
     per_prompt = {key: compact(outcome) for key, outcome in {"full": full, **outcomes}.items()}
     return replace(run, metrics=_with_per_prompt(run, per_prompt))
+
+
+def add_size(masked: MaskedModel, run: Run, size: int) -> Generator[Progress, None, Run]:
+    """Measure the circuits of one more size, on the prompts of the others.
+
+    Raises:
+        SettingsError: if the run has no circuits of this size.
+    """
+    circuit_at(run, run.main, size)  # refuses what there is not
+    pairs = stored_prompts(masked, run, run.sizes["split"], run.sizes["n_prompts"])
+    sizes = sorted({*run.sizes["grid"], size}, reverse=True)
+    found = yield from measure_sizes(masked, pairs, run.orders, sizes, _setting(run), known=run.sizes)
+    return replace(run, sizes=found)
+
+
+def add_curves(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
+    """Give a run of one size circuits of every size: by its scores, made anew, and by its own order inside its circuit.
+
+    Raises:
+        SettingsError: if the file lacks prompts, or was measured with another ablation than resampling.
+    """
+    setting, graph, own = _setting(run), run.graph, run.circuits[run.main]
+    training = yield from Prepared(masked, stored_prompts(masked, run, "train")).run()
+    scores = yield from score_edges(masked, training, str(run.settings.get("scorer", "eap")))
+    orders = {name: EdgeOrder.by_score(graph, values, name) for name, values in scores.items()}
+    learned = "gates" in own.values and run.main not in orders
+    if learned:
+        orders[run.main] = ordered(own.circuit, own.values["gates"])
+    target = len(own.circuit)
+    sizes = yield from measure_sizes(masked, stored_prompts(masked, run, "test"), orders, grid(graph, target), setting)
+    if learned:  # areas over all sizes would be those of another method
+        row = {key: values for key, values in sizes["metrics"][run.main].items() if key not in ("cpr", "cmd")}
+        sizes["metrics"][run.main] = row
+    return replace(run, sizes=sizes)
 
 
 def _with_per_prompt(run: Run, values: dict[str, Any]) -> dict[str, Any]:

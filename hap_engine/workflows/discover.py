@@ -22,7 +22,7 @@ from hap_engine.attribution.scorers import Scores
 from hap_engine.errors import OutOfMemoryError, SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.measure import measure
-from hap_engine.evaluation.sizes import measure_sizes
+from hap_engine.evaluation.sizes import grid, measure_sizes
 from hap_engine.explain.head_facts import describe_heads
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.edge_order import EdgeOrder
@@ -171,7 +171,7 @@ def _at_sizes(
         return {}
     by_score = {name: EdgeOrder.by_score(masked.graph, values, name) for name, values in scores.items()}
     orders = {**by_score, config.method: search.order.then(by_score[config.candidate_scorer])}
-    return (yield from measure_sizes(masked, sets.test, orders, target, setting, batch))
+    return (yield from measure_sizes(masked, sets.test, orders, grid(masked.graph, target), setting, batch))
 
 
 def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hap_engine.graph.graph import Graph
-from hap_engine.report.every_size import circuit_at
+from hap_engine.report.every_size import circuit_at, survivals
 from hap_engine.runs.record import Run
 from tests.browser.conftest import LOOKS, ROOT, bring
 from tests.builders.sized_runs import sized_run
@@ -44,6 +44,7 @@ def test_circuits_follow_the_hand_and_nothing_is_sent_meanwhile(visit: Any, serv
     assert drawn(page) == [90, 90]
     assert told(page).startswith("90 edges")
     assert "the run's own size" in told(page)
+    here = page.locator(".hap-here").get_attribute("x1")
     slider = page.locator(SLIDER)
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
@@ -59,6 +60,10 @@ def test_circuits_follow_the_hand_and_nothing_is_sent_meanwhile(visit: Any, serv
     assert 90 > seen[0] > seen[1] > seen[2] > 0
     assert f"· {seen[2]} edges" in page.locator(f"{RIGHT} .hap-title").text_content()
     assert "≈" in page.locator(f"{RIGHT} .hap-legend").text_content()
+    assert "≈" in page.locator(".hap-at-size tbody tr", has_text="HAP").text_content()
+    assert "was not measured" in page.locator(".hap-at-size p").text_content()
+    assert page.get_by_role("button", name="Measure at").is_visible()
+    assert float(page.locator(".hap-here").get_attribute("x1")) > float(here)
     assert len(sent) == before
     page.mouse.up()
     size = int(told(page).split()[0])
@@ -75,7 +80,7 @@ def test_keys_step_the_measured_sizes_and_the_way_back_is_the_runs_own(visit: An
     page.keyboard.press("ArrowRight")
     page.get_by_text("size: 45").wait_for(timeout=30_000)
     assert drawn(page) == kept(sized_run(Graph(6, 6, 2), edges=90), 45)
-    assert "on 4 prompts" in page.locator(f"{LEFT} .hap-legend").text_content()
+    assert "on 4 test prompts" in page.locator(f"{LEFT} .hap-legend").text_content()
     page.keyboard.press("End")
     page.get_by_text("size: 3,").wait_for(timeout=30_000)
     assert max(drawn(page)) <= 3
@@ -112,3 +117,42 @@ def test_a_link_remembers_the_size(visit: Any, serve: Any, tmp_path: Any) -> Non
     )
     assert drawn(page) == kept(run, 30)
     assert "size=30" in page.url
+
+
+def test_the_chart_reads_values_and_moves_the_slider(visit: Any, serve: Any) -> None:
+    page = visit(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1").page
+    page.wait_for_selector(READY, timeout=60_000)
+    run = sized_run(Graph(6, 6, 2), edges=90)
+    rows = page.locator(".hap-at-size tbody tr").all_text_contents()
+    assert [row.split("90")[0] for row in rows] == ["EAP", "HAP", "Random circuits"]
+    assert f"{run.sizes['metrics']['hap']['kl'][1]:.3f}" in rows[1]
+    chart = page.locator(".hap-curves")
+    chart.scroll_into_view_if_needed()
+    dots = chart.locator("circle")
+    box = dots.nth(run.sizes["grid"].index(45)).bounding_box()  # EAP's, drawn first
+    x, y = box["x"] + box["width"] / 2, chart.bounding_box()["y"] + 40
+    page.mouse.move(x, y)
+    tip = page.locator(".hap-sizes .hap-tip")
+    assert f"EAP: KL {run.sizes['metrics']['eap']['kl'][2]:.3f}" in tip.text_content()
+    assert tip.text_content().startswith("45 edges")
+    page.mouse.click(x, y)
+    page.get_by_text("size: 45").wait_for(timeout=30_000)
+    assert drawn(page) == kept(run, 45)
+    heads = chart.locator("text", has_text="a")
+    head = next(one for one in survivals(run) if one.smallest["hap"])
+    row = heads.filter(has_text=head.title).bounding_box()
+    page.mouse.move(x, row["y"] + row["height"] / 2)
+    assert f"HAP: kept down to {head.smallest['hap']} edges" in tip.text_content()
+
+
+def test_a_large_circuit_is_drawn_by_its_first_edges_and_its_heads_are_all_known(visit: Any, serve: Any) -> None:
+    page = visit(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1&edges=2000").page
+    page.wait_for_selector(READY, timeout=90_000)
+    page.locator(SLIDER).focus()
+    page.keyboard.press("Home")
+    run = sized_run(Graph(24, 16, 16), edges=2000)
+    loosest = run.sizes["grid"][0]
+    page.get_by_text(f"size: {loosest},").wait_for(timeout=60_000)
+    assert drawn(page) == [2000, 2000]
+    title = page.locator(f"{RIGHT} .hap-title").text_content()
+    assert f"{len(circuit_at(run, 'hap', loosest)):,} edges, 2,000 shown" in title

@@ -27,7 +27,7 @@ def test_the_numbers_are_those_of_the_circuits(gpt2: MaskedModel) -> None:
     pairs, graph = random_pairs([5, 6, 7]), gpt2.graph
     cells = np.random.default_rng(3).permutation(np.flatnonzero(graph.edge_mask))
     order = EdgeOrder(graph, cells)
-    found = finish(measure_sizes(gpt2, pairs, {"eap": order}, 20, SETTING, 2))
+    found = finish(measure_sizes(gpt2, pairs, {"eap": order}, grid(graph, 20), SETTING, 2))
     row = found["metrics"]["eap"]
     wanted = finish(
         evaluate(gpt2, pairs, {str(size): order.circuit(size) for size in found["grid"]}, SETTING, control_size=9)
@@ -47,7 +47,19 @@ def test_the_numbers_are_those_of_the_circuits(gpt2: MaskedModel) -> None:
 def test_where_corruption_moves_nothing_no_share_is_written(gpt2: MaskedModel) -> None:
     pairs = [pair.__class__(**{**pair.__dict__, "corrupt_ids": pair.clean_ids}) for pair in random_pairs([5, 5])]
     order = EdgeOrder(gpt2.graph, np.flatnonzero(gpt2.graph.edge_mask))
-    row = finish(measure_sizes(gpt2, pairs, {"eap": order}, 20, SETTING, 2))["metrics"]["eap"]
+    row = finish(measure_sizes(gpt2, pairs, {"eap": order}, grid(gpt2.graph, 20), SETTING, 2))["metrics"]["eap"]
     assert "faithfulness" not in row
     assert "cpr" not in row
     assert all(math.isfinite(kl) for kl in row["kl"])
+
+
+def test_one_more_size_is_measured_as_the_others_were(gpt2: MaskedModel) -> None:
+    pairs, graph = random_pairs([5, 6, 7]), gpt2.graph
+    orders = {"eap": EdgeOrder(graph, np.random.default_rng(3).permutation(np.flatnonzero(graph.edge_mask)))}
+    sizes = sorted({*(some := grid(graph, 20)), 15}, reverse=True)
+    whole = finish(measure_sizes(gpt2, pairs, orders, sizes, SETTING, 2))
+    known = finish(measure_sizes(gpt2, pairs, orders, some, SETTING, 2))
+    found = finish(measure_sizes(gpt2, pairs, orders, sizes, SETTING, 2, known))
+    assert {**found, "metrics": 0} == {**whole, "metrics": 0}
+    assert found["metrics"]["eap"] == whole["metrics"]["eap"]
+    assert found["metrics"]["random"]["kl"][0] == known["metrics"]["random"]["kl"][0]

@@ -36,18 +36,37 @@ def test_the_browser_can_draw_the_circuit_of_every_size(run: Run) -> None:
         for size in (sizes["grid"][0], 100, sizes["own"], 17, 3):
             shown = {name for name, enters in zip(names, sizes[side]["enters"], strict=True) if 0 < enters <= size}
             assert shown == set(circuit_at(run, method, size).names())
-        assert sizes[side]["kl"] == run.sizes["metrics"][method]["kl"]
+            kept = {
+                node["id"] for node, least in zip(data["nodes"], sizes[side]["nodes"], strict=True) if 0 < least <= size
+            }
+            assert {name for name in kept if name.startswith("a")} == circuit_at(run, method, size).heads
+            first, last = (np.array(ends) for ends in sizes[side]["runs"])
+            there = np.concatenate([np.arange(a, b + 1) for a, b in zip(first, last, strict=True)])
+            assert there[there <= size].max() == len(circuit_at(run, method, size))
+        (curve,) = [one for one in sizes["curves"] if one["side"] == side]
+        assert curve["kl"] == run.sizes["metrics"][method]["kl"]
+    assert [one["look"] for one in sizes["curves"]] == ["line", "line", "control"]
+    assert len(sizes["lives"]) == len(run.roles["heads"])
 
 
-def test_the_slider_ends_where_a_browser_gets_slow_or_at_the_runs_own_size(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_large_circuit_the_browser_knows_the_first_edges(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(at_sizes, "LARGEST", 50)
     drawn = scene.build(run)
     assert drawn.at_sizes is not None
-    assert drawn.at_sizes.grid == (90, 45, 22, 3)
-    assert max(np.max(side) for side in drawn.at_sizes.enters) <= 90
-    assert drawn.at_sizes.measured[0]["kl"] == run.sizes["metrics"]["eap"]["kl"][-4:]
+    assert drawn.at_sizes.grid == tuple(run.sizes["grid"])
+    assert drawn.at_sizes.drawn == 90
+    assert drawn.at_sizes.shown(0).sum() == 90
+    assert np.max(drawn.at_sizes.enters(0)) == len(circuit_at(run, "eap", run.sizes["grid"][0]))
+
+
+def test_a_method_that_ends_inside_its_own_circuit_is_drawn_from_there_on(run: Run) -> None:
+    cells = {"hap": run.sizes["orders"]["hap"][:90]}
+    row = {**run.sizes["metrics"]["hap"], "n_live": [90, 90, 45, 22, 3]}
+    metrics = {**run.sizes["metrics"], "hap": row}
+    part = replace(run, sizes={**run.sizes, "orders": {**run.sizes["orders"], **cells}, "metrics": metrics})
+    (curve,) = [one for one in wire.wire(scene.build(part))["sizes"]["curves"] if one["side"] == "right"]
+    assert curve["sizes"] == run.sizes["grid"][1:]
+    assert len(curve["kl"]) == 4
 
 
 def test_a_layer_is_folded_that_is_empty_at_every_size(run: Run) -> None:

@@ -41,7 +41,7 @@ def test_a_file_gives_the_same_circuits(run: Run) -> None:
     assert list(again.orders) == ["eap", "eap-ig-kl", "hap"]
     for name in run.orders:
         for size in run.sizes["grid"]:
-            assert circuit_at(again, name, size) == circuit_at(run, name, size)
+            assert again.orders[name].circuit(size) == run.orders[name].circuit(size)
     assert [s.smallest for s in survivals(again)] == [s.smallest for s in survivals(run)]
 
 
@@ -52,6 +52,10 @@ def test_what_there_is_not_is_told(run: Run) -> None:
         circuit_at(run, "hap", run.graph.n_edges)
     with pytest.raises(SettingsError, match="preset every-size"):
         circuit_at(example(), "hap", 5)
+    least = run.orders["hap"].sizes[0]
+    for size in range(least):
+        with pytest.raises(SettingsError, match=rf"at least {least} edges, HAP's smallest circuit .* got {size}"):
+            circuit_at(run, "hap", size)
     assert size_verdict(example()) == ""
 
 
@@ -74,21 +78,41 @@ def test_a_damaged_section_is_refused(run: Run, change: dict[str, Any], told: st
         loads(json.dumps(data))
 
 
-def test_the_sentence_says_where_heads_are_lost() -> None:
+def planted(*heads: str, **records: Any) -> Run:
+    """EAP keeps a0.h0 to 3 edges and a0.h1 to 5, HAP a0.h1 to 2 and a0.h0 to 5."""
     graph = Graph(2, 2, 2)
     edges = [("input", "a0.h0<q>"), ("a0.h0", "a1.h1<v>"), ("a1.h1", "logits"), ("a0.h1", "logits")]
     edges += [("input", "a0.h1<v>"), ("input", "logits")]
-    base = example()
     width = len(graph.readers)
     cells = [w * width + r for w, r in (graph.edge(*names) for names in edges)]
-    roles = {"heads": {head: {"role": "s_inhibition"} for head in ("a0.h0", "a0.h1")}}
-    sizes = {"grid": [6, 3], "orders": {"eap": cells, "hap": cells[3:5] + cells[:3] + cells[5:]}}
-    planted = Run(**{**base.__dict__, "graph": graph, "circuits": {}, "roles": roles, "sizes": sizes})
-    object.__setattr__(planted, "circuits", dict.fromkeys(("eap", "hap")))
-    share = 100 * (1 - 5 / graph.n_edges)
-    said = size_verdict(planted)
-    assert said.startswith(f"EAP drops a0.h1 beyond {share:.4g}% of the edges removed, and keeps a0.h0 to")
-    assert f"HAP drops a0.h0 beyond {share:.4g}% of the edges removed, and keeps a0.h1 to" in said
-    (first, second) = survivals(planted)
-    assert (first.head, first.smallest) == ("a0.h1", {"eap": 5, "hap": 2})
-    assert (second.head, second.smallest) == ("a0.h0", {"eap": 3, "hap": 5})
+    roles = {"heads": {head: {"role": "s_inhibition"} for head in heads}} | records
+    sizes = {"grid": [6, 4], "orders": {"eap": cells, "hap": cells[3:5] + cells[:3] + cells[5:]}}
+    run = Run(**{**example().__dict__, "graph": graph, "circuits": {}, "roles": roles, "sizes": sizes})
+    object.__setattr__(run, "circuits", dict.fromkeys(("eap", "hap")))
+    return run
+
+
+def test_the_sentence_says_where_heads_are_lost() -> None:
+    run = planted("a0.h0", "a0.h1")
+    at = f"{100 * (1 - 4 / run.graph.n_edges):.4g}%"
+    assert size_verdict(run) == (
+        f"EAP alone drops a0.h1 at {at} and keeps one of the two S-inhibition heads to {at}; "
+        f"HAP drops a0.h0 at {at} and keeps one of the two S-inhibition heads to {at}."
+    )
+    assert {one.head: one.smallest for one in survivals(run)} == {
+        "a0.h1": {"eap": 5, "hap": 2},
+        "a0.h0": {"eap": 3, "hap": 5},
+    }
+    one = size_verdict(planted("a0.h1"))
+    assert one.startswith(f"EAP alone drops a0.h1, the only head of this role, at {at}; HAP keeps a0.h1, the only")
+    assert "none of the two S-inhibition heads" in size_verdict(planted("a1.h0", "m0"))
+
+
+def test_heads_stand_by_measured_effect_and_one_that_only_just_passes_is_marginal() -> None:
+    def head(effect: float, attention: float) -> dict[str, Any]:
+        return {"role": "s_inhibition", "evidence": {"attention END->S2": attention, "mover_effect": effect}}
+
+    limits = {"thresholds": {"attention": 0.2, "path_effect": 0.01}}
+    run = planted(heads={"a0.h0": head(0.012, 0.7), "a0.h1": head(0.4, 0.7), "a1.h1": head(0.2, 0.21)}, **limits)
+    assert [one.title for one in survivals(run)] == ["a0.h1", "a1.h1 (marginal)", "a0.h0 (marginal)"]
+    assert "HAP drops a1.h1 (marginal) at" in size_verdict(run)

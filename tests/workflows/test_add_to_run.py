@@ -13,12 +13,13 @@ from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit, random_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.report.by_prompt import by_prompt, closer, measured, summary
+from hap_engine.report.every_size import circuit_at
 from hap_engine.report.metric_sentences import overlap, read
 from hap_engine.report.titles import OWN
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, loads
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.workflows.add_to_run import add_circuit, add_per_prompt
+from hap_engine.workflows.add_to_run import add_circuit, add_curves, add_per_prompt, add_size
 from tests.builders.fakes import fake_run
 from tests.builders.tiny_models import finish
 
@@ -150,3 +151,27 @@ def test_the_full_graph_is_its_own_reading(gpt2: MaskedModel, run: Run) -> None:
     everything = Circuit(run.graph, run.graph.edge_mask.copy())
     revised = finish(add_circuit(gpt2, run, everything))
     assert revised.metrics[OWN]["faithfulness"] == pytest.approx(1, abs=1e-3)
+
+
+def test_a_run_of_one_size_takes_up_curves_and_then_one_more_size(
+    gpt2: MaskedModel, run: Run, pairs: list[EncodedPair]
+) -> None:
+    learned = replace(run, prompts={**run.prompts, "train": run.prompts["test"]})
+    curves = finish(add_curves(gpt2, learned))
+    own = run.circuits["hap"].circuit
+    assert {"eap", "hap"} <= curves.orders.keys()
+    assert circuit_at(curves, "hap", run.graph.n_edges // 2) == own
+    assert not (circuit_at(curves, "hap", 20).kept & ~own.kept).any()
+    assert len(circuit_at(curves, "eap", 50)) > len(own)
+    assert "cpr" not in curves.sizes["metrics"]["hap"]
+    assert "cpr" in curves.sizes["metrics"]["eap"]
+    more = loads(dumps(finish(add_size(gpt2, curves, 25))))
+    assert more.sizes["grid"] == sorted({*curves.sizes["grid"], 25}, reverse=True)
+    at = more.sizes["grid"].index(25)
+    circuit = {"hap": circuit_at(more, "hap", 25)}
+    row = finish(evaluate(gpt2, pairs, circuit, Setting("test", "resample", "abc", 0), control_size=9))["hap"]
+    assert more.sizes["metrics"]["hap"]["kl"][at] == pytest.approx(row["kl"], abs=1e-5)
+    with pytest.raises(SettingsError, match="up to"):
+        finish(add_size(gpt2, more, run.graph.n_edges))
+    with pytest.raises(SettingsError, match="no train prompts"):
+        finish(add_curves(gpt2, run))

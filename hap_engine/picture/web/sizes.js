@@ -15,6 +15,7 @@ class Sizes {
     this.output = this.box.querySelector("output");
     this.ticks = this.box.querySelector(".hap-ticks");
     const on = (type, action) => this.input.addEventListener(type, action, { signal: view.abort.signal });
+    this.curves = new Curves(this);
     this.held = false; // by a hand that moves it
     on("input", () => this.show(this.under()));
     on("keydown", (event) => this.key(event));
@@ -38,16 +39,24 @@ class Sizes {
     this.order = {};
     for (const side of SIDES) {
       const { enters } = this.data[side];
-      this.order[side] = [...enters.keys()].filter((i) => enters[i]).sort((a, b) => enters[a] - enters[b]);
+      this.order[side] = [...enters.keys()].filter((i) => enters[i] && enters[i] <= this.data.drawn).sort((a, b) => enters[a] - enters[b]);
     }
     Object.assign(this.input, { min: -Math.log(grid[0]), max: -Math.log(grid.at(-1)), step: "any" });
-    this.ticks.replaceChildren(...grid.map((n) => {
-      const tick = html("i", {}, n.toLocaleString("en"));
+    this.put(size && size !== this.data.own ? this.within(size) : null);
+    this.told = this.size;
+  }
+
+  /** Another width or other colours. */
+  draw() {
+    const width = this.ticks.clientWidth;
+    if (!this.data || !width) return;
+    const named = legible(this.data.grid, (n) => width * this.place(n), this.data.own);
+    this.ticks.replaceChildren(...this.data.grid.map((n) => {
+      const tick = html("i", {}, named.includes(n) ? n.toLocaleString("en") : "");
       tick.style.left = `${100 * this.place(n)}%`;
       return tick;
     }));
-    this.put(size && size !== this.data.own ? this.within(size) : null);
-    this.told = this.size;
+    this.curves.draw();
   }
 
   within(size) {
@@ -61,10 +70,15 @@ class Sizes {
     return Math.log(grid[0] / size) / Math.log(grid[0] / grid.at(-1));
   }
 
+  /** The size at a place of the scale; a measured one that is near catches it. */
+  at(place) {
+    const { grid } = this.data, size = this.within(Math.round(grid[0] * (grid.at(-1) / grid[0]) ** place));
+    return grid.find((n) => Math.abs(this.place(n) - this.place(size)) < SNAP) ?? size;
+  }
+
   /** The size that the slider shows. */
   under() {
-    const size = this.within(Math.round(Math.exp(-this.input.value))), at = this.place(size);
-    return this.data.grid.find((n) => Math.abs(this.place(n) - at) < SNAP) ?? size;
+    return this.at(this.place(Math.exp(-this.input.value)));
   }
 
   /** Arrow keys step from one measured size to the next. */
@@ -135,7 +149,7 @@ class Sizes {
     const { edges, nodes, panels, readers } = this.view.scene, { data, whole } = this;
     const count = edges.writer.length, places = {}, kept = {}, degrees = {};
     for (const side of SIDES) {
-      const { enters } = data[side], live = this.order[side].filter((i) => enters[i] <= size);
+      const { enters, nodes: from } = data[side], live = this.order[side].filter((i) => enters[i] <= size);
       const place = (places[side] = new Array(count).fill(0));
       const into = new Int32Array(nodes.length), out = new Int32Array(nodes.length);
       live.forEach((i, at) => {
@@ -143,15 +157,17 @@ class Sizes {
         out[edges.writer[i]]++;
         for (const node of readers[edges.reader[i]].nodes) into[node]++;
       });
-      kept[side] = nodes.map(({ id }, i) => (into[i] || id === "input") && (out[i] || id === "logits"));
-      degrees[side] = (i) => (kept[side][i] ? `kept, ${into[i]} in, ${out[i]} out` : "not kept");
+      kept[side] = from.map((least) => least > 0 && least <= size);
+      const known = size <= data.drawn; // of a larger circuit only its first edges came along
+      degrees[side] = (i) => (kept[side][i] ? `kept${known ? `, ${into[i]} in, ${out[i]} out` : ""}` : "not kept");
       Object.assign(panels[side], {
-        edges: live.length, shown: live.length, curve: [], measure: "order of the method, widest = kept longest",
+        edges: this.count(side, size), shown: live.length, curve: [], measure: "order of the method, widest = kept longest",
       });
     }
     const status = (left, right) => STATUS[[3, 2, 1, 0][2 * !!left + !!right]];
+    const has = (side, i) => data[side].enters[i] > 0 && data[side].enters[i] <= size;
     const seeds = data.seeds?.[data.grid.indexOf(size)]; // known at the measured sizes alone
-    Object.assign(edges, places, { seeds, status: places.left.map((left, i) => STATUS.indexOf(status(left, places.right[i]))) });
+    Object.assign(edges, places, { seeds, status: places.left.map((_, i) => STATUS.indexOf(status(has("left", i), has("right", i)))) });
     nodes.forEach((node, i) => {
       node.status = status(kept.left[i], kept.right[i]);
       const side = (line) => SIDES.find((one) => line.startsWith(`${panels[one].short}: `));
@@ -159,40 +175,58 @@ class Sizes {
     });
   }
 
-  /** A side's numbers at the size, measured or between those that were; "" at the run's own size, which has its own. */
-  measured(side) {
-    if (!this.data || this.size === null) return "";
-    const { grid, prompts } = this.data, { size } = this;
-    const at = grid.indexOf(size), below = grid.findIndex((n) => n < size);
-    const between = at < 0 && Math.log(grid[below - 1] / size) / Math.log(grid[below - 1] / grid[below]);
-    const number = (values) => {
-      if (!values) return null;
-      if (at >= 0) return values[at];
-      const [from, to] = [values[below - 1], values[below]];
-      return from === null || to === null ? null : from + between * (to - from);
-    };
-    const { kl, faithfulness } = this.data[side], sign = at < 0 ? "≈ " : "";
-    const parts = [["KL", number(kl)], ["faithfulness", number(faithfulness)]].filter(([, value]) => value !== null);
-    const how = at < 0 ? "between measured sizes" : `on ${prompts} prompts`;
-    return `${parts.map(([name, value]) => `${name} ${sign}${value.toFixed(2)}`).join(", ")} (${how})`;
+  /** Live edges of a side's largest circuit of at most `size`: its order does not have every number. */
+  count(side, size) {
+    const [from, to] = this.data[side].runs, last = from.findLastIndex((first) => first <= size);
+    return last < 0 ? 0 : Math.min(size, to[last]);
   }
 
-  /** Size, and how many S-inhibition heads either circuit keeps, in words. */
+  /** A curve's number at a size, measured or between those that were; null where there is none. */
+  value(curve, name, size) {
+    const { sizes, [name]: values } = curve;
+    if (!values) return null;
+    const at = sizes.indexOf(size), below = sizes.findIndex((n) => n < size);
+    if (at >= 0) return values[at] === null ? null : { value: values[at], exact: true };
+    if (below < 1 || values[below - 1] === null || values[below] === null) return null;
+    const between = Math.log(sizes[below - 1] / size) / Math.log(sizes[below - 1] / sizes[below]);
+    return { value: values[below - 1] + between * (values[below] - values[below - 1]), exact: false };
+  }
+
+  /** Whether what the panels show was measured at a size. */
+  exact(size) {
+    return this.data.curves.every(({ side, sizes }) => !side || sizes.includes(size) || size > sizes[0]);
+  }
+
+  /** A side's numbers at the size; "" at the run's own size, which has its own. */
+  measured(side) {
+    if (!this.data || this.size === null) return "";
+    const curve = this.data.curves.find((one) => one.side === side), { size } = this;
+    const found = [["KL", "kl"], ["faithfulness", "faithfulness"]].map(([title, name]) => [title, curve && this.value(curve, name, size)]);
+    const parts = found.filter(([, number]) => number).map(([title, { value, exact }]) => `${title} ${exact ? "" : "≈ "}${value.toFixed(2)}`);
+    return parts.length ? `${parts.join(", ")} (${this.exact(size) ? `on ${this.data.told}` : "between measured sizes"})` : "";
+  }
+
+  /** What is on screen in one sentence: the size, and which S-inhibition heads either circuit keeps there. */
   say() {
-    const { scene } = this.view, size = this.size ?? this.data.own, heads = scene.nodes.filter(({ ring }) => ring);
-    const rings = SIDES.map((side) => {
-      const left = heads.filter(({ status }) => status === "both" || status === side).length;
-      return `${scene.panels[side].short} ${left}`;
+    const { scene } = this.view, { data } = this, size = this.size ?? data.own, heads = scene.nodes.filter(({ ring }) => ring);
+    const kept = SIDES.map((side) => {
+      const names = heads.filter(({ status }) => status === "both" || status === side).map(({ id }) => id);
+      const told = names.length > NAMED ? names.length : names.join(" and ") || "none";
+      return `${scene.panels[side].short} keeps ${told}`;
     });
-    const removed = `${Number((100 * (1 - size / this.data.total)).toPrecision(4))} % of the edges removed`;
+    const short = SIDES.filter((side) => scene.panels[side].edges !== size)
+      .map((side) => `${scene.panels[side].short}’s order has no circuit of ${size.toLocaleString("en")} edges: ${scene.panels[side].edges.toLocaleString("en")} here`);
     const text = [
-      `${size.toLocaleString("en")} edges, ${removed}`, ...(this.size === null ? ["the run's own size"] : []),
-      ...(heads.length ? [`S-inhibition heads kept: ${rings.join(", ")} of ${heads.length}`] : []),
+      `${size.toLocaleString("en")} edges, ${share(size, data.total)} removed${this.size === null ? " (the run's own size)" : ""}`,
+      ...(heads.length ? [`of ${heads.length} S-inhibition head${heads.length > 1 ? "s" : ""} ${kept.join(", ")}`] : []), ...short,
     ].join(" · ");
     this.output.textContent = text;
     this.input.setAttribute("aria-valuetext", text);
+    this.curves.mark();
   }
 }
+
+const NAMED = 4; // heads; of more the number is said
 
 const SIDES = ["left", "right"];
 const COLUMNS = { "other heads": -1, MLPs: 1, "norm writers": 2 }; // of what has no role, in the picture by role

@@ -43,6 +43,7 @@ class View {
       save: () => this.save(panel),
       replay: () => this.replay.toggle(),
       play: () => this.replay.press(),
+      measure: () => this.ask("measure", this.atSizes.size ?? 0),
       more: () => this.tables.draw(this.tables.count + 5 * ROWS),
       ports: () => {
         this.ports = !this.ports;
@@ -59,8 +60,10 @@ class View {
     actions[button.dataset.do]?.();
   }
 
-  async update({ data: [data], setStateValue }) {
+  async update({ data: [data], setStateValue, setTriggerValue }) {
     this.send = setStateValue;
+    this.ask = setTriggerValue;
+    this.measurable = data.measurable;
     this.key_ = data.key;
     this.root.style.setProperty("--hap-height", data.height);
     const dark = isDark(this.root) ?? this.theme === "dark";
@@ -145,6 +148,7 @@ class View {
     if (this.mode === "roles") for (const { folded } of this.panels) folded.draw();
     this.matrix.draw();
     this.words.legends();
+    if (!this.atSizes.held) this.atSizes.draw();
   }
 
   async draw() {
