@@ -1,7 +1,7 @@
 """``python -m benchmarks``: measure and write benchmarks/RESULTS.md.
 
-    python -m benchmarks [--rounds 3] [--only steps sizes memory runs ways seeds] [--subjects gpt2-small SmolLM2]
-                         [--device cpu cuda mps]
+    python -m benchmarks [--rounds 3] [--only steps sizes memory runs ways commands seeds]
+                         [--subjects gpt2-small SmolLM2] [--device cpu cuda mps]
 
 Sections that are not measured again keep their text; each device has its own.
 """
@@ -43,6 +43,7 @@ RUNS_HEAD = (
     "| model, sparsity | seed | run | plain steps | held-out KL | faithfulness | edges |",
     "|---|---|---|---|---|---|---|",
 )
+COMMAND_GOALS = {"standard": 150, "quick": 60}
 SIZES_ROUNDS = 2  # the largest model's steps take as long as all others together
 HEAD = """# Benchmarks
 
@@ -186,7 +187,7 @@ def _run(made: Subject, name: str, label: str, seed: int, lines: list[str]) -> r
     sparsity, plans = PLANS[name]
     share, steps = plans[label]
     title = f"{label} from {share:.0%} of the edges, {steps} steps"
-    out = runs.run(made, runs.Recipe(title, share, PruningConfig(steps=steps)), sparsity, seed)
+    out = runs.run(made, runs.Recipe(title, share, PruningConfig("projection", steps)), sparsity, seed)
     lines.append(
         f"| {name}, {sparsity:.0%} | {seed} | {out.name} | {out.plain_steps:.0f} | {out.kl:.2f} | "
         f"{out.faithfulness:.2f} | {out.edges} |"
@@ -216,12 +217,31 @@ def ways(names: list[str], rounds: int, device: str) -> str:
     return "\n".join(lines)
 
 
+def commands(names: list[str], rounds: int, device: str) -> str:
+    """Question 9: from the command to the written file, everything counted, on the processor in float32."""
+    name = "SmolLM2" if "SmolLM2" in names else "hap-mini"
+    made, reference = subject(name), str(smollm2_path()) if name == "SmolLM2" else name
+    phases = ("load", "prompts", "score", "prune", "evaluate", "roles")
+    lines = [
+        f"| model, sparsity | preset | plain steps | {' | '.join(phases)} | goal |",
+        "|---" * (len(phases) + 4) + "|",
+    ]
+    for preset, goal in COMMAND_GOALS.items():
+        sparsity = PLANS[name][0]
+        count, run = runs.from_command(made, reference, preset, sparsity)
+        shares = (f"{count * run.seconds[phase] / run.seconds['total']:.0f}" for phase in phases)
+        lines.append(f"| {name}, {sparsity:.0%} | {preset} | {count:.0f} | {' | '.join(shares)} | {goal} |")
+        print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
 SECTIONS: dict[str, Callable[[list[str], int, str], str]] = {
     "steps": steps,
     "sizes": sizes,
     "memory": memory,
     "runs": whole_runs,
     "ways": ways,
+    "commands": commands,
     "seeds": seeds,
 }
 WHERE = {"cpu": "", "cuda": " on CUDA", "mps": " on an Apple GPU"}

@@ -6,11 +6,18 @@ measured afterwards and not counted.
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 
 from benchmarks.subjects import Subject, plain_step
-from benchmarks.timing import clock
+from benchmarks.timing import clock, clock_of_children
 from hap_engine.attribution.scorers import score
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.metrics import faithfulness
@@ -19,6 +26,8 @@ from hap_engine.graph.ranking import edge_budget, top_edges
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import drain
 from hap_engine.pruning.edge_pruning import cut_live, prune, warm_start
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load
 from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.task import SplitSizes
@@ -91,6 +100,21 @@ def published_steps(subject: Subject) -> float:
     for _ in range(PUBLISHED):
         next(descent)
     return config.steps * (now() - started) / PUBLISHED / plain
+
+
+def from_command(subject: Subject, reference: str, preset: str, sparsity: float) -> tuple[float, Run]:
+    """Plain steps from ``hap discover`` on `reference` to the written file, in float32 with equal threads; that run."""
+    now, before = clock_of_children(), plain_seconds(subject)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "run.json"
+        command = [sys.executable, "-m", "hap_engine", "discover", "--model", reference, "--preset", preset]
+        command += ["--device", "cpu", "--sparsity", str(sparsity), "--dtype", "float32", "--out", str(out)]
+        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        started = now()
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | threads)
+        seconds = now() - started
+        run = load(out)
+    return seconds / statistics.mean((before, plain_seconds(subject))), run
 
 
 def plain_seconds(subject: Subject) -> float:

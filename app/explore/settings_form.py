@@ -23,7 +23,7 @@ from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, Disc
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.reader import BOS
 
-EFFORTS = ("quick", "standard", "thorough", "every-size")
+EFFORTS = ("quick", "standard", "thorough", "one-size")
 
 
 def show() -> None:

@@ -46,6 +46,7 @@ from hap_engine.workflows.two_stages import go_on, score_edges
 DATA = pages.DATA / "pruning"
 FEW = 1_000  # circuits of at most so many edges are stored edge by edge, for their overlap
 STARTS = ("ranked", "equal", "random")
+RECIPES = {"standard": PRESETS["one-size"], "published": PRESETS["published"]}  # a descent has one target at a time
 SAVE_STEPS = 50
 PART = ".safetensors"
 
@@ -60,17 +61,19 @@ class Descent:
     seed: int = 0
     keep: float | None = None  # None: as a run chooses (`kept_share`)
     start: str = "ranked"  # first gates in the order of the scores; all equal; in random order
-    recipe: str = "standard"  # the preset whose settings hold, but for the number of steps
+    recipe: str = "standard"  # whose settings hold (`RECIPES`), but for the number of steps
     clip: float = PruningConfig.clip  # 0: one batch may pull a gate as far down as it likes
     ld_weight: float = PruningConfig.ld_weight  # 0: nothing holds the logit difference
 
     def share(self) -> float:
         """Share of the edges left to Edge Pruning."""
-        config = DiscoveryConfig(method=self.method, sparsity=self.sparsities[0], keep=self.keep)
+        config = DiscoveryConfig(
+            method=self.method, sparsity=self.sparsities[0], keep=self.keep, pruning=RECIPES[self.recipe]
+        )
         return kept_share(config)
 
     def pruning(self, steps: int) -> PruningConfig:
-        return replace(PRESETS[self.recipe], steps=steps, clip=self.clip, ld_weight=self.ld_weight)
+        return replace(RECIPES[self.recipe], steps=steps, clip=self.clip, ld_weight=self.ld_weight)
 
 
 class Workbench:

@@ -41,7 +41,7 @@ PAGE = pages.PAGES / "scorers.md"
 DATA = pages.DATA / "scorers"
 SIZES = SplitSizes(train=200, validation=1, test=96)
 SCORED = 64
-STEPS = PruningConfig(steps=60)
+STEPS = PruningConfig("projection", 60)
 SPARSITIES = {"hap-mini": (0.8, 0.9, 0.98)}
 LARGE = (0.9, 0.95, 0.99)
 HEAD = f"""# Scorers compared

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import tempfile
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.runs.record import Run
 from hap_engine.runs.schema import OPTIONAL, REQUIRED, check, check_header, conform
+from hap_engine.settings import PruningConfig
 
 FORMAT = "hap-run"
 VERSION = 1
@@ -76,7 +78,7 @@ def _read(data: dict[str, Any]) -> Run:
     circuits = {key: _circuit(graph, key, value) for key, value in data["circuits"].items()}
     sections = {key: data[key] for key in (*REQUIRED, *OPTIONAL) if key in data}
     name = data.get("name") if isinstance(data.get("name"), str) else None
-    run = _with_clip(Run(**sections, name=name, graph=graph, circuits=circuits))
+    run = _as_then(Run(**sections, name=name, graph=graph, circuits=circuits))
     check(run)
     return replace(run, metrics={k: _nan_for_null(row) for k, row in run.metrics.items()})
 
@@ -86,14 +88,19 @@ def _numbers(array: np.ndarray) -> list[float | None]:
     return [None if not math.isfinite(x) else float(f"{x:.7g}") for x in np.asarray(array).tolist()]
 
 
-def _with_clip(run: Run) -> Run:
-    """Runs made before gates' pulls were limited (`PruningConfig.clip`) say so from now on."""
+def _as_then(run: Run) -> Run:
+    """The settings of a run in full, with what was the default when it was made in its command too."""
     pruning = run.settings.get("pruning")
-    if not isinstance(pruning, dict) or "clip" in pruning:
+    if not isinstance(pruning, dict):
         return run
-    limit = " --clip 0" if " discover " in run.command else ""
-    settings = {**run.settings, "pruning": {**pruning, "clip": 0.0}}
-    return replace(run, settings=settings, command=run.command + limit)
+    if "clip" not in pruning:  # runs made before a gate's pull was limited do not name it
+        pruning = {**pruning, "clip": 0.0}
+    today, command = asdict(PruningConfig()), run.command
+    for name in ("budget", "steps", "clip"):  # whose defaults have changed
+        option, value = f" --{name} ", pruning.get(name)
+        if " discover " in command and value not in (None, today[name]) and option not in command:
+            command += option + shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))
+    return replace(run, settings={**run.settings, "pruning": pruning}, command=command)
 
 
 def runs_folder() -> Path:

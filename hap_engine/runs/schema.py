@@ -148,7 +148,7 @@ def _check_at_sizes(run: Findings) -> None:
     for name, cells in run.sizes["orders"].items():
         where = f"order of edges {name[:40]!r}"
         if not cells or not all(0 <= cell < real.size for cell in cells) or not real.flat[cells].all():
-            raise RunFileError(f"The run file's {where} should hold edges of its graph. The file is damaged.")
+            raise RunFileError(f"The run file's {where} should hold edges of its graph.")
         if len(set(cells)) < len(cells):
             raise RunFileError(f"The run file's {where} lists an edge twice.")
         if name not in run.sizes["metrics"]:

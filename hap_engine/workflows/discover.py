@@ -37,6 +37,7 @@ from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.masked.self_check import check_prompts
 from hap_engine.models.shape import Shape
 from hap_engine.progress import Progress, relabelled
+from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.runs.record import Run
 from hap_engine.settings import VALIDATED, DiscoveryConfig
 from hap_engine.tasks.pair import EncodedPair
@@ -167,10 +168,11 @@ def _at_sizes(
     batch: int,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Every order of the edges that the run has, measured at every size; nothing of a run for one size."""
-    if search.order is None:
+    if not BUDGETS[config.pruning.budget].ranks_sizes:
         return {}
-    by_score = {name: EdgeOrder.by_score(masked.graph, values, name) for name, values in scores.items()}
-    orders = {**by_score, config.method: search.order.then(by_score[config.candidate_scorer])}
+    orders = {name: EdgeOrder.by_score(masked.graph, values, name) for name, values in scores.items()}
+    if search.order is not None:
+        orders[config.method] = search.order.then(orders[config.candidate_scorer])
     return (yield from measure_sizes(masked, sets.test, orders, grid(masked.graph, target), setting, batch))
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,6 +26,7 @@ from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, EarlierRun, PruningConfig, kept_share
 
+BEST = 0.5  # of what a later leg learned; below, the order of the leg before it is as good or better
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
 
 
@@ -163,7 +165,8 @@ def _prune(
             validation=validation if strategy.keeps_best else None,
         )
         learned = yield from mapped(work, partial(_shown, part, len(history), config.steps, history, last_open))
-        gates = _above(gates, part.kept[candidates.kept], learned)
+        best = cut(part, learned, math.ceil(BEST * len(part))) if part is not candidates else part
+        gates = _above(gates, best.kept[candidates.kept], learned[best.kept[part.kept]])
     final = cut_live(candidates, gates, budget)
     last_open[final.kept] = history[-1]["step"]
     order = ordered(candidates, gates) if strategy.ranks_sizes else None

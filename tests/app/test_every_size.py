@@ -31,7 +31,7 @@ def test_a_run_of_every_size_is_told_and_summed() -> None:
 
 def test_a_run_of_one_size_offers_to_compute_the_curves() -> None:
     app = opened(fake_run(), ask="sizes")
-    assert "**Every size**" in texts(app)
+    assert "**Standard**" in texts(app)
     assert "Compute the curves" in [button.label for button in app.button]
 
 
@@ -39,8 +39,8 @@ def test_a_run_without_roles_has_the_curves_alone() -> None:
     assert "No S-inhibition head" in texts(opened(sized_run(roles={}), ask="sizes"))
 
 
-def test_the_effort_every_size_sets_its_budget() -> None:
-    app = open_app(effort="every-size")
-    assert app.segmented_control(key="effort").value == "every-size"
-    assert app.selectbox(key="budget-every-size").value == "every-size"
-    assert open_app().selectbox(key="budget-standard").value == "projection"
+def test_the_effort_one_size_sets_its_budget() -> None:
+    app = open_app(effort="one-size")
+    assert app.segmented_control(key="effort").value == "one-size"
+    assert app.selectbox(key="budget-one-size").value == "projection"
+    assert open_app().selectbox(key="budget-standard").value == "every-size"

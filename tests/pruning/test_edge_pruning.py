@@ -61,14 +61,14 @@ def test_projection_meets_its_schedule_at_every_step(prepared: Prepared) -> None
 
 def test_an_open_gate_costs_nothing_at_the_start(prepared: Prepared) -> None:
     """The first mask is nearly all ones, so KL starts near 0."""
-    config = PruningConfig(steps=1, batch_size=5, init=20.0)
+    config = PruningConfig("projection", steps=1, batch_size=5, init=20.0)
     (first,), _ = learn(prepared, full_circuit(prepared.masked.graph), 20, config)
     assert first.kl == pytest.approx(0, abs=1e-5)
 
 
 def test_every_size_is_cut_between_its_front_and_its_start(prepared: Prepared) -> None:
     log_alpha = torch.linspace(1, 5, 400, requires_grad=True)
-    config = PruningConfig(budget="every-size", steps=100)
+    config = PruningConfig(steps=100)
     budget = EverySize(log_alpha, 20, config)
     generator, at_front = torch.Generator().manual_seed(0), 0
     for step in range(1, 101):
@@ -230,7 +230,7 @@ def test_a_settled_descent_ends_early(prepared: Prepared) -> None:
 
 def test_a_descent_goes_on_to_a_tighter_target(prepared: Prepared) -> None:
     candidates = full_circuit(prepared.masked.graph)
-    config = PruningConfig(steps=10, batch_size=3)
+    config = PruningConfig("projection", steps=10, batch_size=3)
     _, first = learn(prepared, candidates, 40, config)
     steps, second = learn(prepared, candidates, 10, config, start=first)
     assert steps[0].budget < 50 < len(candidates) / 2, "from what is open, not from everything"

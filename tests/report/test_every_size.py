@@ -21,7 +21,7 @@ from tests.builders.tiny_models import SIZES, finish
 
 @pytest.fixture(scope="module")
 def run(gpt2: MaskedModel) -> Run:
-    pruning = PruningConfig(budget="every-size", steps=12, batch_size=4)
+    pruning = PruningConfig(steps=12, batch_size=4)
     config = DiscoveryConfig(model="tiny", sparsity=0.8, pruning=pruning, sizes=SIZES)
     return finish(discover(config, gpt2.model))
 
@@ -50,7 +50,7 @@ def test_what_there_is_not_is_told(run: Run) -> None:
         circuit_at(run, "epa", 5)
     with pytest.raises(SettingsError, match=r"up to .* where this run's orders end"):
         circuit_at(run, "hap", run.graph.n_edges)
-    with pytest.raises(SettingsError, match="preset every-size"):
+    with pytest.raises(SettingsError, match="preset standard"):
         circuit_at(example(), "hap", 5)
     least = run.orders["hap"].sizes[0]
     for size in range(least):

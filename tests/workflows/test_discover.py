@@ -285,7 +285,8 @@ def test_ids_follow_settings_and_weights() -> None:
     ("changes", "share"),
     [
         ({"keep": None}, 0.8),
-        ({"keep": None, "sparsity": 0.995}, 0.1),
+        ({"keep": None, "sparsity": 0.995}, 0.4),
+        ({"keep": None, "sparsity": 0.995, "pruning": PRESETS["one-size"]}, 0.1),
         ({"keep": 0.3}, 0.3),
         ({"method": "ep"}, 1.0),
         ({"keep": None, "sparsity": 0.5}, 1.0),
