@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import wraps
+from inspect import Signature, signature
 from threading import get_ident
 from types import FunctionType
 from typing import Any
@@ -19,8 +20,8 @@ import jaxtyping
 from beartype import BeartypeConf, beartype
 
 STATES_A_SHAPE = re.compile(r"\b(Float|Int|Bool|Shaped)\[")
-_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))  # a whole number is a number
-_every_call = jaxtyping.jaxtyped
+WORD = re.compile(r"\w+")
+_every_call = jaxtyping.jaxtyped(typechecker=beartype(conf=BeartypeConf(is_pep484_tower=True)))  # an int is a float
 
 
 def install(package: str) -> None:
@@ -35,41 +36,63 @@ def checked(made: Any) -> Any:
         if dataclasses.is_dataclass(made):
             made.__init__ = checked(made.__init__)  # type: ignore[misc]
         return made
-    stated: list[Any] = []
-
-    def check(function: Any) -> Any:
-        """jaxtyping asks here with the names in the annotations resolved."""
-        if not STATES_A_SHAPE.search(" ".join(map(str, function.__annotations__.values()))):
-            return function
-        stated.append(function)
-        return _beartype(function)
-
-    checking = _every_call(made, typechecker=check)
-    return _at_each_new_shape(made, checking, check) if stated else made
+    return _at_each_new_shape(made) if _states_a_shape(made) else made
 
 
-def _at_each_new_shape(function: Any, checking: Any, check: Any) -> Any:
-    given: dict[int, Any] = {}  # what came out, by thread
-    thread = get_ident  # the names of this module are out of reach below
+def _states_a_shape(function: Any) -> bool:
+    """In its annotations or in what they name."""
+    stated = " ".join(map(str, function.__annotations__.values()))
+    named = (str(function.__globals__.get(word)) for word in WORD.findall(stated))
+    return any(map(STATES_A_SHAPE.search, (stated, *named)))
 
-    def give(*_: Any, **__: Any) -> Any:
-        return given.pop(thread())
 
-    answer = wraps(function)(FunctionType(give.__code__, function.__globals__, closure=give.__closure__))
-    checking_answer = _every_call(answer, typechecker=check)
-    known_in, known_out = set(), set()
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Of what goes into one function and what comes out."""
+
+    into: Callable[..., Any]
+    out: Callable[..., Any]
+    given: dict[int, Any]  # what came out, by thread
+    known: set[Any] = dataclasses.field(default_factory=set)  # what was right before
+
+
+_checks: dict[Any, Check] = {}  # a function within a function is made again and again
+
+
+def _check_of(function: Any) -> Check:
+    name = function.__module__, function.__qualname__, function.__code__
+    if name not in _checks:
+        stated, given = signature(function), {}
+        thread = get_ident  # in a stub the names of this module are out of reach
+
+        def give(*_: Any, **__: Any) -> Any:
+            return given.pop(thread(), None)
+
+        def stub(says: Signature) -> Any:
+            made = FunctionType(give.__code__, function.__globals__, function.__name__, closure=give.__closure__)
+            made.__module__, made.__qualname__, made.__signature__ = function.__module__, function.__qualname__, says
+            return _every_call(made)
+
+        _checks[name] = Check(stub(stated.replace(return_annotation=Signature.empty)), stub(stated), given)
+    return _checks[name]
+
+
+def _at_each_new_shape(function: Any) -> Any:
+    check = _check_of(function)
+    known = check.known
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         into = kind(args), *((name, kind(value)) for name, value in kwargs.items())
-        out = (function if into in known_in else checking)(*args, **kwargs)
+        if into not in known:
+            check.into(*args, **kwargs)
+            known.add(into)
+        out = function(*args, **kwargs)
         both = into, kind(out)
-        if both not in known_out:
-            if into in known_in:
-                given[thread()] = out
-                checking_answer(*args, **kwargs)
-            known_in.add(into)
-            known_out.add(both)
+        if both not in known:
+            check.given[get_ident()] = out
+            check.out(*args, **kwargs)
+            known.add(both)
         return out
 
     return call
