@@ -23,7 +23,6 @@ import torchgen
 import yaml
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
 
 THERE, HERE = torch.device("mps"), torch.device("cpu")
 aten = torch.ops.aten
@@ -83,20 +82,45 @@ class There(Tensor):
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         _refuse(func, args, kwargs)
-        out = func(*tree_map(_held, args), **tree_map(_held, kwargs))
+        out = func(*_each(_held, args), **_each(_held, kwargs))
         if func is aten._to_copy.default and kwargs.get("device") == HERE:
             return out
-        return return_and_correct_aliasing(func, args, kwargs, tree_map(_wrapped, out))
+        return return_and_correct_aliasing(func, args, kwargs, _each(_wrapped, out))
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """What an operation takes or gives, its parts changed; torch's own `tree_map` takes longer than most operations."""
+    if isinstance(value, list | tuple):
+        return type(value)([_each(change, part) for part in value])
+    if isinstance(value, dict):
+        return {name: _each(change, part) for name, part in value.items()}
+    return change(value)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        yield value
+        return
+    for part in value:
+        yield from _parts(part)
+
+
+@cache
+def _names(func: Any) -> tuple[str, str]:
+    """Of an operation: without and with its overload."""
+    base = func._schema.name.removeprefix("aten::")
+    overload = func._schema.overload_name
+    return base, f"{base}.{overload}" if overload else base
 
 
 def _refuse(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raises where torch would on such a device."""
-    schema = func._schema
-    base = schema.name.removeprefix("aten::")
-    name = f"{base}.{schema.overload_name}" if schema.overload_name else base
+    base, name = _names(func)
     if name not in kernels():
         raise NotImplementedError(f"{name} is not there for {THERE}")
-    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    tensors = [x for x in _parts((args, kwargs)) if isinstance(x, Tensor)]
     for x in tensors:
         if x.ndim and not isinstance(x, There) and base not in INDEXED | COPIES:
             raise RuntimeError(f"{name}: a tensor on {THERE} and one on the processor")
@@ -144,7 +168,7 @@ class _Factories(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         there = str(kwargs.get("device")) in (THERE.type, "meta")
-        if not there or any(isinstance(x, There) for x in tree_leaves(args)):
+        if not there or any(isinstance(x, There) for x in _parts(args)):
             return func(*args, **kwargs)
         return _moved(func(*args, **kwargs | {"device": HERE}))
 
