@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -19,6 +18,7 @@ from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.workflows import search_again
 from tests.builders.fakes import fake_run
 from tests.builders.pages import open_app, press, texts
+from tests.builders.quick_runs import quick
 
 SHIPPED = Path(__file__).parents[2] / "assets" / "runs"
 
@@ -243,8 +243,7 @@ def test_the_settings_of_another_seed_are_the_runs_own(mini: Run) -> None:
 
 def test_a_run_is_pruned_on_to_a_smaller_circuit(mini: Run) -> None:
     """From the page: choose a size, watch, and see both sizes of the descent on one curve."""
-    quick = replace(mini, id="on", settings=_quickly(mini.settings))
-    save(quick, runs_folder() / "on.json")
+    save(quick(mini, "on"), runs_folder() / "on.json")
     app = open_app(run="on", ask="smaller")
     assert "One size so far" in texts(app)
     button = app.button(key="prune-on")
@@ -266,11 +265,6 @@ def test_a_run_is_pruned_on_to_a_smaller_circuit(mini: Run) -> None:
     assert not app.exception
     app.button(key="size-on").click().run()
     assert app.query_params["run"] == "on"
-
-
-def _quickly(settings: Any) -> dict[str, Any]:
-    sizes = {"train": 40, "validation": 20, "test": 20}
-    return {**settings, "pruning": {**settings["pruning"], "steps": 5}, "sizes": sizes}
 
 
 def test_what_cannot_be_made_smaller_says_why(mini: Run) -> None:

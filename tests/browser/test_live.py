@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from hap_engine.runs.run_file import load
-from tests.browser.conftest import LOOKS
+from hap_engine.runs.examples import example
+from tests.browser.conftest import LOOKS, bring
+from tests.builders.quick_runs import quick
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
@@ -22,8 +23,7 @@ AT_ONCE = 2.0  # seconds; a change on hap-mini takes far less on an idle machine
 @pytest.fixture(scope="module")
 def mini() -> str:
     """Address part that opens the shipped run of the bundled model."""
-    runs = [load(path) for path in (ROOT / "assets" / "runs").glob("*.json")]
-    return "?run=" + next(run.id for run in runs if run.model["name"] == "hap-mini")
+    return f"?run={example('hap-mini').id}"
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,15 @@ def test_every_question_opens_and_says_something(address: str, visit: Any, mini:
 
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 def test_a_run_goes_on_to_a_smaller_circuit_and_back(
-    address: str, visit: Any, mini: str, scheme: str, width: int
+    address: str, visit: Any, tmp_path: Path, scheme: str, width: int
 ) -> None:
-    page = visit(f"{address}/{mini}&ask=smaller", scheme, width).page
+    run = quick(example("hap-mini"), f"quick-{scheme}")
+    page = visit(address, scheme).page
+    page.wait_for_selector(".hap-plot .nsewdrag", timeout=60_000)
+    bring(page, run, tmp_path)
+    page.get_by_text("It is in the list below").wait_for(timeout=60_000)
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.goto(f"{address}/?run={run.id}&ask=smaller")
     page.get_by_role("button", name="Prune on to 15 edges").click(timeout=60_000)
     page.get_by_text("At 15 edges").wait_for(timeout=240_000)
     page.get_by_role("radio", name="Can it be smaller?").click(timeout=60_000)

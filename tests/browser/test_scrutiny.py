@@ -4,33 +4,18 @@ another seed, and compare the two. The run is hap-mini's shipped one with few pr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hap_engine.runs.examples import example
-from hap_engine.runs.record import Run
 from tests.browser.conftest import bring
+from tests.builders.quick_runs import quick
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PATIENT = 240_000  # milliseconds; each piece of work takes seconds on an idle machine
-FEW = 8
-
-
-def small() -> Run:
-    """A real run that is quick to measure and quick to find again."""
-    run = example("hap-mini")
-    pruning = {**run.settings["pruning"], "steps": 8, "batch_size": 8}
-    sizes = {"train": 32, "validation": FEW, "test": FEW}
-    prompts = {**run.prompts, "test": run.prompts["test"][:FEW]}
-    settings = {**run.settings, "pruning": pruning, "sizes": sizes}
-    metrics = {  # what was measured on each of the prompts that are gone goes too
-        name: {key: value for key, value in row.items() if key != "per_prompt"} for name, row in run.metrics.items()
-    }
-    return replace(run, id="small", prompts=prompts, settings=settings, metrics=metrics)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +24,7 @@ def page(serve: Callable[[Path], str], visit: Any, tmp_path_factory: pytest.Temp
     address = serve(MAIN)
     page = visit(address).page
     page.wait_for_selector(".hap-plot .nsewdrag", timeout=60_000)
-    bring(page, small(), tmp_path_factory.mktemp("run"))
+    bring(page, quick(example("hap-mini"), "small"), tmp_path_factory.mktemp("run"))
     page.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
     page.goto(f"{address}/?run=small&ask=numbers")
     return page
