@@ -19,14 +19,19 @@ def address(serve: Callable[[Path], str]) -> str:
 
 def open_page(address: str, visit: Any) -> Any:
     page = visit(f"{address}/?kept=4.0&effort=quick").page
-    there = page.get_by_text("Write pairs of prompts")
-    for _ in range(6):  # the link does nothing while the page before is still being built
-        page.get_by_role("link", name="Your prompts").click(timeout=60_000)
-        page.wait_for_timeout(10_000 if not there.is_visible() else 0)
-        if there.is_visible():
-            break
-    there.wait_for(timeout=10_000)
+    press(page, page.get_by_role("link", name="Your prompts"), page.get_by_text("Write pairs of prompts"))
     return page
+
+
+def press(page: Any, what: Any, there: Any) -> None:
+    """Click until it shows: what is pressed does nothing while the page before is still being built."""
+    for tenth in range(900):
+        if tenth % 200 == 0:
+            what.click(timeout=60_000)
+        if there.is_visible():
+            return
+        page.wait_for_timeout(100)
+    there.wait_for(timeout=10_000)
 
 
 def fill(page: Any, column: int, row: int, text: str) -> None:
@@ -69,15 +74,10 @@ def test_type_mend_reload_and_run(address: str, visit: Any) -> None:
 
 
 def find(page: Any) -> None:
-    """Press the button and wait for the result; again if the page was still building when it was pressed."""
+    """Press the button and wait for the result."""
     found = page.get_by_text("Computed on this machine")
     begun = page.get_by_role("button", name="Cancel").or_(found).first
-    for second in range(120):
-        if second % 30 == 0:
-            page.get_by_role("button", name="Find the circuit").click(timeout=60_000)
-        if begun.is_visible():
-            break
-        page.wait_for_timeout(1_000)
+    press(page, page.get_by_role("button", name="Find the circuit"), begun)
     found.wait_for(timeout=240_000)
 
 
