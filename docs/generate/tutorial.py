@@ -21,9 +21,8 @@ TUTORIAL = ROOT / "docs" / "tutorial.ipynb"
 WIDTH = 1000  # pixels of a still
 
 
-def executed(folder: Path) -> Any:
-    """The notebook after all its cells ran in `folder`, with this checkout's engine and a home of its own."""
-    notebook = nbformat.read(TUTORIAL, as_version=4)
+def executed(notebook: Any, folder: Path) -> Any:
+    """A notebook after all its cells ran in `folder`, with this checkout's engine and a home of its own."""
     client = NotebookClient(notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": folder}})
     return client.execute(env=os.environ | {"PYTHONPATH": str(ROOT), "HAP_HOME": str(folder / "home")})
 
@@ -32,7 +31,7 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder:
-        notebook = executed(Path(folder))
+        notebook = executed(nbformat.read(TUTORIAL, as_version=4), Path(folder))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": 1300})
