@@ -9,7 +9,7 @@ app:            ## start the explorer
 check: docs test lint types  ## what CI runs
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
 
 lint:
 	$(PYTHON) -m ruff check .

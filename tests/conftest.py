@@ -1,7 +1,8 @@
 # ruff: noqa: E402
 """Tiny random models of every supported family, and the real one where it is there.
 
-Nothing here uses the network. `HAP_HOME` points to a fresh folder in every test.
+Nothing here uses the network. `HAP_HOME` points to a fresh folder in every test. With ``-n 2`` two processes share the
+tests file by file (`tests.builders.parallel`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.builders import shapes
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, each with the servers and kernels that it starts
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 shapes.install("hap_engine")  # shapes and types in the engine's signatures are checked while the tests run
 
 from hap_engine.machine.threads import wait_briefly
@@ -39,6 +43,13 @@ ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 # The real model is converted from .gguf once; its copy is kept here between test runs.
 SHARED_HOME = Path(os.environ.get("HAP_TEST_HOME", ROOT / ".pytest_cache" / "hap-home"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.builders.parallel import ByFile
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)
