@@ -52,7 +52,7 @@ from hap_engine.transformer.load import loading
 from hap_engine.words import say
 from hap_engine.workflows import discover as discovery
 from hap_engine.workflows import retest, search_again
-from hap_engine.workflows.run_prompts import task_prompts
+from hap_engine.workflows.run_prompts import task_prompts, with_data
 
 T = TypeVar("T")
 Watch = Callable[[Progress], object]
@@ -129,7 +129,9 @@ def prompts(
     bos: str = "auto",
 ) -> PromptSets:
     """Disjoint train, validation and test prompts of a task, encoded for the model; `bos` as in `DiscoveryConfig`."""
-    return task_prompts(model.model.reader.feeding(bos), get_task(task), sizes or SplitSizes(), seed, corruption)
+    chosen = get_task(task)
+    follow(with_data(chosen))
+    return task_prompts(model.model.reader.feeding(bos), chosen, sizes or SplitSizes(), seed, corruption)
 
 
 def evaluate(

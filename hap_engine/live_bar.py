@@ -36,9 +36,9 @@ def detail(record: Progress) -> str:
 
 
 def said(record: Progress) -> str:
-    """What a check of the prompts found: the tokens that are compared, whether the model can do it, doubtful spaces."""
+    """What a check of the prompts found: the tokens that are compared, whether the model can do it, doubts."""
     check = record.data["check"]
-    return "\n".join(check[key] for key in ("scored", "sentence", "spaces") if check.get(key))
+    return "\n".join(check[key] for key in ("scored", "sentence", "doubts") if check.get(key))
 
 
 class LiveBar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,8 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 Shown = TypeVar("Shown")
+Report = Callable[[str, float], None]  # (what is going on, share done)
+POLL_SECONDS = 0.2  # how often watched work is looked at
 PHASES = ("load", "prompts", "score", "prune", "evaluate", "roles")
 
 
@@ -53,3 +56,36 @@ def mapped(
 def relabelled(work: Generator[Progress, None, Result], **changes: Any) -> Generator[Progress, None, Result]:
     """The same work as a part of another: its records with some of their fields changed."""
     return mapped(work, lambda record: replace(record, **changes))
+
+
+def watched(
+    work: Callable[[Report, Callable[[], bool]], Result], phase: str, message: str
+) -> Generator[Progress, None, Result]:
+    """Work that cannot be cut into steps, such as a download, in a thread: its reports as records.
+
+    Args:
+        work: is given where to report, and what to ask whether it should stop: it should once nobody iterates.
+    """
+    told: list[tuple[str, float]] = [(message, 0.0)]
+    result: list[Result] = []
+    failed: list[BaseException] = []
+    stop = threading.Event()
+
+    def run() -> None:
+        try:
+            result.append(work(lambda *step: told.append(step), stop.is_set))
+        except BaseException as error:  # handed to the caller's thread
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name=phase, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            said, share = told[-1]
+            yield Progress(phase, round(100 * share), 100, said)
+            thread.join(POLL_SECONDS)
+    finally:
+        stop.set()
+    if failed:
+        raise failed[0]
+    return result[0]

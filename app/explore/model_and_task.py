@@ -107,7 +107,9 @@ def task(source: Source | None) -> str:
         if name == CUSTOM:
             return "Your own prompts"
         failed = name in answers and not task_answers.usable(answers[name])
-        return TASKS[name].title + (" · not this model" if failed else "")
+        data = TASKS[name].data
+        absent = f" · to download, {data.megabytes:g} MB" if data and not data.here else ""
+        return TASKS[name].title + (" · not this model" if failed else absent)
 
     chosen = url.select("task", tasks, label)
     if chosen == CUSTOM:

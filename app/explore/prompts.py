@@ -35,6 +35,10 @@ def preview(source: Source | None, task: str, config: DiscoveryConfig | None) ->
     except HapError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return
+    data = config.find_task().data if config else None
+    if data and not data.here:
+        st.info(**widget("prompts.download", data=data))
+        return
     if reader is None or config is None:
         st.info(**widget("prompts.absent"))
         return

@@ -69,8 +69,8 @@ def _panel(job_id: str) -> None:
     check, circuit = job.latest.get("check") or {}, job.latest.get("circuit")
     if check and not task_answers.usable(check):
         st.warning(plain(str(check["sentence"])), icon=":material/block:")
-    if check.get("spaces"):
-        st.warning(plain(str(check["spaces"])), icon=":material/space_bar:")
+    if check.get("doubts"):
+        st.warning(plain(str(check["doubts"])), icon=":material/rule:")
     if check.get("scored"):
         st.caption(plain(str(check["scored"])))
     colours = palette(st.context.theme.type)

@@ -13,7 +13,7 @@ from app.widgets.markdown import plain
 from app.words import say, widget
 from hap_engine.errors import DiskError, HapError
 from hap_engine.models.catalog import Source
-from hap_engine.tasks.builtin import TASKS
+from hap_engine.tasks.builtin import MADE, TASKS
 from hap_engine.tasks.prompts_file import parse_rows
 from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, sift, told
 from hap_engine.tasks.spaces import AS_WRITTEN
@@ -99,7 +99,9 @@ def fill(source: Source | None) -> None:
                 st.rerun()
             st.info("There is nothing to add yet.")
     with example.popover("Start from a task", icon=":material/school:", width="stretch", key=f"draft-start-{version}"):
-        name = st.selectbox("Task", list(TASKS), format_func=lambda task: TASKS[task].title, key="draft-task")
+        name = st.selectbox(
+            "Task", [task.name for task in MADE], format_func=lambda task: TASKS[task].title, key="draft-task"
+        )
         if st.button("Add 12 pairs of it"):
             _add_examples(name, source)
     with clear.popover("Clear", icon=":material/delete:", width="stretch", key=f"draft-clear-{version}"):

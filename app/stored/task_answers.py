@@ -15,7 +15,7 @@ from hap_engine.errors import DiskError
 from hap_engine.files import short_hash
 from hap_engine.models.catalog import Source
 from hap_engine.progress import Progress
-from hap_engine.tasks.builtin import TASKS
+from hap_engine.tasks.builtin import ready
 
 FILE = "tasks.json"
 REMEMBERED = 50  # models; older answers are forgotten
@@ -50,7 +50,7 @@ def trying(source: Source) -> Generator[Progress, None, Answers]:
     yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
     from hap_engine.workflows.ask_model import ask_tasks
 
-    model, answers = yield from ask_tasks(source.reference, list(TASKS.values()))
+    model, answers = yield from ask_tasks(source.reference, ready())
     remember(model.source, answers)
     return answers
 

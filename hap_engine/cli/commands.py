@@ -140,9 +140,10 @@ def _continue(options: argparse.Namespace) -> None:
 def _run(config: DiscoveryConfig, out: Path | None) -> None:
     """Estimate, discover, save and report; a place that cannot be written is told before the work."""
     from hap_engine.runs.run_file import keep, runs_folder
-    from hap_engine.workflows.run_prompts import try_prompts
+    from hap_engine.workflows.run_prompts import try_prompts, with_data
 
     check_writable(out or runs_folder() / "run.json")
+    follow(with_data(config.find_task()))
     try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.machine.estimate import describe
     from hap_engine.report.titles import attention_ways

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from hap_engine.cli.progress_lines import follow
 from hap_engine.errors import SettingsError
-from hap_engine.tasks.builtin import TASKS
+from hap_engine.tasks.builtin import TASKS, ready
 from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import PromptPair
@@ -32,19 +32,19 @@ def tasks(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
     elif options.task == CUSTOM:
         raise SettingsError("Expected your own pairs with the task custom. Add --prompts-file.")
     else:
-        chosen = [get_task(options.task)] if options.task else list(TASKS.values())
+        chosen = [get_task(options.task)] if options.task else []
         if options.model:
             _ask(options, chosen)
         else:
-            _list(chosen, explain=bool(options.task))
+            _list(chosen or list(TASKS.values()), explain=bool(options.task))
 
 
 def _list(chosen: Sequence[Task], explain: bool) -> None:
     for task in chosen:
-        print(f"{task.name}: {task.title}")
+        print(f"{task.name}: {task.title}{_to_download(task)}")
         if explain:
             print(textwrap.indent(textwrap.fill(task.summary, 96), "  "))
-            print(f"  token roles: {', '.join(task.role_names)}; score beside KL: {task.metric}")
+            print(f"  token roles: {', '.join(task.role_names) or 'none'}; score beside KL: {task.metric}")
         for name, text in task.corruptions.items():
             print(f"  --corruption {name}: {text}")
     print(
@@ -53,10 +53,23 @@ def _list(chosen: Sequence[Task], explain: bool) -> None:
     )
 
 
-def _ask(options: argparse.Namespace, chosen: Sequence[Task]) -> None:
-    """Each task's row: the full model on clean prompts and (in brackets) on corrupted ones."""
-    from hap_engine.workflows.ask_model import ask_tasks
+def _to_download(task: Task) -> str:
+    if task.data is None or task.data.here:
+        return ""
+    return f" (a run downloads its prompts, {task.data.megabytes:g} MB)"
 
+
+def _ask(options: argparse.Namespace, chosen: Sequence[Task]) -> None:
+    """Each task's row: the full model on clean prompts and (in brackets) on corrupted ones.
+
+    One that is named is downloaded; without a name all are asked that are here.
+    """
+    from hap_engine.workflows.ask_model import ask_tasks
+    from hap_engine.workflows.run_prompts import with_data
+
+    for named in chosen:
+        follow(with_data(named))
+    chosen = chosen or ready()
     model, answers = follow(ask_tasks(options.model, chosen, ASKED, options.seed, options.device, options.bos))
     print(f"{model.name}, on clean prompts and (in brackets) on corrupted ones")
     print(f"{'task':14}" + "".join(f"{name:>16}" for name in COLUMNS))

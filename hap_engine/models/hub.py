@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: what is in its cache on this machine, and downloads that can be stopped.
+"""The Hugging Face Hub: what is in its cache on this machine, and downloads (models, data sets) that can be stopped.
 
 Looking into the cache reads names only (no import of the Hub's library, no network). `download`
 fetches a model's config, safetensors and tokenizer through the Hub's library, and nothing that could run
@@ -8,6 +8,7 @@ their size and hash are checked.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ from typing import Any
 
 from hap_engine.errors import ModelError
 from hap_engine.models.supported import check_config
+from hap_engine.progress import Report
+from hap_engine.tasks.task import SPLITS, HubData
 from hap_engine.words import say
 
 # All but the weights that a model needs.
@@ -29,8 +32,6 @@ SMALL_FILES = (
 )
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
 TIMEOUT = 15  # seconds without an answer
-
-Report = Callable[[str, float], None]  # (what is going on, share done)
 
 
 class DownloadStoppedError(ModelError):
@@ -127,15 +128,7 @@ def download(
     weights = _weights(name, list(sizes))
     wanted = [file for file in (*SMALL_FILES, *weights) if file in sizes]
     total = sum(sizes[file] for file in weights)
-    got = 0
-
-    def told(more: int) -> None:
-        nonlocal got
-        if stopped():
-            raise DownloadStoppedError(f"The download of {name} was stopped.")
-        got += more
-        progress(f"Downloading {name}: {got / 1e6:,.0f} of {total / 1e6:,.0f} MB", min(1.0, got / max(1, total)))
-
+    told = _teller(name, total, progress, stopped)
     _check_room(name, total)
     told(0)
     with _explained(name, revision):
@@ -154,6 +147,59 @@ def download(
         reference.parent.mkdir(parents=True, exist_ok=True)
         reference.write_text(commit)  # last: a half download has no name
     return folder
+
+
+def download_data(
+    data: HubData, progress: Report = lambda message, share: None, stopped: Callable[[], bool] = lambda: False
+) -> None:
+    """Fetch the files of a data set into its folder; those that are there stay.
+
+    Raises:
+        ModelError: offline, unknown, no room on the disk, or without such files.
+        DownloadStoppedError: `stopped` said so.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    name = data.repository
+    progress(f"Asking the Hugging Face Hub for {name}", 0.0)
+    try:
+        info = HfApi(endpoint=_endpoint()).dataset_info(name, files_metadata=True, timeout=TIMEOUT)
+        sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or []}
+        wanted = [file for split in SPLITS for file in fnmatch.filter(sizes, data.pattern(split))]
+        told = _teller(name, sum(sizes[file] for file in wanted), progress, stopped)
+        told(0)
+        for file in wanted:
+            hf_hub_download(
+                name,
+                file,
+                repo_type="dataset",
+                revision=info.sha,
+                local_dir=data.folder,
+                endpoint=_endpoint(),
+                etag_timeout=TIMEOUT,
+                tqdm_class=_watch(told),
+            )
+    except ModelError:
+        raise
+    except Exception as error:  # as in `_explained`
+        raise ModelError(say("models.data_offline", name=name, kind=type(error).__name__)) from error
+    if not data.here:
+        raise ModelError(say("models.no_data", name=name, pattern=data.pattern("train")))
+
+
+def _teller(name: str, total: int, progress: Report, stopped: Callable[[], bool]) -> Callable[[int], None]:
+    """What is to be told how many more bytes have come. It raises DownloadStoppedError once `stopped` says so."""
+    got, digits = 0, 0 if total > 1e7 else 1
+
+    def told(more: int) -> None:
+        nonlocal got
+        if stopped():
+            raise DownloadStoppedError(f"The download of {name} was stopped.")
+        got += more
+        text = f"Downloading {name}: {got / 1e6:,.{digits}f} of {total / 1e6:,.{digits}f} MB"
+        progress(text, min(1.0, got / max(1, total)))
+
+    return told
 
 
 def _endpoint() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hap_engine.tasks.choices import CHOICES
 from hap_engine.tasks.task import Task
 from hap_engine.tasks.templates.agreement import AGREEMENT
 from hap_engine.tasks.templates.arithmetic import ARITHMETIC
@@ -13,10 +14,14 @@ from hap_engine.tasks.templates.ioi import IOI
 from hap_engine.tasks.templates.pronoun import PRONOUN
 from hap_engine.tasks.templates.sentiment import SENTIMENT
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (IOI, GREATER_THAN, PRONOUN, AGREEMENT, CAPITAL, INDUCTION, SENTIMENT, ARITHMETIC, DOCSTRING)
-}
+# Their prompts are made here, from words.
+MADE = (IOI, GREATER_THAN, PRONOUN, AGREEMENT, CAPITAL, INDUCTION, SENTIMENT, ARITHMETIC, DOCSTRING)
+TASKS: dict[str, Task] = {task.name: task for task in (*MADE, *CHOICES)}
+
+
+def ready() -> list[Task]:
+    """The tasks whose prompts need no download, or no more."""
+    return [task for task in TASKS.values() if task.data is None or task.data.here]
 
 
 def word_pools() -> dict[str, tuple[str, ...]]:

@@ -141,6 +141,6 @@ def custom_task(pairs: Sequence[PromptPair]) -> Task:
         _check_spellings(rows)
         encoded = {(pair.clean, pair.corrupt): row for pair, row in zip(pairs, rows, strict=True)}
         dealt = split_rows(pairs, seed)
-        return PromptSets(**{split: tuple(encoded[p.clean, p.corrupt] for p in mine) for split, mine in dealt.items()})
+        return PromptSets.of({name: tuple(encoded[p.clean, p.corrupt] for p in mine) for name, mine in dealt.items()})
 
     return Task(NAME, "Your own prompts", say("tasks.own_prompts"), (), CORRUPTIONS, generate)

@@ -122,7 +122,8 @@ def encode_sets(reader: Reader, sets: PromptSets) -> PromptSets:
         TaskError: if one is too long for it or has a token that it does not know.
     """
     splits = (sets.train, sets.validation, sets.test)
-    sets = PromptSets(*(tuple(_begun(reader, pair) for pair in split) for split in splits))
+    train, validation, test = (tuple(_begun(reader, pair) for pair in split) for split in splits)
+    sets = PromptSets(train, validation, test, note=sets.note)
     for pair in (*sets.train, *sets.validation, *sets.test):
         if wrong := _unreadable(reader, pair):
             raise TaskError(f"{wrong[0].upper()}{wrong[1:]}")

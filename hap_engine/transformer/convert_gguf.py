@@ -20,8 +20,8 @@ from hap_engine.files import writing
 from hap_engine.models.catalog import Source, weights_sha256
 from hap_engine.models.gguf_cache import gguf_cache, is_intact, sign
 from hap_engine.models.gguf_header import EPSILON, FACTORS, GEMMA, Header, config_from, not_understood, read_header
-from hap_engine.models.hub import Report
 from hap_engine.models.supported import check_config
+from hap_engine.progress import Report
 from hap_engine.transformer.check_conversion import check_conversion
 from hap_engine.transformer.gguf_tokenizer import own_tokenizer, unknown_tokenizer
 from hap_engine.transformer.weights import named, quiet

@@ -8,7 +8,6 @@ in fewer bits stay so in memory (`hap_engine.narrow`). Pickle checkpoints and re
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,11 +23,11 @@ from hap_engine.graph.graph import Graph
 from hap_engine.machine.memory import out_of_memory
 from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
 from hap_engine.models.gguf_cache import is_changed_copy
-from hap_engine.models.hub import PICKLES, Report, continues_text, download, missing_weights, pieces_beside
+from hap_engine.models.hub import PICKLES, continues_text, download, missing_weights, pieces_beside
 from hap_engine.models.reader import read_tokenizer, whole
 from hap_engine.models.supported import WORKING, check_config, max_tokens, text_config
 from hap_engine.narrow import copied, keep_narrow
-from hap_engine.progress import Progress
+from hap_engine.progress import Progress, Report, watched
 from hap_engine.tasks.reader import Reader, reader_with
 from hap_engine.transformer.convert_gguf import convert_gguf, first_line
 from hap_engine.transformer.stored_forms import reads_more, text_part
@@ -36,7 +35,6 @@ from hap_engine.transformer.weights import named, read_weights
 from hap_engine.words import say
 
 POINTER = b"version https://git-lfs"  # how a file begins that a checkout without Git LFS holds for a large one
-POLL_SECONDS = 0.2  # how often a watched load is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,30 +162,11 @@ def loading(reference: str, device: str = "cpu") -> Generator[Progress, None, Mo
     the next time. Reading the weights cannot be split: that ends by itself in its daemon thread,
     and nobody holds the model.
     """
-    told: list[tuple[str, float]] = [(f"Opening {reference}", 0.0)]
-    result: list[Model | BaseException] = []
-    stop = threading.Event()
 
-    def work() -> None:
-        try:
-            result.append(
-                load_model(reference, device=device, progress=lambda *step: told.append(step), stopped=stop.is_set)
-            )
-        except BaseException as error:  # handed to the caller's thread
-            result.append(error)
+    def work(report: Report, stopped: Callable[[], bool]) -> Model:
+        return load_model(reference, device=device, progress=report, stopped=stopped)
 
-    thread = threading.Thread(target=work, name="load-model", daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            message, share = told[-1]
-            yield Progress("load", round(100 * share), 100, message)
-            thread.join(POLL_SECONDS)
-    finally:
-        stop.set()
-    if isinstance(result[0], BaseException):
-        raise result[0]
-    return result[0]
+    return (yield from watched(work, "load", f"Opening {reference}"))
 
 
 def check_device(device: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from hap_engine.errors import ModelError
-from hap_engine.models.hub import Report
+from hap_engine.progress import Report
 from hap_engine.transformer.stored_forms import as_numbers, reads_more
 from hap_engine.words import say
 

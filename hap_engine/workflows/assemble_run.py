@@ -21,7 +21,7 @@ from hap_engine.runs.command import command
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, kept_share, run_id
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.tasks.task import PromptSets
+from hap_engine.tasks.task import SPLITS, PromptSets
 from hap_engine.transformer.load import Model
 from hap_engine.version import __version__
 from hap_engine.workflows.two_stages import SearchResult
@@ -67,6 +67,7 @@ def assemble(
         seed=config.seed,
         settings={
             **settings,
+            "sizes": {split: len(getattr(sets, split)) for split in SPLITS},  # a data set may have fewer than asked for
             "kept_share": _kept_share(config, search.candidates),
             "target_edges": edge_budget(model.graph, config.sparsity),
         },

@@ -46,7 +46,7 @@ from hap_engine.transformer.load import Model, loading
 from hap_engine.words import say
 from hap_engine.workflows.ask_model import CHECKED, ask, check_task, spaces_in_doubt
 from hap_engine.workflows.assemble_run import assemble
-from hap_engine.workflows.run_prompts import make_prompts, scored, settled, try_prompts
+from hap_engine.workflows.run_prompts import make_prompts, scored, settled, try_prompts, with_data
 from hap_engine.workflows.two_stages import SearchResult, find_circuit, score_edges
 
 
@@ -104,6 +104,7 @@ def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress,
 
 
 def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, MaskedModel]:
+    yield from with_data(config.find_task())
     if model is None:
         try_prompts(config)
         model = yield from loading(config.model, config.device)
@@ -123,9 +124,9 @@ def _prompts(config: DiscoveryConfig, masked: MaskedModel) -> Generator[Progress
     check_prompts(masked, [*sets.train, *sets.validation, *sets.test])
     few = [*sets.validation, *sets.train][:CHECKED]
     able = yield from check_task(masked, few)
-    spaces = spaces_in_doubt((yield from ask(masked, few))) if config.prompts else ""
+    doubts = spaces_in_doubt((yield from ask(masked, few))) if config.prompts else sets.note
     tokens = scored(model.reader, [*sets.train, *sets.validation, *sets.test])
-    yield Progress("prompts", 1, 1, able.sentence, {"check": {"scored": tokens, **able.to_dict(), "spaces": spaces}})
+    yield Progress("prompts", 1, 1, able.sentence, {"check": {"scored": tokens, **able.to_dict(), "doubts": doubts}})
     return sets
 
 

@@ -27,7 +27,7 @@ from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.words import say
-from hap_engine.workflows.run_prompts import task_prompts
+from hap_engine.workflows.run_prompts import task_prompts, with_data
 
 # What each area ranks edges by.
 BY: dict[str, Callable[[np.ndarray], np.ndarray]] = {"cpr": np.asarray, "cmd": np.abs}
@@ -122,6 +122,7 @@ def evaluate_folder(
         circuits = circuits_of(files)
         if of not in pairs:
             reader, sizes = masked.model.reader.feeding(bos), SplitSizes(1, 1, prompts)
+            yield from with_data(chosen)
             pairs[of] = task_prompts(reader, chosen, sizes, seed).test
         both, curves = yield from areas_of(masked, pairs[of], circuits)
         found.append(Areas(place, of, both["cpr"], both["cmd"], curves))

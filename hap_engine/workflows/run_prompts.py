@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from hap_engine.models.catalog import resolve
+from hap_engine.models.hub import download_data
 from hap_engine.models.reader import reader_of
+from hap_engine.progress import Progress, watched
 from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.tasks.pair import EncodedPair, PromptPair, token_text
 from hap_engine.tasks.reader import Reader, encode_sets, problem
@@ -15,6 +17,16 @@ from hap_engine.tasks.rows import sift
 from hap_engine.tasks.task import TRIAL_SIZES, PromptSets, SplitSizes, Task
 
 SHOWN = 4  # tokens of a set of answers
+
+
+def with_data(task: Task) -> Generator[Progress, None, None]:
+    """Download what a task's prompts are read from, where that is not here yet; stopping to iterate stops it.
+
+    Raises:
+        ModelError: if it cannot be had.
+    """
+    if task.data is not None and not task.data.here:
+        yield from watched(partial(download_data, task.data), "load", f"Asking for {task.data.repository}")
 
 
 def task_prompts(reader: Reader, task: Task, sizes: SplitSizes, seed: int, corruption: str | None = None) -> PromptSets:

@@ -14,7 +14,7 @@ COMMIT = "c0ffee" * 6 + "c0ff"
 
 
 class FakeHub:
-    """Serves the files of one model as the Hub does; remembers what was asked."""
+    """Serves the files of one model or data set as the Hub does; remembers what was asked."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -47,7 +47,7 @@ class FakeHub:
             self.asked.append((path, request.headers.get("Range")))
         if self.status != 200:
             return self._send(request, self.status, b"{}", self.headers)
-        if path.startswith("/api/models/"):
+        if path.startswith(("/api/models/", "/api/datasets/")):
             listed = self._tree() if "/tree/" in path else self._info()
             return self._send(request, 200, json.dumps(listed).encode(), {"Content-Type": "application/json"})
         data = self.files[path.split(f"/resolve/{COMMIT}/")[1]]

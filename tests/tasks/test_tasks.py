@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError, UnknownNameError
-from hap_engine.tasks.builtin import TASKS
+from hap_engine.tasks.builtin import MADE, TASKS
 from hap_engine.tasks.pair import EncodedPair, PromptPair, encode_pair
 from hap_engine.tasks.task import PromptSets, SplitSizes, Task
 from hap_engine.tasks.templates import sentiment
@@ -19,7 +19,7 @@ from tests.builders.task_checks import SPLITS, check, make, word_at
 from tests.builders.words import WORDS, word_tokenizer
 
 
-@pytest.fixture(params=list(TASKS.values()), ids=list(TASKS))
+@pytest.fixture(params=MADE, ids=[task.name for task in MADE])
 def task(request: pytest.FixtureRequest) -> Task:
     return request.param
 
@@ -27,7 +27,7 @@ def task(request: pytest.FixtureRequest) -> Task:
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**31), data=st.data())
 def test_every_prompt_of_every_seed(seed: int, data: st.DataObject) -> None:
-    task = data.draw(st.sampled_from(list(TASKS.values())))
+    task = data.draw(st.sampled_from(MADE))
     for corruption in task.corruptions:
         check(task, WORDS, make(task, seed, corruption))
 

@@ -15,7 +15,7 @@ from hap_engine.cli.commands import main
 from hap_engine.errors import HapError, RunFileError, SettingsError
 from hap_engine.evaluation.curves import GRID, areas, share_of
 from hap_engine.evaluation.evaluate import Setting, evaluate
-from hap_engine.evaluation.sizes import measure_sizes
+from hap_engine.evaluation.sizes import grid, measure_sizes
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.eapig_file import file_edges, to_eapig
 from hap_engine.graph.edge_order import EdgeOrder
@@ -107,7 +107,7 @@ def test_signed_scores_give_cpr_and_absolute_ones_cmd(
 def test_a_written_run_has_its_own_areas_again(gpt2: MaskedModel, pairs: list[EncodedPair], tmp_path: Path) -> None:
     graph = gpt2.graph
     order = EdgeOrder(graph, np.random.default_rng(2).permutation(np.flatnonzero(graph.edge_mask)))
-    sizes = finish(measure_sizes(gpt2, pairs, {"eap": order}, 20, SETTING, 4))
+    sizes = finish(measure_sizes(gpt2, pairs, {"eap": order}, grid(graph, 20), SETTING, 4))
     run = replace(sized_run(graph), sizes=sizes)
     (path,) = write_submission([run], tmp_path)
     file = read_mib(path, graph, "tiny")

@@ -99,7 +99,7 @@ def generate(tokenizer: Tokenizer, sizes: SplitSizes, seed: int, corruption: str
         rng = Random(f"ioi {split} {seed}")
         made = prompts(words, pairs, getattr(sizes, split), corruption, rng)
         splits[split] = tuple(encode_pair(tokenizer, pair) for pair in made)
-    return PromptSets(**splits)
+    return PromptSets.of(splits)
 
 
 IOI = Task(name="ioi", generate=generate, pools=DATA.words, **DATA.told)

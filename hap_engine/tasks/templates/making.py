@@ -174,4 +174,4 @@ def make_sets(
         draw_next = partial(draw, Random(f"{task} {split} {seed}"), mine)
         made = distinct(draw_next, getattr(sizes, split))
         splits[split] = tuple(encode_pair(tokenizer, pair) for pair in made)
-    return PromptSets(**splits)
+    return PromptSets.of(splits)
