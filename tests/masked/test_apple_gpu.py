@@ -26,6 +26,7 @@ from hap_engine.transformer.load import load_model
 from hap_engine.workflows import retest
 from tests.builders import apple_gpu
 from tests.builders.apple_gpu import There, kernels, pretended
+from tests.builders.descents import descent
 from tests.builders.tiny_models import FAMILIES, SIZES, random_pairs, saved
 
 SETTINGS: dict[str, Any] = {
@@ -87,10 +88,9 @@ def test_a_descent_in_bfloat16(tiny: str) -> None:
     with pretended():
         masked = opened(tiny, "mps")
         assert masked.with_dtype(torch.bfloat16).mix_dtype == torch.bfloat16
-        run = api.discover(masked, "ioi", dtype="bfloat16", **SETTINGS)
-    kl = [state["kl"] for state in run.history]
-    exact = api.discover(opened(tiny), "ioi", dtype="float32", **SETTINGS)
-    assert kl == pytest.approx([state["kl"] for state in exact.history], rel=0.1)
+        kl = [state["kl"] for state in descent(masked, dtype="bfloat16", **SETTINGS)]
+    exact = [state["kl"] for state in descent(opened(tiny), dtype="float32", **SETTINGS)]
+    assert kl == pytest.approx(exact, rel=0.1)
 
 
 def test_masks_of_any_size(tiny: str) -> None:
