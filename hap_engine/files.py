@@ -1,4 +1,8 @@
-"""Files: where the project keeps its own, how one is written whole or not at all, and hashes of contents."""
+"""Files: where the project keeps its own, how one is written whole or not at all, hashes, and JSON from others.
+
+Bounds on JSON are checked before it is parsed. Python's own reader takes NaN, keys named twice (the last one counts),
+halves of characters that no file can hold, and nesting that overflows whatever walks through it later.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +26,15 @@ ROOM = 2**20  # bytes that a disk must take before a run starts; a run file is u
 OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system said
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WHERE = "(--out in the terminal, HAP_HOME for all that is kept)"
+
+DEEPEST = 32  # levels; a run file has nine, the configs of today's models up to six
+LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
+TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+POWER = re.compile(rb"[eE]\+?\d{3}")
+NOT_NESTING = bytes({*range(256)} - {*b"[]{}"})
+ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
+Pairs = list[tuple[str, Any]]
 
 # The folder that holds `hap_engine` and `app`: a checkout, or the site-packages of an installation.
 PROGRAM = Path(__file__).resolve().parents[1]
@@ -118,3 +131,60 @@ def disk_problem(error: OSError, path: Path | str = "") -> str:
         return f"{file} could not be written: the disk is full. Free some space there, or choose another place {WHERE}."
     reason = (error.strerror or str(error)).lower()
     return f"{file} could not be {'written' if path else 'used'}: {reason}. Choose another place {WHERE}."
+
+
+def _once(pairs: Pairs) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:40]!r} is named twice")
+    return found
+
+
+def parse_json(text: str | bytes, gathered: Callable[[Pairs], Any] = _once) -> Any:
+    """What the text of a JSON file holds.
+
+    Args:
+        gathered: what becomes of an object's names and values.
+
+    Raises:
+        ValueError: saying in one line why it is not JSON, or which bound it breaks.
+    """
+    data = text.encode() if isinstance(text, str) else text
+    bare = TEXT.sub(b"", data)
+    if _deeper(bare.translate(None, NOT_NESTING)):
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep")
+    large = POWER.search(bare) or b"0" * 300 in bare.translate(ONE_DIGIT)
+    checked: dict[str, Any] = {"parse_float": _number, "parse_int": _number} if large else {}
+    found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=gathered, parse_constant=_no_number, **checked)
+    if HALF.search(data):
+        json.dumps(found, ensure_ascii=False, default=str).encode()  # raises for half a character
+    return found
+
+
+def _deeper(signs: bytes) -> bool:
+    """Whether brackets are left when the innermost pairs were taken away as often as levels are allowed."""
+    for _ in range(DEEPEST):
+        before, signs = len(signs), signs.replace(b"[]", b"").replace(b"{}", b"")
+        if len(signs) == before:  # none is left, or they do not match
+            return len(signs) > DEEPEST
+    return bool(signs)
+
+
+def read_json(path: Path, most: int) -> Any:
+    """What a JSON file of at most `most` bytes holds. Raises OSError, and ValueError as `parse_json` does."""
+    if not path.is_file():  # a pipe would be waited for
+        raise FileNotFoundError(2, "it is not a file")
+    if path.stat().st_size > most:
+        raise ValueError(f"it is {path.stat().st_size / 2**20:,.0f} MB large, expected at most {most >> 20}")
+    return parse_json(path.read_bytes())
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _number(text: str) -> int | float:
+    if not -LARGEST < float(text) < LARGEST:
+        raise ValueError(f"the number {text[:20]} … is too large")
+    return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from hap_engine.errors import DiskError
-from hap_engine.files import check_writable, write_text, writing
+from hap_engine.files import DEEPEST, check_writable, parse_json, read_json, write_text, writing
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -46,3 +47,53 @@ def test_a_place_is_tried_before_long_work(tmp_path: Path) -> None:
     for place in (tmp_path / "file" / "run.json", tmp_path):
         with pytest.raises(DiskError, match="--out"):
             check_writable(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"[" * 10_000_000, "nested more than 32"),
+        (b'{"a":' * 100_000, "nested more than 32"),
+        ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "nested more than 32"),
+        ('{"a": 1, "b": 2, "a": 3}', "'a' is named twice"),
+        ("[NaN]", "NaN is no number"),
+        ("[-Infinity]", "Infinity is no number"),
+        ("[1e999]", "is too large"),
+        ("[" + "9" * 400 + "]", "is too large"),
+        ("[" + "9" * 100_000 + "]", "is too large"),
+        (r'["\ud800"]', "surrogates"),
+        (b"\xff\xfe", "utf-8"),
+        ("", "Expecting value"),
+        ('{"cut off": [[1, ', "Expecting value"),
+    ],
+)
+def test_what_breaks_a_bound_is_refused_at_once(text: str | bytes, words: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match=words):
+        parse_json(text)
+    assert time.perf_counter() - started < 2
+
+
+def test_all_else_is_read_as_it_is() -> None:
+    text = (
+        r'{"brackets in text": "[[[\"{", "pair": "\ud83d\ude00", "numbers": [1, -2.5e10, 1e-999, 12345678901234567890]}'
+    )
+    assert parse_json(text) == {
+        "brackets in text": '[[["{',
+        "pair": "😀",
+        "numbers": [1, -2.5e10, 0.0, 12345678901234567890],
+    }
+    assert parse_json("[" * DEEPEST + "]" * DEEPEST)
+    assert parse_json('\ufeff{"a": 1}'.encode()) == {"a": 1}
+    assert parse_json('["' + r"\"" * 1_000_000 + '"]') == ['"' * 1_000_000]
+
+
+def test_a_file_is_read_only_up_to_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("[1]" + " " * 100)
+    assert read_json(path, 200) == [1]
+    with pytest.raises(ValueError, match="expected at most"):
+        read_json(path, 50)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a file"):
+        read_json(tmp_path / "pipe", 50)

@@ -25,6 +25,7 @@ from hap_engine.report.verdict import verdict
 from hap_engine.runs.examples import SHIPPED
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, load, loads, runs_folder, save
+from hap_engine.runs.schema import ID
 
 FIRST_TASK = b'"task": {"name": "ioi"'  # as `run_file.save` writes it
 LONGEST_NAME = 80
@@ -60,9 +61,8 @@ class Listed:
 
 def find(run_id: str) -> Path:
     """The file of a run, the user's own before a shipped one. Raises SavedRunError."""
-    for folder in (runs_folder(), SHIPPED):
-        path = folder / f"{run_id}.json"
-        if path.name == f"{run_id}.json" and path.parent == folder and path.is_file():
+    for folder in (runs_folder(), SHIPPED) if ID.fullmatch(run_id) else ():
+        if (path := folder / f"{run_id}.json").is_file():
             return path
     raise SavedRunError(say("saved.absent", run=run_id[:64]))
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from hap_engine.errors import DiskError, RunFileError, UnknownNameError
-from hap_engine.files import home, write_text
+from hap_engine.files import home, parse_json, write_text
 from hap_engine.findings import EDGE_VALUES, METRICS, CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
@@ -76,11 +76,20 @@ def _read(data: dict[str, Any]) -> Run:
             conform(data.get(key), kind, repr(key))
     graph = Graph.from_dict(data["graph"])
     circuits = {key: _circuit(graph, key, value) for key, value in data["circuits"].items()}
-    sections = {key: data[key] for key in (*REQUIRED, *OPTIONAL) if key in data}
+    sections = {key: _known(data[key]) for key in (*REQUIRED, *OPTIONAL) if key in data}
     name = data.get("name") if isinstance(data.get("name"), str) else None
-    run = _as_then(Run(**sections, name=name, graph=graph, circuits=circuits))
+    run = _as_then(Run(**sections | {"metrics": data["metrics"]}, name=name, graph=graph, circuits=circuits))
     check(run)
     return replace(run, metrics={k: _nan_for_null(row) for k, row in run.metrics.items()})
+
+
+def _known(value: Any) -> Any:
+    """A section without what is null in it: that says as much as a key that is not there."""
+    if isinstance(value, dict):
+        return {key: _known(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [_known(item) for item in value]
+    return value
 
 
 def _numbers(array: np.ndarray) -> list[float | None]:
@@ -120,8 +129,8 @@ def loads(text: str | bytes) -> Run:
             "Export the run again from the explorer."
         )
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(text)
+    except ValueError as error:
         raise RunFileError(f"This is not a run file: not valid JSON ({error}). {REMEDIES[0]}") from None
     return from_dict(data)
 
@@ -188,7 +197,7 @@ def _circuit(graph: Graph, key: str, data: Any) -> CircuitRecord:
 
 def _nan_for_null(row: Mapping[str, Any]) -> dict[str, Any]:
     """NaN (a faithfulness without span) is null in the file."""
-    return {**row, **{key: math.nan for key in METRICS if row[key] is None}}
+    return _known(row) | {key: math.nan for key in METRICS if row[key] is None}
 
 
 def _values(data: Any, order: list[int], where: str) -> np.ndarray:
@@ -205,7 +214,7 @@ def _values(data: Any, order: list[int], where: str) -> np.ndarray:
 def _plain(value: Any) -> Any:
     """Dataclass-free, NaN-free JSON data."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, list | tuple):

@@ -14,15 +14,16 @@ from itertools import pairwise
 from typing import Any
 
 from hap_engine.errors import RunFileError
+from hap_engine.files import LARGEST
 from hap_engine.findings import METRICS, Findings
 from hap_engine.words import beside
 
 READ_PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what is read of a row's numbers for each prompt
-LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
 KINDS = {"dict": dict, "list": list, "str": str, "int": int, "float": float}
 WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
 _DATA: Mapping[str, Mapping[str, Any]] = tomllib.loads(beside(__file__, "schema.toml"))
 REQUIRED, OPTIONAL, NAMED, PARTS, ADDED = map(_DATA.__getitem__, ("required", "optional", "named", "parts", "added"))
+ID = re.compile(r"(?!(?i:con|prn|aux|nul|(com|lpt)\d)$)[0-9A-Za-z_-]{1,64}")  # also a file's name, on Windows too
 ADDED_VERSION = 1  # of ``statistics``, ``stability`` and ``sizes``
 
 
@@ -67,7 +68,7 @@ def check_header(data: Any, file_format: str, version: int) -> None:
             "Export one from the explorer or with `discover --out`."
         )
     stated = data.get("version")
-    if not isinstance(stated, int) or stated < 1:
+    if type(stated) is not int or stated < 1:
         raise RunFileError(f"Expected a run file version from 1 to {version}, got {stated!r}.")
     if stated > version:
         raise RunFileError(
@@ -77,8 +78,8 @@ def check_header(data: Any, file_format: str, version: int) -> None:
 
 def check(run: Findings) -> None:
     """Everything that others rely on and that the reader has not checked while reading."""
-    if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", run.id):
-        raise RunFileError(f"The run id {run.id[:80]!r} should be letters, digits, - and _ only.")
+    if not ID.fullmatch(run.id):
+        raise RunFileError(f"The run id {run.id[:80]!r} should be letters, digits, - and _ only, and no device's name.")
     for section, shape in PARTS.items():
         conform(_plain(getattr(run, section)), shape, repr(section))
     sparsity = run.settings["sparsity"]
@@ -98,9 +99,7 @@ def _check_metrics(run: Findings) -> None:
         wrong = [key for key in METRICS if not (numbers and _number_or_null(row, key))]
         if wrong:
             raise RunFileError(f"The metrics of {name!r} lack numbers for {', '.join(wrong)}.")
-        conform(row, {"train_kl?": "float", "n_train?": "int"}, f"row of metrics {name!r}")
-        intervals = row.get("interval") or {}
-        conform(intervals, {"*": "list"}, f"interval of the metrics of {name!r}")
+        conform(row, "row", f"row of metrics {name!r}")
         _check_per_prompt(run, name, row)
 
 
@@ -156,6 +155,8 @@ def _check_at_sizes(run: Findings) -> None:
     shapes = ADDED["sizes"]["metrics"]["*"].items()
     columns = [key.rstrip("?") for key, shape in shapes if shape == "list" or isinstance(shape, list)]
     for name, row in run.sizes["metrics"].items():
+        if ("cpr" in row) != ("cmd" in row):
+            raise RunFileError(f"The run file's metrics of {name[:40]!r} should have both cpr and cmd, or neither.")
         lists = [row[key] for key in columns if row.get(key) is not None]
         if any(len(numbers) != len(grid) for numbers in lists):
             raise RunFileError(f"The run file's metrics of {name[:40]!r} should have one number for each size.")
