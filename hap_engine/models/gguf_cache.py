@@ -25,7 +25,7 @@ def gguf_cache(sha256: str) -> Path:
 def converted(sha256: str) -> Path | None:
     """The folder of a file's converted copy if it is there, whole and of this version; sizes are looked at."""
     folder = gguf_cache(sha256)
-    sizes = {part: held["size"] for part, held in _receipt(folder).items()}
+    sizes = {part: held["size"] for part, held in _receipt(folder, sha256).items()}
     return folder if sizes and all(_size(folder / part) == size for part, size in sizes.items()) else None
 
 
@@ -43,17 +43,19 @@ def is_changed_copy(folder: Path) -> bool:
     return (folder / RECEIPT).is_file() and not is_intact(folder)
 
 
-def sign(folder: Path) -> None:
-    """Write the receipt of a copy that has just been made."""
+def sign(folder: Path, sha256: str) -> None:
+    """Write the receipt of a copy that has just been made of the file with this hash."""
     held = {part: {"size": _size(folder / part), "sha256": file_sha256(folder / part)} for part in PARTS}
-    write_text(folder / RECEIPT, json.dumps({"version": VERSION, "files": held}, indent=1))
+    write_text(folder / RECEIPT, json.dumps({"version": VERSION, "of": sha256, "files": held}, indent=1))
 
 
-def _receipt(folder: Path) -> dict[str, dict[str, Any]]:
-    """What each file of a copy held; empty if there is none of this version."""
+def _receipt(folder: Path, of: str = "") -> dict[str, dict[str, Any]]:
+    """What each file of a copy held; empty if there is none of this version, or it is of another file than asked."""
     try:
         found = json.loads((folder / RECEIPT).read_text())
-        return {part: dict(found["files"][part]) for part in PARTS} if found["version"] == VERSION else {}
+        if found["version"] != VERSION or (of and found.get("of", of) != of):  # older receipts do not say
+            return {}
+        return {part: dict(found["files"][part]) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

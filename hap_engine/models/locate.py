@@ -8,6 +8,7 @@ of the run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from hap_engine.errors import ModelError
 from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_sha256
 from hap_engine.models.gguf_cache import converted
 from hap_engine.words import say
+
+HASH = re.compile(r"[0-9a-f]{64}")  # SHA-256; anything else in a run file is no hash, and might be a path
 
 
 def locate(model: Mapping[str, Any], given: str = "") -> Source:
@@ -28,7 +31,7 @@ def locate(model: Mapping[str, Any], given: str = "") -> Source:
     """
     wanted, kind = str(model.get("sha256", "")), model.get("source")
     name = str(model.get("name", "the model"))
-    if not wanted:
+    if not HASH.fullmatch(wanted):
         raise ModelError(say("models.no_hash", name=name))
     if given:
         return _checked(resolve(given), model)

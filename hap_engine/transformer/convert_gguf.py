@@ -76,7 +76,7 @@ def _convert(source: Source, folder: Path, progress: Report) -> None:
             hf_config.save_pretrained(folder)
             tokenizer.save(str(folder / "tokenizer.json"))
             partial.replace(folder / "model.safetensors")
-            sign(folder)  # last, so a half conversion is never opened
+            sign(folder, weights_sha256(source) or "")  # last, so a half conversion is never opened
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)  # of a disk that is full

@@ -45,8 +45,19 @@ def test_a_gguf_is_found_by_its_converted_copy() -> None:
         (folder / part).write_bytes(b"")
     with pytest.raises(ModelError, match="path of its"):  # without a receipt nobody knows how it was made
         locate(record)
-    sign(folder)
+    sign(folder, "ab" * 32)
     assert locate(record).path == folder
+    with pytest.raises(ModelError, match="path of its"):  # a copy of another file whose hash begins alike
+        locate(record | {"sha256": "ab" * 31 + "cd"})
+
+
+@pytest.mark.parametrize("source", ["gguf", "bundled", "folder"])
+@pytest.mark.parametrize("claimed", ["PATH", "../../etc", "ab" * 8, "AB" * 32, "ab" * 32 + "/..", "", 5, ["a"], None])
+def test_what_is_no_hash_opens_nothing(source: str, claimed: object, folder: Path) -> None:
+    record = {**MINI, "source": source, "sha256": str(folder) if claimed == "PATH" else claimed}
+    for given in ("", str(folder)):
+        with pytest.raises(ModelError, match="does not say which weights"):
+            locate(record, given)
 
 
 def test_a_folder_is_found_when_its_path_is_given(folder: Path) -> None:
