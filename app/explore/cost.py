@@ -9,6 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.widgets.markdown import plain
 from hap_engine.errors import HapError
 from hap_engine.files import PROGRAM
 from hap_engine.machine import speed
@@ -28,7 +29,7 @@ def show(source: Source | None, config: DiscoveryConfig | None) -> None:
         check_config(sizes, source.name)
         check_scorer(sizes, source.name, config.scorer)
     except HapError as error:
-        st.warning(str(error), icon=":material/block:")
+        st.warning(plain(str(error)), icon=":material/block:")
         return
     shape = Shape.of(sizes)
     if shape is None:

@@ -30,7 +30,7 @@ def show(job_id: str) -> bool:
         url.go_to_run(job.result)
         return False
     if job.state == "error":
-        st.error(job.error, icon=":material/error:")
+        st.error(plain(job.error), icon=":material/error:")
         _dismiss()
         return False
     if job.state == "cancelled":
@@ -59,12 +59,12 @@ def _panel(job_id: str) -> None:
         st.rerun()  # once, in full: the finished run takes this panel's place
         return
     title, cancel = st.columns([5, 1], vertical_alignment="bottom")
-    title.subheader(_title(job))
+    title.subheader(plain(_title(job)))
     words, ending = widget("progress.cancel"), job.state == "cancelling"
     if cancel.button(**(words | {"label": "Cancelling …"} if ending else words), disabled=ending):
         workers.runs().cancel(job_id)
         st.rerun(scope="fragment")
-    st.progress(min(1.0, job.progress.step / max(1, job.progress.total)), text=_status(job))
+    st.progress(min(1.0, job.progress.step / max(1, job.progress.total)), text=plain(_status(job)))
     st.markdown(_phases(job))
     check, circuit = job.latest.get("check") or {}, job.latest.get("circuit")
     if check and not task_answers.usable(check):

@@ -72,7 +72,7 @@ def _explain_size(source: Source | None, sparsity: float) -> None:
     try:
         budget = edge_budget(graph, sparsity)
     except HapError as error:
-        st.warning(str(error))
+        st.warning(plain(str(error)))
         return
     st.caption(f"**{budget:,}** of {graph.n_edges:,} edges · sparsity {sparsity:.1%}")
 
@@ -147,7 +147,7 @@ def _start(config: DiscoveryConfig) -> None:
     try:
         job = discoveries.submit(workers.runs(), config)
     except HapError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         return
     st.query_params["job"] = job  # the run on the page stays in the address: a cancelled job leads back
     st.rerun()
@@ -159,6 +159,6 @@ def _waiting() -> None:
     for job in workers.runs().live():
         if job.key != here:
             label = f"{job.about.model.split('/')[-1]} · {job.progress.phase}"
-            if st.button(f"Watch: {label}", key=f"watch-{job.key}", width="stretch"):
+            if st.button(plain(f"Watch: {label}"), key=f"watch-{job.key}", width="stretch"):
                 st.query_params["job"] = job.key
                 st.rerun()

@@ -21,7 +21,7 @@ class Marked:
 
 def exercise(run: Run) -> tuple[str, str] | None:
     """What to find, as (words, the attention it is about); None if the run measured no attention."""
-    pairs = {key for head in run.heads.values() for key in head.get("attention") or {}}
+    pairs = {key for head in run.heads.values() for key in head.get("attention") or {} if key.count("->") == 1}
     for key in ("END->IO", "END->S2", *sorted(pairs)):
         if key in pairs:
             source, target = key.split("->")

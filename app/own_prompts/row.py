@@ -112,7 +112,7 @@ def _ask(source: Source | None, rows: list[Row], wrong: dict[int, str]) -> None:
 
 
 def _asked(usable: list[int], rows: list[Row], asked: list[Any], text: str) -> None:
-    st.markdown(text)
+    st.markdown(plain(text))
     st.caption("The weakest pairs come first.")
     order = sorted(range(len(asked)), key=lambda index: asked[index].clean_diff)
     words = widget("own.asked")

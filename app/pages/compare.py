@@ -94,7 +94,8 @@ def _metrics(one: Run, two: Run, labels: tuple[str, str]) -> None:
     st.subheader("Against the full model", anchor=False)
     rows = [{**row, "Measure": TITLES.get(row["Measure"], row["Measure"])} for row in two_runs.metric_rows(one, two)]
     sides = zip(("Left", "Right"), labels, strict=True)
-    titles = {"left": labels[0], "right": labels[1], **{f"{side.lower()}_short": _short(x, side) for side, x in sides}}
+    titles = {f"{side.lower()}_short": _short(label, side) for side, label in sides}
+    titles |= {"left": plain(labels[0]), "right": plain(labels[1])}
     grid(rows, "compare.metric_columns", titles=titles, alt=say("compare.metrics"))
     tests = [run.metrics.get(run.main, {}).get("n_prompts", "?") for run in (one, two)]
     st.caption(say("compare.prompts", left=tests[0], right=tests[1]))

@@ -8,6 +8,7 @@ from app import url
 from app.explore import settings_form
 from app.result import result
 from app.stored import saved_runs
+from app.widgets.markdown import plain
 from hap_engine.errors import HapError
 
 
@@ -27,7 +28,7 @@ def page() -> None:
     try:
         run = saved_runs.open_run(run_id)
     except HapError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         if st.button("Show the example"):
             st.query_params.clear()
             st.rerun()

@@ -14,6 +14,7 @@ import streamlit as st
 from app import url
 from app.classroom import check_change
 from app.stored import saved_runs
+from app.widgets.markdown import plain
 from app.words import say, widget
 from app.work import opened_models, workers
 from hap_engine.errors import HapError
@@ -45,7 +46,7 @@ def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> No
 
 def _saved(run: Run) -> None:
     """What can be done with the circuit that was saved."""
-    row, main = run.metrics.get(OWN, {}), circuit_title(run.main)
+    row, main = run.metrics.get(OWN, {}), plain(circuit_title(run.main))
     kl = say("add.kl", own=row["kl"], circuit=main, main=run.metrics[run.main]["kl"]) if "kl" in row else ""
     st.caption(say("add.kept", edges=len(run.circuits[OWN].circuit), kl=kl))
     see, drop = st.columns(2)
@@ -95,7 +96,7 @@ def begin(run: Run, revise: Callable[[], Revision], at: str = "") -> None:
     try:
         check_change()
     except HapError as error:
-        st.info(str(error), icon=":material/groups:")
+        st.info(plain(str(error)), icon=":material/groups:")
         return
 
     def work() -> Revision:

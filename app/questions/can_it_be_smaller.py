@@ -48,7 +48,7 @@ def _onward(run: Run) -> None:
         none = say("smaller.class") if sizes else say("smaller.least", edges=edges)
         st.info(none, icon=":material/block:")
         return
-    st.markdown(say("smaller.about", circuit=circuit_title(run.main), edges=edges))
+    st.markdown(say("smaller.about", circuit=plain(circuit_title(run.main)), edges=edges))
     share = st.select_slider(
         **widget("smaller.size", run=run.id),
         options=sizes[::-1],

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import url
+from app.widgets.markdown import plain
 from app.words import widget
 from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
@@ -49,10 +50,15 @@ def label(index: int, test: Mapping[str, Any]) -> str:
     return f"{index + 1} · {test.get('clean', '')} → {str(test.get('answer', '')).strip()}"
 
 
+def shown(name: str) -> str:
+    """A circuit's title where Markdown is read."""
+    return plain(circuit_title(name))
+
+
 def circuit(names: Sequence[str], run: Run, key: str) -> str:
     """One of the run's circuits, at first the one that it set out to find."""
     first = run.main if run.main in names else names[0]
     chosen = st.segmented_control(
-        "Circuit", names, default=first, format_func=circuit_title, key=key, required=True, persist_state="session"
+        "Circuit", names, default=first, format_func=shown, key=key, required=True, persist_state="session"
     )
     return chosen or first

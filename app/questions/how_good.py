@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.questions import choices, full_tests
 from app.widgets import charts
+from app.widgets.markdown import plain
 from app.words import HELP, say, widget
 from hap_engine.picture.palette import Palette
 from hap_engine.report.by_prompt import closer, measured
@@ -27,15 +28,16 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     with words:
         name = choices.circuit(names, run, f"read-{run.id}")
         for key, sentence in read(run, name).items():
-            st.markdown(f"**{TITLES[key]} {run.metrics[name][key]:z.2f}.** {sentence}", help=HELP[key])
-        st.markdown(_comparison(run, left, right))
+            st.markdown(f"**{TITLES[key]} {run.metrics[name][key]:z.2f}.** {plain(sentence)}", help=HELP[key])
+        st.markdown(plain(_comparison(run, left, right)))
     with picture:
         words, titles = widget("numbers.compare"), list(TITLES)
         metric = st.selectbox(**words, options=titles, format_func=TITLES.__getitem__, persist_state="session")
         figure = interval_figure(run, [*CONTROL_TITLES, *names], metric, charts.colours_now())
         charts.show(figure, **widget("numbers.figure", metric=TITLES[metric]))
     row = run.metrics[name]
-    told = {"prompts": row.get("n_prompts", "?"), "split": row.get("split", ""), "ablation": row.get("ablation", "?")}
+    told = {"prompts": row.get("n_prompts", "?"), "split": plain(row.get("split", ""))}
+    told["ablation"] = plain(row.get("ablation", "?"))
     st.caption(say("numbers.about", edges=len(run.circuits[name].circuit), seed=run.seed, **told))
     full_tests.show(run)
 

@@ -13,6 +13,7 @@ from app import url
 from app.diagram import component, marks
 from app.glossary import define
 from app.questions import add_to_run, choices
+from app.widgets.markdown import plain
 from app.widgets.tables import grid
 from app.words import say, widget
 from app.work import opened_models
@@ -59,19 +60,19 @@ def current(run: Run) -> tuple[Change, ...]:
     try:
         return parse_all(st.query_params.get_all(PARAMETER), run.graph)
     except HapError as error:
-        st.warning(say("try.unfit", why=error))
+        st.warning(say("try.unfit", why=plain(str(error))))
         st.query_params.pop(PARAMETER, None)
         return ()
 
 
 def ask_for_weights(run: Run, why: str) -> None:
     """Say why live work is off, and take a path."""
-    st.info(why, icon=":material/download:")
+    st.info(plain(why), icon=":material/download:")
     path = st.text_input(**widget("try.weights"), key=f"weights-{run.id}")
     if path:
         wrong = opened_models.give(run, path)
         if wrong:
-            st.error(wrong, icon=":material/error:")
+            st.error(plain(wrong), icon=":material/error:")
         else:
             st.rerun()
 
@@ -83,7 +84,7 @@ def _base(run: Run) -> str:
     st.session_state[key] = named if named in options else run.main
     changed = url.with_choice(key, lambda name: st.query_params.update({"base": name or run.main}))
     picked = st.segmented_control(
-        "Start from", options, format_func=circuit_title, key=key, on_change=changed, required=True
+        "Start from", options, format_func=choices.shown, key=key, on_change=changed, required=True
     )
     return picked or run.main
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.questions import choices
 from app.widgets import charts
+from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
 from app.words import say, widget
 from hap_engine.picture.palette import ROLES, Palette, role
@@ -30,7 +31,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         st.info(say("tokens.none"))
         return
     which = say("tokens.pinned" if pinned else "tokens.measured")
-    st.caption(say("tokens.about", which=which, circuit=circuit_title(right)))
+    st.caption(say("tokens.about", which=which, circuit=plain(circuit_title(right))))
     words = example(run, choices.prompt(run))
     charts.show(story_figure(placed, _roles(run), words, charts.colours_now()), **widget("tokens.figure"))
     rows = [

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import url
 from app.questions import add_to_run, choices
+from app.widgets.markdown import plain
 from app.widgets.tables import grid
 from app.words import say, widget
 from app.work import opened_models
@@ -29,7 +30,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     sentence = summary(run, name, success)
     if left != name and left in known:
         sentence += " " + closer(run, left, name)
-    st.markdown(sentence)
+    st.markdown(plain(sentence))
     outcomes = by_prompt(run, name, success)
     order = list(STATUSES)
     counts = {key: sum(o.status == key for o in outcomes) for key in STATUSES}

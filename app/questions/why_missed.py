@@ -19,7 +19,7 @@ from hap_engine.runs.record import Run
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """Choose a head that only the right circuit keeps; measure it; a sentence and a plot."""
-    titles = {"left": circuit_title(left), "right": circuit_title(right)}
+    titles = {"left": plain(circuit_title(left)), "right": plain(circuit_title(right))}
     heads = missed_heads(run, left, right)
     if not heads:
         st.info(say("missed.none", **titles))
@@ -69,7 +69,7 @@ def _begin(run: Run, key: str, head: str, left: str, right: str) -> None:
 def _explain(explained: Explanation) -> None:
     st.markdown(f"**{plain(explained.how)}** {plain(explained.why)}")
     charts.show(effects_figure(explained, charts.colours_now()), **widget("missed.figure", head=explained.head))
-    st.caption(**widget("missed.about", found=explained, right=circuit_title(explained.right)))
+    st.caption(**widget("missed.about", found=explained, right=plain(circuit_title(explained.right))))
 
 
 def effects_figure(explained: Explanation, colours: Palette) -> go.Figure:

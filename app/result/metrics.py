@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.glossary import define
+from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
 from app.words import HELP, say
 from hap_engine.findings import METRICS
@@ -35,10 +36,10 @@ def _metrics(run: Run) -> None:
         strong={index: row[0] == circuit_title(run.main) for index, row in enumerate(rows)},
     )
     if ends := interval(run, run.main, "kl"):
-        told = {"circuit": circuit_title(run.main), "kl": run.metrics[run.main]["kl"], "low": ends[0], "high": ends[1]}
-        st.caption(say("result.interval", **told))
+        told = {"kl": run.metrics[run.main]["kl"], "low": ends[0], "high": ends[1]}
+        st.caption(say("result.interval", circuit=plain(circuit_title(run.main)), **told))
     count = run.metrics.get("random", {}).get("n_circuits", "?")
-    st.caption(say("result.conditions", on=page.conditions(run), count=count))
+    st.caption(say("result.conditions", on=plain(page.conditions(run)), count=count))
 
 
 def _roles(run: Run, left: str, right: str) -> None:

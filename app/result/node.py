@@ -46,7 +46,7 @@ def _role(run: Run, name: str) -> None:
         title = role_title(role["role"])
         sentence = plain(role.get("sentence", ""))
         known = title if title in TERMS else "role"
-        st.markdown(f"**{title[0].upper() + title[1:]} head.** {sentence}", help=define(known))
+        st.markdown(f"**{plain(title[:1].upper() + title[1:])} head.** {sentence}", help=define(known))
     elif name in run.graph.heads and thresholds:
         st.markdown(say("node.unnamed"))
     elif any(writer.name == name for writer in run.graph.writers if writer.kind == "norm"):
@@ -60,7 +60,7 @@ def _role(run: Run, name: str) -> None:
         st.caption(say("node.thresholds", stated=plain(stated)))
     published = (run.roles.get("published") or {}).get(name)
     if published:
-        st.caption(say("node.published", role=role_title(published)))
+        st.caption(say("node.published", role=plain(role_title(published))))
 
 
 def _facts(run: Run, name: str) -> None:

@@ -21,13 +21,13 @@ def show(run: Run) -> None:
     """Draw everything that a reader needs to trust the run, or to repeat it."""
     st.code(run.command, language="bash")
     seconds = " · ".join(f"{name} {value:,.1f} s" for name, value in run.seconds.items())
-    st.caption(f"Seconds: {seconds}")
+    st.caption(plain(f"Seconds: {seconds}"))
     architecture, parameters = run.model.get("architecture", "?"), run.model.get("n_parameters", 0)
     weights = {"architecture": architecture, "parameters": parameters, "hash": str(run.model.get("sha256", ""))[:16]}
-    st.caption(say("made.model", model=run.model, **weights))
+    st.caption(plain(say("made.model", model=run.model, **weights)))
     if ways := attention_ways(run.model):
         st.caption(plain(ways), help=say("made.ways"))
-    st.caption("Versions: " + ", ".join(f"{name} {value}" for name, value in run.versions.items()))
+    st.caption(plain("Versions: " + ", ".join(f"{name} {value}" for name, value in run.versions.items())))
     st.json(dict(run.settings), expanded=False)
     here = on_machine(run.model)
     explained = say("made.here" if here else "made.absent")

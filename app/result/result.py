@@ -88,11 +88,11 @@ def _more(run: Run, left: str, right: str) -> None:
 
 
 def _heading(run: Run) -> None:
-    st.subheader(run.title, anchor=False)
+    st.subheader(plain(run.title), anchor=False)
     if why := saved_runs.unsaved(run.id):
         st.warning(**widget("result.unsaved", why=plain(why)))
         st.button(**widget("result.write"), on_click=saved_runs.keep, args=(run,))
-    date = run.created[:10]
+    date = plain(run.created[:10])
     if saved_runs.is_shipped(run):
         st.markdown(say("result.example", date=date, run=run))
     else:
@@ -103,12 +103,12 @@ def _heading(run: Run) -> None:
 
 def _verdict(run: Run, left: str, right: str) -> None:
     for warning in warnings(run):
-        st.warning(warning, icon=":material/playlist_add:")
+        st.warning(plain(warning), icon=":material/playlist_add:")
     if not has_roles(run):
-        st.info(**widget("result.no_roles", distance=distance(run, left, right)))
+        st.info(**widget("result.no_roles", distance=plain(distance(run, left, right))))
         return
     judged = verdict(run, left=left, right=right)
-    sentences = [*filter(None, [size_verdict(run)]), judged.sentence, distance(run, left, right)]
+    sentences = [*map(plain, filter(None, [size_verdict(run), judged.sentence, distance(run, left, right)]))]
     text = f"**{sentences[0]}** {' '.join(sentences[1:])}"
     if judged.missed_left:
         st.success(text, icon=":material/search:")

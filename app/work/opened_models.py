@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app.classroom import check_change
+from app.widgets.markdown import plain
 from app.work import discoveries, heavy_imports, workers
 from app.work.discoveries import Opening
 from app.work.worker import Begin, Worker
@@ -127,7 +128,7 @@ def result(key: str, worker: Worker | None = None, where: str = "") -> Any:
     if work is None or work.state == "done":
         return work.result if work else None
     if work.state == "error":
-        st.error(work.error, icon=":material/error:")
+        st.error(plain(work.error), icon=":material/error:")
         if st.button("Try again", key=f"again-{key}-{where}"):
             worker.forget(key)
             st.rerun()
@@ -163,7 +164,7 @@ def bench(run: Run, prompts: range, where: str = "") -> Bench | None:
     try:
         return _bench(run.fingerprint, prompts, masked, run)
     except HapError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         return None
 
 
@@ -181,7 +182,8 @@ def bench_on_demand(run: Run, prompts: range, name: str, what: str) -> Bench | N
 def button(run: Run, label: str, key: str, *, disabled: bool = False, **look: Any) -> bool:
     """A button whose work needs the run's model: without the weights it is off and says why."""
     why = remedy(run)
-    return st.button(label, key=key, disabled=disabled or bool(why), **(look | {"help": why or look.get("help")}))
+    told = look | ({"help": plain(why)} if why else {})
+    return st.button(label, key=key, disabled=disabled or bool(why), **told)
 
 
 def reading(run: Run, bench: Bench, circuit: Circuit) -> Reading:

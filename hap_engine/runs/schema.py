@@ -19,7 +19,8 @@ from hap_engine.findings import METRICS, Findings
 from hap_engine.words import beside
 
 READ_PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what is read of a row's numbers for each prompt
-KINDS = {"dict": dict, "list": list, "str": str, "int": int, "float": float}
+KINDS = {"dict": dict, "list": list, "str": str, "tag": str, "int": int, "float": float}
+TAG = re.compile(r"[\w (),.-]{0,80}")  # of a split or an ablation
 WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
 _DATA: Mapping[str, Mapping[str, Any]] = tomllib.loads(beside(__file__, "schema.toml"))
 REQUIRED, OPTIONAL, NAMED, PARTS, ADDED = map(_DATA.__getitem__, ("required", "optional", "named", "parts", "added"))
@@ -36,6 +37,8 @@ def conform(value: Any, shape: Any, where: str) -> None:
                 f"The run file's {where} should be {WORDS[KINDS[shape]]}, got {_shown(value)}. "
                 "The file is damaged; export it again."
             )
+        if shape == "tag" and not TAG.fullmatch(value):
+            raise RunFileError(f"The run file's {where} should be a word or two, got {value[:40]!r}.")
     elif isinstance(shape, list):
         conform(value, "list", where)
         inner = shape[0]
