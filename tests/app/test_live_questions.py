@@ -233,7 +233,7 @@ def test_the_settings_of_another_seed_are_the_runs_own(mini: Run) -> None:
     config = related_runs.again(mini, 7)
     assert config is not None
     assert config.seed == 7
-    made = config.to_dict()
+    made = {key: value for key, value in config.to_dict().items() if value is not None}
     assert {key: mini.settings[key] for key in made if key != "seed"} == {
         key: value for key, value in made.items() if key != "seed"
     }

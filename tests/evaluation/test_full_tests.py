@@ -231,7 +231,7 @@ def test_damaged_additions_are_refused(examined: Run) -> None:
     for change, message in (
         ({"version": 2}, "version 2; this program reads 1"),
         ({"curves": {"eap": {}}}, "lacks shares"),
-        ({"minimality": None}, "should be a mapping"),
+        ({"minimality": None}, "lacks minimality"),
     ):
         broken = {**data, "statistics": {**data["statistics"], **change}}
         with pytest.raises(RunFileError, match=message):
