@@ -140,7 +140,7 @@ def _offer_tests(run: Run) -> None:
 
 def _offer_samples(run: Run) -> None:
     """Search again on samples of the run's prompts, here or in a terminal."""
-    st.caption(say("full.unsampled", circuit=circuit_title(run.main)))
+    st.caption(say("full.unsampled", circuit=plain(circuit_title(run.main))))
     if opened_models.button(run, **widget("full.sample", count=RESAMPLES), disabled=add_to_run.busy(run)):
 
         def add(masked: Any, run: Run) -> add_to_run.Revision:

@@ -20,7 +20,7 @@ from hap_engine.words import beside
 
 READ_PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what is read of a row's numbers for each prompt
 KINDS = {"dict": dict, "list": list, "str": str, "tag": str, "int": int, "float": float}
-TAG = re.compile(r"[\w (),.-]{0,80}")  # of a split or an ablation
+TAG = re.compile(r"[\w (),.-]{0,80}")  # of a split, an ablation, an order
 WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", float: "a number"}
 _DATA: Mapping[str, Mapping[str, Any]] = tomllib.loads(beside(__file__, "schema.toml"))
 REQUIRED, OPTIONAL, NAMED, PARTS, ADDED = map(_DATA.__getitem__, ("required", "optional", "named", "parts", "added"))
@@ -134,6 +134,9 @@ def _check_added(run: Findings) -> None:
             )
     if run.sizes:
         _check_at_sizes(run)
+    at = run.stability.get("at") or [{}]
+    if any(row.get("jaccard", {}).keys() != at[0].get("jaccard", {}).keys() for row in at):
+        raise RunFileError("The run file's stability should compare the same circuits at each size.")
     edges = len(run.circuits[run.main].circuit)
     if run.stability and len(run.stability["edges"]) != edges:
         raise RunFileError(
@@ -149,6 +152,8 @@ def _check_at_sizes(run: Findings) -> None:
         raise RunFileError(f"The run file's grid of sizes should fall from {run.graph.n_edges:,} edges at most.")
     for name, cells in run.sizes["orders"].items():
         where = f"order of edges {name[:40]!r}"
+        if not TAG.fullmatch(name):
+            raise RunFileError(f"The run file's {where} should be named by a word or two.")
         if not cells or not all(0 <= cell < real.size for cell in cells) or not real.flat[cells].all():
             raise RunFileError(f"The run file's {where} should hold edges of its graph.")
         if len(set(cells)) < len(cells):

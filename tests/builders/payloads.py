@@ -47,8 +47,6 @@ def hostile_run() -> Run:
         plain,
         circuits={**plain.circuits, PAYLOAD: plain.circuits[main]},
         metrics={**plain.metrics, PAYLOAD: plain.metrics[main], "random": random},
-        sizes={**plain.sizes, "orders": plain.sizes["orders"] | {PAYLOAD: plain.sizes["orders"][main]}}
-        | {"metrics": plain.sizes["metrics"] | {PAYLOAD: plain.sizes["metrics"][main]}},
         heads={head: facts | {"attention": {PAYLOAD: 0.5}} for head, facts in plain.heads.items()},
         model={**plain.model, "ways": {PAYLOAD: 2}},
     )
