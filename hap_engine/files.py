@@ -28,6 +28,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 WHERE = "(--out in the terminal, HAP_HOME for all that is kept)"
 
 DEEPEST = 32  # levels; a run file has nine, the configs of today's models up to six
+MAX_CONFIG = 16 * 2**20  # bytes of a config.json or an index of weights; the largest indexes are about 5 MB
 LARGEST = 1e300  # a number beyond it overflows as soon as it is drawn
 TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 HALF = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -141,11 +142,18 @@ def _once(pairs: Pairs) -> dict[str, Any]:
     return found
 
 
-def parse_json(text: str | bytes, gathered: Callable[[Pairs], Any] = _once) -> Any:
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def parse_json(
+    text: str | bytes, gathered: Callable[[Pairs], Any] = _once, constant: Callable[[str], Any] = _no_number
+) -> Any:
     """What the text of a JSON file holds.
 
     Args:
         gathered: what becomes of an object's names and values.
+        constant: what becomes of NaN and Infinity, which JSON does not know.
 
     Raises:
         ValueError: saying in one line why it is not JSON, or which bound it breaks.
@@ -156,7 +164,7 @@ def parse_json(text: str | bytes, gathered: Callable[[Pairs], Any] = _once) -> A
         raise ValueError(f"it is nested more than {DEEPEST} levels deep")
     large = POWER.search(bare) or b"0" * 300 in bare.translate(ONE_DIGIT)
     checked: dict[str, Any] = {"parse_float": _number, "parse_int": _number} if large else {}
-    found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=gathered, parse_constant=_no_number, **checked)
+    found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=gathered, parse_constant=constant, **checked)
     if HALF.search(data):
         json.dumps(found, ensure_ascii=False, default=str).encode()  # raises for half a character
     return found
@@ -177,11 +185,7 @@ def read_json(path: Path, most: int) -> Any:
         raise FileNotFoundError(2, "it is not a file")
     if path.stat().st_size > most:
         raise ValueError(f"it is {path.stat().st_size / 2**20:,.0f} MB large, expected at most {most >> 20}")
-    return parse_json(path.read_bytes())
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
+    return parse_json(path.read_bytes(), constant=float)  # transformers writes Infinity
 
 
 def _number(text: str) -> int | float:

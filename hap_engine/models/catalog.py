@@ -6,11 +6,11 @@ of a ``save_pretrained`` folder, or a name on the Hugging Face Hub. `resolve` sa
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from hap_engine.graph.graph import Graph
 from hap_engine.models import hub
 from hap_engine.models.gguf_cache import converted
 from hap_engine.models.gguf_header import header, pieces
-from hap_engine.models.supported import graph_of_config
+from hap_engine.models.supported import graph_of_config, read_config
 from hap_engine.words import say
 
 BUNDLED = {"hap-mini": assets() / "models" / "hap-mini"}
@@ -75,7 +75,8 @@ class Source:
         """The files with the weights, as far as they are on this machine; of a split ``.gguf`` all pieces."""
         if self.path is None:
             return []
-        return pieces(self.path) if self.kind == "gguf" else sorted(self.path.glob("*.safetensors"))
+        found = pieces(self.path) if self.kind == "gguf" else sorted(self.path.glob("*.safetensors"))
+        return [path for path in found if path.is_file()]  # a pipe would be waited for
 
 
 def resolve(reference: str) -> Source:
@@ -133,12 +134,9 @@ def config_of(source: Source) -> Mapping[str, Any] | None:
         folder = converted(files_sha256(source.weights))
         if folder is None:
             return header(source.path)
-    try:
-        config = json.loads((folder / "config.json").read_text()) if folder else None
-    except (OSError, ValueError):
-        config = None
-    if isinstance(config, dict):
-        return config
+    with suppress(OSError, ValueError):
+        if folder:
+            return read_config(folder)
     known = HUB_MODELS.get(source.name) if source.kind == "hub" else None
     return known.config if known else None
 

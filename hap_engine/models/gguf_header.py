@@ -16,6 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hap_engine.words import beside
 
 _TABLES = tomllib.loads(beside(__file__, "gguf_header.toml"))
@@ -32,6 +34,8 @@ PARTLY_ROTARY = {"gptneox", "phi3", "stablelm"}  # a share of each head turns wi
 OFF = (None, False, 0, 0.0)
 ONES = {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor", "logit_scale"}
 # Tensors that belong to the header: by how much each pair of a head's dimensions turns slower.
+MOST_ENTRIES = 2**21  # of an array: the words of a vocabulary are up to 260,000, their merges twice that
+MOST_FIELDS = 2**16  # of a header, and tensors of a file: the largest models have some thousands
 FACTORS = re.compile(r"(blk\.0\.)?rope_(freqs|factors_long|factors_short)\.weight")
 SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})")  # the stem of a piece of a split file
 
@@ -67,6 +71,41 @@ def pieces(path: Path) -> list[Path]:
     return [path.with_name(f"{stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
 
 
+def gguf_reader(path: Path) -> Any:
+    """gguf's own reader of a file, which by itself takes every count in it for true: 2^50 entries would be waited for.
+
+    Raises:
+        ValueError: if the file says more than it holds, or more than a model needs.
+    """
+    from gguf import GGUFReader, GGUFValueType
+
+    class Bounded(GGUFReader):
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            if int(offset) + int(count) * np.dtype(dtype).itemsize > len(self.data):
+                raise ValueError("its header says more than the file holds")
+            return super()._get(offset, dtype, count, override_order)
+
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type == GGUFValueType.ARRAY:
+                kind, length = self._get(orig_offs, np.uint32)[0], self._get(orig_offs + 4, np.uint64)[0]
+                self._limit(length, MOST_ENTRIES if kind != GGUFValueType.ARRAY else 0)
+            return super()._get_field_parts(orig_offs, raw_type)
+
+        def _build_fields(self, offs: int, count: int) -> Any:
+            self._limit(count, MOST_FIELDS)
+            return super()._build_fields(offs, count)
+
+        def _build_tensor_info(self, offs: int, count: int) -> Any:
+            self._limit(count, MOST_FIELDS)
+            return super()._build_tensor_info(offs, count)
+
+        def _limit(self, count: int, most: int) -> None:
+            if count > most:
+                raise ValueError(f"its header announces {int(count):,} entries, where at most {most:,} are expected")
+
+    return Bounded(path)
+
+
 def read_header(path: Path) -> Header:
     """The header of a file and of all pieces beside it. Raises what the parser does, of many kinds."""
     return _read(tuple((piece, piece.stat().st_mtime_ns) for piece in pieces(path)))
@@ -74,14 +113,12 @@ def read_header(path: Path) -> Header:
 
 @lru_cache(maxsize=8)  # about a second for the words of a vocabulary
 def _read(files: tuple[tuple[Path, int], ...]) -> Header:
-    from gguf import GGUFReader
-
     values: dict[str, Any] = {}
     shapes: dict[str, list[int]] = {}
     factors: dict[str, list[float]] = {}
     kinds: Counter[str] = Counter()
     for path, _ in files:
-        reader = GGUFReader(path)
+        reader = gguf_reader(path)
         values = {name: field.contents() for name, field in reader.fields.items()} | values  # the first has them all
         for tensor in reader.tensors:
             shapes[tensor.name] = tensor.shape.tolist()[::-1]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import ModelError
-from hap_engine.models.supported import check_config
+from hap_engine.files import MAX_CONFIG, read_json
+from hap_engine.models.supported import check_config, read_config
 from hap_engine.progress import Report
 from hap_engine.tasks.task import SPLITS, HubData
 from hap_engine.words import say
@@ -77,7 +77,7 @@ def pieces_beside(folder: Path) -> bool:
 def _pieces(folder: Path) -> list[str] | None:
     """What the index of weights in pieces names; None without one."""
     try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text())
+        index = read_json(folder / "model.safetensors.index.json", MAX_CONFIG)
         return sorted(set(index["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -92,7 +92,7 @@ def cached_models() -> list[str]:
         if folder is None:
             continue
         try:
-            config = json.loads((folder / "config.json").read_text())
+            config = read_config(folder)
             architectures, mixed = config.get("architectures"), "text_config" in config
         except (OSError, ValueError, AttributeError):
             continue
@@ -133,7 +133,10 @@ def download(
     told(0)
     with _explained(name, revision):
         folder = _snapshot(name, commit, ["config.json"], told)
-    config = json.loads((folder / "config.json").read_text())
+    try:
+        config = read_config(folder)
+    except ValueError as error:
+        raise ModelError(say("models.fault", name=name, fault=error)) from None
     check_config(config, name, continues_text(config))  # before the weights: they may be large
     with _explained(name, revision):
         for file in weights:
@@ -330,6 +333,5 @@ def continues_text(config: Mapping[str, Any]) -> bool:
     """Whether transformers has a class for such a model that continues a text."""
     from transformers.models.auto import modeling_auto as auto
 
-    return (
-        config.get("model_type") in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES | auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
-    )
+    known = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES | auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+    return config.get("model_type") in known

@@ -15,6 +15,8 @@ from hap_engine.models.supported import max_tokens, text_config
 from hap_engine.tasks.reader import Reader, reader_with
 from hap_engine.words import say
 
+MAX_BYTES = 256 * 2**20  # the largest vocabularies are about 35 MB
+
 
 def reader_of(source: Source) -> Reader | None:
     """How the model reads prompts; None while its tokenizer is not on this machine.
@@ -38,6 +40,8 @@ def read_tokenizer(path: Path) -> Tokenizer:
         ModelError: if the file cannot be read.
     """
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it is {path.stat().st_size >> 20} MB large, expected at most {MAX_BYTES >> 20}")
         return whole(Tokenizer.from_file(str(path)))
     except Exception as error:  # the library raises plain exceptions only
         raise ModelError(say("models.tokenizer", path=path, reason=str(error).splitlines()[0])) from None

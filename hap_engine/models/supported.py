@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import UnsupportedModelError
-from hap_engine.graph.graph import Graph
+from hap_engine.files import MAX_CONFIG, read_json
+from hap_engine.graph.graph import MAX_CELLS, Graph
 from hap_engine.words import say
 
 WORKING = say("models.working")
@@ -33,6 +34,11 @@ CODED: Mapping[str, str] = {
     "gptq": "gptqmodel",
     "awq": "gptqmodel",
 }
+# Of the settings that are read here, those that are no plain values.
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("rope_parameters", "rope_scaling", "quantization_config", "attn_config", "ffn_config"), dict),
+    **{"text_config": dict, "thinker_config": dict, "layer_types": list, "architectures": list, "model_type": str},
+}
 HEADED = {"full_attention", "sliding_attention", "chunked_attention", "attention"}  # kinds of layers that have heads
 
 
@@ -45,6 +51,8 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
     Raises:
         UnsupportedModelError: with the reason, and the nearest model that works.
     """
+    if fault := fault_of(config):
+        raise UnsupportedModelError(say("models.fault", name=name, fault=fault))
     kind = str(config.get("model_type", "unknown"))
     if config.get("auto_map") and not known:
         raise UnsupportedModelError(say("models.remote_code", name=name, kind=kind, working=WORKING))
@@ -55,6 +63,36 @@ def check_config(config: Mapping[str, Any], name: str, known: bool = True) -> No
     _check_codes(config, name)
     if not known:
         raise UnsupportedModelError(say("models.no_class", name=name, kind=kind, working=WORKING))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What the ``config.json`` of a model says. Raises OSError, and ValueError with what is wrong with it."""
+    config = read_json(folder / "config.json", MAX_CONFIG)
+    if fault := fault_of(config):
+        raise ValueError(fault)
+    return dict(config)
+
+
+def fault_of(config: Any) -> str:
+    """What is wrong with what a ``config.json`` holds; empty where nothing is.
+
+    A setting may be of another kind than models have, and sizes such as no model has.
+    """
+    if not isinstance(config, Mapping):
+        return "it is not a mapping"
+    for key, kind in _KINDS.items():
+        if not isinstance(config.get(key), kind | None):
+            return f"its {key} is {config[key]!r:.40}"
+    for part in ("thinker_config", "text_config"):
+        if config.get(part) and (inside := fault_of(config[part])):
+            return inside
+    sizes = _sizes(text_config(config))
+    if sizes is None:
+        return ""
+    layers, heads, kv = sizes
+    possible = all(type(size) is int and size > 0 for size in sizes)
+    possible = possible and layers**2 * (heads + 1) * (heads + 2 * kv + 1) <= MAX_CELLS
+    return "" if possible else f"it states {layers!r} layers of {heads!r} heads ({kv!r} of them with keys)"
 
 
 def _check_codes(config: Mapping[str, Any], name: str) -> None:
@@ -149,6 +187,12 @@ def graph_of_config(config: Mapping[str, Any]) -> Graph | None:
     """The graph that a model will have, without what opening it measures (`Graph.coupled`); None if the sizes are not
     there."""
     config = text_config(config)
+    sizes = None if fault_of(config) else _sizes(config)
+    return Graph(*sizes, is_parallel(config), _has_post_norm(config)) if sizes else None
+
+
+def _sizes(config: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Layers, heads and heads with keys of their own, as a config states them; None if it does not."""
 
     def size(*names: str) -> Any:
         return next((config[name] for name in names if isinstance(config.get(name), int)), None)
@@ -167,7 +211,7 @@ def graph_of_config(config: Mapping[str, Any]) -> Graph | None:
         kv = 1
     if kind == "dbrx":
         kv = (config.get("attn_config") or {}).get("kv_n_heads", heads)
-    return Graph(layers, heads, int(kv), is_parallel(config), _has_post_norm(config))
+    return layers, heads, kv
 
 
 def _has_post_norm(config: Mapping[str, Any]) -> bool:

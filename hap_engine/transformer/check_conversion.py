@@ -12,7 +12,7 @@ import numpy as np
 
 from hap_engine.errors import ModelError
 from hap_engine.models.catalog import Source
-from hap_engine.models.gguf_header import FACTORS, GEMMA, Header
+from hap_engine.models.gguf_header import FACTORS, GEMMA, Header, gguf_reader
 from hap_engine.words import say
 
 TRANSPOSED = ("attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight")  # of GPT-2
@@ -24,7 +24,7 @@ def check_conversion(source: Source, header: Header, copy: Path) -> None:
     Raises:
         ModelError: naming the first tensor that is not what the file says.
     """
-    from gguf import MODEL_ARCH_NAMES, GGUFReader, dequantize, get_tensor_name_map
+    from gguf import MODEL_ARCH_NAMES, dequantize, get_tensor_name_map
     from safetensors import safe_open
 
     kind = next(key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
@@ -34,7 +34,7 @@ def check_conversion(source: Source, header: Header, copy: Path) -> None:
         for key in held.keys():  # noqa: SIM118
             stem, _, part = key.rpartition(".")
             places[f"{names.get_name(stem)}.{part}"] = key
-        for tensor in (tensor for path in source.weights for tensor in GGUFReader(path).tensors):
+        for tensor in (tensor for path in source.weights for tensor in gguf_reader(path).tensors):
             if FACTORS.fullmatch(tensor.name):
                 continue  # a part of the config
             key = places[tensor.name]

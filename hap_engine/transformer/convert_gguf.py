@@ -19,7 +19,16 @@ from hap_engine.errors import HapError, ModelError, UnsupportedModelError
 from hap_engine.files import writing
 from hap_engine.models.catalog import Source, weights_sha256
 from hap_engine.models.gguf_cache import gguf_cache, is_intact, sign
-from hap_engine.models.gguf_header import EPSILON, FACTORS, GEMMA, Header, config_from, not_understood, read_header
+from hap_engine.models.gguf_header import (
+    EPSILON,
+    FACTORS,
+    GEMMA,
+    Header,
+    config_from,
+    gguf_reader,
+    not_understood,
+    read_header,
+)
 from hap_engine.models.supported import check_config
 from hap_engine.progress import Report
 from hap_engine.transformer.check_conversion import check_conversion
@@ -105,7 +114,7 @@ def read_tensors(source: Source, header: Header, hf_config: Any) -> Values:
     Raises:
         ModelError: naming tensors that are missing, left over or of another shape.
     """
-    from gguf import MODEL_ARCH_NAMES, GGUFReader, dequantize, get_tensor_name_map
+    from gguf import MODEL_ARCH_NAMES, dequantize, get_tensor_name_map
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -118,7 +127,7 @@ def read_tensors(source: Source, header: Header, hf_config: Any) -> Values:
     for name in wanted:
         stem, _, part = name.rpartition(".")
         places[f"{names.get_name(stem)}.{part}"] = name
-    stored = {tensor.name: tensor for path in source.weights for tensor in GGUFReader(path).tensors}
+    stored = {tensor.name: tensor for path in source.weights for tensor in gguf_reader(path).tensors}
     found = {
         places[name]: _layout(header, name)(torch.tensor(dequantize(tensor.data, tensor.tensor_type)))
         for name, tensor in stored.items()

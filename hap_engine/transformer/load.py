@@ -7,7 +7,6 @@ in fewer bits stay so in memory (`hap_engine.narrow`). Pickle checkpoints and re
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_s
 from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, continues_text, download, missing_weights, pieces_beside
 from hap_engine.models.reader import read_tokenizer, whole
-from hap_engine.models.supported import WORKING, check_config, max_tokens, text_config
+from hap_engine.models.supported import WORKING, check_config, max_tokens, read_config, text_config
 from hap_engine.narrow import copied, keep_narrow
 from hap_engine.progress import Progress, Report, watched
 from hap_engine.tasks.reader import Reader, reader_with
@@ -235,7 +234,7 @@ def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
         raise ModelError(say("transformer.adapter", name=name))
     if (folder / "model.safetensors").is_file() and pieces_beside(folder):
         raise ModelError(say("transformer.twice", name=name))
-    for path in folder.glob("*.safetensors"):
+    for path in filter(Path.is_file, folder.glob("*.safetensors")):
         with path.open("rb") as file:
             if file.read(len(POINTER)) == POINTER:
                 raise ModelError(say("transformer.pointer", name=name, file=path.name))
@@ -245,9 +244,7 @@ def _checked_config(name: str, folder: Path) -> Mapping[str, Any]:
         found = f", only pickle weights ({pickled[0]}), which can run code" if pickled else ""
         raise ModelError(say("transformer.files", folder=folder, missing=named(missing), found=found))
     try:
-        config = json.loads((folder / "config.json").read_text())
-        if not isinstance(config, dict):
-            raise ValueError("it is not a mapping")
+        config = read_config(folder)
     except (OSError, ValueError) as error:
         raise ModelError(say("transformer.damaged", name=name, reason=first_line(error)[:-1])) from None
     check_config(config, name, continues_text(config))

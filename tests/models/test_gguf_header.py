@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
-from hap_engine.errors import UnsupportedModelError
+from hap_engine.errors import ModelError, UnsupportedModelError
 from hap_engine.graph.graph import Graph
 from hap_engine.models.catalog import config_of, graph_of, resolve, weights_sha256
 from hap_engine.models.gguf_cache import gguf_cache
@@ -93,3 +95,25 @@ def test_the_header_tells_what_the_converted_copy_does(
     converted = graph_of(source), Shape.of(config_of(source) or {})
     monkeypatch.setenv("HAP_HOME", str(SHARED_HOME / "nothing"))
     assert (graph_of(source), Shape.of(config_of(source) or {})) == converted
+
+
+def hostile_gguf(
+    path: Path, fields: int = 1, tensors: int = 0, kind: int = 9, inner: int = 4, length: int = 2**50
+) -> Path:
+    """A file whose header announces what it does not hold: a field of a type (9: an array) of `length` entries."""
+    name = b"general.architecture"
+    field = struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + struct.pack("<IQ", inner, length)
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, tensors, fields) + field + bytes(2**22))
+    return path
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [{}, {"fields": 2**50}, {"tensors": 2**50, "length": 0}, {"inner": 9}, {"inner": 0}, {"kind": 8, "inner": 2**31}],
+)
+def test_a_header_that_announces_too_much_is_refused_at_once(tmp_path: Path, lies: dict[str, int]) -> None:
+    path, started = hostile_gguf(tmp_path / "m.gguf", **lies), time.perf_counter()
+    assert header(path) is None
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(str(path))
+    assert time.perf_counter() - started < 20  # of which transformers' import takes the most
