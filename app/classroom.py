@@ -60,6 +60,12 @@ def check_job(config: DiscoveryConfig, live: int) -> None:
         raise ClassroomError(say("class.queue", live=live, jobs=now.jobs))
 
 
+def check_cancel(owner: str, visitor: str) -> None:
+    """Raise ClassroomError where a visitor would stop a run of somebody else; the host's `visitor` is empty."""
+    if rules() is not None and visitor not in ("", owner):
+        raise ClassroomError(say("class.cancel"))
+
+
 def check_change() -> None:
     """Raise ClassroomError where a visitor would change what others see, or reach the host's files."""
     if rules() is not None:

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # before an `app` of the folder it is started in
 
 from app.classroom import LIMIT, VARIABLE, ClassRules
+from app.doors import HOSTS
 from app.words import say
 from hap_engine.crash_report import EXIT_CODE, explain, foreseen
 from hap_engine.errors import SettingsError
@@ -70,7 +71,10 @@ def plan(asked: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     ]
     environment = {key: value for key, value in os.environ.items() if key not in (VARIABLE, LIMIT)}
     if asked.for_class:
-        environment |= {VARIABLE: "1", LIMIT: str(asked.jobs)}
+        names = {own_address(), socket.gethostname().lower(), f"{socket.gethostname().lower()}.local"}
+        known = ",".join(sorted(names | {*filter(None, environment.get(HOSTS, "").split(","))}))
+        environment |= {VARIABLE: "1", LIMIT: str(asked.jobs), HOSTS: known}
+        command.append(f"--browser.serverAddress={own_address()}")  # or Streamlit would ask elsewhere for it
     return command, environment
 
 

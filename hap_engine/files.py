@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,8 @@ def assets() -> Path:
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content in hexadecimal."""
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a file", str(path))  # a pipe would be waited for
     return _file_sha256(path, status.st_size, status.st_mtime_ns)
 
 

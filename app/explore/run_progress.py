@@ -12,8 +12,9 @@ from app.stored import task_answers
 from app.widgets.charts import curve_figure, preview_figure
 from app.widgets.markdown import plain
 from app.words import say, widget
-from app.work import workers
+from app.work import discoveries, workers
 from app.work.worker import Snapshot
+from hap_engine.errors import HapError
 from hap_engine.picture.palette import palette
 from hap_engine.settings import DiscoveryConfig
 
@@ -62,8 +63,12 @@ def _panel(job_id: str) -> None:
     title.subheader(plain(_title(job)))
     words, ending = widget("progress.cancel"), job.state == "cancelling"
     if cancel.button(**(words | {"label": "Cancelling …"} if ending else words), disabled=ending):
-        workers.runs().cancel(job_id)
-        st.rerun(scope="fragment")
+        try:
+            discoveries.cancel(workers.runs(), job_id, workers.visitor())
+        except HapError as error:
+            st.info(plain(str(error)), icon=":material/groups:")
+        else:
+            st.rerun(scope="fragment")
     st.progress(min(1.0, job.progress.step / max(1, job.progress.total)), text=plain(_status(job)))
     st.markdown(_phases(job))
     check, circuit = job.latest.get("check") or {}, job.latest.get("circuit")

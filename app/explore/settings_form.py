@@ -145,7 +145,7 @@ def _config(source: Source | None, task: str, sparsity: float, advanced: dict[st
 
 def _start(config: DiscoveryConfig) -> None:
     try:
-        job = discoveries.submit(workers.runs(), config)
+        job = discoveries.submit(workers.runs(), config, owner=workers.visitor())
     except HapError as error:
         st.error(plain(str(error)), icon=":material/error:")
         return

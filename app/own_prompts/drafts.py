@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from app.classroom import check_change
 from app.stored import json_files
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.rows import KEYS
@@ -33,6 +34,7 @@ def load() -> list[Row]:
 
 def save(rows: Sequence[Row], seen: Sequence[Row]) -> list[Row]:
     """Keep the draft, with what another tab did to it since `seen`; returns what is kept. Raises DiskError."""
+    check_change()
     with _saving:
         theirs = _read()
         both = merged(seen, rows, seen if theirs is None else theirs)

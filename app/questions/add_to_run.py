@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from app import url
-from app.classroom import check_change
+from app.classroom import check_change, rules
 from app.stored import saved_runs
 from app.widgets.markdown import plain
 from app.words import say, widget
@@ -51,7 +51,7 @@ def _saved(run: Run) -> None:
     st.caption(say("add.kept", edges=len(run.circuits[OWN].circuit), kl=kl))
     see, drop = st.columns(2)
     see.button(**widget("add.see", circuit=main), on_click=url.put, kwargs={"left": run.main, "right": OWN})
-    if drop.button(**widget("add.drop")):
+    if drop.button(**widget("add.drop"), disabled=rules() is not None):
         rest = {key: record for key, record in run.circuits.items() if key != OWN}
         metrics = {key: row for key, row in run.metrics.items() if key != OWN}
         saved_runs.keep(replace(run, circuits=rest, metrics=metrics))

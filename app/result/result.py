@@ -91,7 +91,7 @@ def _heading(run: Run) -> None:
     st.subheader(plain(run.title), anchor=False)
     if why := saved_runs.unsaved(run.id):
         st.warning(**widget("result.unsaved", why=plain(why)))
-        st.button(**widget("result.write"), on_click=saved_runs.keep, args=(run,))
+        st.button(**widget("result.write"), on_click=saved_runs.write_again, args=(run.id,))
     date = plain(run.created[:10])
     if saved_runs.is_shipped(run):
         st.markdown(say("result.example", date=date, run=run))

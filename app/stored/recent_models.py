@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from app.classroom import check_change
 from app.stored import json_files
 from hap_engine.errors import DiskError, HapError
 from hap_engine.models.catalog import Source, resolve
@@ -32,6 +33,7 @@ def remember(source: Source) -> None:
     """Put a file or folder first on the list. A disk that cannot be written to is no obstacle."""
     if source.kind not in ("gguf", "folder") or source.path is None:
         return
+    check_change()
     others = [path for path in _read() if path != str(source.path)]
     with suppress(DiskError):
         json_files.write([str(source.path), *others][:REMEMBERED], FILE)

@@ -207,11 +207,22 @@ def keep_computed(run: Run) -> None:
             circuits = {**run.circuits, OWN: before.circuits[OWN]}
             metrics = {**run.metrics, OWN: before.metrics[OWN]} if OWN in before.metrics else run.metrics
             run = replace(run, circuits=circuits, metrics=metrics)
-    keep(run)
+    _keep(run)
 
 
 def keep(run: Run) -> None:
-    """Write a run; where the disk refuses, it stays in memory: see `unsaved`."""
+    """Write a run that was changed; where the disk refuses, it stays in memory: see `unsaved`."""
+    check_change()
+    _keep(run)
+
+
+def write_again(run_id: str) -> None:
+    """Try once more to write a run that the disk refused."""
+    if run_id in _unsaved:
+        _keep(_unsaved[run_id][0])
+
+
+def _keep(run: Run) -> None:
     try:
         save(run, runs_folder() / f"{run.id}.json")
         _unsaved.pop(run.id, None)

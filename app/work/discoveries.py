@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from app.classroom import check_job
+from app.classroom import check_cancel, check_job
 from app.stored import task_answers
 from app.stored.saved_runs import keep_computed
 from app.work import heavy_imports
@@ -56,12 +56,17 @@ def _discover(config: DiscoveryConfig, opening: Opening | None) -> Discovery:
 
 
 def submit(
-    worker: Worker, config: DiscoveryConfig, opening: Opening | None = None, discover: Discover = _discover
+    worker: Worker,
+    config: DiscoveryConfig,
+    opening: Opening | None = None,
+    discover: Discover = _discover,
+    owner: str = "",
 ) -> str:
     """Start a run, or join the live one with equal settings; returns the job's id.
 
     Args:
         opening: opens the model; None: ``config.model`` names it.
+        owner: who starts it, and may cancel it.
 
     Raises:
         HapError: if the model cannot be found, the queue is full, or a class may not start it.
@@ -76,8 +81,16 @@ def submit(
             if live > MAX_WAITING:
                 raise TooManyJobsError(f"Expected at most {MAX_WAITING} runs waiting. Cancel one, or let one finish.")
             worker.forget(job)
-            worker.start(job, lambda: _kept(discover(config, opening), config), config)
+            worker.start(job, lambda: _kept(discover(config, opening), config), config, owner)
     return job
+
+
+def cancel(worker: Worker, job: str, visitor: str) -> None:
+    """Stop a run, or take it out of the queue. Raises ClassroomError where `visitor` did not start it."""
+    known = worker.get(job)
+    if known is not None:
+        check_cancel(known.owner, visitor)
+        worker.cancel(job)
 
 
 def _kept(steps: Discovery, config: DiscoveryConfig) -> Generator[Progress, None, str]:

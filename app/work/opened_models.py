@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app.classroom import check_change
+from app.classroom import check_change, rules
 from app.widgets.markdown import plain
 from app.work import discoveries, heavy_imports, workers
 from app.work.discoveries import Opening
@@ -97,9 +97,10 @@ def start_run(run: Run, config: DiscoveryConfig) -> str:
         HapError: if the weights cannot be found or the queue is full.
     """
     if config.device != "cpu":  # the page's way opens models on the processor
-        return discoveries.submit(workers.runs(), config)
+        return discoveries.submit(workers.runs(), config, owner=workers.visitor())
     locate(run.model, given(run))
-    return discoveries.submit(workers.runs(), config, Opening(identity_of(run.model), _anew(run)))
+    opening = Opening(identity_of(run.model), _anew(run))
+    return discoveries.submit(workers.runs(), config, opening, owner=workers.visitor())
 
 
 def _anew(run: Run) -> Begin:
@@ -146,7 +147,7 @@ def _watch(key: str, worker: Worker) -> None:
     record = work.progress
     bar, stop = st.columns([6, 1], vertical_alignment="center")
     bar.progress(min(1.0, record.step / max(1, record.total)), text=f"{record.message} …")
-    stoppable = worker is not workers.models()
+    stoppable = worker is not workers.models() and rules() is None  # a class shares it
     if stoppable and stop.button("Stop", key=f"stop-{key}", icon=":material/stop:"):
         worker.forget(key)
         st.rerun()

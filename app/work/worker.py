@@ -29,6 +29,7 @@ class Snapshot:
 
     Attributes:
         about: what it was started for.
+        owner: who started it.
         state: queued, running, cancelling, done, cancelled or error.
         latest: what its records carried so far, the last of each name.
         history: the data of every record that told a KL.
@@ -37,6 +38,7 @@ class Snapshot:
 
     key: str
     about: Any = None
+    owner: str = ""
     state: str = "queued"
     progress: Progress = WAITING
     latest: Mapping[str, Any] = field(default_factory=dict)
@@ -82,12 +84,12 @@ class Worker:
         self._queue: deque[_Piece] = deque()
         self._at_work = False  # a thread serves the queue
 
-    def start(self, key: str, begin: Begin, about: Any = None) -> Snapshot:
+    def start(self, key: str, begin: Begin, about: Any = None, owner: str = "") -> Snapshot:
         """Put work into the queue unless its key is known, failed work included; returns its snapshot."""
         with self._lock:
             if key not in self._known:
                 self._forget_old()
-                self._known[key] = piece = _Piece(begin, Snapshot(key, about))
+                self._known[key] = piece = _Piece(begin, Snapshot(key, about, owner))
                 self._queue.append(piece)
                 if not self._at_work:
                     self._at_work = True

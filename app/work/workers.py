@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.work import discoveries
 from app.work.worker import Worker
+
+
+def visitor() -> str:
+    """Who looks at the page: a session of a browser; empty for who sits at this machine."""
+    context = get_script_run_ctx()
+    return "" if context is None or st.context.ip_address is None else context.session_id
 
 
 @st.cache_resource

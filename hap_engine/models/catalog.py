@@ -161,7 +161,7 @@ def reading_sha256(source: Source) -> str:
         return ""
     words = [source.path / "tokenizer.json"]
     if not words[0].is_file():
-        words = sorted(path for name in OLD_TOKENIZERS for path in source.path.glob(name))
+        words = sorted(path for name in OLD_TOKENIZERS for path in source.path.glob(name) if path.is_file())
     config = {key: value for key, value in (config_of(source) or {}).items() if key not in NOTES}
     return short_hash([config, [[path.name, file_sha256(path)] for path in words]])
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -9,14 +13,19 @@ from streamlit.testing.v1 import AppTest
 
 from app import classroom, serve
 from app.classroom import ClassroomError, ClassRules, check_change, check_job
+from app.own_prompts import drafts
 from app.stored import saved_runs
+from app.words import say
 from app.work import opened_models
-from app.work.discoveries import submit
+from app.work.discoveries import cancel, submit
 from app.work.worker import Worker
+from hap_engine.progress import Progress
+from hap_engine.report.titles import OWN
 from hap_engine.runs.run_file import dumps, runs_folder, save
 from hap_engine.settings import PRESETS, DiscoveryConfig
 from tests.builders.fakes import fake_run
-from tests.builders.pages import SCRIPT
+from tests.builders.pages import SCRIPT, open_app, wait_for
+from tests.conftest import ROOT
 
 GOOD = DiscoveryConfig(pruning=PRESETS["quick"])
 
@@ -76,8 +85,78 @@ def test_the_shelf_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(ClassroomError, match="stay as they are"):
             change()
+    own = replace(run, circuits={name: record for name, record in run.circuits.items() if name != "eap"})
+    for change in (lambda: saved_runs.keep(own), lambda: drafts.save([{"clean": "x"}], [])):
+        with pytest.raises(ClassroomError, match="stay as they are"):
+            change()
+    assert list(saved_runs.open_run(run.id).circuits) == list(run.circuits)
     assert [path.name for path in runs_folder().iterdir()] == [f"{run.id}.json"]
     assert "class mode" in opened_models.give(run, "/etc/passwd")
+
+
+def test_the_hosts_own_circuit_stays_in_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest cannot take it out: the button is off, and what it does is refused."""
+    run = fake_run(model={"name": "m", "source": "bundled", "reference": "m"})
+    own = replace(run, circuits={**run.circuits, OWN: run.circuits["hap"]})
+    save(own, runs_folder() / f"{run.id}.json")
+    drop = say("add.drop.label")
+    assert not next(button for button in open_app(run=run.id).button if button.label == drop).disabled
+    monkeypatch.setenv(classroom.VARIABLE, "1")
+    button = next(button for button in open_app(run=run.id).button if button.label == drop)
+    assert button.disabled
+    button.proto.disabled = False
+    button.click().run()  # as a client that does not ask would
+    assert OWN in saved_runs.open_run(run.id).circuits
+
+
+def endless(config: DiscoveryConfig, opening: object) -> Iterator[Progress]:
+    while True:
+        yield Progress("score", 0, 1, "going on")
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("visitor", ["", "anna", "ben"])
+def test_who_started_a_run_may_cancel_it_and_the_host(visitor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for in_class in (False, True):
+        monkeypatch.setenv(classroom.VARIABLE, "1" if in_class else "")
+        worker = Worker(2)
+        job = submit(worker, GOOD, discover=endless, owner="anna")  # type: ignore[arg-type]
+        assert submit(worker, GOOD, discover=endless, owner="ben") == job  # type: ignore[arg-type]  # who joins owns nothing
+        if in_class and visitor == "ben":
+            with pytest.raises(ClassroomError, match="by who started it"):
+                cancel(worker, job, visitor)
+            worker.cancel(job)
+        else:
+            cancel(worker, job, visitor)
+        wait_for(worker, job, "cancelled")
+
+
+def test_cancelled_work_leaves_no_thread_behind() -> None:
+    worker, before = Worker(2), threading.active_count()
+    first = submit(worker, GOOD, discover=endless)  # type: ignore[arg-type]
+    for seed in range(1, 300):
+        worker.cancel(submit(worker, replace(GOOD, seed=seed), discover=endless))  # type: ignore[arg-type]
+    assert threading.active_count() <= before + 1
+    assert len(worker._known) <= 4
+    worker.cancel(first)
+    wait_for(worker, first, "cancelled")
+
+
+COMPUTED = {"keep_computed", "write_again", "remember", "_keep"}  # what runs found out, which no visitor chooses
+
+
+def test_every_change_passes_the_one_check() -> None:
+    """Files are changed in `app.stored` and in the drafts alone, by functions that ask `check_change` first."""
+    for path in (ROOT / "app").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            called = [call.func for call in ast.walk(function) if isinstance(call, ast.Call)]
+            names = {getattr(one, "attr", getattr(one, "id", "")) for one in called}
+            owners = {getattr(getattr(one, "value", None), "id", "") for one in called}
+            written = names & {"write_text", "unlink"} or ("save" in names and "drafts" not in owners)
+            changes = written or {"json_files", "write"} <= owners | names
+            if path.name != "json_files.py" and changes and function.name not in COMPUTED:
+                assert "check_change" in names, f"{path.name}: {function.name}"
 
 
 @pytest.mark.usefixtures("in_class")
