@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,11 +39,11 @@ class Canvas:
     width: float
     height: float
 
-    def x(self, value: float) -> float:
+    def x(self, value: Any) -> Any:
         low, high = self.scene.layout.x_range
         return LEFT + (value - low) / (high - low) * (self.width - LEFT - RIGHT)
 
-    def y(self, value: float) -> float:
+    def y(self, value: Any) -> Any:
         low, high = self.scene.layout.y_range
         return self.height - BOTTOM - (value - low) / (high - low) * (self.height - TOP - BOTTOM)
 
@@ -175,8 +175,8 @@ def _curves(canvas: Canvas, indices: Sequence[int]) -> Iterator[str]:
     writers = np.array([graph.writer_index[scene.edges[i].writer] for i in indices])
     readers = np.array([graph.reader_index[scene.edges[i].reader] for i in indices])
     xs, ys = scene.layout.curves(writers, readers)
-    for i, x, y in zip(indices, xs, ys, strict=True):
-        points = " ".join(f"{canvas.x(a):.1f},{canvas.y(b):.1f}" for a, b in zip(x, y, strict=True))
+    for i, x, y in zip(indices, canvas.x(xs).tolist(), canvas.y(ys).tolist(), strict=True):
+        points = " ".join(map("{:.1f},{:.1f}".format, x, y))
         edge = scene.edges[i]
         yield f'<polyline points="{points}"><title>{escape(_edge_text(edge))}</title></polyline>'
 

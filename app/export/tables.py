@@ -1,7 +1,8 @@
 """Edges and heads as CSV, for spreadsheets and notebooks.
 
 A spreadsheet runs a text cell that begins with ``=``, ``+``, ``-`` or ``@`` as a formula. Such texts (a
-circuit may be called anything in an imported file) get an apostrophe in front; numbers stay numbers.
+circuit may be called anything in an imported file) get an apostrophe in front, also after a semicolon; numbers stay
+numbers.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hap_engine.findings import EDGE_VALUES
 from hap_engine.runs.record import Run
 
-RISKY = ("=", "+", "-", "@")
+RISKY = re.compile(r"(^\s*|[;|]\s*)(?=[=+\-@])")  # in many countries cells end with semicolons
 
 
 def edges_csv(run: Run) -> str:
@@ -78,7 +80,7 @@ def guarded(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
     line = " ".join(cell.split())  # one line: not every reader takes a quoted line end
-    return f"'{line}" if line.startswith(RISKY) else line
+    return RISKY.sub(r"\1'", line)
 
 
 _NAMES = {"scores": "eap_score", "ranks": "eap_rank", "gates": "log_alpha"}

@@ -1,12 +1,14 @@
 """The interactive comparison as one HTML file that needs nothing else: no server, no network.
 
 It holds the same component as the explorer, the scene as data, and Plotly.js with its licence. The
-page forbids itself every request by its own content security policy. Texts of the run are escaped;
-the scene goes in as JSON in which no ``<`` is left.
+page forbids itself every request, and every script but its own, by its content security policy. Texts of the run are
+escaped; the scene goes in as JSON in which no ``<`` is left.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
 from hap_engine.picture.wire import payload, replay
 from hap_engine.words import beside
 
+SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 PAGE = Template(beside(__file__, "standalone.html").rstrip())
 
 
@@ -64,7 +67,7 @@ def standalone(
     }
     # Streamlit's colour variables, which the component reads, for light and dark readers.
     colours = {f"{theme.name}_{name}": value for theme in (LIGHT, DARK) for name, value in theme.colours.items()}
-    return PAGE.substitute(
+    made = PAGE.substitute(
         {name: escape(text) for name, text in texts.items()} | colours,
         css=web("component.css"),
         component=web("component.html"),
@@ -75,6 +78,12 @@ def standalone(
         plotly=_script(PLOTLY.read_text(encoding="utf-8")),
         script=_script(_component()),
     )
+    return made.replace("HASHES", " ".join(map(_hash, SCRIPT.findall(made))), 1)
+
+
+def _hash(script: str) -> str:
+    """What the content security policy knows a script by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def _component() -> str:

@@ -128,7 +128,13 @@ def test_the_head_table_has_every_head(shipped: Run) -> None:
 def test_no_text_becomes_a_formula(cell: str) -> None:
     assert tables.guarded(cell) == "'" + cell.strip()
     text = tables.table(["=evil"], [{"=evil": cell}])
-    assert all(not value.startswith(tables.RISKY) for row in csv.reader(io.StringIO(text)) for value in row)
+    assert all(not tables.RISKY.search(value) for row in csv.reader(io.StringIO(text)) for value in row)
+
+
+def test_no_part_of_a_text_becomes_a_formula_where_semicolons_separate() -> None:
+    text = tables.table(["a;=1+1"], [{"a;=1+1": "b; @SUM(A1);+2"}])
+    cells = [cell.strip() for row in csv.reader(io.StringIO(text), delimiter=";") for cell in row]
+    assert cells == ["a", "'=1+1", "b", "'@SUM(A1)", "'+2"]
 
 
 def test_numbers_stay_numbers() -> None:
