@@ -87,11 +87,13 @@ class Projection:
         keeps_best: of the states that reached the target the one that is best on validation prompts is taken,
             and the descent ends when none better came for a while; otherwise the last state, after all steps.
         ranks_sizes: the order of the gates is good at every size, not only at the target.
+        evens: the power of its RMS that each gradient is divided by; 0 leaves them as they are.
     """
 
     starts_ranked = True
     keeps_best = True
     ranks_sizes = False
+    evens = 0.0
     QUIET = 0.1  # noise at the last step; at 0 the gradient of a decided gate would vanish
 
     def __init__(self, log_alpha: Tensor, target: int, config: PruningConfig) -> None:
@@ -157,6 +159,12 @@ class EverySize(Projection):
 
     keeps_best = False
     ranks_sizes = True
+    # At 0 the steps at tight sizes, whose KL is many times that of the loose ones, decide alone how far the gates move;
+    # at 1 all steps pull alike. Mean KL of hap-mini, three seeds, at 80, 90, 94, 96 and 98 % was 0.005, 0.013, 0.021,
+    # 0.027, 0.111 at 0; 0.004, 0.008, 0.011, 0.017, 0.077 at 0.5; 0.004, 0.005, 0.008, 0.021, 0.091 at 1. On SmolLM2,
+    # seed 0, at 90, 96, 98, 99, 99.5 and 99.8 %: 0.29, 0.22, 0.30, 0.34, 0.65, 0.96; 0.21, 0.21, 0.25, 0.38, 0.80,
+    # 1.01; 0.18, 0.19, 0.29, 0.36, 0.85, 1.30.
+    evens = 0.5
     AT_FRONT = 0.6  # of the steps; the others hold what was found at the looser sizes
     FIRST = 0.4  # of the steps
     FEWEST = 10  # edges; hardly any circuit is smaller
@@ -189,6 +197,7 @@ class Lagrangian:
     starts_ranked = False
     keeps_best = False
     ranks_sizes = False
+    evens = 0.0
     INIT, SPREAD = 10.0, 0.01  # of the normal distribution of its start
     WARM_UP = 200 / 3000  # shares of the published 3,000 steps
     RAMP = 2500 / 3000

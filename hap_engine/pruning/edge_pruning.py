@@ -119,7 +119,7 @@ def prune(
         anchor.see(error)
         if not math.isfinite(kl):
             raise SettingsError(f"KL is {kl} at step {step}: training has diverged. Lower lr, or use float32.")
-        allowed = budget.step(gradient, z, step)
+        allowed = budget.step(gradient / (gradient.square().mean().sqrt() + 1e-12) ** strategy.evens, z, step)
         if step % memory.TRIM_STEPS == 0:
             memory.trim()
         state = log_alpha.detach()

@@ -17,7 +17,7 @@ from hap_engine.graph.ranking import top_edges
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
-from hap_engine.pruning.budgets import BUDGETS, EverySize, Lagrangian, Projection, SharedAdam
+from hap_engine.pruning.budgets import BUDGETS, EverySize, Lagrangian, Leg, Projection, SharedAdam
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
 from hap_engine.pruning.gates import open_probability, sample
 from hap_engine.settings import PRESETS, PruningConfig
@@ -80,6 +80,23 @@ def test_every_size_is_cut_between_its_front_and_its_start(prepared: Prepared) -
     assert torch.equal(log_alpha.detach(), torch.linspace(1, 5, 400)), "sampling moves nothing"
 
 
+def test_gradients_of_all_sizes_can_pull_alike(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Divided by their RMS, the gradients that reach the gates have an RMS of 1; with 0 they are as they were."""
+    seen: list[float] = []
+    real = EverySize.step
+
+    def watched(self: EverySize, gradient: torch.Tensor, z: torch.Tensor, step: int) -> float:
+        seen.append(float(gradient.square().mean().sqrt()))
+        return real(self, gradient, z, step)
+
+    monkeypatch.setattr(EverySize, "step", watched)
+    for evens in (1.0, 0.0):
+        monkeypatch.setattr(EverySize, "evens", evens)
+        learn(prepared, full_circuit(prepared.masked.graph), 20, PruningConfig(steps=4, batch_size=4))
+    assert seen[:4] == pytest.approx([1.0] * 4, rel=1e-5)
+    assert max(seen[4:]) < 0.5
+
+
 @pytest.mark.parametrize(("count", "target", "steps"), [(28_000, 706, 300), (607, 30, 300), (90, 30, 300), (25, 4, 5)])
 def test_legs_take_all_steps_and_reach_the_target(count: int, target: int, steps: int) -> None:
     legs = EverySize.legs(count, target, steps)
@@ -88,7 +105,8 @@ def test_legs_take_all_steps_and_reach_the_target(count: int, target: int, steps
     assert legs[-1].target <= target
     assert all(leg.target < leg.candidates for leg in legs)
     assert all(later.candidates >= earlier.target for earlier, later in pairwise(legs))
-    assert Projection.legs(count, target, steps) == Lagrangian.legs(count, target, steps) == [(steps, count, target)]
+    whole = [Leg(steps, count, target)]
+    assert Projection.legs(count, target, steps) == Lagrangian.legs(count, target, steps) == whole
 
 
 def test_lagrangian_moves_towards_its_target(prepared: Prepared) -> None:
