@@ -54,7 +54,7 @@ def comparison(
     scene: Scene,
     key: str = "comparison",
     pinned: Sequence[str] = (),
-    height: int = 760,
+    height: str = "max(760px, 62vh)",
     *,
     view: str = "pair",
     drawn: int = 0,
@@ -67,7 +67,7 @@ def comparison(
         scene: build it once and keep it (``st.cache_resource``): its text is cached by its identity.
         pinned: the caller's pins. Passing back what was returned last changes nothing; any other
             list is shown in the browser. Names that the graph lacks are dropped.
-        height: of each panel in pixels, more on a large screen.
+        height: of each panel, as CSS writes it.
         view, drawn, size: how the comparison first looks; later the browser decides (see `shown`).
         run: whose pruning can be replayed.
     """
@@ -86,7 +86,7 @@ def comparison(
         memory |= {"replay": replay(run, scene), "replayed": scene}
     data = {
         "key": key,
-        "height": f"max({height}px, 62vh)",
+        "height": height,
         "plotly": plotly_url(),
         "command": {"serial": memory["serial"], "pinned": memory["command"]},
         "start": {"view": memory["view"], "drawn": memory["drawn"], "size": memory["size"]},

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import streamlit as st
 
 from app import url
+from app.diagram.component import comparison
 from app.stored import task_answers
 from app.widgets.charts import curve_figure, preview_figure
 from app.widgets.markdown import plain
@@ -15,7 +16,10 @@ from app.words import say, widget
 from app.work import discoveries, workers
 from app.work.worker import Snapshot
 from hap_engine.errors import HapError
+from hap_engine.findings import CircuitRecord
+from hap_engine.picture.at_sizes import so_far
 from hap_engine.picture.palette import palette
+from hap_engine.picture.scene import Scene, compare
 from hap_engine.settings import DiscoveryConfig
 
 PHASES: Mapping[str, str] = say.parts("progress.phases")
@@ -34,9 +38,14 @@ def show(job_id: str) -> bool:
         st.error(plain(job.error), icon=":material/error:")
         _dismiss()
         return False
-    if job.state == "cancelled":
+    if job.state == "cancelled" and "sizes" not in job.latest:
         _instead(say("progress.cancelled"))
         return False
+    if job.state == "cancelled":
+        st.info(say("progress.stopped", step=len(job.history)), icon=":material/stop:")
+        _sizes(job)
+        _dismiss()
+        return True
     _panel(job_id)
     return True
 
@@ -78,6 +87,9 @@ def _panel(job_id: str) -> None:
         st.warning(plain(str(check["doubts"])), icon=":material/rule:")
     if check.get("scored"):
         st.caption(plain(str(check["scored"])))
+    if "sizes" in job.latest:
+        _sizes(job)
+        return
     colours = palette(st.context.theme.type)
     left, right = st.columns([3, 2])
     if job.history:
@@ -86,6 +98,21 @@ def _panel(job_id: str) -> None:
         left.caption(say("progress.soon"))
     if circuit is not None:
         right.plotly_chart(preview_figure(circuit, colours), **widget("progress.preview"))
+
+
+def _sizes(job: Snapshot) -> None:
+    """Both circuits at the sizes that are known so far, with the curves below them."""
+    drawn = _scene(job.key, job.latest.get("ordered", 0), job)
+    comparison(drawn, key=f"live-{job.key}", height="340px")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _scene(job_id: str, steps: int, _job: Snapshot) -> Scene:
+    latest, method = _job.latest, _job.about.method
+    found = so_far(latest["graph"], latest["sizes"], latest.get("order"), _job.history[:steps], method)
+    sides = [(name, order.circuit(found.own)) for name, order in zip(("eap", method), found.orders, strict=True)]
+    left, right = ((name, CircuitRecord(circuit, len(circuit))) for name, circuit in sides)
+    return compare(latest["graph"], left, right, sizes=found)
 
 
 def _title(job: Snapshot) -> str:

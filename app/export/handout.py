@@ -43,6 +43,7 @@ def handout(run: Run, left: str, right: str) -> str:
         left=svg(built, "left", size=size),
         right=svg(built, "right", size=size),
         metrics=page.metrics_table(run),
+        sizes=page.sizes_table(run),
         roles=f"<h2>Which roles do they keep?</h2>{roles}\n" if roles else "",
     )
 

@@ -18,6 +18,7 @@ from app.words import say, widget
 from hap_engine.errors import HapError
 from hap_engine.graph.overlap import edge_overlap, head_overlap
 from hap_engine.picture import scene
+from hap_engine.picture.at_sizes import of_two
 from hap_engine.report import two_runs
 from hap_engine.report.metric_sentences import TITLES
 from hap_engine.report.titles import circuit_title, role_title
@@ -168,18 +169,27 @@ def _pictures(one: Run, two: Run, labels: tuple[str, str]) -> None:
     st.subheader("The pictures", anchor=False)
     if not two_runs.comparable(one, two):
         drawn = _picture(one.fingerprint, two.fingerprint, labels, one, two)
-        url.put(pins=tuple(comparison(drawn, key=f"two-{one.id}-{two.id}", pinned=url.link().pins, height=640)))
+        url.put(
+            pins=tuple(
+                comparison(drawn, key=f"two-{one.id}-{two.id}", pinned=url.link().pins, height="max(640px, 62vh)")
+            )
+        )
         return
     for run in (one, two):
         st.markdown(f"**{plain(run.title)}**")
         sides = ("eap" if "eap" in run.circuits else run.main, run.main)
         own = component.picture(run.fingerprint, *sides, True, DRAWN, run)
-        comparison(own, key=f"own-{run.id}", height=520)
+        comparison(own, key=f"own-{run.id}", height="max(520px, 62vh)")
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _picture(left_key: str, right_key: str, labels: tuple[str, str], _one: Run, _two: Run) -> scene.Scene:
     records = [run.circuits[run.main] for run in (_one, _two)]
     return scene.compare(
-        _one.graph, (labels[0], records[0]), (labels[1], records[1]), roles=_one.roles.get("heads"), heads=_one.heads
+        _one.graph,
+        (labels[0], records[0]),
+        (labels[1], records[1]),
+        roles=_one.roles.get("heads"),
+        heads=_one.heads,
+        sizes=of_two(_one, _two, labels),
     )

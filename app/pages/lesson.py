@@ -193,5 +193,5 @@ def _picture(run: Run, step: Step, number: int, guessed: bool) -> None:
         st.html(ONE_PANEL.format(hide="left" if step.panels == "right" else "right"))
     pins = step.pins if guessed or not step.reveal else ()
     built = component.picture(run.fingerprint, "eap", run.main, False, DRAWN, run)
-    comparison(built, key=f"lesson-{run.id}-{number}", pinned=pins, height=620)
+    comparison(built, key=f"lesson-{run.id}-{number}", pinned=pins, height="max(620px, 62vh)")
     st.caption(plain(step.look))

@@ -149,7 +149,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         picture,
         key=key,
         pinned=wanted,
-        height=720,
+        height="max(720px, 62vh)",
         view=link.view or "pair",
         drawn=link.drawn or (READABLE if most > READABLE else 0),
         size=link.size,

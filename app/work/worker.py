@@ -53,7 +53,7 @@ class Snapshot:
 
     def after(self, record: Progress) -> Snapshot:
         """The work one record later."""
-        data = {key: value for key, value in record.data.items() if key != "circuit"}
+        data = {key: value for key, value in record.data.items() if key not in ("circuit", "order")}
         return replace(
             self,
             progress=record,

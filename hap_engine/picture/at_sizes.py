@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 
 from hap_engine.findings import Findings
 from hap_engine.graph.edge_order import EdgeOrder
+from hap_engine.graph.graph import Graph
 from hap_engine.report.every_size import Survival, survivals
-from hap_engine.report.titles import circuit_title
+from hap_engine.report.titles import circuit_title, say
 
 LARGEST = 1500  # live edges a side: what a browser draws again while a hand moves
 
@@ -57,6 +58,8 @@ class AtSizes:
     lives: tuple[Survival, ...] = ()
     methods: tuple[str, str] = ("", "")
     empty: float | None = None  # KL with every edge cut
+    note: str = ""  # what else to know of the curves
+    front: int = 0  # the tightest size that a descent has reached; 0: it has ended
     shares: tuple[Float[np.ndarray, "writer reader"], ...] = ()
 
     @property
@@ -88,7 +91,7 @@ def at_sizes(run: Findings, left: str, right: str) -> AtSizes | None:
     grid = run.sizes.get("grid", ())
     if len(grid) < 2 or not {left, right} <= run.orders.keys():
         return None
-    looks = {"random": "control"}
+    looks, own = {"random": "control"}, run.sizes["metrics"][run.main]["n_live"]
     sides = {right: "right", left: "left"}
     return AtSizes(
         own=len(run.circuits[run.main].circuit),
@@ -103,6 +106,75 @@ def at_sizes(run: Findings, left: str, right: str) -> AtSizes | None:
         methods=(left, right),
         empty=run.sizes.get("empty"),
         shares=_shares(run, grid),
+        note=say("sizes.inside", method=circuit_title(run.main)) if own[0] == own[1] else "",
+    )
+
+
+def of_two(one: Findings, two: Findings, labels: tuple[str, str]) -> AtSizes | None:
+    """The circuits that two runs of one graph set out to find, at the sizes that both have; None where one has none."""
+    sides, both = ("left", "right"), [reach(one), reach(two)]
+    pairs = list(zip((one, two), labels, sides, strict=True))
+    sizes = {size for run in (one, two) for size in run.sizes.get("grid", ()) if all(size in there for there in both)}
+    if len(sizes) < 2 or not all(run.main in run.orders for run in (one, two)):
+        return None
+    orders = (one.orders[one.main], two.orders[two.main])
+    heads = {**(two.roles.get("heads") or {}), **(one.roles.get("heads") or {})}
+    lives = [
+        Survival(
+            head, str(record["role"]), {side: order.nodes.get(head) for side, order in zip(sides, orders, strict=True)}
+        )
+        for head, record in heads.items()
+    ]
+    return AtSizes(
+        own=len(one.circuits[one.main].circuit),
+        grid=tuple(sorted(sizes, reverse=True)),
+        orders=orders,
+        curves=(
+            *(curve(run, "eap", f"EAP, {label}", "") for run, label, _ in pairs if "eap" in run.orders),
+            *(curve(run, run.main, label, side) for run, label, side in pairs),
+        ),
+        told=f"the {one.sizes['split']} prompts of each run, which no method saw",
+        lives=tuple(sorted(lives, key=lambda life: life.role)),
+        methods=sides,
+        empty=one.sizes.get("empty"),
+    )
+
+
+def so_far(
+    graph: Graph, sizes: Mapping[str, Any], order: EdgeOrder | None, history: Sequence[Mapping[str, Any]], method: str
+) -> AtSizes:
+    """What a run that is not finished knows: its scorers' curves, and the descent from the loosest size to its front.
+
+    Args:
+        sizes: the section of the scorers alone, as a run file has it; the last scorer picks the candidates.
+        order: the method's candidates as they stand; None before the descent.
+        history: the steps so far, each with the ``budget`` at the front and a ``kl``.
+    """
+    by_score = {name: EdgeOrder(graph, np.array(cells, dtype=np.int64)) for name, cells in sizes["orders"].items()}
+    *_, scorer = by_score
+    right = by_score[scorer] if order is None else order.then(by_score[scorer])
+    reached = [round(record["budget"]) for record in history]
+    front = max(sizes["grid"][-1], min(reached)) if order else 0
+    steps = Curve(
+        say("sizes.steps", method=circuit_title(method)),
+        "right",
+        reached,
+        {"kl": [record["kl"] for record in history]},
+        "dots",
+    )
+    sides = {"eap": "left"} | ({} if order or scorer == "eap" else {scorer: "right"})
+    measured = [
+        Curve(circuit_title(name), sides.get(name, ""), sizes["grid"], sizes["metrics"][name]) for name in by_score
+    ]
+    return AtSizes(
+        own=front or sizes["grid"][-1],
+        grid=tuple(sizes["grid"]),
+        orders=(by_score["eap"], right),
+        curves=(*measured, *([steps] if history else [])),
+        told=f"{sizes['n_prompts']} {sizes['split']} prompts that no method saw",
+        empty=sizes["empty"],
+        note=say("sizes.descending", method=circuit_title(method)) if history else "",
+        front=front,
     )
 
 

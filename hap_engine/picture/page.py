@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from hap_engine.findings import Findings
+from hap_engine.report.every_size import removed, size_verdict
 from hap_engine.report.titles import CONTROL_TITLES, attention_ways, circuit_title, role_title
 from hap_engine.report.verdict import distance, kept_by_role, verdict
 
@@ -25,7 +26,7 @@ def sentence(run: Findings, left: str, right: str) -> str:
     parts = [distance(run, left, right)]
     if run.roles.get("heads") or run.roles.get("thresholds"):
         parts.insert(0, verdict(run, left=left, right=right).sentence)
-    return " ".join(parts)
+    return " ".join([*filter(None, [size_verdict(run)]), *parts])
 
 
 def metrics_table(run: Findings) -> str:
@@ -40,6 +41,13 @@ def metric_rows(run: Findings, metrics: Iterable[str]) -> list[list[str]]:
         [circuit_title(name), _whole(row.get("n_edges")), *(shown(row.get(key)) for key in metrics)]
         for name, row in rows.items()
     ]
+
+
+def sizes_table(run: Findings) -> str:
+    """KL of every method at every size, for paper; empty for a run of one size."""
+    grid, rows = run.sizes.get("grid", ()), run.sizes.get("metrics", {})
+    heads = ["KL when removing", *(removed(run, size) for size in grid)]
+    return table(heads, ([circuit_title(name), *map(shown, row["kl"])] for name, row in rows.items())) if grid else ""
 
 
 def roles_table(run: Findings, left: str, right: str) -> str:

@@ -159,7 +159,7 @@ def _sizes(scene: Scene, edges: Sequence[SceneEdge]) -> dict[str, Any] | None:
     kept = (at[cells] for at in found.shares)
     shares = [[_significant(None if np.isnan(share) else share) for share in at] for at in kept]
     told = {"seeds": shares} if shares else {}
-    plain = {key: getattr(found, key) for key in ("own", "grid", "drawn", "told", "empty")}
+    plain = {key: getattr(found, key) for key in ("own", "grid", "drawn", "told", "empty", "note", "front")}
     return {
         **plain,
         "total": scene.graph.n_edges,

@@ -82,17 +82,17 @@ def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress,
     clock.lap("load")
     sets = yield from _prompts(config, masked)
     limits = _limits(config, masked.model, sets)
-    scores, search = yield from _search(config, masked, sets, limits, clock)
+    setting = Setting("test", "resample", config.to_dict()["corruption"], config.seed)
+    scores, search, known = yield from _search(config, masked, sets, limits, setting, clock)
     memory.trim()
 
     circuits = _equal_size(config.method, search.circuit, scores)
     live = {name: circuit.live for name, circuit in circuits.items()}
     main, batch = live[config.method], min(RUN_BATCH, limits.batch)
-    setting = Setting("test", "resample", config.to_dict()["corruption"], config.seed)
     metrics = yield from evaluate(masked, sets.test, live, setting, control_size=len(main), batch_size=batch)
     if search.history:
         metrics[config.method] |= yield from _on_training(masked, sets.train[:VALIDATED], main, batch)
-    sizes = yield from _at_sizes(config, masked, sets, search, scores, len(main), setting, batch)
+    sizes = yield from _at_sizes(config, masked, sets, search, scores, len(main), setting, batch, known)
     clock.lap("evaluate")
     memory.trim()
 
@@ -131,9 +131,12 @@ def _prompts(config: DiscoveryConfig, masked: MaskedModel) -> Generator[Progress
 
 
 def _search(
-    config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits, clock: _Clock
-) -> Generator[Progress, None, tuple[dict[str, Scores], SearchResult]]:
-    """Score and prune. What is kept of the prompts, the most of a run's memory, is gone when this ends."""
+    config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits, setting: Setting, clock: _Clock
+) -> Generator[Progress, None, tuple[dict[str, Scores], SearchResult, dict[str, Any]]]:
+    """Score and prune. What is kept of the prompts, the most of a run's memory, is gone when this ends.
+
+    What the scores alone give at every size is tested in between, so that a page can draw it while the descent goes on.
+    """
     fast = masked.with_dtype(getattr(torch, config.dtype))
     training = yield from Prepared(fast, sets.train, limits).run()
     validation = yield from Prepared(fast, sets.validation[:VALIDATED], limits).run()
@@ -142,11 +145,19 @@ def _search(
     scores = yield from score_edges(masked, training, config.candidate_scorer)
     clock.lap("score")
 
-    budget = edge_budget(masked.graph, config.sparsity)
+    budget, known = edge_budget(masked.graph, config.sparsity), {}
+    if config.method != "eap" and BUDGETS[config.pruning.budget].ranks_sizes:
+        orders, sizes = _by_score(masked, scores), grid(masked.graph, budget)
+        work = measure_sizes(masked, sets.test, orders, sizes, setting, min(RUN_BATCH, limits.batch))
+        known = yield from relabelled(work, phase="score", message="Testing what the scores alone give at every size")
+        yield Progress(
+            "score", 1, 1, "Tested what the scores alone give at every size", {"sizes": known, "graph": masked.graph}
+        )
+        clock.lap("evaluate")
     search = yield from find_circuit(config, training, validation, scores, budget)
     clock.lap("prune")
     masked.workspace.clear()
-    return scores, search
+    return scores, search, known
 
 
 def _on_training(
@@ -167,14 +178,19 @@ def _at_sizes(
     target: int,
     setting: Setting,
     batch: int,
+    known: Mapping[str, Any],
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Every order of the edges that the run has, measured at every size; nothing of a run for one size."""
     if not BUDGETS[config.pruning.budget].ranks_sizes:
         return {}
-    orders = {name: EdgeOrder.by_score(masked.graph, values, name) for name, values in scores.items()}
+    orders = _by_score(masked, scores)
     if search.order is not None:
         orders[config.method] = search.order.then(orders[config.candidate_scorer])
-    return (yield from measure_sizes(masked, sets.test, orders, grid(masked.graph, target), setting, batch))
+    return (yield from measure_sizes(masked, sets.test, orders, grid(masked.graph, target), setting, batch, known))
+
+
+def _by_score(masked: MaskedModel, scores: Mapping[str, Scores]) -> dict[str, EdgeOrder]:
+    return {name: EdgeOrder.by_score(masked.graph, values, name) for name, values in scores.items()}
 
 
 def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:
@@ -202,7 +218,7 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self._laps[name], self._last = round(now - self._last, 3), now
+        self._laps[name], self._last = round(self._laps.get(name, 0) + now - self._last, 3), now
 
     def seconds(self) -> dict[str, float]:
         return {**self._laps, "total": round(time.perf_counter() - self._start, 3)}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -164,7 +164,8 @@ def _prune(
             start=start,
             validation=validation if strategy.keeps_best else None,
         )
-        learned = yield from mapped(work, partial(_shown, part, len(history), config.steps, history, last_open))
+        order = partial(_ordered_above, candidates, gates, part.kept[candidates.kept]) if strategy.ranks_sizes else None
+        learned = yield from mapped(work, partial(_shown, part, order, len(history), config.steps, history, last_open))
         best = cut(part, learned, math.ceil(BEST * len(part))) if part is not candidates else part
         gates = _above(gates, best.kept[candidates.kept], learned[best.kept[part.kept]])
     final = cut_live(candidates, gates, budget)
@@ -174,9 +175,16 @@ def _prune(
 
 
 def _shown(
-    part: Circuit, done: int, steps: int, history: list[dict[str, Any]], last_open: np.ndarray, state: PruningStep
+    part: Circuit,
+    order: Callable[[np.ndarray], EdgeOrder] | None,
+    done: int,
+    steps: int,
+    history: list[dict[str, Any]],
+    last_open: np.ndarray,
+    state: PruningStep,
 ) -> Progress:
-    """Put a step into the history and, now and then, the circuit as it stands into its record."""
+    """Put a step into the history and, now and then, the circuit as it stands into its record, with the order of
+    all candidates where it is good at every size."""
     step = done + state.step
     history.append(_history_record(state, step))
     data = dict(history[-1])
@@ -184,6 +192,7 @@ def _shown(
         current = cut(part, state.log_alpha, round(state.budget))
         last_open[current.kept] = step
         data["circuit"] = current
+        data |= {"order": order(state.log_alpha), "ordered": step} if order else {}
     return Progress("prune", step, steps, "Pruning edges", data)
 
 
@@ -193,6 +202,11 @@ def _above(gates: np.ndarray, chosen: np.ndarray, learned: np.ndarray) -> np.nda
     rest = gates[~chosen]
     out[chosen] = learned + max(0.0, rest.max() - learned.min() + 1) if len(rest) else learned
     return out
+
+
+def _ordered_above(candidates: Circuit, gates: np.ndarray, chosen: np.ndarray, learned: np.ndarray) -> EdgeOrder:
+    """The candidates in the order that gates have in the middle of a leg."""
+    return ordered(candidates, _above(gates, chosen, learned))
 
 
 def ordered(candidates: Circuit, gates: np.ndarray) -> EdgeOrder:

@@ -35,7 +35,9 @@ edges, sizes = int(st.query_params.get("edges", 90)), "sizes" in st.query_params
 if st.button("pin from Python"):
     st.session_state["pins"] = ["m0"]
 drawn = example(edges, sizes)
-pins = comparison(drawn, key="cmp", pinned=st.session_state.get("pins", []), height=640, run=run(edges, sizes))
+pins = comparison(
+    drawn, key="cmp", pinned=st.session_state.get("pins", []), height="max(640px, 62vh)", run=run(edges, sizes)
+)
 st.session_state["pins"] = pins
 seen = shown(drawn, "cmp")
 st.text(f"pins: {' '.join(pins) or 'none'}")

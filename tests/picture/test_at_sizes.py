@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hap_engine.graph.graph import Graph
-from hap_engine.picture import at_sizes, scene, wire
+from hap_engine.picture import at_sizes, page, scene, wire
 from hap_engine.picture.standalone import standalone
-from hap_engine.report.every_size import circuit_at
+from hap_engine.report.every_size import circuit_at, size_verdict
 from hap_engine.runs.record import Run
 from tests.builders.fakes import fake_run
 from tests.builders.sized_runs import sized_run
@@ -103,3 +103,21 @@ def test_without_orders_there_is_no_slider(run: Run) -> None:
 
 def test_a_saved_page_has_the_slider(run: Run) -> None:
     assert '\\"sizes\\":{\\"own\\":90' in standalone(run, "eap", "hap")
+
+
+def test_two_runs_share_a_slider_over_the_sizes_of_both(run: Run) -> None:
+    other = sized_run(graph=Graph(6, 6, 2), edges=60)
+    found = at_sizes.of_two(run, other, ("seed 0", "seed 1"))
+    assert found is not None
+    assert found.grid == tuple(sorted({*run.sizes["grid"], *other.sizes["grid"]}, reverse=True))
+    assert [(curve.title, curve.side) for curve in found.curves] == [
+        ("EAP, seed 0", ""), ("EAP, seed 1", ""), ("seed 0", "left"), ("seed 1", "right")
+    ]  # fmt: skip
+    assert found.orders == (run.orders["hap"], other.orders["hap"])
+    assert at_sizes.of_two(run, fake_run(graph=Graph(6, 6, 2)), ("a", "b")) is None
+
+
+def test_paper_has_the_sizes_as_a_table(run: Run) -> None:
+    assert page.sizes_table(run).count("<tr>") == 1 + len(run.sizes["metrics"])
+    assert page.sizes_table(fake_run()) == ""
+    assert page.sentence(run, "eap", "hap").startswith(size_verdict(run))

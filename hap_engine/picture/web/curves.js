@@ -133,22 +133,22 @@ class Curves {
     const { data, size } = this.sizes, here = size ?? data.own;
     if (!this.line) return;
     for (const end of ["x1", "x2"]) this.line.setAttribute(end, this.x(this.sizes.within(here)));
-    const rows = data.curves.filter(({ look }) => look === "line" || look === "control").map((curve) => {
+    const rows = data.curves.filter(({ look }) => look !== "thin").map((curve) => {
       const key = html("i", { class: "hap-key" }), [stroke, dash] = this.look(curve, data.curves.indexOf(curve));
       key.style.borderTop = `3px ${dash ? "dashed" : "solid"} ${stroke}`;
       const cells = COLUMNS_AT.map(([name, , digits]) => {
         const found = this.sizes.value(curve, name, here);
         return html("td", {}, found ? `${found.exact ? "" : "≈ "}${found.value.toFixed(digits)}` : "–");
       });
-      const edges = curve.side ? this.sizes.count(curve.side, here) : curve.n_live?.[curve.sizes.indexOf(here)];
+      const edges = curve.side && curve.look === "line" ? this.sizes.count(curve.side, here) : curve.n_live?.[curve.sizes.indexOf(here)];
       return html("tr", {}, html("th", { scope: "row" }, key, curve.title), html("td", {}, edges?.toLocaleString("en") ?? ""), ...cells);
     });
     const exact = this.sizes.exact(here);
     const head = html("tr", {}, ...["Method", "Edges", ...COLUMNS_AT.map(([, title]) => title)].map((title) => html("th", { scope: "col" }, title)));
     this.table.querySelector("table").replaceChildren(html("thead", {}, head), html("tbody", {}, ...rows));
-    this.table.querySelector("span").textContent = exact
+    this.table.querySelector("span").textContent = data.note + " " + (exact
       ? `Measured on ${data.told}, with 95 % intervals over prompts.`
-      : "≈ was not measured: it lies on the line between the two measured sizes around it.";
+      : "≈ was not measured: it lies on the line between the two measured sizes around it.");
     const button = this.table.querySelector("button");
     button.hidden = exact || !this.sizes.view.measurable;
     button.textContent = `Measure at ${here.toLocaleString("en")} edges`;

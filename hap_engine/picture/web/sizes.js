@@ -61,7 +61,7 @@ class Sizes {
 
   within(size) {
     const { grid } = this.data;
-    return Math.min(grid[0], Math.max(grid.at(-1), size));
+    return Math.min(grid[0], Math.max(this.data.front || grid.at(-1), size));
   }
 
   /** Where a size lies on the scale, from 0 (loosest) to 1. */
@@ -90,7 +90,7 @@ class Sizes {
     }[event.key];
     if (next === undefined) return;
     event.preventDefault();
-    this.show(next);
+    this.show(this.within(next));
   }
 
   /** Show the circuits of a size; everything is drawn again within a frame. */
@@ -184,7 +184,7 @@ class Sizes {
   /** A curve's number at a size, measured or between those that were; null where there is none. */
   value(curve, name, size) {
     const { sizes, [name]: values } = curve;
-    if (!values) return null;
+    if (!values || curve.look === "dots") return null;
     const at = sizes.indexOf(size), below = sizes.findIndex((n) => n < size);
     if (at >= 0) return values[at] === null ? null : { value: values[at], exact: true };
     if (below < 1 || values[below - 1] === null || values[below] === null) return null;
@@ -194,7 +194,7 @@ class Sizes {
 
   /** Whether what the panels show was measured at a size. */
   exact(size) {
-    return this.data.curves.every(({ side, sizes }) => !side || sizes.includes(size) || size > sizes[0]);
+    return this.data.curves.every(({ side, look, sizes }) => !side || look === "dots" || sizes.includes(size) || size > sizes[0]);
   }
 
   /** A side's numbers at the size; "" at the run's own size, which has its own. */
@@ -214,10 +214,12 @@ class Sizes {
       const told = names.length > NAMED ? names.length : names.join(" and ") || "none";
       return `${scene.panels[side].short} keeps ${told}`;
     });
-    const short = SIDES.filter((side) => scene.panels[side].edges !== size)
-      .map((side) => `${scene.panels[side].short}’s order has no circuit of ${size.toLocaleString("en")} edges: ${scene.panels[side].edges.toLocaleString("en")} here`);
+    const short = SIDES.filter((side) => scene.panels[side].edges !== size).map((side) => {
+      const { short: name, edges } = scene.panels[side];
+      return this.size === null ? `${name} has ${edges.toLocaleString("en")}` : `${name}’s order has no circuit of ${size.toLocaleString("en")} edges: ${edges.toLocaleString("en")} here`;
+    });
     const text = [
-      `${size.toLocaleString("en")} edges, ${share(size, data.total)} removed${this.size === null ? " (the run's own size)" : ""}`,
+      `${size.toLocaleString("en")} edges, ${share(size, data.total)} removed${this.size !== null ? "" : data.front ? " (the front of the descent)" : " (the run's own size)"}`,
       ...(heads.length ? [`of ${heads.length} S-inhibition head${heads.length > 1 ? "s" : ""} ${kept.join(", ")}`] : []), ...short,
     ].join(" · ");
     this.output.textContent = text;
