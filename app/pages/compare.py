@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import url
 from app.diagram import component
-from app.diagram.component import comparison
+from app.diagram.component import comparison, shown
 from app.stored import saved_runs
 from app.stored.saved_runs import Listed
 from app.widgets.markdown import plain
@@ -169,11 +169,9 @@ def _pictures(one: Run, two: Run, labels: tuple[str, str]) -> None:
     st.subheader("The pictures", anchor=False)
     if not two_runs.comparable(one, two):
         drawn = _picture(one.fingerprint, two.fingerprint, labels, one, two)
-        url.put(
-            pins=tuple(
-                comparison(drawn, key=f"two-{one.id}-{two.id}", pinned=url.link().pins, height="max(640px, 62vh)")
-            )
-        )
+        key, asked = f"two-{one.id}-{two.id}", url.link()
+        pins = comparison(drawn, key=key, pinned=asked.pins, height="max(640px, 62vh)", size=asked.size)
+        url.put(pins=tuple(pins), size=shown(drawn, key).size)
         return
     for run in (one, two):
         st.markdown(f"**{plain(run.title)}**")
