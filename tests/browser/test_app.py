@@ -62,10 +62,12 @@ def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, 
     second.get_by_role("button", name="Cancel").click()
     second.get_by_text("The run was cancelled").wait_for(timeout=30_000)
     page.get_by_text("The run was cancelled").wait_for(timeout=30_000)
+    page.wait_for_selector(".hap-curves circle", timeout=60_000)  # what was known by then
+    page.get_by_text("training steps", exact=False).first.wait_for(timeout=30_000)
+    page.get_by_role("button", name="Close this message").click()
+    page.get_by_text("The run was cancelled").wait_for(state="detached", timeout=30_000)
     page.wait_for_selector(PLOT, timeout=60_000)  # the run that was there before
     assert "job=" not in page.url
-    page.get_by_role("button", name="Dismiss").click()
-    page.get_by_text("The run was cancelled").wait_for(state="detached", timeout=30_000)
 
 
 def test_the_other_pages_open(address: str, visit: Any) -> None:
