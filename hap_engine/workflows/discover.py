@@ -145,7 +145,7 @@ def _search(
     scores = yield from score_edges(masked, training, config.candidate_scorer)
     clock.lap("score")
 
-    budget, known = edge_budget(masked.graph, config.sparsity), {}
+    budget, known = edge_budget(masked.graph, config.sparsity), dict[str, Any]()
     if config.method != "eap" and BUDGETS[config.pruning.budget].ranks_sizes:
         orders, sizes = _by_score(masked, scores), grid(masked.graph, budget)
         work = measure_sizes(masked, sets.test, orders, sizes, setting, min(RUN_BATCH, limits.batch))
