@@ -164,8 +164,10 @@ def _prune(
             start=start,
             validation=validation if strategy.keeps_best else None,
         )
-        order = partial(_ordered_above, candidates, gates, part.kept[candidates.kept]) if strategy.ranks_sizes else None
-        learned = yield from mapped(work, partial(_shown, part, order, len(history), config.steps, history, last_open))
+        ranked = (
+            partial(_ordered_above, candidates, gates, part.kept[candidates.kept]) if strategy.ranks_sizes else None
+        )
+        learned = yield from mapped(work, partial(_shown, part, ranked, len(history), config.steps, history, last_open))
         best = cut(part, learned, math.ceil(BEST * len(part))) if part is not candidates else part
         gates = _above(gates, best.kept[candidates.kept], learned[best.kept[part.kept]])
     final = cut_live(candidates, gates, budget)
