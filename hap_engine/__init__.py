@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         encoded,
         evaluate,
         examine,
+        find_rival,
         logits,
         open_model,
         prompts,

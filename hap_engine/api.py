@@ -51,7 +51,7 @@ from hap_engine.transformer.batches import in_batches
 from hap_engine.transformer.load import loading
 from hap_engine.words import say
 from hap_engine.workflows import discover as discovery
-from hap_engine.workflows import retest, search_again
+from hap_engine.workflows import retest, rivals, search_again
 from hap_engine.workflows.run_prompts import task_prompts, with_data
 
 T = TypeVar("T")
@@ -189,6 +189,18 @@ def bootstrap(
         SettingsError: for fewer than two samples or prompts, a circuit of one edge, or another model.
     """
     return follow(search_again.bootstrap(model, run, resamples, steps), progress)
+
+
+def find_rival(model: MaskedModel, run: Run, *, steps: int = SHORT, progress: Watch | None = None) -> Run:
+    """The run with the circuit ``rival``: as many edges, about as good if there is such a one, few of the same.
+
+    Args:
+        steps: of Edge Pruning in each of the short searches; the last search has as many as the run.
+
+    Raises:
+        SettingsError: for a run of scores alone, a circuit of one edge, or another model.
+    """
+    return follow(rivals.find_rival(model, run, steps), progress)
 
 
 def attribute(

@@ -63,6 +63,7 @@ class Findings:
     statistics: Mapping[str, Any] = field(default_factory=dict)
     stability: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, Any] = field(default_factory=dict)
+    rival: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
 
     @property

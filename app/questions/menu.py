@@ -21,6 +21,7 @@ MODULES = {
     "missed": "why_missed",
     "prompts": "which_prompts",
     "smaller": "can_it_be_smaller",
+    "another": "is_there_another",
 }
 
 

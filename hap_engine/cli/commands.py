@@ -230,6 +230,13 @@ def _stability(options: argparse.Namespace) -> None:
     print_stability(runs[0])
 
 
+def _rival(options: argparse.Namespace) -> None:
+    from hap_engine.cli.tables import print_rival
+    from hap_engine.workflows.rivals import find_rival
+
+    _add(options, options.file, find_rival, print_rival)
+
+
 def _add(options: argparse.Namespace, path: Path, work: Any, show: Callable[[Run], None], **more: Any) -> None:
     """Add to a finished run with its model, show what was added and write it."""
     from hap_engine.runs.run_file import load
@@ -293,6 +300,7 @@ COMMANDS = {
     "continue": _continue,
     "evaluate": _evaluate,
     "stability": _stability,
+    "rival": _rival,
     "reproduce-paper": _reproduce,
     "models": _models,
     "tasks": _tasks,

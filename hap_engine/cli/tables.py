@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from hap_engine.findings import METRICS
 from hap_engine.report.every_size import removed, size_verdict
+from hap_engine.report.rivals import rival_verdict
 from hap_engine.report.test_sentences import HALF, STABLE
-from hap_engine.report.titles import CONTROL_TITLES, circuit_title, say
+from hap_engine.report.titles import CONTROL_TITLES, RIVAL, circuit_title, say
 
 if TYPE_CHECKING:
     from hap_engine.runs.record import Run
@@ -111,3 +113,16 @@ def print_stability(run: Run) -> None:
     for row in rows:
         cells = "".join(f"{row['jaccard'][name]:>10.2f}" for name in names)
         print(f"{row['size']:>10,}{cells}{sum(share < HALF for share in row['edges']):>12,}")
+
+
+def print_rival(run: Run) -> None:
+    """What was tried, and what the rival shares with the run's own circuit."""
+    size, own = len(run.circuits[run.main].circuit), circuit_title(run.main)
+    print(f"a price in nats on each of {own}'s edges; short searches, KL on {run.rival['n_prompts']} training prompts")
+    print(f"{'price':>10}{'KL':>10}{'shared':>10} of {size:,}")
+    for row in run.rival["tried"]:
+        price = row["price"]
+        cell = f"{price:.4f}" if price is not None and math.isfinite(price) else "forbidden"
+        print(f"{cell:>10}{row['kl']:>10.3f}{row['shared']:>10,}")
+    print_table({name: run.metrics[name] for name in (*CONTROL_TITLES, run.main, RIVAL)}, run)
+    print("\n" + rival_verdict(run))

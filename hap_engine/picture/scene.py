@@ -30,8 +30,8 @@ from hap_engine.report.test_sentences import HALF
 Status = Literal["both", "left", "right", "none"]
 Side = Literal["left", "right"]
 
-SHORT = {"eap": "EAP", "hap": "HAP", "ep": "EP"}
-TITLES = {"eap": "EAP only", "hap": "HAP", "ep": "Edge Pruning only"}
+SHORT = {"eap": "EAP", "hap": "HAP", "ep": "EP", "rival": "Rival"}
+TITLES = {"eap": "EAP only", "hap": "HAP", "ep": "Edge Pruning only", "rival": "Rival"}
 
 Curve = tuple[tuple[int, float], ...]  # (edges, faithfulness), wherever it was measured
 

@@ -70,6 +70,7 @@ def prune(
     seed: int = 0,
     start: Float[np.ndarray, " candidate"] | None = None,
     validation: Prepared | None = None,
+    price: Float[np.ndarray, " candidate"] | None = None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Generator[PruningStep, None, Float[np.ndarray, " candidate"]]:
     """Learn gates of the candidate edges; returns the chosen log alphas in ``np.nonzero`` order.
@@ -80,6 +81,7 @@ def prune(
         start: log alphas to start from (`warm_start`, or those of an earlier descent to a larger
             target); without them all gates start equal.
         validation: prompts on which the best state is chosen; without them it is the last one.
+        price: added to the loss for each open gate, in nats; without it KL alone decides.
         resume: what `PruningStep.state` told in a descent with the same arguments: it goes on from there
             as if it had never stopped, to the bit.
 
@@ -98,6 +100,7 @@ def prune(
     log_alpha.requires_grad_()
     budget = strategy(log_alpha, target, config)
     loss_of = loss_of_gates(prepared, candidates, min(config.batch_size, len(prepared)))
+    extra = 0.0 if price is None else torch.from_numpy(np.asarray(price, np.float32)).to(log_alpha)
     judge = _Judge(validation, candidates, target, config)
     anchor = _Anchor(config.ld_weight)
     parts = {"budget": budget, "judge": judge, "anchor": anchor}
@@ -119,6 +122,7 @@ def prune(
         anchor.see(error)
         if not math.isfinite(kl):
             raise SettingsError(f"KL is {kl} at step {step}: training has diverged. Lower lr, or use float32.")
+        gradient = gradient + extra
         allowed = budget.step(gradient / (gradient.square().mean().sqrt() + 1e-12) ** strategy.evens, z, step)
         if step % memory.TRIM_STEPS == 0:
             memory.trim()

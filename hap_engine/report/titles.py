@@ -23,6 +23,7 @@ say = Words(__file__, "sentences.toml")
 CONTROL_TITLES = {"full": "Full model", "empty": "Everything corrupted", "random": "Random circuits"}
 
 OWN = "mine"  # key of the user's own circuit in a run
+RIVAL = "rival"  # of another circuit that was sought beside the run's own
 METHOD_TITLES = {
     "eap": "EAP",
     "eap-abs": "EAP (magnitudes)",
@@ -35,6 +36,7 @@ METHOD_TITLES = {
     "hap": "HAP",
     "ep": "EP",
     OWN: "Mine",
+    RIVAL: "Rival",
 }
 
 

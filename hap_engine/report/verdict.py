@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from hap_engine.findings import Findings
+from hap_engine.report.rivals import rival_finding
 from hap_engine.report.titles import circuit_title, role_title, say
 from hap_engine.settings import SCORERS
 
@@ -119,7 +120,7 @@ def verdict(run: Findings, role: str = "s_inhibition", left: str = "eap", right:
 
 def warnings(run: Findings) -> list[str]:
     """What a reader should know before the numbers of a learned circuit, most often nothing."""
-    return [sentence for sentence in (_open_gates(run), _few_prompts(run)) if sentence]
+    return [sentence for sentence in (_open_gates(run), _few_prompts(run), rival_finding(run)) if sentence]
 
 
 def _open_gates(run: Findings) -> str:

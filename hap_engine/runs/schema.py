@@ -25,7 +25,7 @@ WORDS = {dict: "a mapping", list: "a list", str: "text", int: "a whole number", 
 _DATA: Mapping[str, Mapping[str, Any]] = tomllib.loads(beside(__file__, "schema.toml"))
 REQUIRED, OPTIONAL, NAMED, PARTS, ADDED = map(_DATA.__getitem__, ("required", "optional", "named", "parts", "added"))
 ID = re.compile(r"(?!(?i:con|prn|aux|nul|(com|lpt)\d)$)[0-9A-Za-z_-]{1,64}")  # also a file's name, on Windows too
-ADDED_VERSION = 1  # of ``statistics``, ``stability`` and ``sizes``
+ADDED_VERSION = 1  # of each section that is added
 
 
 def conform(value: Any, shape: Any, where: str) -> None:

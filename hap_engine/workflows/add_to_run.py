@@ -24,7 +24,7 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.report.every_size import circuit_at
-from hap_engine.report.titles import METHOD_TITLES, OWN
+from hap_engine.report.titles import METHOD_TITLES, OWN, RIVAL
 from hap_engine.runs.record import Run
 from hap_engine.words import say
 from hap_engine.workflows.two_stages import ordered, score_edges
@@ -40,7 +40,7 @@ def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN
     live = circuit.live
     if not len(live):
         raise SettingsError(say("workflows.no_path"))
-    if name != OWN and name in {**run.circuits, **METHOD_TITLES}:
+    if name not in (OWN, RIVAL) and name in {**run.circuits, **METHOD_TITLES}:
         raise SettingsError(say("workflows.taken", name=name))
     setting = _setting(run)
     pairs = stored_prompts(masked, run, "test")

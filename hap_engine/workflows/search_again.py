@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from hap_engine.attribution.scorers import Scores, score_each, weighted
 from hap_engine.errors import SettingsError
@@ -74,10 +75,14 @@ def reopen(
 
 
 def search(
-    config: DiscoveryConfig, prepared: Prepared, scores: Mapping[str, Scores], size: int
+    config: DiscoveryConfig,
+    prepared: Prepared,
+    scores: Mapping[str, Scores],
+    size: int,
+    price: Float[np.ndarray, "writer reader"] | None = None,
 ) -> Generator[Progress, None, EdgeOrder]:
-    """All edges in the order of one search for `size` live edges."""
-    found = yield from find_circuit(config, prepared, None, scores, size)
+    """All edges in the order of one search for `size` live edges; `price` as in `find_circuit`."""
+    found = yield from find_circuit(config, prepared, None, scores, size, price)
     by_score = EdgeOrder.by_score(prepared.masked.graph, scores[config.candidate_scorer], "these prompts")
     if found.candidates is None or found.log_alpha is None:  # a scorer's own circuit
         return by_score

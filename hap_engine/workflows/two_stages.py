@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from hap_engine.attribution.scorers import Scores, score
 from hap_engine.evaluation.measure import mean_difference
@@ -73,12 +74,18 @@ def in_float32(masked: MaskedModel, training: Prepared) -> Generator[Progress, N
 
 
 def find_circuit(
-    config: DiscoveryConfig, training: Prepared, validation: Prepared | None, scores: Mapping[str, Scores], budget: int
+    config: DiscoveryConfig,
+    training: Prepared,
+    validation: Prepared | None,
+    scores: Mapping[str, Scores],
+    budget: int,
+    price: Float[np.ndarray, "writer reader"] | None = None,
 ) -> Generator[Progress, None, SearchResult]:
     """The circuit of the configured method, of at most `budget` live edges.
 
     Args:
         validation: to choose the candidates and the best state by; None: their share is fixed, the last state is taken.
+        price: of edges that pruning should rather do without, in nats; infinite: that it must do without.
     """
     graph = training.masked.graph
     if config.method == "eap":
@@ -95,10 +102,12 @@ def find_circuit(
             candidates = top_edges(graph, order, int(graph.n_edges * kept_share(config) + 1e-9)).live
         else:
             candidates = yield from choose_candidates(validation, order, budget, config.keep_level)
+    if price is not None:
+        candidates = Circuit(graph, candidates.kept & np.isfinite(price)).live
     start: np.ndarray | None = None
     if order is not None and BUDGETS[config.pruning.budget].starts_ranked:
         start = warm_start(candidates, config.pruning, order)
-    return (yield from _prune(training, validation, candidates, start, budget, config.pruning, config.seed))
+    return (yield from _prune(training, validation, candidates, start, budget, config.pruning, config.seed, price))
 
 
 def choose_candidates(
@@ -145,6 +154,7 @@ def _prune(
     budget: int,
     config: PruningConfig,
     seed: int,
+    price: Float[np.ndarray, "writer reader"] | None,
 ) -> Generator[Progress, None, SearchResult]:
     """Every leg of the descent; its gates above those of the edges that it left behind."""
     strategy = BUDGETS[config.budget]
@@ -163,6 +173,7 @@ def _prune(
             seed=seed,
             start=start,
             validation=validation if strategy.keeps_best else None,
+            price=None if price is None else price[part.kept],
         )
         ranked = (
             partial(_ordered_above, candidates, gates, part.kept[candidates.kept]) if strategy.ranks_sizes else None

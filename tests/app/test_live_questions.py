@@ -15,7 +15,7 @@ from app.stored import related_runs
 from app.work import workers
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
-from hap_engine.workflows import search_again
+from hap_engine.workflows import rivals, search_again
 from tests.builders.fakes import fake_run
 from tests.builders.pages import open_app, press, texts
 from tests.builders.quick_runs import quick
@@ -217,6 +217,24 @@ def test_a_run_is_searched_again_on_samples_of_its_prompts(mini: Run, monkeypatc
     assert "samples" not in [button.key for button in app.main.button]
     kept = load(runs_folder() / f"{run.id}.json").stability
     assert (kept["resamples"], kept["steps"]) == (2, 3)
+    assert not app.exception
+
+
+def test_a_rival_is_sought_and_shown_beside_the_circuit(mini: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "find_rival", partial(rivals.find_rival, steps=2))
+    few = {**mini.prompts, "train": mini.prompts["train"][:20], "test": mini.prompts["test"][:20]}
+    settings = {**mini.settings, "pruning": {**mini.settings["pruning"], "steps": 4}}
+    bare = {name: {key: row[key] for key in row if key != "per_prompt"} for name, row in mini.metrics.items()}
+    run = replace(mini, id="rivals", prompts=few, settings=settings, metrics=bare)
+    save(run, runs_folder() / f"{run.id}.json")
+    app = open_app(run=run.id, ask="another")
+    assert "does not say that it is the only one" in texts(app)
+    app.button(key="find-rival").click().run()
+    until(app, "The rival of HAP's circuit has KL")
+    assert app.get("plotly_chart")
+    app.button(key="see-rival").click().run()
+    assert (app.query_params["left"], app.query_params["right"]) == ("hap", "rival")
+    assert load(runs_folder() / f"{run.id}.json").rival["steps"] == 2
     assert not app.exception
 
 

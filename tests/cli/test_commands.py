@@ -256,6 +256,11 @@ def test_a_run_is_searched_again_from_the_terminal(
     assert load(out).stability["resamples"] == 2
     fails(capsys, ["stability", str(written), str(out), *model, "--bootstrap", "2"], "got 2. Name one")
     fails(capsys, ["stability", str(written), *model, "--bootstrap", "1"], "at least 2 samples")
+    assert main(["rival", str(written), *model, "--steps", "2", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "The rival of HAP's circuit has KL" in shown
+    assert "\nrival " in shown
+    assert {"hap", "rival"} <= load(out).circuits.keys()
 
 
 def test_ctrl_c_is_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
