@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         find_rival,
         logits,
         open_model,
+        per_prompt,
         prompts,
         prune_on,
         why_missed,

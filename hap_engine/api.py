@@ -41,7 +41,7 @@ from hap_engine.progress import Progress
 from hap_engine.report.missed_heads import Explanation
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.record import Run
-from hap_engine.settings import RESAMPLES, SHORT, DiscoveryConfig
+from hap_engine.settings import OWN_CIRCUITS, RESAMPLES, SHORT, DiscoveryConfig
 from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import EncodedPair, PromptPair
@@ -201,6 +201,20 @@ def find_rival(model: MaskedModel, run: Run, *, steps: int = SHORT, progress: Wa
         SettingsError: for a run of scores alone, a circuit of one edge, or another model.
     """
     return follow(rivals.find_rival(model, run, steps), progress)
+
+
+def per_prompt(
+    model: MaskedModel, run: Run, prompts: int = OWN_CIRCUITS, *, steps: int = SHORT, progress: Watch | None = None
+) -> Run:
+    """The run with its ``prompt_circuits``: one for each of its first test prompts, in groups that resemble each other.
+
+    Args:
+        steps: of Edge Pruning for each of them.
+
+    Raises:
+        SettingsError: for fewer than two prompts or more than there are, a circuit of one edge, or another model.
+    """
+    return follow(search_again.per_prompt(model, run, prompts, steps), progress)
 
 
 def attribute(

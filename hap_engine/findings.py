@@ -64,6 +64,7 @@ class Findings:
     stability: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, Any] = field(default_factory=dict)
     rival: Mapping[str, Any] = field(default_factory=dict)
+    prompt_circuits: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
 
     @property

@@ -34,6 +34,7 @@ IG_STEPS = 5  # the published demo's number; 30 changes the ranking little for s
 VALIDATED = 64  # validation prompts on which a descent is judged while it runs
 RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothing
 RESAMPLES = 20  # of the prompts, for the stability of a circuit: a share is known to a tenth
+OWN_CIRCUITS = 32  # prompts that get a circuit of their own; in IOI each order of the names has half of them
 SHORT = 60  # steps of a search that is repeated, those of the preset quick
 AT_SIZES = 64  # test prompts for the circuits of every size, some fifty; standard errors are twice those of 256
 # Shares of the edges that they keep: those of the MIB benchmark, and those of the study of pruning.

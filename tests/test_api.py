@@ -60,7 +60,7 @@ def test_every_public_name_exists() -> None:
     """A name that is missing here breaks somebody's notebook."""
     functions = (
         "attribute bootstrap circuit_at discover encoded evaluate examine example find_rival load logits missed_heads "
-        "open_model prompts prune_on save verdict why_missed with_stability"
+        "open_model per_prompt prompts prune_on save verdict why_missed with_stability"
     )
     circuits = "empty_circuit full_circuit random_circuit read_eapig top_edges top_live write_eapig"
     classes = "Circuit DiscoveryConfig Graph HapError PromptPair PruningConfig Run SplitSizes"

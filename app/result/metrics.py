@@ -28,9 +28,10 @@ def show(run: Run, left: str, right: str) -> None:
 
 def _metrics(run: Run) -> None:
     titles = TITLES if run.task["name"] == "ioi" else TITLES | {"accuracy": "Right"}
-    rows = page.metric_rows(run, METRICS)
+    shown = [*METRICS, *(["deviation"] if "deviation" in run.metrics.get(run.main, {}) else [])]
+    rows = page.metric_rows(run, shown)
     table(
-        [Column("Circuit"), Column("Edges", define("live edge")), *(Column(titles[key], HELP[key]) for key in METRICS)],
+        [Column("Circuit"), Column("Edges", define("live edge")), *(Column(titles[key], HELP[key]) for key in shown)],
         rows,
         caption="Metrics of the circuits and their controls",
         strong={index: row[0] == circuit_title(run.main) for index, row in enumerate(rows)},

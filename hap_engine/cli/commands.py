@@ -237,6 +237,13 @@ def _rival(options: argparse.Namespace) -> None:
     _add(options, options.file, find_rival, print_rival)
 
 
+def _per_prompt(options: argparse.Namespace) -> None:
+    from hap_engine.cli.tables import print_prompt_circuits
+    from hap_engine.workflows.search_again import per_prompt
+
+    _add(options, options.file, per_prompt, print_prompt_circuits, prompts=options.prompts)
+
+
 def _add(options: argparse.Namespace, path: Path, work: Any, show: Callable[[Run], None], **more: Any) -> None:
     """Add to a finished run with its model, show what was added and write it."""
     from hap_engine.runs.run_file import load
@@ -301,6 +308,7 @@ COMMANDS = {
     "evaluate": _evaluate,
     "stability": _stability,
     "rival": _rival,
+    "per-prompt": _per_prompt,
     "reproduce-paper": _reproduce,
     "models": _models,
     "tasks": _tasks,

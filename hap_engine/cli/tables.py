@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hap_engine.findings import METRICS
 from hap_engine.report.every_size import removed, size_verdict
+from hap_engine.report.prompt_circuits import groups, told
 from hap_engine.report.rivals import rival_verdict
 from hap_engine.report.test_sentences import HALF, STABLE
 from hap_engine.report.titles import CONTROL_TITLES, RIVAL, circuit_title, say
@@ -22,7 +23,7 @@ def print_table(metrics: Any, run: Run) -> None:
         f"ablation: {tag['ablation']} · seed {run.seed}"
     )
     own = run.task.get("metric", "logit_diff")
-    columns = METRICS if own in METRICS or own not in tag else (*METRICS, own)
+    columns = [*METRICS, *(key for key in dict.fromkeys((own, "deviation")) if key in tag and key not in METRICS)]
     print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in columns))
     for name in (*CONTROL_TITLES, *(key for key in metrics if key not in CONTROL_TITLES)):
         row = metrics[name]
@@ -126,3 +127,13 @@ def print_rival(run: Run) -> None:
         print(f"{cell:>10}{row['kl']:>10.3f}{row['shared']:>10,}")
     print_table({name: run.metrics[name] for name in (*CONTROL_TITLES, run.main, RIVAL)}, run)
     print("\n" + rival_verdict(run))
+
+
+def print_prompt_circuits(run: Run) -> None:
+    """The groups of prompts by their circuits, and what is said of them."""
+    for number, group in enumerate(groups(run), 1):
+        alike = "" if group.alike is None else f", two share {group.alike:.0%}"
+        print(f"group {number}: {len(group.prompts)} prompts{alike}, {group.core:,} edges in all of their circuits")
+        for name, count in [*group.orders.items(), *group.templates.items()]:
+            print(f"  {count / len(group.prompts):>5.0%}  {name}")
+    print("\n" + "\n".join(told(run)))

@@ -6,6 +6,7 @@ For each circuit the masked forward runs with m in {0, 1}. Reported are means ov
 * ``logit_diff``: logit of the answer minus logit of the distractor (log-odds where they are sets);
 * ``prob_diff``: probability of the answers minus that of the distractors;
 * ``faithfulness``: ``(m(C) - m(empty)) / (m(full) - m(empty))`` of the logit difference (ratio of means);
+* ``deviation``: ``min(|m(full) - m(C)| / |m(full) - m(empty)|, 1)`` of the logit difference, prompt by prompt;
 * ``accuracy``: answer beats distractor; ``top1``: an answer is the argmax of the vocabulary;
 * ``exact_match``: the circuit's argmax is the full model's.
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation.measure import PER_PROMPT, Outcome, compact, measure
-from hap_engine.evaluation.metrics import faithfulness
+from hap_engine.evaluation.metrics import deviation, faithfulness
 from hap_engine.evaluation.statistics import draws, interval_of
 from hap_engine.graph.circuit import Circuit, empty_circuit, random_circuit
 from hap_engine.masked.ablation import title
@@ -104,6 +105,7 @@ def evaluate(
 
 def _report(outcome: Outcome, full: Outcome, empty: Outcome, n_edges: int, setting: Setting) -> dict[str, Any]:
     top, bottom = full["logit_diff"], empty["logit_diff"]
+    outcome = {**outcome, "deviation": deviation(outcome["logit_diff"], top, bottom)}
     means = {key: float(values.mean()) for key, values in outcome.items()}
     drawn = draws(len(top), setting.seed)
     resampled = {key: values[drawn].mean(axis=1) for key, values in outcome.items()}

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -70,6 +71,19 @@ class _KL(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         ours, theirs = ctx.saved_tensors
         return (ours.exp() - theirs).mul_(grad[..., None]), None
+
+
+def deviation(
+    circuit: Float[np.ndarray, " prompt"], full: Float[np.ndarray, " prompt"], empty: Float[np.ndarray, " prompt"]
+) -> Float[np.ndarray, " prompt"]:
+    """How far a circuit is from the full model on each prompt, in [0, 1]: 0 = the same, 1 = as far as no circuit.
+
+    ``min(|m(M) - m(C)| / |m(M) - m(0)|, 1)``, 1 minus the normalised deviation faithfulness of Wu et al. 2025 (arXiv
+    2509.24808). Unlike `faithfulness` it is bounded and counts overshooting as distance; where corruption does not move
+    the metric it is 0 for the same value and 1 for any other.
+    """
+    gap, span = np.abs(full - circuit), np.abs(full - empty)
+    return np.minimum(gap, span) / np.where(span > 0, span, 1) + ((span == 0) & (gap > 0))
 
 
 def faithfulness(circuit: float, full: float, empty: float) -> float:

@@ -137,6 +137,14 @@ def _check_added(run: Findings) -> None:
     at = run.stability.get("at") or [{}]
     if any(row.get("jaccard", {}).keys() != at[0].get("jaccard", {}).keys() for row in at):
         raise RunFileError("The run file's stability should compare the same circuits at each size.")
+    rows, real = run.prompt_circuits.get("prompts"), run.graph.edge_mask
+    tests = len(run.prompts.get("test", ()))
+    if rows is not None and not 0 < len(rows) <= tests:
+        raise RunFileError(
+            f"Expected from 1 to {tests:,} circuits of single prompts in the run file, got {len(rows):,}."
+        )
+    if any(not 0 <= cell < real.size or not real.flat[cell] for row in rows or () for cell in row["edges"]):
+        raise RunFileError("The run file's circuits of single prompts should hold edges of its graph.")
     edges = len(run.circuits[run.main].circuit)
     if run.stability and len(run.stability["edges"]) != edges:
         raise RunFileError(

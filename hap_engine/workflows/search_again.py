@@ -3,12 +3,16 @@
 `bootstrap` draws the training prompts anew, with repetition, as often as it is asked (Efron 1979). Each sample has its
 own scores, which are means over the same prompts' scores and cost nothing more, its own candidates and its own descent
 with another seed. An edge is as trustworthy as the share of samples that keep it.
+
+`per_prompt` searches on single prompts. A circuit is learned from the very prompt that it is measured on: its numbers
+say how well so many edges can do there, nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +21,11 @@ from jaxtyping import Float
 from hap_engine.attribution.scorers import Scores, score_each, weighted
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation.full_tests import resampled
+from hap_engine.evaluation.measure import measure
+from hap_engine.evaluation.metrics import deviation
 from hap_engine.evaluation.stored_prompts import stored_prompts
+from hap_engine.graph.circuit import Circuit, empty_circuit
+from hap_engine.graph.clusters import clusters, jaccard_distances
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import is_model_of
@@ -25,7 +33,8 @@ from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress, mapped
 from hap_engine.runs.continue_run import again
 from hap_engine.runs.record import Run
-from hap_engine.settings import IG_PROMPTS, RESAMPLES, SEEDS, SHORT, DiscoveryConfig
+from hap_engine.runs.schema import ADDED_VERSION
+from hap_engine.settings import IG_PROMPTS, OWN_CIRCUITS, RESAMPLES, SEEDS, SHORT, DiscoveryConfig
 from hap_engine.words import say
 from hap_engine.workflows.two_stages import find_circuit, in_float32, ordered
 
@@ -132,3 +141,49 @@ def part_of(
         return Progress("prune", step, total, f"{name} {number + 1} of {parts}")
 
     return mapped(work, shown)
+
+
+def per_prompt(
+    masked: MaskedModel, run: Run, prompts: int = OWN_CIRCUITS, steps: int = SHORT
+) -> Generator[Progress, None, Run]:
+    """The run with its ``prompt_circuits``, of the first `prompts` of its test prompts.
+
+    Raises:
+        SettingsError: for fewer than two prompts or more than there are, or as `reopen` does.
+    """
+    count = len(run.prompts.get("test", ()))
+    if not 2 <= prompts <= count:
+        raise SettingsError(say("workflows.no_such_prompts", prompts=prompts, count=count))
+    found = yield from reopen(masked, run, steps, "test", prompts)
+    each = {}
+    for name in dict.fromkeys(("eap", found.config.candidate_scorer)):
+        each[name] = yield from score_each(found.exact, name)
+    circuits, rows = list[Circuit](), list[dict[str, Any]]()
+    for number in range(prompts):
+        times = np.eye(prompts, dtype=int)[number]
+        scores = {name: weighted(run.graph, tables, times) for name, tables in each.items()}
+        work = search(found.config, found.prepared.chosen([number]), scores, found.size)
+        order = yield from part_of(work, number, prompts, "Prompt")
+        circuits.append(order.circuit(found.size))
+        rows.append((yield from _measured(masked, run, found.exact.pairs[number : number + 1], circuits[-1])))
+    labels, silhouette = clusters(jaccard_distances(circuits))
+    for row, circuit, label in zip(rows, circuits, labels.tolist(), strict=True):
+        row |= {"edges": np.flatnonzero(circuit.kept).tolist(), "cluster": label}
+    told = {"version": ADDED_VERSION, "split": "test", "steps": steps, "size": found.size, "silhouette": silhouette}
+    return replace(run, prompt_circuits={**told, "prompts": rows})
+
+
+def _measured(
+    masked: MaskedModel, run: Run, pair: list[Any], own: Circuit
+) -> Generator[Progress, None, dict[str, Any]]:
+    """KL and deviation on a prompt of its own circuit and (``shared``) of the run's."""
+    circuits = {"own": own, "shared": run.circuits[run.main].circuit, "empty": empty_circuit(run.graph)}
+    full, outcomes = yield from measure(masked, pair, circuits)
+    empty = outcomes["empty"]["logit_diff"]
+    return {
+        name: {
+            "kl": float(outcomes[name]["kl"][0]),
+            "deviation": float(deviation(outcomes[name]["logit_diff"], full["logit_diff"], empty)[0]),
+        }
+        for name in ("own", "shared")
+    }

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.questions.is_there_another import similar_figure
 from app.questions.menu import SECTIONS
 from app.stored import related_runs
 from app.work import workers
+from hap_engine.picture.palette import LIGHT
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.workflows import rivals, search_again
@@ -236,6 +238,29 @@ def test_a_rival_is_sought_and_shown_beside_the_circuit(mini: Run, monkeypatch: 
     assert (app.query_params["left"], app.query_params["right"]) == ("hap", "rival")
     assert load(runs_folder() / f"{run.id}.json").rival["steps"] == 2
     assert not app.exception
+
+
+def test_each_prompt_gets_a_circuit_of_its_own(mini: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_again, "per_prompt", partial(search_again.per_prompt, steps=2))
+    bare = {name: {key: row[key] for key in row if key != "per_prompt"} for name, row in mini.metrics.items()}
+    run = replace(mini, id="own-circuits", prompts={**mini.prompts, "test": mini.prompts["test"][:6]}, metrics=bare)
+    save(run, runs_folder() / f"{run.id}.json")
+    app = open_app(run=run.id, ask="another")
+    assert app.button(key="own-circuits").label == "Find a circuit for each of 6 prompts"
+    app.button(key="own-circuits").click().run()
+    until(app, "On its prompt a circuit of its own has KL")
+    assert "IO, S1, S2" in texts(app)
+    assert app.get("plotly_chart")
+    assert len(load(runs_folder() / f"{run.id}.json").prompt_circuits["prompts"]) == 6
+    assert not app.exception
+
+
+def test_groups_are_drawn_apart() -> None:
+    rows = [{"edges": [0], "cluster": place % 2} for place in range(4)]
+    run = fake_run(prompt_circuits={"prompts": rows}, prompts={"test": [{"roles": {"A": 1, "B": 2}}] * 4})
+    drawn = similar_figure(run, LIGHT)
+    assert [text.split(" ")[0] for text in drawn.layout.yaxis.ticktext] == ["1", "3", "2", "4"]
+    assert len(drawn.layout.shapes) == 2
 
 
 def test_one_seed_alone_offers_to_find_another(mini: Run) -> None:

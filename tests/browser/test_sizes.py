@@ -156,3 +156,19 @@ def test_a_large_circuit_is_drawn_by_its_first_edges_and_its_heads_are_all_known
     assert drawn(page) == [2000, 2000]
     title = page.locator(f"{RIGHT} .hap-title").text_content()
     assert f"{len(circuit_at(run, 'hap', loosest)):,} edges, 2,000 shown" in title
+
+
+def test_what_few_samples_keep_is_faint_at_every_measured_size(visit: Any, serve: Any) -> None:
+    page = visit(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1&samples=1", *LOOKS[0]).page
+    page.wait_for_selector(READY, timeout=60_000)
+    legends = [page.locator(f"{side} .hap-legend") for side in (LEFT, RIGHT)]
+    said = "faint: fewer than half of the searches keep it · 5"
+    assert [said in legend.text_content() for legend in legends] == [False, True]
+    paths = page.locator(f"{RIGHT} .hap-edges [data-edges]").all()
+    assert min(float(path.get_attribute("stroke-opacity")) for path in paths) < 0.4
+    for size in ("45", "22"):
+        page.locator(SLIDER).press("ArrowRight")
+        page.locator(".hap-sizes output").get_by_text(f"{size} edges").wait_for()
+        assert said in legends[1].text_content()
+    page.get_by_role("button", name="Overlay").click()
+    legends[0].get_by_text("faint").wait_for()

@@ -1,4 +1,4 @@
-"""A toy with two separate paths, either of which is enough: its circuit has a rival that shares no edge."""
+"""Toys with two separate paths: either is enough for every prompt, or each is for its own kind of prompts."""
 
 from __future__ import annotations
 
@@ -28,3 +28,30 @@ def two_ways(prompts: int = 16) -> Planted:
     model = build.model("planted two ways")
     paths = [[("input", f"a0.h{head}<v>"), (f"a0.h{head}", "logits")] for head in (0, 1)]
     return Planted("two ways", model, pairs, [Circuit.from_names(model.graph, path) for path in paths])
+
+
+def two_kinds(prompts: int = 16) -> Planted:
+    """``start one end -> yes`` and ``start two end -> yes``, in turn; corrupt: ``start off end``.
+
+    One head copies ``one`` to the answer, another ``two``: a prompt has the circuit of its own kind, and no edge of the
+    other's does anything on it.
+    """
+    words, spaces = (
+        ["start", "end", "off", "one", "two", "no", "yes"],
+        {"one": 1, "two": 1, "pos": 3, "end": 1, "out": 2},
+    )
+    build = Builder(words, spaces, layers=1, heads=4, length=3)
+    build.embed("end", "end")
+    for index in range(3):
+        build.position(index, f"pos:{index}")
+    for head, kind in enumerate(("one", "two")):
+        build.embed(kind, kind)
+        build.head(0, head, [Match("end", "pos:1", STRONG)], kind, f"out:{head}")
+        build.answer("yes", f"out:{head}", 6.0)
+    build.decoys(("yes", "no"), LEAK, leaking=2)
+    kinds = [build.pair(f"start {kind} end", "start off end", "yes", "no") for kind in ("one", "two")]
+    model = build.model("planted two kinds")
+    paths = [[("input", f"a0.h{head}<v>"), (f"a0.h{head}", "logits")] for head in (0, 1)]
+    return Planted(
+        "two kinds", model, kinds * (prompts // 2), [Circuit.from_names(model.graph, path) for path in paths]
+    )

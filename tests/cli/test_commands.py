@@ -115,7 +115,7 @@ def test_evaluate_gives_the_same_numbers(
         (line,) = (line for line in shown.splitlines() if line.split()[:1] == [name])
         cells = line.split()
         assert cells[1] == f"{row['n_edges']:,}"
-        keys = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match")
+        keys = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match", "deviation")
         assert [float(cell) for cell in cells[2:]] == pytest.approx([row[key] for key in keys], abs=2e-3)
 
 
@@ -261,6 +261,12 @@ def test_a_run_is_searched_again_from_the_terminal(
     assert "The rival of HAP's circuit has KL" in shown
     assert "\nrival " in shown
     assert {"hap", "rival"} <= load(out).circuits.keys()
+    assert main(["per-prompt", str(written), *model, "--prompts", "3", "--steps", "2", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "group 1: " in shown
+    assert "On its prompt a circuit of its own has KL" in shown
+    assert len(load(out).prompt_circuits["prompts"]) == 3
+    fails(capsys, ["per-prompt", str(written), *model, "--prompts", "9"], "from 2 to 8 prompts")
 
 
 def test_ctrl_c_is_130(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
