@@ -32,7 +32,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     if said := rival_verdict(run):
         _found(run, said)
     else:
-        st.markdown(say("another.about", circuit=circuit_title(run.main)))
+        st.markdown(say("another.about", circuit=plain(circuit_title(run.main))))
     if opened_models.button(run, **widget("another.search"), disabled=add_to_run.busy(run)):
 
         def add(masked: Any, run: Run) -> add_to_run.Revision:
@@ -50,7 +50,7 @@ def _by_prompt(run: Run) -> None:
     """The circuits of single prompts in their groups, or a way to them."""
     st.markdown(say("each.heading"))
     if not run.prompt_circuits:
-        st.markdown(say("each.about", circuit=circuit_title(run.main)))
+        st.markdown(say("each.about", circuit=plain(circuit_title(run.main))))
     else:
         words, picture = st.columns([2, 3], gap="large")
         with words:
@@ -108,11 +108,11 @@ def similar_figure(run: Run, colours: Palette) -> go.Figure:
 def _found(run: Run, said: str) -> None:
     words, picture = st.columns([2, 3], gap="large")
     words.markdown(f"**{said}**")
-    look = widget("another.see", circuit=circuit_title(run.main))
+    look = widget("another.see", circuit=plain(circuit_title(run.main)))
     words.button(**look, on_click=url.put, kwargs={"left": run.main, "right": RIVAL})
     with picture:
         charts.show(figure(run, charts.colours_now()), **widget("another.figure"))
-        st.caption(say("another.conditions", rival=run.rival, circuit=circuit_title(run.main)))
+        st.caption(say("another.conditions", rival=run.rival, circuit=plain(circuit_title(run.main))))
 
 
 def figure(run: Run, colours: Palette) -> go.Figure:
@@ -122,7 +122,7 @@ def figure(run: Run, colours: Palette) -> go.Figure:
         go.Scatter(
             x=[row["shared"] for row in tried],
             y=[row["kl"] for row in tried],
-            text=[price_text(row["price"]) for row in tried],
+            text=[price_text(row.get("price")) for row in tried],
             mode="lines+markers+text",
             textposition="top center",
             marker={"size": 9},

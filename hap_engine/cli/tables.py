@@ -122,7 +122,7 @@ def print_rival(run: Run) -> None:
     print(f"a price in nats on each of {own}'s edges; short searches, KL on {run.rival['n_prompts']} training prompts")
     print(f"{'price':>10}{'KL':>10}{'shared':>10} of {size:,}")
     for row in run.rival["tried"]:
-        price = row["price"]
+        price = row.get("price")
         cell = f"{price:.4f}" if price is not None and math.isfinite(price) else "forbidden"
         print(f"{cell:>10}{row['kl']:>10.3f}{row['shared']:>10,}")
     print_table({name: run.metrics[name] for name in (*CONTROL_TITLES, run.main, RIVAL)}, run)

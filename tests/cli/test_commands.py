@@ -230,7 +230,7 @@ def test_evaluate_explains_what_it_cannot_use(
     fails(capsys, ["evaluate", str(broken)], "not a run file")
     data = json.loads(written.read_text())
     for change, words in (
-        ({"graph": {"n_layers": 3, "n_heads": 4, "n_kv_heads": 4}}, "the right model"),
+        ({"graph": {"n_layers": 3, "n_heads": 4, "n_kv_heads": 4}, "sizes": {}}, "the right model"),
         ({"prompts": {"train": []}}, "prompt"),
         ({"prompts": {"test": [{"clean": "x"}]}}, "prompt"),
         ({"prompts": {"test": []}}, "prompt"),

@@ -40,7 +40,7 @@ def test_two_separate_paths_are_rivals_without_a_common_edge() -> None:
     assert run.circuits[RIVAL].circuit == toy.truths[1]
     assert edge_overlap(run.circuits["hap"].circuit, run.circuits[RIVAL].circuit).shared == 0
     assert run.metrics[RIVAL]["kl"] == pytest.approx(0, abs=1e-3)
-    assert run.rival["price"] is None, "the first circuit's edges were forbidden"
+    assert run.rival.get("price") is None, "the first circuit's edges were forbidden"
     said = rival_verdict(run)
     assert "they share 0 (Jaccard 0.00" in said
     assert "two circuits with few common edges are about as good" in said
@@ -52,7 +52,7 @@ def test_a_chain_has_no_rival() -> None:
     run = loads(dumps(finish(find_rival(open_masked(toy.model), measured(toy), steps=60))))
     assert run.circuits[RIVAL].circuit == toy.truths[0]
     assert run.rival["tried"][0]["price"] == 0
-    assert [row["price"] for row in run.rival["tried"]][1] is None
+    assert run.rival["tried"][1].get("price") is None
     assert "no circuit with few common edges was found" in rival_verdict(run)
     assert warnings(run) == []
 
