@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.studies import pruning_descents as descents
-from benchmarks.studies import scorers
+from benchmarks.studies import scorers, sizes
 from benchmarks.studies.pruning_circuits import Found, chained, everything, spread
 from benchmarks.studies.pruning_descents import Descent, Workbench, made
 from benchmarks.studies.pruning_page import PAGE, page
@@ -112,3 +112,10 @@ def test_the_verdict_counts_where_hap_is_worse() -> None:
 
 def _plain(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
+
+
+def test_the_page_of_every_size_is_made_of_its_data() -> None:
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sizes.KEPT.glob("*.json")]
+    mini = sorted((r for r in records if r["model"] == "hap-mini"), key=lambda r: int(r["seed"]))
+    assert [record["seed"] for record in mini] == list(sizes.SEEDS)
+    assert sizes.section(mini, sizes.MINI) in sizes.PAGE.read_text(encoding="utf-8")
