@@ -46,8 +46,8 @@ def mps() -> Iterator[None]:
 
 @pytest.fixture(params=FAMILIES)
 def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A folder with a tiny model of each family, which was opened once: what transformers does at the first time, it must
-    do where nothing is pretended, or the rotary frequencies stay what the memory held before."""
+    """A folder with a tiny model of each family, which was opened once: what transformers does the first time must
+    be done where nothing is pretended, or the rotary frequencies stay what the memory held before."""
     folder = str(saved(request.param, tmp_path / "tiny"))
     opened(folder)
     return folder
