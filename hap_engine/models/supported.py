@@ -14,9 +14,10 @@ from typing import Any
 
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.files import MAX_CONFIG, read_json
-from hap_engine.graph.graph import MAX_CELLS, Graph
+from hap_engine.graph.graph import Graph
 from hap_engine.words import say
 
+MAX_COUNTED = 10**9  # pairs of a writer and a reader, real or not; Llama-405B has 3 x 10^8
 WORKING = say("models.working")
 
 _CHANGED = "its layers change the residual stream itself, not only add to it"
@@ -91,7 +92,7 @@ def fault_of(config: Any) -> str:
         return ""
     layers, heads, kv = sizes
     possible = all(type(size) is int and size > 0 for size in sizes)
-    possible = possible and layers**2 * (heads + 1) * (heads + 2 * kv + 1) <= MAX_CELLS
+    possible = possible and layers**2 * (heads + 1) * (heads + 2 * kv + 1) <= MAX_COUNTED
     return "" if possible else f"it states {layers!r} layers of {heads!r} heads ({kv!r} of them with keys)"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hap_engine.attribution.scorers import Scores, score
-from hap_engine.evaluation.measure import mean_difference
+from hap_engine.evaluation.measure import circuit_kl, mean_difference
 from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.graph.edge_order import EdgeOrder
@@ -161,6 +161,7 @@ def _prune(
     history: list[dict[str, Any]] = []
     last_open = np.zeros(candidates.kept.shape, dtype=int)
     gates, part = np.zeros(len(candidates), np.float32), candidates
+    states = [] if start is None else [start]  # the order of the scores, then what each leg made of it
     for leg in strategy.legs(len(candidates), budget, config.steps):
         if history:
             part = cut(candidates, gates, leg.candidates)
@@ -181,6 +182,9 @@ def _prune(
         learned = yield from mapped(work, partial(_shown, part, ranked, len(history), config.steps, history, last_open))
         best = cut(part, learned, math.ceil(BEST * len(part))) if part is not candidates else part
         gates = _above(gates, best.kept[candidates.kept], learned[best.kept[part.kept]])
+        states.append(gates)
+    if strategy.ranks_sizes and validation is not None:  # what is learned must not be worse than the scores alone
+        gates = min(reversed(states), key=lambda one: circuit_kl(validation, cut_live(candidates, one, budget)))
     final = cut_live(candidates, gates, budget)
     last_open[final.kept] = history[-1]["step"]
     order = ordered(candidates, gates) if strategy.ranks_sizes else None

@@ -100,7 +100,7 @@ def test_where_there_is_a_gpu_it_is_offered(monkeypatch: pytest.MonkeyPatch) -> 
     asked: list[DiscoveryConfig] = []
     monkeypatch.setattr(speed, "known", lambda: replace(MACHINE, gpu="cuda", gpu_name="H200"))
 
-    def submit(worker: Worker, config: DiscoveryConfig) -> str:
+    def submit(worker: Worker, config: DiscoveryConfig, owner: str = "") -> str:
         asked.append(config)
         return "nothing"
 

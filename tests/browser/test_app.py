@@ -54,8 +54,12 @@ def test_a_run_ends_in_a_result(address: str, visit: Any) -> None:
 
 def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, visit: Any) -> None:
     page = visit(f"{address}/?effort=thorough&seed=7").page
+    page.get_by_text("Advanced", exact=True).click(timeout=60_000)
+    steps = page.get_by_role("spinbutton", name="Steps")
+    steps.fill("9000")  # it shall go on until it is cancelled
+    steps.press("Enter")
     start(page)
-    page.get_by_text(re.compile(r"Pruning edges · \d+ of")).wait_for(timeout=120_000)
+    page.get_by_text(re.compile(r"Pruning edges · \d+ of 9000")).wait_for(timeout=120_000)
     page.reload()
     page.get_by_text(re.compile(r"Pruning edges · \d+ of")).wait_for(timeout=30_000)
     second = visit(page.url).page

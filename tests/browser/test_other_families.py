@@ -21,7 +21,7 @@ def discovered(name: str, folder: Path) -> Run:
     """A short run on a saved tiny model, as somebody in a notebook makes it."""
     build(name).save_pretrained(folder)
     tokenizer().save(str(folder / "tokenizer.json"))
-    few = {"pruning": PruningConfig(steps=5, batch_size=4), "sizes": SIZES}
+    few = {"pruning": PruningConfig("projection", steps=5, batch_size=4), "sizes": SIZES}
     return hap.discover(hap.open_model(str(folder)), "ioi", sparsity=0.8, keep=0.6, **few)
 
 

@@ -47,7 +47,7 @@ def test_the_statistics_are_measured_and_read_aloud(page: Any) -> None:
 
 def test_another_seed_is_found_and_compared(page: Any) -> None:
     first = page.url
-    page.get_by_role("button", name="Find it again with seed 1").click(timeout=60_000)
+    page.get_by_role("button", name="Find it again with seed 1").click(timeout=PATIENT)
     page.get_by_text("This machine holds the same run with seed 0").wait_for(timeout=PATIENT)
     assert page.url != first
     page.get_by_role("button", name="Compare the seeds").click()

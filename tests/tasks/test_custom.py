@@ -17,7 +17,7 @@ from hap_engine.cli.commands import main
 from hap_engine.errors import SettingsError, TaskError
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.run_file import load, runs_folder, save
-from hap_engine.settings import DiscoveryConfig, run_id
+from hap_engine.settings import PRESETS, DiscoveryConfig, run_id
 from hap_engine.tasks.custom import custom_task, get_task, prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.rows import MAX_ROWS, check_rows
@@ -119,6 +119,8 @@ ALIKE = [
     for noun in NOUNS
     for where in ("here", "there")
 ]
+# When these ids were written down a run had one size.
+THEN = DiscoveryConfig(task="custom", prompts=tuple(APART), seed=3, pruning=PRESETS["one-size"])
 BASELINE = [PromptPair(f"the {noun}s", "the thing", " are", " is") for noun in NOUNS]
 
 
@@ -167,17 +169,16 @@ def test_a_baseline_joins_no_rows() -> None:
 def test_runs_whose_rows_are_split_as_ever_keep_their_ids(
     pairs: list[PromptPair], name: str, tested: list[str] | None
 ) -> None:
-    config = DiscoveryConfig(task="custom", prompts=tuple(pairs), seed=3)
-    assert run_id(config, "weights") == name
+    assert run_id(replace(THEN, prompts=tuple(pairs)), "weights") == name
     if tested:
         assert [pair.clean.split()[-1] for pair in split_rows(pairs, 3)["test"]] == tested
 
 
 def test_a_run_that_means_something_else_has_another_id() -> None:
     joined = [*APART, PromptPair("the sun", "I know that the dog", " a", " b")]
-    assert run_id(DiscoveryConfig(task="custom", prompts=tuple(joined), seed=3), "weights") != "f81c955a3600"
+    assert run_id(replace(THEN, prompts=tuple(joined)), "weights") != "f81c955a3600"
     doubled = [replace(pair, more_answers=(" are",)) for pair in APART]
-    assert run_id(DiscoveryConfig(task="custom", prompts=tuple(doubled), seed=3), "weights") != "d29e0f25f717"
+    assert run_id(replace(THEN, prompts=tuple(doubled)), "weights") != "d29e0f25f717"
     named = [replace(pair, answer_ids=(5,)) for pair in APART]
     assert prompts_hash(named) not in (prompts_hash(APART), prompts_hash([replace(p, answer_ids=(6,)) for p in APART]))
     assert prompts_hash(named) == prompts_hash([replace(pair, answer="") for pair in named]), "the id says it"

@@ -129,8 +129,8 @@ class Panel {
 
   async draw() {
     if (!this.measure()) return;
-    await this.view.plotly.react(this.plot, nodeTraces(this), plotLayout(this, this.view.range), CONFIG);
-    if (this.view.atSizes.held) return; // what it drew is old by now
+    await this.working(this.view.plotly.react(this.plot, nodeTraces(this), plotLayout(this, this.view.range), CONFIG));
+    if (this.view.gone || this.view.atSizes.held) return; // what it drew is old by now
     this.layer.still.replaceChildren();
     this.plot.classList.remove("hap-sketched");
     if (!this.drawn) this.follow();
@@ -161,7 +161,7 @@ class Panel {
     const { xaxis, yaxis } = this.plot._fullLayout;
     const now = [...xaxis.range, ...yaxis.range];
     if (this.view.range.some((value, i) => Math.abs(value - now[i]) > 1e-9))
-      this.view.plotly.relayout(this.plot, { "xaxis.range": [x0, x1], "yaxis.range": [y0, y1] });
+      this.working(this.view.plotly.relayout(this.plot, { "xaxis.range": [x0, x1], "yaxis.range": [y0, y1] }));
     this.texts();
   }
 
@@ -191,12 +191,18 @@ class Panel {
       const trace = this.plot._fullData.findIndex((one) => one.name === name);
       const visible = fits(name, box) || (name === "ports" && this.view.ports);
       if (trace >= 0 && this.plot._fullData[trace].visible !== visible)
-        this.view.plotly.restyle(this.plot, { visible }, [trace]);
+        this.working(this.view.plotly.restyle(this.plot, { visible }, [trace]));
     }
   }
 
   async resize() {
-    if (this.measure() && this.drawn) await this.view.plotly.Plots.resize(this.plot);
+    if (this.measure() && this.drawn) await this.working(this.view.plotly.Plots.resize(this.plot));
+  }
+
+  /** Plotly must not lose its element while it draws. */
+  working(drawing) {
+    this.busy = Promise.allSettled([this.busy, drawing]);
+    return drawing;
   }
 
   light() {

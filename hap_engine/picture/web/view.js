@@ -301,6 +301,7 @@ class View {
     this.abort.abort();
     this.replay.stop();
     this.sizes.disconnect();
-    for (const panel of this.panels) if (panel.drawn) this.plotly.purge(panel.plot);
+    this.gone = true;
+    for (const { busy, plot } of this.panels) busy?.then(() => this.plotly.purge(plot));
   }
 }
