@@ -56,20 +56,20 @@ def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, 
     page = visit(f"{address}/?effort=thorough&seed=7").page
     page.get_by_text("Advanced", exact=True).click(timeout=60_000)
     steps = page.get_by_role("spinbutton", name="Steps")
-    steps.fill("9000")  # it shall go on until it is cancelled
+    steps.fill("3000")  # it shall go on until it is cancelled
     steps.press("Enter")
     start(page)
-    page.get_by_text(re.compile(r"Pruning edges · \d+ of 9000")).wait_for(timeout=120_000)
-    page.reload()
-    page.get_by_text(re.compile(r"Pruning edges · \d+ of")).wait_for(timeout=30_000)
+    page.get_by_text(re.compile(r"Pruning edges · \d+ of 3000")).wait_for(timeout=120_000)
+    page.reload(timeout=120_000)
+    page.get_by_text(re.compile(r"Pruning edges · \d+ of")).wait_for(timeout=120_000)
     second = visit(page.url).page
-    second.get_by_role("button", name="Cancel").click()
-    second.get_by_text("The run was cancelled").wait_for(timeout=30_000)
-    page.get_by_text("The run was cancelled").wait_for(timeout=30_000)
+    second.get_by_role("button", name="Cancel").click(timeout=120_000)
+    second.get_by_text("The run was cancelled").wait_for(timeout=120_000)
+    page.get_by_text("The run was cancelled").wait_for(timeout=120_000)
     page.wait_for_selector(".hap-curves circle", timeout=60_000)  # what was known by then
-    page.get_by_text("training steps", exact=False).first.wait_for(timeout=30_000)
+    page.get_by_text("training steps", exact=False).first.wait_for(timeout=120_000)
     page.get_by_role("button", name="Close this message").click()
-    page.get_by_text("The run was cancelled").wait_for(state="detached", timeout=30_000)
+    page.get_by_text("The run was cancelled").wait_for(state="detached", timeout=120_000)
     page.wait_for_selector(PLOT, timeout=60_000)  # the run that was there before
     assert "job=" not in page.url
 
