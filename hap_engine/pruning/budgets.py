@@ -147,8 +147,8 @@ class EverySize(Projection):
 
     A circuit of one size is found by gates that are cut there. Here half of the steps are cut at the front, which
     falls as `Projection`'s budget does, and half at a size drawn (log-uniformly) from what lies behind it, so that
-    the looser circuits are not forgotten. Its circuits are those of the last state: none of its states is the best at
-    all sizes.
+    the looser circuits are not forgotten. Its circuits are those of a leg's last state: no state in between is the
+    best at all sizes.
 
     The tight end takes most of the learning and few candidates, so the second of two legs has the tenth to itself that
     the first one ends with. What a leg learned holds for its best half; the others keep their places, for near its
