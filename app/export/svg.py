@@ -26,6 +26,7 @@ STEPS = ((0.05, 2.6, 0.95), (0.2, 1.6, 0.85), (0.5, 1.0, 0.65), (1.0, 0.7, 0.5))
 DASHES = {"both": "", "left": "5 3", "right": ""}
 GHOST = 0.18
 FAINT = 0.35  # of an edge's opacity
+CURVE = "M%.1f,%.1fC%.1f,%.1f %.1f,%.1f %.1f,%.1f"
 TOP, BOTTOM, LEFT, RIGHT = (52, 62, 38, 14)  # margins around the plot area: title, legend, layer names
 
 
@@ -174,11 +175,11 @@ def _curves(canvas: Canvas, indices: Sequence[int]) -> Iterator[str]:
     scene, graph = canvas.scene, canvas.scene.graph
     writers = np.array([graph.writer_index[scene.edges[i].writer] for i in indices])
     readers = np.array([graph.reader_index[scene.edges[i].reader] for i in indices])
-    xs, ys = scene.layout.curves(writers, readers)
-    for i, x, y in zip(indices, canvas.x(xs).tolist(), canvas.y(ys).tolist(), strict=True):
-        points = " ".join(map("{:.1f},{:.1f}".format, x, y))
+    xs, ys = scene.layout.controls(writers, readers)
+    points = np.stack([canvas.x(xs), canvas.y(ys)], 2).reshape(len(indices), 8).tolist()
+    for i, places in zip(indices, points, strict=True):
         edge = scene.edges[i]
-        yield f'<polyline points="{points}"><title>{escape(_edge_text(edge))}</title></polyline>'
+        yield f'<path d="{CURVE % tuple(places)}"><title>{escape(_edge_text(edge))}</title></path>'
 
 
 def _edge_text(edge: SceneEdge) -> str:

@@ -31,7 +31,6 @@ BAND_RISE = 1.0  # a run of folded layers, however many
 NORM_RISE = 0.62  # from the heads of a layer up to their norm writer
 BRACKET = 0.2  # from a head down to the bracket of its KV group
 LIFT = 0.45  # how far, as a share of its height, an edge leaves and lands vertically
-POINTS = 15  # per edge: enough for a smooth curve at four times the normal size
 
 
 @dataclass(frozen=True)
@@ -153,19 +152,13 @@ class Layout:
         bow = aligned * np.where(np.minimum(x0, x1) > self.stream_x, around, side) * 4 / 3
         return np.stack([x0, y0, x1, y1, bow], axis=1)
 
-    def curves(
+    def controls(
         self, writers: Int[np.ndarray, " edge"], readers: Int[np.ndarray, " edge"]
-    ) -> tuple[Float[np.ndarray, "edge point"], Float[np.ndarray, "edge point"]]:
-        """x and y of `POINTS` points on each edge's curve."""
-        x0, y0, x1, y1, bow = self.ends(writers, readers).T[..., None]
-        # Points lie closer near the ends, where curves bend most.
-        even = np.linspace(0, 1, POINTS)
-        t = (even + 0.5 - 0.5 * np.cos(np.pi * even)) / 2
-        a, b, c, d = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
+    ) -> tuple[Float[np.ndarray, "edge 4"], Float[np.ndarray, "edge 4"]]:
+        """x and y of the four control points of each edge's curve."""
+        x0, y0, x1, y1, bow = self.ends(writers, readers).T
         rise = LIFT * (y1 - y0)
-        x = a * x0 + b * (x0 + bow) + c * (x1 + bow) + d * x1
-        y = a * y0 + b * (y0 + rise) + c * (y1 - rise) + d * y1
-        return x.astype(np.float32), y.astype(np.float32)
+        return np.stack([x0, x0 + bow, x1 + bow, x1], 1), np.stack([y0, y0 + rise, y1 - rise, y1], 1)
 
     def _reach(self, reader: Reader) -> float:
         return 0.0 if reader.kind == "head" else self.boxes[reader.name].half_width

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import time
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,7 @@ def shipped(request: pytest.FixtureRequest) -> Run:
 def test_an_svg_holds_every_drawn_edge_and_kept_node_once(run: Run, which: str) -> None:
     built = scene.build(run)
     tree = ET.fromstring(svg(built, which))  # type: ignore[arg-type]
-    lines = [line for line in tree.iterfind(".//polyline", SPACE) if line.find("title", SPACE) is not None]
+    lines = tree.findall(".//path", SPACE)
     sides = {"left": ("both", "left"), "right": ("both", "right"), "overlay": ("both", "left", "right")}
     edges = [edge for edge in built.edges if edge.status in sides[which]]
     titles = sorted(line.findtext("title", "", SPACE).split(" · ")[0] for line in lines)
@@ -71,11 +72,20 @@ def test_an_svg_draws_faint_what_few_searches_keep() -> None:
 
 def test_an_svg_stays_inside_its_frame_and_draws_upwards(run: Run) -> None:
     tree = ET.fromstring(svg(scene.build(run), "right", size=(640, 760)))
-    for line in tree.iterfind(".//polyline", SPACE):
-        points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+    lines = [line.attrib["points"] for line in tree.iterfind(".//polyline", SPACE)]
+    edges = [re.sub("[MC]", " ", line.attrib["d"]) for line in tree.iterfind(".//path", SPACE)]
+    assert edges
+    for line in [*lines, *edges]:  # a curve stays between its control points
+        points = [tuple(map(float, point.split(","))) for point in line.split()]
         assert all(0 <= x <= 640 and 0 <= y <= 760 for x, y in points)
-        if line.find("title", SPACE) is not None:
-            assert points[0][1] > points[-1][1]  # the writer is below its reader
+        assert line in lines or points[0][1] > points[-1][1]  # the writer is below its reader
+
+
+def test_a_picture_of_100_000_edges_is_drawn_in_seconds() -> None:
+    built = scene.build(fake_run(Graph(32, 16, 16), edges=100_000))
+    start = time.process_time()
+    assert svg(built, "right").count("<path") == 100_000
+    assert time.process_time() - start < 10  # it takes one; a look at all edges for each of them took minutes
 
 
 def test_strongest_edges_only_and_both_palettes(run: Run) -> None:

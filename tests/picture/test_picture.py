@@ -12,7 +12,7 @@ from app.diagram import component
 from app.widgets import charts
 from hap_engine.graph.graph import Graph
 from hap_engine.picture import palette, scene, wire
-from hap_engine.picture.layout import POINTS, arrange, empty_layers
+from hap_engine.picture.layout import arrange, empty_layers
 from hap_engine.runs import run_file
 from tests.builders.circuits import SHAPES, record
 from tests.builders.fakes import fake_run
@@ -171,8 +171,8 @@ class TestLayout:
         graph = Graph(3, 4, 2)
         layout = arrange(graph)
         w, r = graph.edge("a0.h1", "a2.h1<k>")
-        x, y = layout.curves(np.array([w]), np.array([r]))
-        assert x.shape == y.shape == (1, POINTS)
+        x, y = layout.controls(np.array([w]), np.array([r]))
+        assert x.shape == y.shape == (1, 4)
         assert (x[0, -1], y[0, -1]) == pytest.approx(layout.port(graph.readers[r]))
         assert x[0, 0] == pytest.approx(1)
         assert (np.diff(y[0]) > 0).all()
@@ -300,15 +300,14 @@ class TestWire:
             assert columns["y0"][i] < columns["y1"][i]
 
     def test_curves_follow_their_control_points(self) -> None:
-        """The browser draws Béziers from `ends`; Python's sampled curves are the same ones."""
+        """The browser makes control points from `ends`; those of Python are the same curve."""
         graph = Graph(6, 4, 2)
         layout = arrange(graph)
         writers, readers = (index[:50] for index in np.nonzero(graph.edge_mask))
-        x, y = layout.curves(writers, readers)
+        x, y = layout.controls(writers, readers)
         x0, y0, x1, y1, bow = layout.ends(writers, readers).T
-        assert np.allclose([x[:, 0], y[:, 0], x[:, -1], y[:, -1]], [x0, y0, x1, y1], atol=1e-5)
-        middle = POINTS // 2  # t = 1/2
-        assert np.allclose(x[:, middle], (x0 + x1) / 2 + 0.75 * bow, atol=1e-5)
+        assert np.allclose([x[:, 0], y[:, 0], x[:, 3], y[:, 3]], [x0, y0, x1, y1])
+        assert np.allclose(x @ [1 / 8, 3 / 8, 3 / 8, 1 / 8], (x0 + x1) / 2 + 0.75 * bow)  # t = 1/2
 
     def test_readers_name_the_nodes_that_they_feed(self) -> None:
         graph = Graph(2, 4, 1)
