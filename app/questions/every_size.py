@@ -26,8 +26,9 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
             begin_curves(run)
         add_to_run.finish(run)
         return
-    st.markdown(f"**{size_verdict(run)}**" if size_verdict(run) else say("sizes.no_roles"))
-    st.caption(say("sizes.conditions", sizes=run.sizes))
+    told = plain(size_verdict(run))
+    st.markdown(f"**{told}**" if told else say("sizes.no_roles"))
+    st.caption(plain(say("sizes.conditions", sizes=run.sizes)))
     rows = run.sizes["metrics"]
     areas = [name for name in rows if "cpr" in rows[name]]
     if areas:

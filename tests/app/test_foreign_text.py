@@ -14,12 +14,26 @@ from app.link import KEYS
 from app.questions.menu import SECTIONS
 from hap_engine.runs.run_file import load, runs_folder, save
 from tests.builders.pages import open_app, turn_to
-from tests.builders.payloads import PAYLOAD, PICTURE, hostile_run
+from tests.builders.payloads import PAYLOAD, PICTURE, hostile_run, linked_run
 from tests.builders.reading import failures, files
 from tests.builders.whole_runs import whole_run
 
+ADDRESS = re.compile(r"https?:(?=/+elsewhere)|www\.|a@elsewhere")
 # Fields in which a browser takes every letter for itself.
-TEXT = ("id", "raw_value", "raw_values", "json", "code_text", "element_id", "key", "form_id", "url", "spec", "figure")
+TEXT = (
+    "id",
+    "raw_value",
+    "raw_values",
+    "json",
+    "code_text",
+    "element_id",
+    "key",
+    "form_id",
+    "url",
+    "spec",
+    "figure",
+    "js_content",
+)
 TEXT_OF = {"Selectbox.options", "Json.body", "TextInput.value", "Dataframe.columns"}
 
 
@@ -50,13 +64,14 @@ def unescaped(app: AppTest) -> set[str]:
     return {
         f"{place}: {text[:200]}"
         for place, text in walk(app._tree)
-        if (PICTURE in text and place != "Html.body") or re.search(r"(?<!\\)<img", text)
+        if (place != "Html.body" and (PICTURE in text or ADDRESS.search(text))) or re.search(r"(?<!\\)<img", text)
     }
 
 
 @pytest.fixture(autouse=True)
 def stored() -> None:
     save(hostile_run(), runs_folder() / f"{hostile_run().id}.json")
+    save(linked_run(), runs_folder() / "linked.json")
     save(whole_run(id="other"), runs_folder() / "other.json")
 
 
@@ -71,9 +86,10 @@ def draw() -> None:
     st.session_state["failures"] = failures(page(run, other))
 
 
-def test_every_part_of_a_page() -> None:
+@pytest.mark.parametrize("run", [hostile_run().id, "linked"])
+def test_every_part_of_a_page(run: str) -> None:
     app = AppTest.from_function(draw, default_timeout=60)
-    app.session_state["shown"] = runs_folder() / f"{hostile_run().id}.json"
+    app.session_state["shown"] = runs_folder() / f"{run}.json"
     app.session_state["other"] = runs_folder() / "other.json"
     assert unescaped(app.run()) == set()
     assert app.session_state["failures"] == []
@@ -81,11 +97,12 @@ def test_every_part_of_a_page() -> None:
 
 @pytest.mark.parametrize("ask", SECTIONS)
 def test_every_question(ask: str) -> None:
-    assert unescaped(open_app(run=hostile_run().id, ask=ask, pin=hostile_run().graph.heads[0])) == set()
+    for run in (hostile_run().id, "linked"):
+        assert unescaped(open_app(run=run, ask=ask, pin=hostile_run().graph.heads[0])) == set()
 
 
-def test_every_page() -> None:
-    run = hostile_run().id
+@pytest.mark.parametrize("run", [hostile_run().id, "linked"])
+def test_every_page(run: str) -> None:
     app = open_app(run=run)
     for title in ("Runs", "Compare", "Lesson", "Your prompts"):
         assert unescaped(turn_to(app, title, run=run, **{"with": "other"})) == set(), title

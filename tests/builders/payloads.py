@@ -12,6 +12,7 @@ from tests.builders.whole_runs import whole_run
 
 PICTURE = "![a](http://elsewhere.example/p.png)"
 PAYLOAD = PICTURE + '<img src="http://elsewhere.example/q.png">[b](http://elsewhere.example/) $x$ :red[c]'
+PAYLOAD += " https://elsewhere.example/r www.elsewhere.example a@elsewhere.example"
 KEPT = (
     "format",
     "id",
@@ -60,3 +61,11 @@ def hostile_run() -> Run:
         facts["role"] = PAYLOAD
     data["settings"] |= {"scorer": PAYLOAD}
     return loads(json.dumps(data))
+
+
+def linked_run() -> Run:
+    """A run of which each name that has to be a word or two is an address: its circuit, split and ablation."""
+    text = dumps(whole_run(id="linked"))
+    for word in ("hap", "eap", "test", "resample"):
+        text = text.replace(f'"{word}"', f'"www.{word}.example"')
+    return loads(text.replace('"www.test.example": [', '"test": ['))  # the prompts of that split
