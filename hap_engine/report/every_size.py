@@ -99,7 +99,9 @@ def _of_method(run: Findings, name: str, heads: Sequence[Survival]) -> str:
     gone = sorted((title for title, size in dropped.items() if size >= tightest), key=lambda title: -dropped[title])
     numbers, kind = say.parts("sizes.numbers"), "one_" if len(heads) == 1 else ""
     told = {"title": say("sizes.alone") if name == "eap" else circuit_title(name), "last": removed(run, tightest)}
-    told |= {"count": f"{numbers.get(str(len(heads)), len(heads))} {role_title(heads[0].role)} heads"}
+    number = numbers.get(str(len(heads)), len(heads))
+    told |= {"count": f"{number} {role_title(heads[0].role)} heads"}
+    told |= {"every": f"{'both' if len(heads) == 2 else f'all {number}'} {role_title(heads[0].role)} heads"}
     if not gone:
         return say(f"sizes.{kind}kept", **told, head=heads[0].title)
     if dropped[gone[-1]] == loosest:
