@@ -8,7 +8,8 @@
     ├── TaskError            prompts that cannot be used (lengths, answers, too few)
     ├── OutOfMemoryError     the device cannot hold what the run needs
     ├── DiskError            a file that cannot be written: no permission, read-only, full
-    └── RunFileError         a run file that is malformed, too large or too new
+    ├── RunFileError         a run file that is malformed, too large or too new
+    └── UnfinishedError      an interrupted run that cannot go on: of something else, or worked on elsewhere
 
 The app and the terminal print ``str(error)`` and nothing else. Any other error is a bug of ours: see `crash_report`.
 """
@@ -64,3 +65,7 @@ class DiskError(HapError):
 
 class RunFileError(HapError):
     """A run file that cannot be read."""
+
+
+class UnfinishedError(HapError):
+    """An interrupted run that cannot go on."""

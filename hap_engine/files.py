@@ -11,19 +11,28 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO
 
 import platformdirs
 
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there
+    fcntl = None  # type: ignore[assignment]
+
 from hap_engine.errors import DiskError
 
-ROOM = 2**20  # bytes that a disk must take before a run starts; a run file is up to 2 MB
+ROOM = 2**20  # bytes that a disk must take before a run starts: a quota shows in no number
+FREE = 32 * ROOM  # bytes that must be free then: a SmolLM2 run's file has 2 MB, its state up to 8, twice while written
+FRESH = 60  # seconds in which a file that nobody holds is let be: between two calls of a living process
 OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors tells what the system said
 FULL = (errno.ENOSPC, errno.EDQUOT)
 WHERE = "(--out in the terminal, HAP_HOME for all that is kept)"
@@ -90,17 +99,49 @@ def write_text(path: Path | str, text: str) -> Path:
         DiskError: naming the file, the reason and the remedy.
     """
     path = Path(path)  # a notebook may give text
+    with replacing(path) as file:
+        file.write(text.encode())
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` when it is whole and on the disk. Raises DiskError."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                hold(file)
+                yield file
+                file.flush()
+                os.fsync(handle)
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    return path
+
+
+def hold(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed or the process dies. False: another process, or part of this one, has it."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder, and nothing that a living one writes."""
+    for path in folder.glob("*.part"):
+        with suppress(OSError):
+            if path.is_file() and abs(time.time() - path.stat().st_mtime) > FRESH:
+                with path.open("rb") as file:
+                    if hold(file):
+                        path.unlink()
 
 
 def check_writable(path: Path) -> None:
@@ -109,6 +150,8 @@ def check_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if shutil.disk_usage(path.parent).free < FREE:
+            raise OSError(errno.ENOSPC, "too little room")
         with tempfile.TemporaryFile(dir=path.parent) as file:
             file.write(bytes(ROOM))
 

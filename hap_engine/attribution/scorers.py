@@ -26,6 +26,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +43,7 @@ from hap_engine.graph.ranking import check_scores, rank_matrix
 from hap_engine.machine import memory
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
+from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.settings import IG_STEPS
 from hap_engine.words import say
 
@@ -93,12 +96,17 @@ SCORERS: dict[str, Scorer] = {
 
 
 def score(
-    prepared: Prepared, scorer: str = "eap", metric: str | Metric | None = None, batch_size: int = 16
+    prepared: Prepared,
+    scorer: str = "eap",
+    metric: str | Metric | None = None,
+    batch_size: int = 16,
+    place: Place = NOWHERE,
 ) -> Generator[Progress, None, Scores]:
     """Scores of all real edges (0 elsewhere), averaged over the prompts.
 
     Args:
         metric: the name of one (`METRICS`) or your own; None: the scorer's.
+        place: keeps the sum over the batches so far.
 
     Raises:
         UnknownNameError: for an unknown scorer or metric.
@@ -111,7 +119,7 @@ def score(
     if chosen.parts:
         of_parts = []
         for part in chosen.parts:
-            scores = yield from score(prepared, part, metric, batch_size)
+            scores = yield from score(prepared, part, metric, batch_size, place.at(part))
             of_parts.append(scores)
         return mean_rank(prepared.masked.graph, of_parts)
     metric = chosen.metric if metric is None else metric
@@ -119,16 +127,22 @@ def score(
     if chosen.points == (1.0,) and measure is METRICS["kl"]:
         raise SettingsError(say("attribution.kl_at_clean"))
     masked = prepared.masked
-    total = torch.zeros(masked.graph.edge_mask.shape, device=masked.device)
-    chunks = prepared.parts(range(len(prepared)), batch_size)
-    for done, indices in enumerate(chunks, 1):
+    found = place.found()
+    total = torch.from_numpy(found.get("total", np.zeros(masked.graph.edge_mask.shape, np.float32))).to(masked.device)
+    chunks, before = prepared.parts(range(len(prepared)), batch_size), found.get("done", 0)
+    for done, indices in enumerate(chunks[before:], before + 1):
         total -= _mask_gradient(prepared, indices, chosen, measure)
         if done % memory.TRIM_BATCHES == 0 or done == len(chunks):
             memory.trim()
+        place.offer(f"scoring edges, batch {done} of {len(chunks)}", partial(_so_far, total, done))
         yield Progress("score", done, len(chunks), "Scoring every edge from gradients")
     scores = (total / len(prepared)).cpu().numpy()
     check_scores(masked.graph, scores, f"{scorer} ({metric if isinstance(metric, str) else 'your metric'})")
     return scores
+
+
+def _so_far(total: Tensor, done: int) -> dict[str, Any]:
+    return {"total": total.cpu().numpy().copy(), "done": done}
 
 
 def score_each(

@@ -32,6 +32,7 @@ from hap_engine.masked.ablation import title
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.report.titles import CONTROL_TITLES
+from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.settings import RANDOM_CIRCUITS
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.words import say
@@ -65,6 +66,7 @@ def evaluate(
     *,
     control_size: int,
     batch_size: int = 32,
+    place: Place = NOWHERE,
 ) -> Generator[Progress, None, dict[str, dict[str, Any]]]:
     """The run file's ``metrics``: each circuit, ``full``, ``empty`` and ``random``.
 
@@ -79,7 +81,7 @@ def evaluate(
     rng = np.random.default_rng(setting.seed)
     randoms = [random_circuit(masked.graph, control_size, rng) for _ in range(RANDOM_CIRCUITS)]
     every = [empty_circuit(masked.graph), *randoms, *circuits.values()]
-    full, outcomes = yield from measure(masked, pairs, dict(enumerate(every)), batch_size, setting.kind)
+    full, outcomes = yield from measure(masked, pairs, dict(enumerate(every)), batch_size, setting.kind, place)
     empty, *rest = outcomes.values()
     of_randoms, of_circuits = rest[:RANDOM_CIRCUITS], rest[RANDOM_CIRCUITS:]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from hap_engine.masked.ablation import Ablation
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared, full_logits
 from hap_engine.progress import Progress
+from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.batches import Batch, in_batches, to_batch
 from hap_engine.transformer.plain_pass import Trace
@@ -34,32 +36,39 @@ def measure(
     circuits: Mapping[Key, Circuit],
     batch_size: int = 32,
     ablation: str = "resample",
+    place: Place = NOWHERE,
 ) -> Generator[Progress, None, tuple[Outcome, dict[Key, Outcome]]]:
-    """Per-prompt metrics of the full model and of each circuit, in prompt order."""
+    """Per-prompt metrics of the full model and of each circuit, in prompt order; `place` keeps those so far."""
     cutting = Ablation(masked, pairs, ablation)
-    masks = [cutting.mask(circuit) for circuit in circuits.values()]
-    rows: list[list[np.ndarray]] = [[] for _ in range(1 + len(masks))]
-    order: list[int] = []
+    masks = [None, *(cutting.mask(circuit) for circuit in circuits.values())]  # None: the full model
     batches = list(in_batches(pairs, batch_size, masked.device))
-    for done, (indices, batch) in enumerate(batches, 1):
-        order += indices
-        for row, values in zip(rows, _measure_batch(masked, batch, cutting.base(batch), masks), strict=True):
-            row.append(values)
-        yield Progress("evaluate", done, len(batches), "Testing the circuits on unseen prompts")
-    back = np.argsort(order)
-    full, *others = (dict(zip(PER_PROMPT, np.concatenate(row, axis=1)[:, back], strict=True)) for row in rows)
+    found, cells = place.found(), len(batches) * len(masks)
+    values = found.get("values", np.zeros((len(masks), len(PER_PROMPT), len(pairs)), np.float32))
+    done = found.get("done", 0)
+    while done < cells:
+        at, first = divmod(done, len(masks))
+        indices, batch = batches[at]
+        for row, outcome in zip(
+            values[first:], _of_batch(masked, batch, cutting.base(batch), masks[first:]), strict=True
+        ):
+            row[:, indices] = outcome
+            done += 1
+            place.offer(f"testing circuits, {done} of {cells}", partial(dict, values=values, done=done))
+            yield Progress("evaluate", done, cells, "Testing the circuits on unseen prompts")
+    place.keep(values=values, done=done)
+    full, *others = (dict(zip(PER_PROMPT, row, strict=True)) for row in values)
     return full, dict(zip(circuits, others, strict=True))
 
 
 @torch.no_grad()
-def _measure_batch(
-    masked: MaskedModel, batch: Batch, base: Trace, masks: Sequence[Tensor]
-) -> list[Float[np.ndarray, "metric prompt"]]:
-    """Of the full model and of each mask."""
+def _of_batch(
+    masked: MaskedModel, batch: Batch, base: Trace, masks: Sequence[Tensor | None]
+) -> Iterator[Float[np.ndarray, "metric prompt"]]:
+    """Of each mask."""
     clean = masked.embed(batch.clean)
     full = full_logits(masked, batch)
-    outcomes = (_outcome(masked.logits(mask, clean, base, batch.last), full, batch) for mask in masks)
-    return [_outcome(full, full, batch), *outcomes]
+    for mask in masks:
+        yield _outcome(full if mask is None else masked.logits(mask, clean, base, batch.last), full, batch)
 
 
 def _outcome(logits: Tensor, full: Tensor, batch: Batch) -> Float[np.ndarray, "metric prompt"]:

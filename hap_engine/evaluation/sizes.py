@@ -23,6 +23,7 @@ from hap_engine.machine.workload import RUN_BATCH
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress, relabelled
 from hap_engine.runs.schema import ADDED_VERSION
+from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.settings import AT_SIZES, GRID
 from hap_engine.tasks.pair import EncodedPair
 
@@ -43,6 +44,7 @@ def measure_sizes(
     setting: Setting,
     batch_size: int = RUN_BATCH,
     known: Mapping[str, Any] | None = None,
+    place: Place = NOWHERE,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """The run file's ``sizes``: every order with its circuits' metrics at some sizes.
 
@@ -57,7 +59,7 @@ def measure_sizes(
     circuits = {(name, size): order.circuit(size) for size in sizes for name, order in orders.items()}
     circuits |= {("random", size): random_circuit(graph, size, rng) for size in sizes}
     asked = {("empty", 0): empty_circuit(graph), **{key: c for key, c in circuits.items() if key not in numbers}}
-    work = measure(masked, few, asked, batch_size, setting.kind)
+    work = measure(masked, few, asked, batch_size, setting.kind, place)
     full, outcomes = yield from relabelled(work, message="Testing the circuits of every size")
     ends = float(full["logit_diff"].mean()), float(outcomes["empty", 0]["logit_diff"].mean())
     numbers |= {key: _measured(asked[key], outcomes[key], ends, setting.seed) for key in asked}

@@ -18,6 +18,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ def prune(
             part.restore(_under(f"{name}.", resume))
     elif start is not None:
         judge.test(log_alpha.detach().cpu().numpy().copy())
-    started = time.perf_counter()
+    started = time.perf_counter() - (0.0 if resume is None else float(resume["seconds"]))
     for step in range(done + 1, config.steps + 1):
         indices = torch.randperm(len(prepared), generator=generator)[: config.batch_size].tolist()
         z = budget.sample(generator, step)
@@ -138,7 +139,7 @@ def prune(
             int(((still > 0) & (still < 1)).sum()),
             time.perf_counter() - started,
             copied,
-            lambda step=step: _state(step, log_alpha, generator, parts),  # type: ignore[misc]
+            partial(_state, step, started, log_alpha, generator, parts),
             judge.look(step, copied),
         )
         if judge.settled:
@@ -146,8 +147,11 @@ def prune(
     return judge.best if judge.best is not None else log_alpha.detach().cpu().numpy().copy()
 
 
-def _state(step: int, log_alpha: Tensor, generator: torch.Generator, parts: Mapping[str, Any]) -> dict[str, Tensor]:
+def _state(
+    step: int, started: float, log_alpha: Tensor, generator: torch.Generator, parts: Mapping[str, Any]
+) -> dict[str, Tensor]:
     held = {"step": torch.tensor(step), "log_alpha": log_alpha.detach(), "generator": generator.get_state()}
+    held["seconds"] = torch.tensor(time.perf_counter() - started, dtype=torch.float64)
     for name, part in parts.items():
         held |= {f"{name}.{key}": value for key, value in part.state().items()}
     return {name: value.cpu().clone() for name, value in held.items()}

@@ -12,8 +12,8 @@ two are compared at equal size.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.sizes import grid, measure_sizes
 from hap_engine.explain.head_facts import describe_heads
+from hap_engine.files import short_hash
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.ranking import edge_budget, top_live
@@ -39,10 +40,12 @@ from hap_engine.models.shape import Shape
 from hap_engine.progress import Progress, relabelled
 from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.runs.record import Run
-from hap_engine.settings import VALIDATED, DiscoveryConfig
+from hap_engine.runs.unfinished import Place, Unfinished, resumed
+from hap_engine.settings import VALIDATED, DiscoveryConfig, run_id
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.load import Model, loading
+from hap_engine.version import __version__
 from hap_engine.words import say
 from hap_engine.workflows.ask_model import CHECKED, ask, check_task, spaces_in_doubt
 from hap_engine.workflows.assemble_run import assemble
@@ -50,11 +53,15 @@ from hap_engine.workflows.run_prompts import make_prompts, scored, settled, try_
 from hap_engine.workflows.two_stages import SearchResult, find_circuit, score_edges
 
 
-def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[Progress, None, Run]:
+def discover(
+    config: DiscoveryConfig, model: Model | None = None, unfinished: Unfinished | None = None
+) -> Generator[Progress, None, Run]:
     """Run the whole method.
 
     Args:
         model: an opened model; loaded from ``config.model`` when None.
+        unfinished: keeps the state, from which the same run goes on after an interruption. Whoever saves the run
+            forgets it. None: nothing is kept.
 
     Yields:
         Progress records of the phases load, prompts, score, prune, evaluate, roles.
@@ -63,7 +70,7 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
         HapError: with a plain message for everything a user can cause.
     """
     try:
-        return (yield from _stages(config, model))
+        return (yield from _stages(config, model, unfinished or Unfinished()))
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -75,32 +82,59 @@ def discover(config: DiscoveryConfig, model: Model | None = None) -> Generator[P
     raise OutOfMemoryError(say("workflows.memory", config=config, failed=failed))
 
 
-def _stages(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, Run]:
-    clock = _Clock()
+def _stages(config: DiscoveryConfig, model: Model | None, state: Unfinished) -> Generator[Progress, None, Run]:
     masked = yield from _open(config, model)
-    config = settled(config, masked.model.reader)
-    clock.lap("load")
+    asked, config = config, settled(config, masked.model.reader)
+    state.lap("load")
     sets = yield from _prompts(config, masked)
+    source = masked.model.source
+    if source.path and source.kind in ("folder", "gguf"):  # it may go on from another folder
+        asked = replace(asked, model=str(source.path))
+    with state.opened(run_id(config, masked.model.identity), asked, _decides(config, masked.model, sets)) as told:
+        yield from resumed(told)
+        return (yield from _found(config, masked, sets, state))
+
+
+def _decides(config: DiscoveryConfig, model: Model, sets: PromptSets) -> dict[str, str]:
+    """What a run's numbers depend on, each as a hash or a version."""
+    ids = [
+        [pair.clean_ids, pair.corrupt_ids, pair.answer_ids, pair.distractor_ids]
+        for pair in (*sets.train, *sets.validation, *sets.test)
+    ]
+    return {
+        "choice of settings": short_hash(config.to_dict()),
+        "model": model.identity,
+        "set of prompts": short_hash(ids),
+        "version of the program": f"{__version__}, torch {torch.__version__}",
+    }
+
+
+def _found(
+    config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, state: Unfinished
+) -> Generator[Progress, None, Run]:
     limits = _limits(config, masked.model, sets)
     setting = Setting("test", "resample", config.to_dict()["corruption"], config.seed)
-    scores, search, known = yield from _search(config, masked, sets, limits, setting, clock)
+    scores, search, known = yield from _search(config, masked, sets, limits, setting, state)
     memory.trim()
 
     circuits = _equal_size(config.method, search.circuit, scores)
     live = {name: circuit.live for name, circuit in circuits.items()}
     main, batch = live[config.method], min(RUN_BATCH, limits.batch)
-    metrics = yield from evaluate(masked, sets.test, live, setting, control_size=len(main), batch_size=batch)
+    at = state.at("evaluate/circuits")
+    metrics = yield from evaluate(masked, sets.test, live, setting, control_size=len(main), batch_size=batch, place=at)
     if search.history:
-        metrics[config.method] |= yield from _on_training(masked, sets.train[:VALIDATED], main, batch)
-    sizes = yield from _at_sizes(config, masked, sets, search, scores, len(main), setting, batch, known)
-    clock.lap("evaluate")
+        at = state.at("evaluate/training")
+        metrics[config.method] |= yield from _on_training(masked, sets.train[:VALIDATED], main, batch, at)
+    at = state.at("evaluate/sizes")
+    sizes = yield from _at_sizes(config, masked, sets, search, scores, len(main), setting, batch, known, at)
+    state.lap("evaluate")
     memory.trim()
 
     yield Progress("roles", 0, 1, "Measuring what each head does")
     facts = describe_heads(masked, sets, scores["eap"])
     yield Progress("roles", 1, 1, "Measured the roles of the heads")
-    clock.lap("roles")
-    return assemble(config, masked.model, sets, scores["eap"], search, circuits, metrics, sizes, facts, clock.seconds())
+    state.lap("roles")
+    return assemble(config, masked.model, sets, scores["eap"], search, circuits, metrics, sizes, facts, state.seconds())
 
 
 def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, MaskedModel]:
@@ -131,7 +165,7 @@ def _prompts(config: DiscoveryConfig, masked: MaskedModel) -> Generator[Progress
 
 
 def _search(
-    config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits, setting: Setting, clock: _Clock
+    config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits, setting: Setting, state: Unfinished
 ) -> Generator[Progress, None, tuple[dict[str, Scores], SearchResult, dict[str, Any]]]:
     """Score and prune. What is kept of the prompts, the most of a run's memory, is gone when this ends.
 
@@ -140,32 +174,33 @@ def _search(
     fast = masked.with_dtype(getattr(torch, config.dtype))
     training = yield from Prepared(fast, sets.train, limits).run()
     validation = yield from Prepared(fast, sets.validation[:VALIDATED], limits).run()
-    clock.lap("prompts")
+    state.lap("prompts")
 
-    scores = yield from score_edges(masked, training, config.candidate_scorer)
-    clock.lap("score")
+    scores = yield from score_edges(masked, training, config.candidate_scorer, state.at("score"))
+    state.lap("score")
 
     budget, known = edge_budget(masked.graph, config.sparsity), dict[str, Any]()
     if config.method != "eap" and BUDGETS[config.pruning.budget].ranks_sizes:
         orders, sizes = _by_score(masked, scores), grid(masked.graph, budget)
-        work = measure_sizes(masked, sets.test, orders, sizes, setting, min(RUN_BATCH, limits.batch))
+        at = state.at("evaluate/scores alone")
+        work = measure_sizes(masked, sets.test, orders, sizes, setting, min(RUN_BATCH, limits.batch), place=at)
         known = yield from relabelled(work, phase="score", message="Testing what the scores alone give at every size")
         yield Progress(
             "score", 1, 1, "Tested what the scores alone give at every size", {"sizes": known, "graph": masked.graph}
         )
-        clock.lap("evaluate")
-    search = yield from find_circuit(config, training, validation, scores, budget)
-    clock.lap("prune")
+        state.lap("evaluate")
+    search = yield from find_circuit(config, training, validation, scores, budget, place=state.at("prune"))
+    state.lap("prune")
     masked.workspace.clear()
     return scores, search, known
 
 
 def _on_training(
-    masked: MaskedModel, pairs: Sequence[EncodedPair], circuit: Circuit, batch: int
+    masked: MaskedModel, pairs: Sequence[EncodedPair], circuit: Circuit, batch: int, place: Place
 ) -> Generator[Progress, None, dict[str, float]]:
     """The circuit's own KL on prompts that it was learned from. That of the descent is of its open gates."""
     text = "Testing the circuit on prompts that it was learned from"
-    _, outcomes = yield from relabelled(measure(masked, pairs, {0: circuit}, batch), message=text)
+    _, outcomes = yield from relabelled(measure(masked, pairs, {0: circuit}, batch, place=place), message=text)
     return {"train_kl": float(outcomes[0]["kl"].mean()), "n_train": len(pairs)}
 
 
@@ -179,6 +214,7 @@ def _at_sizes(
     setting: Setting,
     batch: int,
     known: Mapping[str, Any],
+    place: Place,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Every order of the edges that the run has, measured at every size; nothing of a run for one size."""
     if not BUDGETS[config.pruning.budget].ranks_sizes:
@@ -186,7 +222,8 @@ def _at_sizes(
     orders = _by_score(masked, scores)
     if search.order is not None:
         orders[config.method] = search.order.then(orders[config.candidate_scorer])
-    return (yield from measure_sizes(masked, sets.test, orders, grid(masked.graph, target), setting, batch, known))
+    sizes = grid(masked.graph, target)
+    return (yield from measure_sizes(masked, sets.test, orders, sizes, setting, batch, known, place))
 
 
 def _by_score(masked: MaskedModel, scores: Mapping[str, Scores]) -> dict[str, EdgeOrder]:
@@ -207,18 +244,3 @@ def _equal_size(method: str, found: Circuit, scores: Mapping[str, Scores]) -> di
     size = max(1, len(found.live))
     alone = {name: top_live(found.graph, values, size) for name, values in scores.items() if name != method}
     return {method: found, **alone}
-
-
-class _Clock:
-    """Seconds per phase."""
-
-    def __init__(self) -> None:
-        self._start = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self._laps[name], self._last = round(self._laps.get(name, 0) + now - self._last, 3), now
-
-    def seconds(self) -> dict[str, float]:
-        return {**self._laps, "total": round(time.perf_counter() - self._start, 3)}

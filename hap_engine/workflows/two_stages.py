@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 
 from hap_engine.attribution.scorers import Scores, score
 from hap_engine.evaluation.measure import circuit_kl, mean_difference
@@ -25,9 +26,11 @@ from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress, mapped, relabelled
 from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.pruning.edge_pruning import PruningStep, cut, cut_live, prune, warm_start
+from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, EarlierRun, PruningConfig, kept_share
 
 BEST = 0.5  # of what a later leg learned; below, the order of the leg before it is as good or better
+OF_ALL_LEGS = {"history", "last_open", "learned"}  # in a leg's state, beside that of `prune`
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
 
 
@@ -50,16 +53,23 @@ class SearchResult:
         return {"edges": edges, "last_open": self.last_open[seen].tolist()}
 
 
-def score_edges(masked: MaskedModel, training: Prepared, scorer: str) -> Generator[Progress, None, dict[str, Scores]]:
+def score_edges(
+    masked: MaskedModel, training: Prepared, scorer: str, place: Place = NOWHERE
+) -> Generator[Progress, None, dict[str, Scores]]:
     """Scores by plain EAP and by the scorer that picks HAP's candidates, by name.
 
     Always in float32, whatever trains: in bfloat16 one candidate of a hundred is another, and on SmolLM2 the kept
     edges alone then had KL 0.40 instead of 0.32, for the same seconds.
     """
+    places = {name: place.at(name) for name in dict.fromkeys(("eap", scorer))}
+    scores = {name: found["scores"] for name, at in places.items() if "scores" in (found := at.found())}
+    if scores.keys() == places.keys():
+        return scores
     prepared = yield from in_float32(masked, training)
-    scores = {"eap": (yield from score(prepared, "eap"))}
-    if scorer != "eap":
-        scores[scorer] = yield from score(prepared.first(IG_PROMPTS), scorer)
+    for name in [name for name in places if name not in scores]:
+        prompts = prepared if name == "eap" else prepared.first(IG_PROMPTS)
+        scores[name] = yield from score(prompts, name, place=places[name])
+        places[name].keep(scores=scores[name])
     return scores
 
 
@@ -80,6 +90,7 @@ def find_circuit(
     scores: Mapping[str, Scores],
     budget: int,
     price: Float[np.ndarray, "writer reader"] | None = None,
+    place: Place = NOWHERE,
 ) -> Generator[Progress, None, SearchResult]:
     """The circuit of the configured method, of at most `budget` live edges.
 
@@ -101,17 +112,18 @@ def find_circuit(
         if validation is None or config.keep_level is None:
             candidates = top_edges(graph, order, int(graph.n_edges * kept_share(config) + 1e-9)).live
         else:
-            candidates = yield from choose_candidates(validation, order, budget, config.keep_level)
+            candidates = yield from choose_candidates(validation, order, budget, config.keep_level, place)
     if price is not None:
         candidates = Circuit(graph, candidates.kept & np.isfinite(price)).live
     start: np.ndarray | None = None
     if order is not None and BUDGETS[config.pruning.budget].starts_ranked:
         start = warm_start(candidates, config.pruning, order)
-    return (yield from _prune(training, validation, candidates, start, budget, config.pruning, config.seed, price))
+    descent = _prune(training, validation, candidates, start, budget, config.pruning, config.seed, price, place)
+    return (yield from descent)
 
 
 def choose_candidates(
-    validation: Prepared, scores: Scores, budget: int, level: float
+    validation: Prepared, scores: Scores, budget: int, level: float, place: Place = NOWHERE
 ) -> Generator[Progress, None, Circuit]:
     """The best-scored edges, as few as reach a level.
 
@@ -120,13 +132,16 @@ def choose_candidates(
     """
     graph = validation.masked.graph
     empty, full = (mean_difference(validation, c) for c in (empty_circuit(graph), None))
-    low, high = budget, graph.n_edges  # `high` reaches the level, `low` is not known to
+    tried = place.at("candidates")
+    # `high` reaches the level, `low` is not known to
+    low, high = tried.found().get("between", (budget, graph.n_edges))
     while high > 1.1 * low:
         middle = round((low * high) ** 0.5)
         reached = mean_difference(validation, top_edges(graph, scores, middle))
         of_these = faithfulness(reached, full, empty)
         yield Progress("score", 1, 1, f"The best {middle:,} edges alone have faithfulness {of_these:.2f}")
         low, high = (low, middle) if of_these >= level else (middle, high)
+        tried.keep(between=[low, high])
     return top_edges(graph, scores, high).live
 
 
@@ -155,17 +170,21 @@ def _prune(
     config: PruningConfig,
     seed: int,
     price: Float[np.ndarray, "writer reader"] | None,
+    place: Place,
 ) -> Generator[Progress, None, SearchResult]:
     """Every leg of the descent; its gates above those of the edges that it left behind."""
     strategy = BUDGETS[config.budget]
-    history: list[dict[str, Any]] = []
-    last_open = np.zeros(candidates.kept.shape, dtype=int)
+    seen = _Seen([], np.zeros(candidates.kept.shape, dtype=int), config.steps)
     gates, part = np.zeros(len(candidates), np.float32), candidates
     states = [] if start is None else [start]  # the order of the scores, then what each leg made of it
-    for leg in strategy.legs(len(candidates), budget, config.steps):
-        if history:
+    for number, leg in enumerate(strategy.legs(len(candidates), budget, config.steps)):
+        if seen.history:
             part = cut(candidates, gates, leg.candidates)
             start = warm_start(part, config, go_on(part, gates[part.kept[candidates.kept]]))
+        at, done = place.at(f"leg {number}"), len(seen.history)
+        found = at.found()
+        if found:
+            yield seen.again(found)
         work = prune(
             training,
             part,
@@ -175,42 +194,68 @@ def _prune(
             start=start,
             validation=validation if strategy.keeps_best else None,
             price=None if price is None else price[part.kept],
+            resume={name: torch.from_numpy(found[name]) for name in found.keys() - OF_ALL_LEGS} or None,
         )
         ranked = (
             partial(_ordered_above, candidates, gates, part.kept[candidates.kept]) if strategy.ranks_sizes else None
         )
-        learned = yield from mapped(work, partial(_shown, part, ranked, len(history), config.steps, history, last_open))
+        if "learned" in found:
+            learned = found["learned"]
+        else:
+            learned = yield from mapped(work, partial(seen.shown, part, ranked, done, at))
+            at.keep(learned=learned, **seen.state())
         best = cut(part, learned, math.ceil(BEST * len(part))) if part is not candidates else part
         gates = _above(gates, best.kept[candidates.kept], learned[best.kept[part.kept]])
         states.append(gates)
     if strategy.ranks_sizes and validation is not None:  # what is learned must not be worse than the scores alone
         gates = min(reversed(states), key=lambda one: circuit_kl(validation, cut_live(candidates, one, budget)))
     final = cut_live(candidates, gates, budget)
-    last_open[final.kept] = history[-1]["step"]
+    seen.last_open[final.kept] = seen.history[-1]["step"]
     order = ordered(candidates, gates) if strategy.ranks_sizes else None
-    return SearchResult(final, candidates, gates, history, last_open[candidates.kept], order)
+    return SearchResult(final, candidates, gates, seen.history, seen.last_open[candidates.kept], order)
 
 
-def _shown(
-    part: Circuit,
-    order: Callable[[np.ndarray], EdgeOrder] | None,
-    done: int,
-    steps: int,
-    history: list[dict[str, Any]],
-    last_open: np.ndarray,
-    state: PruningStep,
-) -> Progress:
-    """Put a step into the history and, now and then, the circuit as it stands into its record, with the order of
-    all candidates where it is good at every size."""
-    step = done + state.step
-    history.append(_history_record(state, step))
-    data = dict(history[-1])
-    if step % PREVIEW_STEPS == 0 or step in (1, steps):
-        current = cut(part, state.log_alpha, round(state.budget))
-        last_open[current.kept] = step
-        data["circuit"] = current
-        data |= {"order": order(state.log_alpha), "ordered": step} if order else {}
-    return Progress("prune", step, steps, "Pruning edges", data)
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What is seen of a descent over all of its legs, whose steps are counted through."""
+
+    history: list[dict[str, Any]]
+    last_open: Int[np.ndarray, "writer reader"]
+    steps: int
+
+    def state(self) -> dict[str, Any]:
+        return {"history": [*self.history], "last_open": self.last_open.copy()}
+
+    def again(self, found: Mapping[str, Any]) -> Progress:
+        """Take over what was seen before an interruption, and show it."""
+        before = found["history"][len(self.history) :]
+        self.history.extend(before)
+        self.last_open[:] = found["last_open"]
+        return Progress("prune", len(self.history), self.steps, "Pruning edges", {"before": before})
+
+    def shown(
+        self,
+        part: Circuit,
+        order: Callable[[np.ndarray], EdgeOrder] | None,
+        done: int,
+        place: Place,
+        state: PruningStep,
+    ) -> Progress:
+        """Put a step into the history and, now and then, the circuit as it stands into its record, with the order of
+        all candidates where it is good at every size."""
+        step = done + state.step
+        self.history.append(_history_record(state, step))
+        data = dict(self.history[-1])
+        if step % PREVIEW_STEPS == 0 or step in (1, self.steps):
+            current = cut(part, state.log_alpha, round(state.budget))
+            self.last_open[current.kept] = step
+            data["circuit"] = current
+            data |= {"order": order(state.log_alpha), "ordered": step} if order else {}
+        place.offer(
+            f"pruning, step {step} of {self.steps}",
+            lambda: {**{name: value.numpy() for name, value in state.state().items()}, **self.state()},
+        )
+        return Progress("prune", step, self.steps, "Pruning edges", data)
 
 
 def _above(gates: np.ndarray, chosen: np.ndarray, learned: np.ndarray) -> np.ndarray:
