@@ -15,6 +15,7 @@ import shutil
 import stat
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -180,11 +181,15 @@ def disk_problem(error: OSError, path: Path | str = "") -> str:
     return f"{file} could not be {'written' if path else 'used'}: {reason}. Choose another place {WHERE}."
 
 
+def twice(pairs: Pairs) -> str | None:
+    """The first name that stands there more than once."""
+    return next((name for name, count in Counter(name for name, _ in pairs).items() if count > 1), None)
+
+
 def _once(pairs: Pairs) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)[:40]!r} is named twice")
+        raise ValueError(f"{str(twice(pairs))[:40]!r} is named twice")
     return found
 
 
@@ -212,7 +217,10 @@ def parse_json(
     checked: dict[str, Any] = {"parse_float": _number, "parse_int": _number} if large else {}
     found = json.loads(data.decode("utf-8-sig"), object_pairs_hook=gathered, parse_constant=constant, **checked)
     if HALF.search(data):
-        json.dumps(found, ensure_ascii=False, default=str).encode()  # raises for half a character
+        try:
+            json.dumps(found, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"it holds half a character ({error.object[error.start]!a})") from None
     return found
 
 

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from hap_engine import files
 from hap_engine.errors import RunFileError
-from hap_engine.files import write_text
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph, Reader
 from hap_engine.words import say
@@ -117,7 +117,7 @@ def file_edges(graph: Graph) -> int:
 
 def write_eapig(path: Path | str, circuit: Circuit, scores: Scores | None = None, d_model: int = 0) -> Path:
     """Write a circuit so that EAP-IG's ``Graph.from_json`` reads it. Raises DiskError."""
-    return write_text(path, json.dumps(to_eapig(circuit, scores, d_model)))
+    return files.write_text(path, json.dumps(to_eapig(circuit, scores, d_model)))
 
 
 def read_eapig(path: Path | str, n_kv_heads: int | None = None) -> tuple[Circuit, Scores]:
@@ -126,16 +126,12 @@ def read_eapig(path: Path | str, n_kv_heads: int | None = None) -> tuple[Circuit
 
 
 def read_json(path: Path) -> Any:
-    """What such a file holds, unchecked. Raises RunFileError for one that cannot be read, is too large or no JSON."""
+    """What such a file holds, unchecked. Raises RunFileError for one that cannot be read or is no JSON."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RunFileError(
-                say("graph.file_size", most=MAX_BYTES >> 20, size=path.stat().st_size / 2**20, path=path)
-            )
-        return json.loads(path.read_bytes())
+        return files.read_json(path, MAX_BYTES)
     except OSError as error:
         raise RunFileError(f"Cannot read {path.name}: {error.strerror}. Check the path.") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RunFileError(f"{path.name} is not an EAP-IG graph: not valid JSON ({error}). Write it again.") from None
 
 

@@ -8,7 +8,6 @@ of the data set. Rows that do not fit a tokenizer are left out and counted.
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError
+from hap_engine.files import parse_json
 from hap_engine.tasks.pair import EncodedPair, PromptPair, encode, encode_pair
 from hap_engine.tasks.task import SPLITS, HubData, PromptSets, SplitSizes, Task
 from hap_engine.tasks.templates.making import check_corruption
@@ -68,7 +68,7 @@ def _rows(title: str, data: HubData, split: str, corruption: str) -> Iterator[Pr
     for path in data.files(split):
         for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
-                row = json.loads(text)
+                row = parse_json(text)
                 yield _pair(row, row[column]) if row.get(column) else say("choices.no_column", column=column)
             except (ValueError, TypeError, LookupError, AttributeError) as error:
                 reason = repr(error)[:80]

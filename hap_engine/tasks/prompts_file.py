@@ -21,12 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import TaskError
+from hap_engine.files import Pairs, parse_json, twice
 from hap_engine.tasks.pair import KEYS, PromptPair
 from hap_engine.tasks.rows import MAX_ROWS, check_count
 from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
 from hap_engine.words import say
 
 MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
+MAX_RUN = 5 * MAX_BYTES  # a run file is larger than its prompts
+RUN = b'"hap-run"'
 NUMBER = r"[+-]\s*\d[\d.,]*\s*$"  # the only text with such a sign in front that a spreadsheet shows as it is
 EXAMPLE = '{"clean": "…", "corrupt": "…", "answer": " …", "distractor": " …"}'
 Row = dict[str, Any] | str  # as read, or why it cannot be
@@ -69,8 +72,9 @@ def read_rows(path: Path) -> PromptRows:
         TaskError: for a file of which no row can be read.
     """
     try:
-        if path.stat().st_size > 5 * MAX_BYTES:  # a run file is larger than its prompts
-            raise TaskError(_too_large(path.stat().st_size))
+        _check_size(path.stat().st_size, MAX_RUN)
+        if not path.is_file():  # a pipe would be waited for
+            raise TaskError(f"Expected a prompts file, got {path}, which is no file. Check its path.")
         data = path.read_bytes()
     except OSError as error:
         raise TaskError(f"The prompts file {path} cannot be read ({error.strerror}). Check its path.") from None
@@ -86,13 +90,12 @@ def parse_rows(data: bytes, name: str = "prompts.jsonl") -> PromptRows:
     Raises:
         TaskError: for a file of which no row can be read.
     """
+    _check_size(len(data), MAX_RUN if RUN in data[:2000] else MAX_BYTES)
     text = _decode(data)
     if name.lower().endswith((".csv", ".tsv")):
         rows = list(_csv_rows(text))
     elif (run := _run_prompts(text)) is not None:
         rows = run
-    elif len(data) > MAX_BYTES:
-        raise TaskError(_too_large(len(data)))
     else:
         rows = list(_json_rows(text))
     typed = [row if isinstance(row, str) else _pair(row) for row in rows]
@@ -136,7 +139,7 @@ def _json_rows(text: str) -> Iterator[Row]:
     """The rows of a list, of ``{"prompts": […]}``, or of JSON lines."""
     try:
         whole = _loads(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         if re.match(r"\s*\[|\s*\{\s*\n", text):  # no line of its own holds a row
             line = getattr(error, "lineno", 1)
             raise TaskError(say("tasks.json", reason=_reason(error), line=line, example=EXAMPLE)) from None
@@ -163,7 +166,7 @@ def _json_row(line: str) -> Any:
         return "it is empty. Delete the line."
     try:
         row = _loads(line)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return f"it is not JSON: {_reason(error)}. Expected one object a line: {EXAMPLE}."
     return _not_a_row(row) if isinstance(row, str) else row
 
@@ -176,16 +179,15 @@ class _Twice:
 
 
 def _loads(text: str) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> Any:
-        names = [name for name, _ in pairs]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        return dict(pairs) if twice is None else _Twice(twice)
+    def once(pairs: Pairs) -> Any:
+        name = twice(pairs)
+        return dict(pairs) if name is None else _Twice(name)
 
-    return json.loads(text, object_pairs_hook=once)
+    return parse_json(text, once, constant=float)
 
 
-def _reason(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error).split(";")[0])
+def _reason(error: ValueError) -> str:
+    return str(getattr(error, "msg", error))
 
 
 def _with_common(row: Any, common: Mapping[str, Any]) -> Row:
@@ -200,12 +202,12 @@ def _not_a_row(row: Any) -> str:
 
 def _run_prompts(text: str) -> list[Row] | None:
     """The prompts of a run file, as they were scored; None for any other text."""
-    if not re.match(r"\s*\{\s*\"", text) or '"hap-run"' not in text[:2000]:
+    if not re.match(r"\s*\{\s*\"", text) or RUN.decode() not in text[:2000]:
         return None
     try:
-        prompts = json.loads(text)["prompts"]
+        prompts = parse_json(text)["prompts"]
         return [{**row, "spaces": AS_WRITTEN} for split in prompts.values() for row in split]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -302,5 +304,6 @@ def _listed(row: Mapping[str, Any]) -> str:
     return ", ".join(str(key) for key in list(row)[:8])[:100] or "none"
 
 
-def _too_large(size: int) -> str:
-    return say("tasks.file_size", most=MAX_BYTES / 2**20, size=size / 2**20, rows=MAX_ROWS)
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise TaskError(say("tasks.file_size", most=MAX_BYTES / 2**20, size=size / 2**20, rows=MAX_ROWS))

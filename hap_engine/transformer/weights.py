@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from hap_engine.errors import ModelError
+from hap_engine.files import MAX_CONFIG, parse_json
 from hap_engine.progress import Report
 from hap_engine.transformer.stored_forms import as_numbers, reads_more
 from hap_engine.words import say
@@ -119,14 +120,25 @@ def named(keys: Collection[str]) -> str:
 
 
 def _stored(folder: Path) -> Mapping[str, tuple[str, int]]:
-    """How each tensor of a folder is stored, such as ``F32``, and how many dimensions it has, by its name."""
-    from safetensors import safe_open
+    """How each tensor of a folder is stored, such as ``F32``, and how many dimensions it has, by its name.
 
+    Raises:
+        ValueError: if the header of a file is too large, nested without end or damaged.
+    """
     found: dict[str, tuple[str, int]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-            found |= {key: (tensor.get_dtype(), len(tensor.get_shape())) for key, tensor in tensors.items()}
+    for path in sorted(filter(Path.is_file, folder.glob("*.safetensors"))):
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > MAX_CONFIG:
+                raise ValueError(
+                    f"the header of {path.name} should be at most {MAX_CONFIG >> 20} MB, got {size:,} bytes"
+                )
+            header = file.read(size)
+        try:
+            tensors = {key: entry for key, entry in parse_json(header).items() if key != "__metadata__"}
+            found |= {key: (str(entry["dtype"]), len(entry["shape"])) for key, entry in tensors.items()}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"the header of {path.name} is damaged ({error})") from None
     return found
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from hap_engine.errors import HapError, TaskError
 from hap_engine.progress import drain
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks.pair import PromptPair
-from hap_engine.tasks.prompts_file import parse_rows
+from hap_engine.tasks.prompts_file import parse_rows, read_rows
 from hap_engine.tasks.reader import MAX_TOKENS, Reader, encode_rows
 from hap_engine.tasks.rows import check_rows, sift
 from hap_engine.workflows import discover
@@ -62,7 +65,7 @@ from tests.builders.words import WORDS
         (
             jsonl(ANTONYMS) + b'\n{"clean": ' + b"9" * 5000 + b"}",
             "x.jsonl",
-            "Row 25: it is not JSON: Exceeds the limit",
+            "Row 25: it is not JSON: the number 99999999999999999999 … is too large",
         ),
         (
             jsonl(ANTONYMS) + b'\n{"clean": NaN}',
@@ -71,7 +74,11 @@ from tests.builders.words import WORDS
         ),
         (as_csv(ANTONYMS) + b'a, "b",c,d\r\n', "x.csv", "Row 25: corrupt has a space before its quotation mark"),
         (changed(2, corrupt="a\x00b"), "x.jsonl", "U+0000, a control character"),
-        (jsonl(ANTONYMS).replace(b" cold", b" \\ud800", 1), "x.jsonl", "Row 1: answer holds an invisible"),
+        (
+            jsonl(ANTONYMS).replace(b" cold", b" \\ud800", 1),
+            "x.jsonl",
+            "Row 1: it is not JSON: it holds half a character",
+        ),
         (jsonl(ANTONYMS[:9]), "x.jsonl", "at least 10 rows, got 9. Add pairs"),
         (b"", "x.jsonl", "at least 10 rows, got 0"),
         (jsonl(ANTONYMS * 417), "x.jsonl", "at most 1,000 rows, got 10,008. Keep a random"),
@@ -79,7 +86,11 @@ from tests.builders.words import WORDS
         (as_csv(ANTONYMS).replace(b"\r\n", b"\r\n\r\n", 3), "x.csv", "Rows 1, 3, 5: it is empty. Delete the line"),
         (jsonl(ANTONYMS[:5]) + b"\n\n" + jsonl(ANTONYMS[5:]), "x.jsonl", "Row 6: it is empty. Delete the line"),
         (jsonl(ANTONYMS) + b"\n{'clean': 1}", "x.jsonl", "Row 25: it is not JSON"),
-        (jsonl(ANTONYMS) + b"\n" + b"[" * 100_000, "x.jsonl", "Row 25: it is not JSON"),
+        (
+            jsonl(ANTONYMS) + b"\n" + b"[" * 100_000,
+            "x.jsonl",
+            "Row 25: it is not JSON: it is nested more than 32 levels deep",
+        ),
         (
             json.dumps(ANTONYMS, indent=1).encode()[:-1],
             "x.jsonl",
@@ -115,12 +126,25 @@ from tests.builders.words import WORDS
         (as_csv(ANTONYMS) + b",,,\r\n", "x.csv", "Row 25: clean is empty"),
         (as_csv(ANTONYMS) + b'"' + b"a" * 200_000, "x.csv", "cannot be read as CSV"),
         (b" " * (5 * 2**20) + jsonl(ANTONYMS), "x.jsonl", "at most 4 MB, got 5.0 MB"),
+        (b" " * (5 * 2**20) + as_csv(ANTONYMS), "x.csv", "at most 4 MB, got 5.0 MB"),
+        (b'{"format": "hap-run"' + b" " * (21 * 2**20), "x.json", "at most 4 MB, got 21.0 MB"),
     ],
 )
 def test_bad_files_name_the_row_and_the_remedy(data: bytes, name: str, complaint: str) -> None:
     with pytest.raises(TaskError) as caught:
         parse_prompts(data, name)
     assert complaint in str(caught.value)
+
+
+def test_a_row_of_many_names_and_a_pipe_are_refused_at_once(tmp_path: Path) -> None:
+    row = b"{" + b"".join(b'"k%d": 0, ' % i for i in range(100_000)) + b'"k99999": 1}'
+    started = time.process_time()
+    with pytest.raises(TaskError, match="Row 25: it names 'k99999' twice"):
+        parse_prompts(jsonl(ANTONYMS) + b"\n" + row)
+    assert time.process_time() - started < 5  # it took minutes
+    os.mkfifo(tmp_path / "prompts.jsonl")
+    with pytest.raises(TaskError, match="is no file"):
+        read_rows(tmp_path / "prompts.jsonl")
 
 
 def test_numbers_are_no_formulas() -> None:

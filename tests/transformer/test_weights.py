@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -203,3 +204,34 @@ def test_hub_models_are_checked_alike(
     put(tmp_path / "hub", "someone/headless", rewritten("gpt2", without("lm_head")))
     with pytest.raises(ModelError, match=r"someone/headless .*missing .*\(lm_head.weight\)"):
         load_model("someone/headless")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (b"\xff" * 8, "should be at most 16 MB, got 18,446,744,073,709,551,615 bytes"),
+        (b'{"a":' * 100_000, "nested more than 32 levels"),
+        (b'{"a": 1}', "is damaged"),
+        (b"[]", "is damaged"),
+        (b'{"a": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]}, "a": {}}', "'a' is named twice"),
+    ],
+)
+def test_the_header_of_weights_is_bounded_before_it_is_parsed(tmp_path: Path, header: bytes, words: str) -> None:
+    path = saved("gpt2", tmp_path / "model")
+    size = b"" if header.startswith(b"\xff") else len(header).to_bytes(8, "little")
+    (path / "model.safetensors").write_bytes(size + header)
+    started = time.process_time()
+    with pytest.raises(ModelError, match=words):
+        load_model(str(path))
+    assert time.process_time() - started < 10
+
+
+def test_a_tokenizer_nested_without_end_or_too_large_is_refused(tmp_path: Path) -> None:
+    path = saved("gpt2", tmp_path / "model") / "tokenizer.json"
+    path.write_bytes(b'{"a":' * 1_000_000)
+    with pytest.raises(ModelError, match=r"Expected a tokenizer in tokenizer\.json"):
+        load_model(str(path.parent))
+    with path.open("wb") as file:
+        file.truncate(300 * 2**20)
+    with pytest.raises(ModelError, match="300 MB large, expected at most 256"):
+        load_model(str(path.parent))
