@@ -296,6 +296,12 @@ def _tasks(options: argparse.Namespace) -> None:
     tasks(options, _given_prompts(options))
 
 
+def _sweep(options: argparse.Namespace) -> None:
+    from hap_engine.cli.sweep_command import sweep
+
+    sweep(options)
+
+
 def _mib(options: argparse.Namespace) -> None:
     from hap_engine.cli.mib_command import mib
 
@@ -313,4 +319,5 @@ COMMANDS = {
     "models": _models,
     "tasks": _tasks,
     "mib": _mib,
+    "sweep": _sweep,
 }

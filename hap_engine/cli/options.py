@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -26,20 +27,24 @@ def make_parser() -> argparse.ArgumentParser:
     for title, told in tomllib.loads(beside(__file__, "options.toml")).items():
         command = commands.add_parser(title, **told["about"])
         for option in told["options"]:
-            add = _offer if "settings" in option else _add
-            add(command, **option)
+            ADDED[next((kind for kind in ADDED if kind in option), "name")](command, **option)
     commands.choices["discover"].set_defaults(dtype=AUTO)
     return parser
 
 
-def _offer(command: argparse.ArgumentParser, settings: str, defaults: bool = False) -> None:
+def _offer(command: argparse.ArgumentParser, settings: str, defaults: bool = False, **more: Any) -> None:
     """An option for each setting of a config that is one: its name, its type and its help stand there."""
     config = CONFIGS[settings]
     types, usual = get_type_hints(config), vars(config()) if defaults else {}
     for name, text in offered(config).items():
         kind = next(kind for kind in (*get_args(types[name]), types[name]) if kind is not NoneType)
         option, said = f"--{name.replace('_', '-')}", text.replace("%", "%%")
-        command.add_argument(option, type=kind, default=usual.get(name), help=said)
+        command.add_argument(option, type=kind, default=usual.get(name), help=said, **more)
+
+
+def _offer_lists(command: argparse.ArgumentParser, lists: str) -> None:
+    """The same, each with any number of values."""
+    _offer(command, lists, nargs="+")
 
 
 def _add(command: argparse.ArgumentParser, name: str, **option: Any) -> None:
@@ -49,3 +54,11 @@ def _add(command: argparse.ArgumentParser, name: str, **option: Any) -> None:
     if "help" in option:
         option["help"] = option["help"].replace("{bos}", offered(DiscoveryConfig)["bos"])
     command.add_argument(name, **option)
+
+
+# Any of them takes what its entries give.
+ADDED: dict[str, Callable[..., None]] = {
+    "settings": _offer,
+    "lists": _offer_lists,
+    "name": _add,
+}  # by the key that an entry of the file has
