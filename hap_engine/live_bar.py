@@ -32,13 +32,14 @@ def detail(record: Progress) -> str:
     """What is said beside the count of a record's steps."""
     if "kl" in record.data:
         return f"KL {record.data['kl']:.3f} with {record.data['expected']:,.0f} gates open"
-    return "" if "check" in record.data else record.message
+    return "" if said(record) else record.message
 
 
 def said(record: Progress) -> str:
-    """What a check of the prompts found: the tokens that are compared, whether the model can do it, doubts."""
-    check = record.data["check"]
-    return "\n".join(check[key] for key in ("scored", "sentence", "doubts") if check.get(key))
+    """What is said once and stays: from where a run goes on; of a check of its prompts the tokens that are compared,
+    whether the model can do it, doubts."""
+    check = record.data.get("check", {}) | record.data
+    return "\n".join(check[key] for key in ("resumed", "scored", "sentence", "doubts") if check.get(key))
 
 
 class LiveBar:
@@ -70,8 +71,8 @@ class LiveBar:
             self.shown.reset(record.total)
         self.shown.set_postfix_str(detail(record), refresh=False)
         self.shown.update(record.step - self.shown.n)
-        if "check" in record.data:  # said once and kept, for it may spare a run
-            self.shown.write(said(record), file=sys.stderr if sys.stderr.isatty() else sys.stdout)
+        if text := said(record):  # it may spare a run
+            self.shown.write(text, file=sys.stderr if sys.stderr.isatty() else sys.stdout)
 
     def _end(self) -> None:
         """Work may need fewer steps than it told (pruning stops early): no failure, which a notebook shows red."""

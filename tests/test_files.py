@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from hap_engine.errors import DiskError
-from hap_engine.files import DEEPEST, check_writable, parse_json, read_json, write_text, writing
+from hap_engine.files import (
+    DEEPEST,
+    FRESH,
+    check_writable,
+    hold,
+    parse_json,
+    read_json,
+    replacing,
+    sweep,
+    write_text,
+    writing,
+)
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -98,3 +109,29 @@ def test_a_file_is_read_only_up_to_its_size(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="not a file"):
         read_json(tmp_path / "pipe", 50)
+
+
+def test_what_killed_processes_left_is_swept_up_and_nothing_else(tmp_path: Path) -> None:
+    old = time.time() - 2 * FRESH
+    for name in ("dead.part", "new.part", "living.part", "run.json"):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (old, old))
+    os.utime(tmp_path / "new.part")
+    os.mkfifo(tmp_path / "pipe.part")
+    with (tmp_path / "living.part").open("rb") as living:
+        assert hold(living)
+        sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["living.part", "new.part", "pipe.part", "run.json"]
+    os.utime(tmp_path / "new.part", (time.time() + 1e6,) * 2)  # the clock was set back meanwhile
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["pipe.part", "run.json"]
+
+
+def test_a_file_that_is_being_written_is_held(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a") as file:
+        file.write(b"half")
+        (part,) = tmp_path.glob("*.part")
+        os.utime(part, (0, 0))
+        sweep(tmp_path)
+        assert part.exists()
+    assert os.listdir(tmp_path) == ["a"]

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import streamlit as st
 
 from app import url
+from app.classroom import rules
 from app.diagram.component import comparison
-from app.stored import task_answers
+from app.stored import saved_runs, task_answers
 from app.widgets.charts import curve_figure, preview_figure
 from app.widgets.markdown import plain
 from app.words import say, widget
@@ -20,6 +21,8 @@ from hap_engine.findings import CircuitRecord
 from hap_engine.picture.at_sizes import so_far
 from hap_engine.picture.palette import palette
 from hap_engine.picture.scene import Scene, compare
+from hap_engine.runs.run_file import runs_folder
+from hap_engine.runs.unfinished import forget, interrupted, worked_on
 from hap_engine.settings import DiscoveryConfig
 
 PHASES: Mapping[str, str] = say.parts("progress.phases")
@@ -29,8 +32,7 @@ def show(job_id: str) -> bool:
     """Draw the job's panel; False if there is nothing to watch (unknown, or just finished)."""
     job = workers.runs().get(job_id)
     if job is None:
-        _instead(say("progress.unknown"))
-        return False
+        return _offer_to_go_on(job_id, "interrupted") or _ended(job_id)
     if job.state == "done":
         url.go_to_run(job.result)
         return False
@@ -38,22 +40,62 @@ def show(job_id: str) -> bool:
         st.error(plain(job.error), icon=":material/error:")
         _dismiss()
         return False
-    if job.state == "cancelled" and "sizes" not in job.latest:
-        _instead(say("progress.cancelled"))
-        return False
-    if job.state == "cancelled":
+    if job.state == "cancelled" and "sizes" in job.latest:
         st.info(say("progress.stopped", step=len(job.history)), icon=":material/stop:")
         _sizes(job)
-        _dismiss()
+        if not _offer_to_go_on(job_id):
+            _dismiss()
         return True
+    if job.state == "cancelled":
+        return _offer_to_go_on(job_id, "cancelled") or _instead(say("progress.cancelled"))
     _panel(job_id)
     return True
 
 
-def _instead(message: str) -> None:
+def _offer_to_go_on(job_id: str, how: str = "") -> bool:
+    """Offer to go on with a run that was interrupted, and say that if told how; False if nothing is kept of it."""
+    try:
+        left = interrupted(runs_folder(), job_id)
+        if left is None:
+            return False
+        if worked_on(runs_folder(), job_id):
+            st.info(say("progress.elsewhere"), icon=":material/sync:")
+            return True
+        if how:
+            st.info(
+                plain(say(f"progress.kept_{how}", title=_title(left.config), told=left.told)), icon=":material/pause:"
+            )
+        with st.container(horizontal=True):
+            go_on = st.button(**widget("progress.go_on"))
+            unwanted = rules() is None and st.button(**widget("progress.forget"))
+            _dismiss()
+        if go_on:
+            st.query_params["job"] = discoveries.go_on(workers.runs(), left, workers.visitor())
+            st.rerun()
+        if unwanted:
+            forget(runs_folder(), job_id)
+            _instead(say("progress.forgotten"))
+            st.rerun()
+    except HapError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+    return True
+
+
+def _ended(job_id: str) -> bool:
+    """Show the run of a job that ended elsewhere or before a restart, or say that there is none."""
+    try:
+        saved_runs.find(job_id)
+    except HapError:
+        return _instead(say("progress.unknown"))
+    url.go_to_run(job_id)
+    return False
+
+
+def _instead(message: str) -> bool:
     """Say what became of the job; the page goes on with the run that was there before."""
     st.query_params.pop("job", None)
     url.keep_saying("job", [message])
+    return False
 
 
 def _dismiss() -> None:
@@ -69,7 +111,7 @@ def _panel(job_id: str) -> None:
         st.rerun()  # once, in full: the finished run takes this panel's place
         return
     title, cancel = st.columns([5, 1], vertical_alignment="bottom")
-    title.subheader(plain(_title(job)))
+    title.subheader(plain(_title(job.about)))
     words, ending = widget("progress.cancel"), job.state == "cancelling"
     if cancel.button(**(words | {"label": "Cancelling …"} if ending else words), disabled=ending):
         try:
@@ -80,6 +122,8 @@ def _panel(job_id: str) -> None:
             st.rerun(scope="fragment")
     st.progress(min(1.0, job.progress.step / max(1, job.progress.total)), text=plain(_status(job)))
     st.markdown(_phases(job))
+    if "resumed" in job.latest:
+        st.caption(plain(str(job.latest["resumed"])))
     check, circuit = job.latest.get("check") or {}, job.latest.get("circuit")
     if check and not task_answers.usable(check):
         st.warning(plain(str(check["sentence"])), icon=":material/block:")
@@ -115,8 +159,7 @@ def _scene(job_id: str, steps: int, _job: Snapshot) -> Scene:
     return compare(latest["graph"], left, right, sizes=found)
 
 
-def _title(job: Snapshot) -> str:
-    config: DiscoveryConfig = job.about
+def _title(config: DiscoveryConfig) -> str:
     model, task = config.model.split("/")[-1], config.find_task().title
     return say("progress.title", model=model, task=task, share=1 - config.sparsity)
 
@@ -132,8 +175,8 @@ def _status(job: Snapshot) -> str:
         if now.phase != "load":  # a download tells its megabytes
             text += f" · {now.step} of {now.total}"
         took = time.time() - job.phase_started
-        if 0 < now.step < now.total and took > 1:
-            text += f" · about {_duration(took / now.step * (now.total - now.step))} left"
+        if (steps := now.step - job.phase_step) > 0 and now.step < now.total and took > 1:
+            text += f" · about {_duration(took / steps * (now.total - now.step))} left"
     if job.history and now.phase == "prune":
         last = job.history[-1]
         text += f" · KL {last['kl']:.2f} with {last['expected']:,.0f} gates open"

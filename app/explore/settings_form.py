@@ -19,6 +19,8 @@ from hap_engine.graph.ranking import edge_budget
 from hap_engine.machine import speed
 from hap_engine.machine.estimate import AUTO, faster_dtype
 from hap_engine.models.catalog import Source, graph_of
+from hap_engine.runs.run_file import runs_folder
+from hap_engine.runs.unfinished import every_interrupted
 from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.reader import BOS
@@ -154,8 +156,13 @@ def _start(config: DiscoveryConfig) -> None:
 
 
 def _waiting() -> None:
-    """Links to runs that go on in the background."""
+    """Links to runs that go on in the background, and to those that were interrupted."""
     here = st.query_params.get("job")
+    for left in every_interrupted(runs_folder()):
+        words = widget("progress.left", run=left.run, model=plain(left.config.model.split("/")[-1]), told=left.told)
+        if left.run != here and st.button(**words):
+            st.query_params["job"] = left.run
+            st.rerun()
     for job in workers.runs().live():
         if job.key != here:
             label = f"{job.about.model.split('/')[-1]} · {job.progress.phase}"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from app.classroom import check_change
 from app.words import say
-from hap_engine.errors import DiskError, HapError
+from hap_engine.errors import DiskError, HapError, UnfinishedError
 from hap_engine.files import write_text
 from hap_engine.report.titles import OWN, circuit_title
 from hap_engine.report.verdict import verdict
@@ -26,6 +26,7 @@ from hap_engine.runs.examples import SHIPPED
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, load, loads, runs_folder, save
 from hap_engine.runs.schema import ID
+from hap_engine.runs.unfinished import forget
 
 FIRST_TASK = b'"task": {"name": "ioi"'  # as `run_file.save` writes it
 LONGEST_NAME = 80
@@ -226,6 +227,8 @@ def _keep(run: Run) -> None:
     try:
         save(run, runs_folder() / f"{run.id}.json")
         _unsaved.pop(run.id, None)
+        with suppress(UnfinishedError, OSError):
+            forget(runs_folder(), run.id)
     except DiskError as error:
         _unsaved[run.id] = run, str(error)
 

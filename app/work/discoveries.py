@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.classroom import check_cancel, check_job
@@ -17,10 +18,13 @@ from app.stored.saved_runs import keep_computed
 from app.work import heavy_imports
 from app.work.worker import Begin, Worker
 from hap_engine.errors import HapError, ModelError
+from hap_engine.files import check_writable
 from hap_engine.models.catalog import identity, resolve
 from hap_engine.models.reader import reader_of
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import runs_folder
+from hap_engine.runs.unfinished import Interrupted, Unfinished
 from hap_engine.settings import DiscoveryConfig, run_id
 from hap_engine.workflows.run_prompts import settled
 
@@ -45,14 +49,15 @@ class TooManyJobsError(HapError):
     """The queue is full."""
 
 
-def _discover(config: DiscoveryConfig, opening: Opening | None) -> Discovery:
+def _discover(config: DiscoveryConfig, opening: Opening | None, resumed: str = "") -> Discovery:
     """The engine, imported when the first run starts: torch takes seconds to load."""
     yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
     heavy_imports.load()
     from hap_engine.workflows.discover import discover
 
     masked = (yield from opening.begin()) if opening else None
-    return (yield from discover(config, masked.model if masked else None))
+    state = Unfinished(runs_folder(), run=resumed)
+    return (yield from discover(config, masked.model if masked else None, state))
 
 
 def submit(
@@ -69,9 +74,10 @@ def submit(
         owner: who starts it, and may cancel it.
 
     Raises:
-        HapError: if the model cannot be found, the queue is full, or a class may not start it.
+        HapError: if the model cannot be found, the queue is full, the disk too, or a class may not start it.
     """
     check_job(config, 0)  # before the model's name is looked up on the disk
+    check_writable(runs_folder() / "run.json")
     job = run_id(_settled(config), opening.identity if opening else _model(config))
     with _submitting:
         known = worker.get(job)
@@ -83,6 +89,11 @@ def submit(
             worker.forget(job)
             worker.start(job, lambda: _kept(discover(config, opening), config), config, owner)
     return job
+
+
+def go_on(worker: Worker, left: Interrupted, owner: str = "") -> str:
+    """Go on with an interrupted run; as `submit`."""
+    return submit(worker, left.config, discover=partial(_discover, resumed=left.run), owner=owner)
 
 
 def cancel(worker: Worker, job: str, visitor: str) -> None:

@@ -34,6 +34,7 @@ class Snapshot:
         latest: what its records carried so far, the last of each name.
         history: the data of every record that told a KL.
         phase_started: seconds since the epoch.
+        phase_step: the first step that was told of the phase.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Snapshot:
     result: Any = None
     error: str = ""
     phase_started: float = 0.0
+    phase_step: int = 0
 
     @property
     def live(self) -> bool:
@@ -54,12 +56,14 @@ class Snapshot:
     def after(self, record: Progress) -> Snapshot:
         """The work one record later."""
         data = {key: value for key, value in record.data.items() if key not in ("circuit", "order")}
+        anew = record.phase != self.progress.phase or record.step < self.progress.step
         return replace(
             self,
             progress=record,
             latest={**self.latest, **record.data},
-            history=(*self.history, data) if "kl" in data else self.history,
-            phase_started=time.time() if record.phase != self.progress.phase else self.phase_started,
+            history=(*self.history, *data.get("before", ()), *([data] if "kl" in data else [])),
+            phase_started=time.time() if anew else self.phase_started,
+            phase_step=record.step if anew else self.phase_step,
         )
 
 

@@ -10,6 +10,7 @@ import argparse
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hap_engine.cli.options import make_parser
 from hap_engine.cli.progress_lines import follow
-from hap_engine.cli.tables import print_ablations, print_sizes, print_statistics, print_table
+from hap_engine.cli.tables import print_ablations, print_interrupted, print_sizes, print_statistics, print_table
 from hap_engine.crash_report import EXIT_CODE, explain, foreseen
-from hap_engine.errors import SettingsError
+from hap_engine.errors import DiskError, SettingsError
 from hap_engine.files import PROGRAM, check_writable
 from hap_engine.machine.threads import wait_briefly
 from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, with_preset
@@ -27,6 +28,8 @@ from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, with_pr
 if TYPE_CHECKING:
     from hap_engine.masked.masked_pass import MaskedModel
     from hap_engine.runs.record import Run
+
+RETRY = 10  # seconds between two tries to write a run that no place takes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -137,12 +140,30 @@ def _continue(options: argparse.Namespace) -> None:
     _run(replace(config, model=options.model or config.model), options.out)
 
 
-def _run(config: DiscoveryConfig, out: Path | None) -> None:
+def _resume(options: argparse.Namespace) -> None:
+    from hap_engine.runs.run_file import runs_folder
+    from hap_engine.runs.unfinished import every_interrupted, forget, interrupted
+
+    folder = runs_folder()
+    if options.run is None:
+        return print_interrupted(every_interrupted(folder))
+    left = interrupted(folder, options.run)
+    if left is None and not options.forget:
+        raise SettingsError(f"Nothing is kept of an interrupted run {options.run[:64]!r}. `hap resume` lists those.")
+    if left is None or options.forget:
+        forget(folder, options.run)
+        return print(f"Nothing is kept of run {options.run[:64]} any more.")
+    _run(left.config, options.out or (Path(left.out) if left.out else None), left.run)
+
+
+def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     """Estimate, discover, save and report; a place that cannot be written is told before the work."""
-    from hap_engine.runs.run_file import keep, runs_folder
+    from hap_engine.runs.run_file import runs_folder
+    from hap_engine.runs.unfinished import Unfinished, forget, interrupted
     from hap_engine.workflows.run_prompts import try_prompts, with_data
 
-    check_writable(out or runs_folder() / "run.json")
+    folder = runs_folder()
+    check_writable(out or folder / "run.json")
     follow(with_data(config.find_task()))
     try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.machine.estimate import describe
@@ -154,8 +175,15 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     cost = describe(config, measured())
     if cost is not None:
         print(f"{cost.sentence} (an estimate for this machine)", file=sys.stderr)
-    run = follow(discover(config))
-    path, problem = keep(run, out or runs_folder() / f"{run.id}.json")
+    state = Unfinished(folder, out, resumed)
+    try:
+        run = follow(discover(config, None, state))
+    except KeyboardInterrupt:
+        if left := interrupted(folder, state.run):
+            said = f"Interrupted; kept is what was found up to {left.told}. The same command goes on from there,"
+            print(f"\n{said} and so does: hap resume {left.run}", file=sys.stderr)
+        raise
+    path, problem = _kept(run, out or folder / f"{run.id}.json")
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
@@ -166,6 +194,22 @@ def _run(config: DiscoveryConfig, out: Path | None) -> None:
     print(f"\n{attention_ways(run.model)}\n{seconds}\nWritten to {path}")
     if problem:
         raise problem
+    forget(folder, run.id)
+
+
+def _kept(run: Run, path: Path) -> tuple[Path, DiskError | None]:
+    """`keep`, tried again as long as no place takes the run: it is in memory alone."""
+    from hap_engine.runs.run_file import keep
+
+    said = ""
+    while True:
+        try:
+            return keep(run, path)
+        except DiskError as error:
+            if said != str(error):
+                said = str(error)
+                print(f"\n{error} The run stays in memory and is written when there is room.", file=sys.stderr)
+            time.sleep(RETRY)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -201,9 +245,7 @@ def _opened(options: argparse.Namespace, run: Run) -> MaskedModel:
 
 
 def _write(run: Run, path: Path) -> None:
-    from hap_engine.runs.run_file import keep
-
-    written, problem = keep(run, path)
+    written, problem = _kept(run, path)
     print(f"Written to {written}")
     if problem:
         raise problem
@@ -311,6 +353,7 @@ def _mib(options: argparse.Namespace) -> None:
 COMMANDS = {
     "discover": _discover,
     "continue": _continue,
+    "resume": _resume,
     "evaluate": _evaluate,
     "stability": _stability,
     "rival": _rival,

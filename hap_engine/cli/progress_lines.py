@@ -27,8 +27,8 @@ class _Lines:
         if record.phase != self.phase:
             self.phase, self.tenth = record.phase, 0
             _say(f"{record.phase}: {record.message}")
-        if "check" in record.data:
-            _say(live_bar.said(record))
+        if text := live_bar.said(record):
+            _say(text)
         tenth = 10 * record.step // max(1, record.total)
         if record.total >= 10 and tenth > self.tenth:
             self.tenth = tenth

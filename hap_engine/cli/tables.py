@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hap_engine.findings import METRICS
@@ -14,6 +16,7 @@ from hap_engine.report.titles import CONTROL_TITLES, RIVAL, circuit_title, say
 
 if TYPE_CHECKING:
     from hap_engine.runs.record import Run
+    from hap_engine.runs.unfinished import Interrupted
 
 
 def print_table(metrics: Any, run: Run) -> None:
@@ -29,6 +32,17 @@ def print_table(metrics: Any, run: Run) -> None:
         row = metrics[name]
         cells = "".join(f"{row[key]:>14.3f}" for key in columns)
         print(f"{name:10}{row['n_edges']:>8,}{cells}")
+
+
+def print_interrupted(runs: Sequence[Interrupted]) -> None:
+    """The runs that can go on, and how."""
+    for left in runs:
+        model, task = left.config.model.split("/")[-1], left.config.find_task().title
+        when = datetime.fromisoformat(left.written).astimezone()
+        share = f"keeping {1 - left.config.sparsity:.1%} of the edges"
+        print(f"hap resume {left.run}   {model} · {task} · {share} · {left.told} ({when:%d %b %Y, %H:%M})")
+    if not runs:
+        print("No run was interrupted.")
 
 
 def print_sizes(run: Run) -> None:

@@ -14,8 +14,8 @@ import datetime
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from hap_engine.errors import DiskError, UnfinishedError
-from hap_engine.files import hold, replacing, sweep
-from hap_engine.progress import Progress
+from hap_engine.files import hold, replacing, sweep, writing
+from hap_engine.runs.schema import ID
 from hap_engine.settings import DiscoveryConfig, EarlierRun, PruningConfig
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.task import SplitSizes
@@ -67,11 +67,12 @@ class Unfinished:
     Args:
         folder: where to keep it; None: nowhere.
         out: where the finished run is to be written, if not there.
+        run: the one that is to go on; empty: whichever the settings and the model make.
     """
 
-    def __init__(self, folder: Path | None = None, out: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, out: Path | None = None, run: str = "") -> None:
         self.folder, self.out = folder, str(out.absolute()) if out else ""
-        self.run = ""  # known once the model is open
+        self.run = run  # else known once the model is open
         self.entries: dict[str, Values] = {}
         self._about: Interrupted | None = None
         self._seconds: dict[str, float] = {}
@@ -94,31 +95,41 @@ class Unfinished:
 
     @contextmanager
     def opened(self, run: str, config: DiscoveryConfig, of: Mapping[str, str]) -> Iterator[str]:
-        """Work on a run; gives what it was doing when it was interrupted, or nothing.
+        """Work on a run; gives what there is to say of it: that it goes on from its state, or that none can be kept.
 
         Raises:
             UnfinishedError: if another process works on the run, or its state is of something else.
-            DiskError: if the folder cannot be written.
         """
+        if self.run not in ("", run):
+            raise UnfinishedError(say("runs.other", run=self.run, what="model"))
         self.run = run
         if self.folder is None:
             yield ""
             return
-        with _claimed(self.folder, run):
-            sweep(self.folder)
-            _forget_old(self.folder)
-            known = interrupted(self.folder, run)
-            if known is not None:
-                for what, value in of.items():
-                    if known.of.get(what) != value:
-                        raise UnfinishedError(say("runs.other", run=run, what=what))
-                self.entries = _entries(_file(self.folder, run))
-                for phase, seconds in known.seconds.items():
-                    self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
-            self._about = Interrupted(run, config, "preparing its prompts", "", self.out, of, {})
-            if known is None:
-                self._write(self._about)
-            yield known.told if known else ""
+        with ExitStack() as held:
+            try:
+                held.enter_context(_claimed(self.folder, run))
+                said = self._begin(self.folder, config, of)
+            except DiskError as error:
+                said = say("runs.unkept", why=error)
+            yield said
+
+    def _begin(self, folder: Path, config: DiscoveryConfig, of: Mapping[str, str]) -> str:
+        sweep(folder)
+        _forget_old(folder)
+        begun = Interrupted(self.run, config, "preparing its prompts", "", self.out, of, {})
+        known = interrupted(folder, self.run)
+        if known is None:
+            self._write(begun)
+        else:
+            for what, value in of.items():
+                if known.of.get(what) != value:
+                    raise UnfinishedError(say("runs.other", run=self.run, what=what))
+            self.entries = _entries(_file(folder, self.run))
+            for phase, seconds in known.seconds.items():
+                self._seconds[phase] = self._seconds.get(phase, 0.0) + seconds
+        self._about = begun
+        return say("runs.resumed", told=known.told) if known else ""
 
     def write(self, phase: str, told: str) -> None:
         """Write everything that is known. A disk that is full meanwhile is no reason to stop."""
@@ -183,6 +194,8 @@ def interrupted(folder: Path, run: str) -> Interrupted | None:
     """What the state of a run says; None without one that can be read. Raises UnfinishedError for a newer one."""
     path = _file(folder, run)
     try:
+        if not ID.fullmatch(run):
+            return None
         return _interrupted(path, path.stat().st_mtime_ns)
     except OSError:
         return None
@@ -207,16 +220,9 @@ def worked_on(folder: Path, run: str) -> bool:
 
 def forget(folder: Path, run: str) -> None:
     """Remove the state of a run: it is saved, or nobody wants it. Raises UnfinishedError if a process works on it."""
-    if _file(folder, run).exists():
+    if ID.fullmatch(run) and _file(folder, run).exists():
         with _claimed(folder, run):
             _file(folder, run).unlink(missing_ok=True)
-
-
-def resumed(told: str) -> Generator[Progress]:
-    """The record that says so, if a run goes on from its state."""
-    if told:
-        said = say("runs.resumed", told=told)
-        yield Progress("prompts", 1, 1, said, {"resumed": said})
 
 
 def _file(folder: Path, run: str) -> Path:
@@ -247,8 +253,10 @@ def _claimed(folder: Path, run: str) -> Iterator[None]:
     """Hold a run's lock, whose file is there only as long."""
     path, until = _lock(folder, run), time.monotonic() + WAIT
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
+        with writing(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+        with file:
             held = hold(file)
             if held and path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 try:

@@ -40,7 +40,7 @@ from hap_engine.models.shape import Shape
 from hap_engine.progress import Progress, relabelled
 from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.runs.record import Run
-from hap_engine.runs.unfinished import Place, Unfinished, resumed
+from hap_engine.runs.unfinished import Place, Unfinished
 from hap_engine.settings import VALIDATED, DiscoveryConfig, run_id
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets
@@ -90,8 +90,9 @@ def _stages(config: DiscoveryConfig, model: Model | None, state: Unfinished) -> 
     source = masked.model.source
     if source.path and source.kind in ("folder", "gguf"):  # it may go on from another folder
         asked = replace(asked, model=str(source.path))
-    with state.opened(run_id(config, masked.model.identity), asked, _decides(config, masked.model, sets)) as told:
-        yield from resumed(told)
+    with state.opened(run_id(config, masked.model.identity), asked, _decides(config, masked.model, sets)) as said:
+        if said:
+            yield Progress("prompts", 1, 1, said, {"resumed": said})
         return (yield from _found(config, masked, sets, state))
 
 

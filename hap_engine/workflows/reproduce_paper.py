@@ -3,7 +3,7 @@
 The weights are those of the Hub's ``gpt2``. Everything else is ours: prompts with the structure of the
 published ones, GPT-2's graph with one embedding (32,491 edges), the held-out test. Each method is one
 ordinary `discover` run, written to disk as soon as it is made; a run that is there already is not made
-again, so an interrupted table goes on where it stopped.
+again, and one that was interrupted goes on, so an interrupted table goes on where it stopped.
 
 EP is run as published (`settings.PRESETS`: 3,000 steps of AdamW) on all edges; HAP runs twice on EAP's loose set:
 with the published recipe, as the paper does, and with this project's defaults.
@@ -19,6 +19,7 @@ from hap_engine.explain.roles import published_roles
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, save
+from hap_engine.runs.unfinished import Unfinished, forget
 from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig, run_id
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import Model, loading
@@ -105,8 +106,9 @@ def reproduce(
     for name, config in wanted.items():
         path = folder / f"{run_id(config, model.identity)}.json"
         if not path.exists():
-            run = yield from discover(config, model)
+            run = yield from discover(config, model, Unfinished(folder))
             save(run, path)
+            forget(folder, run.id)
         run = load(path)
         if not rows:
             rows.append(Reproduced("EAP", eap, run, "eap"))

@@ -15,7 +15,8 @@ from app.stored import saved_runs
 from app.stored.saved_runs import is_shipped
 from app.work.discoveries import submit
 from app.work.worker import Worker
-from hap_engine.errors import HapError, RunFileError
+from hap_engine import files
+from hap_engine.errors import DiskError, HapError, RunFileError
 from hap_engine.progress import Progress
 from hap_engine.report.titles import OWN
 from hap_engine.runs.record import Run
@@ -188,9 +189,14 @@ def test_a_run_that_the_disk_refuses_is_shown_listed_and_written_again(
     """The work of minutes, and then the disk is full: it must not be lost."""
     good = os.environ["HAP_HOME"]
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("HAP_HOME", str(tmp_path / "file" / "home"))
     jobs = Worker(2)
-    job = submit(jobs, DiscoveryConfig(), discover=lambda *_: made(fake_run(seed=9)))
+
+    def work(*_: object) -> Generator[Progress, None, Run]:
+        yield Progress("evaluate", 1, 1)
+        monkeypatch.setenv("HAP_HOME", str(tmp_path / "file" / "home"))
+        return fake_run(seed=9)
+
+    job = submit(jobs, DiscoveryConfig(), discover=work)
     assert wait_for(jobs, job, "done").result == "synthetic-9"
     app = open_app(run="synthetic-9")
     assert not app.exception
@@ -203,6 +209,17 @@ def test_a_run_that_the_disk_refuses_is_shown_listed_and_written_again(
     press(app, "Write it again")
     assert "only in the explorer's memory" not in texts(app)
     assert load(runs_folder() / "synthetic-9.json").id == "synthetic-9"
+
+
+def test_a_disk_without_room_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with monkeypatch.context() as patch:
+        patch.setenv("HAP_HOME", str(tmp_path / "file" / "home"))
+        with pytest.raises(DiskError, match="Choose another place"):
+            submit(Worker(2), DiscoveryConfig(), discover=lambda *_: made(fake_run()))
+    monkeypatch.setattr(files, "FREE", 2**60)
+    with pytest.raises(DiskError, match=r"the disk is full\. Free some space there"):
+        submit(Worker(2), DiscoveryConfig(), discover=lambda *_: made(fake_run()))
 
 
 def made(run: Run) -> Generator[Progress, None, Run]:

@@ -59,23 +59,32 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+def serve(
+    start_server: Callable[[Path, Path], tuple[Any, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., str]:
     """``streamlit run script`` with the explorer's settings; returns the address.
 
     One server a script serves the whole session, since each costs imports and the opening of models;
     a test that counts on an untouched one asks for it (`fresh`).
     """
-    servers: list[subprocess.Popen[bytes]] = []
     known: dict[Path, str] = {}
 
     def get(script: Path, fresh: bool = False) -> str:
         if fresh:
-            return start(script)
+            return start_server(script, tmp_path_factory.mktemp("home"))[1]
         if script not in known:
-            known[script] = start(script)
+            known[script] = get(script, fresh=True)
         return known[script]
 
-    def start(script: Path) -> str:
+    return get
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path, Path], tuple[Any, str]]]:
+    """Start a script on a home of its own; returns the process and the address."""
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start(script: Path, home: Path) -> tuple[Any, str]:
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             port = probe.getsockname()[1]
@@ -85,7 +94,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
             server = subprocess.Popen(
                 [*command, "--server.headless=true"],
                 cwd=ROOT / "app",  # whose settings hold for a script of the tests too
-                env=os.environ | {"HAP_HOME": str(tmp_path_factory.mktemp("home")), "PYTHONPATH": str(ROOT)},
+                env=os.environ | {"HAP_HOME": str(home), "PYTHONPATH": str(ROOT)},
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -93,11 +102,11 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
         address = f"http://localhost:{port}"
         for _ in range(150):
             if server.poll() is None and _healthy(address):
-                return address
+                return server, address
             time.sleep(0.2)
         pytest.fail(f"Streamlit did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
-    yield get
+    yield start
     for server in servers:
         server.terminate()
         server.wait(timeout=10)

@@ -17,7 +17,7 @@ from hap_engine.cli.options import make_parser
 from hap_engine.errors import DiskError
 from hap_engine.files import home
 from hap_engine.machine import speed
-from hap_engine.runs import run_file
+from hap_engine.runs import run_file, unfinished
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder
 from hap_engine.settings import DiscoveryConfig, PruningConfig, offered
@@ -288,3 +288,69 @@ def test_the_module_runs_without_torch_where_it_can() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_was_interrupted_is_listed_and_goes_on(
+    folder: Path, written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    monkeypatch.setattr(unfinished, "SHARE", 1e9)
+    arguments = ["discover", "--model", str(folder), *FAST, "--out", str(tmp_path / "run.json")]
+    write = unfinished.Unfinished.write
+
+    def stopped(state: unfinished.Unfinished, phase: str, told: str) -> None:
+        write(state, phase, told)
+        if phase == "prune":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished.Unfinished, "write", stopped)
+        assert main(arguments) == 130
+        known = load(written).id
+        assert f"hap resume {known}" in capsys.readouterr().err
+    assert main(["resume"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith(f"hap resume {known}   ")
+    assert "pruning, step 1 of 3" in listed
+    assert main(["resume", known]) == 0
+    assert "It goes on from there" in capsys.readouterr().err
+    assert load(tmp_path / "run.json").circuits["hap"].circuit == load(written).circuits["hap"].circuit
+    assert list(runs_folder().iterdir()) == []
+    fails(capsys, ["resume", known], "Nothing is kept of an interrupted run")
+    fails(capsys, ["resume", "../run"], "Nothing is kept of an interrupted run")
+    assert main(["resume"]) == 0
+    assert capsys.readouterr().out == "No run was interrupted.\n"
+
+
+def test_the_weights_must_be_those_of_the_interrupted_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    monkeypatch.setattr("hap_engine.workflows.discover.describe_heads", lambda *_: 1 / 0)
+    assert main(["discover", "--model", str(copy), *FAST]) == 70
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"layer_norm_epsilon": 2.0}))
+    (state,) = runs_folder().glob("*.state")
+    fails(capsys, ["resume", state.stem], f"Run {state.stem} was begun with another model")
+    assert main(["resume", state.stem, "--forget"]) == 0
+    assert list(runs_folder().iterdir()) == []
+
+
+def test_a_run_that_no_place_takes_is_written_when_there_is_room(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Path] = []
+    write = run_file.write_text
+
+    def full(path: Path, text: str) -> Path:
+        tries.append(path)
+        if len(tries) < 5:
+            raise DiskError(f"{path} could not be written: the disk is full.")
+        return write(path, text)
+
+    monkeypatch.setattr(run_file, "write_text", full)
+    monkeypatch.setattr("hap_engine.cli.commands.RETRY", 0)
+    out = tmp_path / "run.json"
+    assert main(["discover", "--model", str(folder), *FAST, "--method", "eap", "--out", str(out)]) == 0
+    assert capsys.readouterr().err.count("The run stays in memory and is written when there is room.") == 1
+    assert load(out).main == "eap"

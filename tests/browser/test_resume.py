@@ -1,0 +1,46 @@
+"""A server that is killed: after its restart the page of the run offers to go on, and the circuit is the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from hap_engine.runs.run_file import load
+from hap_engine.runs.unfinished import interrupted
+from hap_engine.workflows.discover import discover
+from tests.builders.tiny_models import finish
+
+pytestmark = pytest.mark.browser
+APP = Path(__file__).with_name("eager_app.py")
+PRUNING = re.compile(r"Pruning edges · \d+ of 60")
+
+
+def test_a_killed_server_goes_on_with_its_run(start_server: Any, visit: Any, tmp_path: Path) -> None:
+    server, address = start_server(APP, tmp_path)
+    page = visit(f"{address}/?effort=quick&kept=4.0").page
+    page.get_by_role("button", name="Find the circuit").click(timeout=60_000)
+    page.get_by_text(PRUNING).wait_for(timeout=240_000)
+    server.kill()
+    server.wait()
+    (job,) = parse_qs(urlsplit(page.url).query)["job"]
+    page.close()
+    left = interrupted(tmp_path / "runs", job)
+    assert left is not None
+    assert left.told.startswith("pruning, step ")
+
+    _, address = start_server(APP, tmp_path)
+    page = visit(f"{address}/?job={job}").page
+    page.get_by_text("this run was interrupted while pruning, step ").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text("It goes on from there").wait_for(timeout=240_000)
+    page.get_by_text("Computed on this machine").wait_for(timeout=240_000)
+    assert f"run={job}" in page.url
+    assert not list((tmp_path / "runs").glob("*.state"))
+    found, whole = load(tmp_path / "runs" / f"{job}.json"), finish(discover(left.config))
+    assert found.circuits["hap"].circuit == whole.circuits["hap"].circuit
+    assert found.metrics["hap"]["kl"] == whole.metrics["hap"]["kl"]
+    assert found.orders["hap"].cells.tolist() == whole.orders["hap"].cells.tolist()
