@@ -23,7 +23,9 @@ FOLDER = Path(__file__).parent / "runs"
 
 
 def main(arguments: list[str]) -> None:
-    configs = [DiscoveryConfig(model="hap-mini", sparsity=0.98)]
+    # Of six seeds this is one of three in which EAP alone loses an S-inhibition head here that HAP keeps (docs/studies/
+    # sizes.md): the story can be seen, and the page says what this run found.
+    configs = [DiscoveryConfig(model="hap-mini", sparsity=0.98, seed=1)]
     configs += [DiscoveryConfig(model=path, sparsity=0.99) for path in arguments]
     for config in configs:
         run = follow(discover(config))

@@ -7,6 +7,7 @@ hap-mini's model card.
 from __future__ import annotations
 
 from benchmarks.studies.pages import ROOT, SHIPPED, fill
+from hap_engine.report.every_size import removed, size_verdict
 from hap_engine.report.titles import CONTROL_TITLES, ROLE_TITLES, circuit_title
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.record import Run
@@ -57,10 +58,23 @@ def _section(run: Run) -> str:
             "|---|---:|---:|---:|---:|---:|---:|",
             *rows,
             "",
-            f"{verdict(run).sentence}",
+            *_sizes(run),
+            f"{verdict(run).sentence} {size_verdict(run)}".strip(),
             "",
         ]
     )
+
+
+def _sizes(run: Run) -> list[str]:
+    """KL at every size, for the methods that a run ranks; nothing of a run of one size."""
+    if not run.orders:
+        return []
+    heads = [removed(run, size) for size in run.sizes["grid"]]
+    rows = []
+    for name, row in run.sizes["metrics"].items():
+        cells = " | ".join(f"{kl:.2f}" for kl in row["kl"])
+        rows.append(f"| {CONTROL_TITLES.get(name, '').lower() or circuit_title(name)} | {cells} |")
+    return [f"| KL, removed | {' | '.join(heads)} |", f"|---{'|---:' * len(heads)}|", *rows, ""]
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from hap_engine.graph.circuit import empty_circuit
 from hap_engine.masked.opening import open_masked
 from hap_engine.models.catalog import resolve, weights_sha256
 from hap_engine.progress import drain
+from hap_engine.report.every_size import size_verdict
 from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.settings import DiscoveryConfig, run_id
 from hap_engine.transformer.load import load_model
@@ -66,6 +67,7 @@ def kept(model: str, seed: int) -> dict[str, Any]:
     faith = {k: round(faithfulness(float(o["logit_diff"].mean()), top, bottom), 5) for k, o in outcomes.items()}
     record = {"model": masked.model.name, "seed": seed, "shares": list(shares), "n_prompts": len(pairs)}
     record |= {"steps": wanted.pruning.steps, "command": run.command, "empty": kl["empty", 0]}
+    record |= {"verdict": size_verdict(run)}
     record["metrics"] = {
         name: {"kl": [kl[name, size] for size in sizes], "faithfulness": [faith[name, size] for size in sizes]}
         for name in run.orders
@@ -110,15 +112,21 @@ def section(records: list[dict[str, Any]], goals: dict[float, float]) -> str:
             f"lowest and the highest. HAP is below {' and '.join(others)} {said}. Goals reached: {reached} of "
             f"{len(goals)}. Everything corrupted: KL {first['empty']:.2f}. The first run: `{first['command']}`.",
             table(records, goals),
+            heads(records),
         ]
     )
+
+
+def heads(records: list[dict[str, Any]]) -> str:
+    """Where each seed's methods lose the S-inhibition heads, as the page of its run says it."""
+    return "\n".join(f"- Seed {record['seed']}: {record['verdict']}" for record in records)
 
 
 def unseen(goals: dict[float, float]) -> str:
     """hap-mini's table on the seeds that the default was not chosen on."""
     records = [kept("hap-mini", seed) for seed in UNSEEN]
     seeds = ", ".join(map(str, UNSEEN))
-    return f"The default was not chosen on seeds {seeds}:\n\n{table(records, goals)}"
+    return f"The default was not chosen on seeds {seeds}:\n\n{table(records, goals)}\n\n{heads(records)}"
 
 
 def main(models: list[str]) -> None:

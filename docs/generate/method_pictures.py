@@ -24,11 +24,10 @@ from hap_engine.picture.palette import DARK, LIGHT
 from hap_engine.pruning import gates
 from hap_engine.pruning.budgets import Projection
 from hap_engine.report.titles import METHOD_TITLES
-from hap_engine.runs.run_file import load
+from hap_engine.runs.examples import example
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "images"
-RUN = ROOT / "assets" / "runs" / "b79a157c0c36.json"  # SmolLM2, IOI, 99 % removed
 STYLE = f":root {{ {variables(LIGHT)} }} @media (prefers-color-scheme: dark) {{ :root {{ {variables(DARK)} }} }}"
 LIVE, CORRUPT, BOTH, INK, QUIET = (
     f"var(--hap-{name})" for name in ("right", "left", "both", "text", "muted")
@@ -218,10 +217,10 @@ def eap() -> str:
 
     def parts() -> Iterator[str]:
         for place, one in enumerate(found["edges"]):
-            axes = Axes(58 + 320 * place, 62, 236, 180, (0, 1), (8.5, 11.3))
+            axes = Axes(58 + 320 * place, 62, 236, 180, (0, 1), (7.5, 10.8))
             estimate, true = full + one["score"], one["curve"][-1]
             yield text(axes.left - 8, 24, " → ".join(one["edge"]), 14, anchor="start", weight=600)
-            ticks = {float(value): str(value) for value in (9, 10, 11)}
+            ticks = {float(value): str(value) for value in (8, 9, 10)}
             yield from axes.frame(
                 "share of the edge that is cut", "logit difference", {0: "0", 0.5: "½", 1: "1"}, ticks
             )
@@ -261,39 +260,39 @@ def gate() -> str:
 
 def budget() -> str:
     """The number of open gates and KL in the shipped run of SmolLM2."""
-    run = load(RUN)
-    history = run.history
+    history = example("SmolLM2").history
     steps = [record["step"] for record in history]
-    looked = [record for record in history if "validation" in record]
+    most = 3.0  # of the KL that is drawn
 
     def parts() -> Iterator[str]:
-        ticks = {float(value): str(value) for value in range(0, len(steps) + 1, 100)}
-        kept = {float(value): f"{value:,}" for value in (700, 2000, 7000)}
-        upper = Axes(72, 50, 546, 150, (0, len(steps)), (500, 9000), log=True)
+        ticks = {float(value): str(value) for value in range(0, len(steps) + 1, 50)}
+        kept = {float(value): f"{value:,}" for value in (100, 1000, 10_000)}
+        upper = Axes(72, 50, 546, 150, (0, len(steps)), (90, 40_000), log=True)
         yield from upper.frame("", "edges", ticks, kept)
-        yield upper.curve(steps, [record["open"] for record in history], CORRUPT, width=4)
-        yield upper.curve(steps, [record["budget"] for record in history], LIVE, width=1.8)
-        yield text(*upper.at(150, 3200), "budget: gates expected to be open", 12.5, LIVE, "start", 600)
-        yield text(*upper.at(4, 820), "gates open in the step's sample", 12.5, CORRUPT, "start", 600)
-        lower = Axes(72, 270, 546, 130, (0, len(steps)), (0, 1.2))
-        yield from lower.frame("step of Edge Pruning", "KL (nats)", ticks, {0: "0", 0.5: "0.5", 1: "1"})
-        yield lower.curve(steps, [min(1.2, record["kl"]) for record in history], BOTH, width=1)
-        yield lower.curve([r["step"] for r in looked], [r["validation"] for r in looked], LIVE)
-        yield text(*lower.at(40, 0.92), "sampled gates, the batch of each step", 12.5, QUIET, "start")
-        yield text(*lower.at(steps[-1], 0.76), "the circuit as it stands, validation prompts", 12.5, LIVE, "end", 600)
+        yield upper.curve(steps, [record["open"] for record in history], CORRUPT, width=1.4)
+        yield upper.curve(steps, [record["budget"] for record in history], LIVE, width=2.4)
+        yield text(*upper.at(len(steps), 22_000), "gates open in the step's sample", 12.5, CORRUPT, "end", 600)
+        yield text(*upper.at(4, 130), "the tightest size so far", 12.5, LIVE, "start", 600)
+        lower = Axes(72, 270, 546, 130, (0, len(steps)), (0, most))
+        yield from lower.frame("step of Edge Pruning", "KL (nats)", ticks, {0: "0", 1: "1", 2: "2", 3: "3"})
+        yield lower.curve(steps, [min(most, record["kl"]) for record in history], BOTH, width=1)
+        yield text(*lower.at(20, 2.4), "KL of the step's sample", 12.5, QUIET, "start")
 
-    alt = "The budget falls from the candidates to the target in 70 % of the steps, and the gates follow it."
+    alt = "In two legs the tightest size falls; half of the steps are cut there and half at a looser size."
     return svg(640, 450, alt, parts())
 
 
 def hap() -> str:
     """From all edges to the circuit, each square as large as its number of edges."""
-    run = load(RUN)
+    run = example("SmolLM2")
     eap, learned = run.circuits["eap"].circuit, run.circuits["hap"].circuit
     kept = len(run.replay["edges"])
 
+    def side_of(count: int) -> float:
+        return 150 * math.sqrt(count / run.graph.n_edges)
+
     def square(x: float, y: float, count: int, colour: str) -> str:
-        side = 150 * math.sqrt(count / run.graph.n_edges)
+        side = side_of(count)
         return (
             f'<rect x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side:.1f}" height="{side:.1f}" rx="2"'
             f' fill="{colour}"/>'
@@ -309,16 +308,17 @@ def hap() -> str:
     def parts() -> Iterator[str]:
         yield square(95, 125, run.graph.n_edges, BOTH)
         yield from told(95, 224, (f"{run.graph.n_edges:,} edges", "the model"))
-        yield arrow((180, 105), (276, 75), LIVE, 2.4)
-        yield from told(218, 62, ("", METHOD_TITLES[run.settings["scorer"]]))
+        half = side_of(kept) / 2
+        yield arrow((180, 105), (304 - half, 75), LIVE, 2.4)
+        yield from told(218, 56, ("", METHOD_TITLES[run.settings["scorer"]]))
         yield square(310, 70, kept, LIVE)
-        yield from told(310, 116, (f"{kept:,} edges", "a loose set"))
-        yield arrow((345, 70), (500, 70), LIVE, 2.4)
+        yield from told(310, 90 + half, (f"{kept:,} edges", "a loose set"))
+        yield arrow((317 + half, 70), (500, 70), LIVE, 2.4)
         yield text(420, 58, "Edge Pruning", 12.5, QUIET)
         yield square(530, 70, len(learned), LIVE)
         yield from told(530, 100, (f"HAP: {len(learned):,} edges", result("hap")))
         yield arrow((180, 150), (500, 200), CORRUPT, 2.4, DASH)
-        yield text(330, 200, "EAP alone", 12.5, QUIET)
+        yield text(330, 204, "EAP alone", 12.5, QUIET)
         yield square(530, 204, len(eap), CORRUPT)
         yield from told(530, 234, (f"EAP: {len(eap):,} edges", result("eap")))
 

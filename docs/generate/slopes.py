@@ -20,7 +20,6 @@ from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.batches import in_batches
 
 FOUND = Path(__file__).with_suffix(".json")
-RUN = Path(__file__).parents[2] / "assets" / "runs" / "4771d49ce26b.json"  # hap-mini, IOI
 PROMPTS = 64
 # Of the edges of this run's two circuits: one that is nearly straight, and the one whose sign EAP gets most wrong.
 EDGES = (("a3.h1", "m3"), ("input", "a0.h1<k>"))
@@ -49,7 +48,7 @@ def curve(model: Any, pairs: Sequence[EncodedPair], edge: tuple[str, str]) -> li
 
 def measured() -> list[dict[str, Any]]:
     """Each edge with EAP's score and its curve."""
-    model, run = hap.open_model("hap-mini"), hap.load(RUN)
+    model, run = hap.open_model("hap-mini"), hap.example()
     pairs = hap.encoded(model, run)[:PROMPTS]
     scores = hap.attribute(model, pairs)
     return [

@@ -292,7 +292,7 @@ def test_a_run_is_pruned_on_to_a_smaller_circuit(mini: Run) -> None:
     button = app.button(key="prune-on")
     assert button.label == "Prune on to 15 edges"
     button.click().run()
-    until(app, "15 edges", 120)
+    assert "job" in app.query_params
     while "job" in app.query_params:
         time.sleep(0.5)
         app.run()

@@ -16,6 +16,7 @@ from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, loads
 from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.workflows.discover import discover
+from tests.builders.fakes import fake_run
 from tests.builders.tiny_models import SIZES, finish
 
 
@@ -51,12 +52,12 @@ def test_what_there_is_not_is_told(run: Run) -> None:
     with pytest.raises(SettingsError, match=r"up to .* where this run's orders end"):
         circuit_at(run, "hap", run.graph.n_edges)
     with pytest.raises(SettingsError, match="preset standard"):
-        circuit_at(example(), "hap", 5)
+        circuit_at(fake_run(), "hap", 5)
     least = run.orders["hap"].sizes[0]
     for size in range(least):
         with pytest.raises(SettingsError, match=rf"at least {least} edges, HAP's smallest circuit .* got {size}"):
             circuit_at(run, "hap", size)
-    assert size_verdict(example()) == ""
+    assert size_verdict(fake_run()) == ""
 
 
 @pytest.mark.parametrize(
