@@ -118,7 +118,7 @@ def runs_folder() -> Path:
 
 
 def dumps(run: Run) -> str:
-    return json.dumps(_plain(to_dict(run)), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(to_dict(run)), ensure_ascii=False, allow_nan=False, separators=(",", ": "))
 
 
 def loads(text: str | bytes) -> Run:
