@@ -16,7 +16,6 @@ SECTIONS: Mapping[str, str] = say.parts("ask.sections")  # by the name in the ad
 MODULES = {
     "try": "what_if",
     "sizes": "every_size",
-    "tokens": "where_in_sentence",
     "numbers": "how_good",
     "missed": "why_missed",
     "prompts": "which_prompts",

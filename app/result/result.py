@@ -150,7 +150,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         key=key,
         pinned=wanted,
         height="max(720px, 62vh)",
-        view=link.view or "pair",
+        view=link.view or "sentence",
         drawn=link.drawn or (READABLE if most > READABLE else 0),
         size=link.size,
         run=run,
@@ -158,7 +158,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
     seen = shown(picture, key)
     url.put(
         pins=tuple(pins),
-        view="" if seen.view == "pair" else seen.view,
+        view="" if seen.view == "sentence" else seen.view,
         drawn=seen.drawn if seen.drawn < most else 0,
         size=seen.size,
         fold=fold,

@@ -89,7 +89,9 @@ def _pages(run: Run, left: str, right: str) -> None:
     def interactive() -> str:
         from hap_engine.picture.standalone import standalone
 
-        return standalone(run, left, right, asked.pins, fold=asked.fold, strongest=asked.drawn or None)
+        return standalone(
+            run, left, right, asked.pins, view=asked.view or "sentence", fold=asked.fold, strongest=asked.drawn or None
+        )
 
     def handout() -> str:
         from app.export.handout import handout

@@ -26,7 +26,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "images"
 PORT = 8599
-PLOT = ".js-plotly-plot .nsewdrag"
+PLOT = ".hap-head-box, .nsewdrag"
 FRAMES = 14  # of the animation
 WIDTH = 640  # of the animation in pixels
 COLOURS = 48  # of all frames together: enough for the few of the picture, and keeps the file below 1.5 MB
@@ -112,7 +112,7 @@ def _animation(browser: Any) -> None:
     """The pruning of the example, replayed step by step on the first page, as a GIF."""
     page = _open(browser, "light")
     page.set_viewport_size({"width": 1440, "height": 1180})
-    page.wait_for_selector(f".hap-panel[data-side=right] {PLOT}", timeout=90_000)
+    page.wait_for_selector(PLOT, timeout=90_000)
     page.get_by_role("button", name="Replay pruning").click()
     play, slider = (page.locator(f".hap-replay {part}") for part in ("[data-do=play]", "input"))
     there = "() => Number(document.querySelector('.hap-replay input').max) > 1"  # the steps arrived

@@ -26,6 +26,7 @@ from hap_engine.picture.at_sizes import AtSizes, at_sizes
 from hap_engine.picture.edge_order import first, measure, values
 from hap_engine.picture.layout import Layout, arrange, empty_layers
 from hap_engine.report.test_sentences import HALF
+from hap_engine.report.token_places import OnSentence, on_sentence
 
 Status = Literal["both", "left", "right", "none"]
 Side = Literal["left", "right"]
@@ -110,6 +111,7 @@ class Scene:
     edges: tuple[SceneEdge, ...]
     at_sizes: AtSizes | None = None  # both circuits at every size, where the run has them
     judged: Side | None = None  # whose edges carry shares of searches: that of the run's own circuit
+    sentence: OnSentence | None = None  # where the heads act and look, where the run stores it
 
     def panel(self, side: Side) -> Panel:
         return self.left if side == "left" else self.right
@@ -134,6 +136,7 @@ def build(
         seeds=_seeds(run),
         judged="right" if right == run.main else "left" if left == run.main else None,
         sizes=at_sizes(run, left, right),
+        sentence=on_sentence(run, left, right),
         fold=fold,
         strongest=strongest,
     )
@@ -150,6 +153,7 @@ def compare(
     seeds: Mapping[tuple[str, str], float] | None = None,
     judged: Side | None = None,
     sizes: AtSizes | None = None,
+    sentence: OnSentence | None = None,
     fold: bool = False,
     strongest: int | None = None,
 ) -> Scene:
@@ -161,6 +165,7 @@ def compare(
         curves: per circuit its faithfulness where it was measured.
         seeds: per edge the share of searches that keep it, as in a run's stability; `judged`: whose edges these are.
         sizes: both circuits at every size; a layer is empty that holds nothing at any.
+        sentence: where heads act and look on prompts.
     """
     degrees = [_degrees(record.circuit) for _, record in (left, right)]
     wider = [_degrees(Circuit(graph, sizes.shown(side))) for side in (0, 1)] if sizes else []
@@ -179,7 +184,8 @@ def compare(
         )
         for name in names
     )
-    return Scene(graph, layout, panels[0], panels[1], nodes, _edges(left[1], right[1], seeds or {}), sizes, judged)
+    edges = _edges(left[1], right[1], seeds or {})
+    return Scene(graph, layout, panels[0], panels[1], nodes, edges, sizes, judged, sentence)
 
 
 def targets(graph: Graph, reader: Reader) -> list[str]:

@@ -16,6 +16,7 @@ SCRIPTS = (  # one module, in this order
     "layer.js",
     "folded.js",
     "matrix.js",
+    "sentence.js",
     "panel.js",
     "tables.js",
     "words.js",

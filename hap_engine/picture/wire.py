@@ -25,7 +25,7 @@ from hap_engine.picture.scene import Panel, Scene, SceneEdge, SceneNode, search_
 from hap_engine.report.titles import role_title
 
 MAX_PINS = 8  # nodes that are lit at once
-VIEWS = ("pair", "overlay", "roles", "matrix")
+VIEWS = ("sentence", "together", "roles", "pair", "overlay", "matrix")  # together: both on one sentence
 MAX_REPLAY = 20_000  # candidate edges; a slider step redraws those that are still open
 STATUSES = ("both", "left", "right", "none")
 MEASURED = ("n_live", "kl", "faithfulness", "logit_diff", "accuracy", "exact_match")  # at every size, where it was
@@ -53,6 +53,7 @@ def wire(scene: Scene) -> dict[str, Any]:
         "sizes": _sizes(scene, drawn),
         "judged": scene.judged,
         "folded": asdict(fold(scene)),
+        "sentence": _sentence(scene),
         "maxPins": MAX_PINS,
         "colours": {"light": LIGHT.colours, "dark": DARK.colours},
     }
@@ -125,6 +126,25 @@ def _node(scene: Scene, node: SceneNode) -> dict[str, Any]:
         if known
         else {}
     )
+
+
+def _sentence(scene: Scene) -> dict[str, Any] | None:
+    """The prompts, with a list ``[node, acts from, attends to, share]`` a head."""
+    found, rows = scene.sentence, scene.graph.writer_index
+    if found is None:
+        return None
+    return {
+        "first": [rows[head] for head in found.first],
+        "prompts": [
+            {
+                "tokens": prompt.tokens,
+                "roles": list(prompt.roles.items()),
+                "answer": prompt.answer,
+                "looks": [[rows[look.head], look.query, look.key, round(look.weight, 3)] for look in prompt.looks],
+            }
+            for prompt in found.prompts
+        ],
+    }
 
 
 def _others(scene: Scene) -> list[SceneEdge]:

@@ -1,15 +1,17 @@
-"""The circuit on the sentence: which token a head writes at, which it reads from (no torch).
+"""The circuit on the sentence: which token a head acts from, which it attends to (no torch).
 
-Edges of a circuit are not tied to positions, attention is. A head *sits* at the token role from which it
-looks and *reads* at the role it looks at (its strongest mean attention between two roles). An edge of
-the circuit then has a place: into a query it acts where the reading head sits, into a key or value
-where that head looks. Drawn over columns of tokens, this is the picture of Wang et al. (2022).
+Edges of a circuit are not tied to positions, attention is. A head *acts from* the token role from which it looks
+and *attends to* the role it looks at (its strongest mean attention between two roles). An edge of the circuit then
+has a place: into a query it acts where the reading head acts, into a key or value where that head looks. Drawn over
+columns of tokens, this is the picture of Wang et al. (2022).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,66 +23,48 @@ WEAKEST = 0.1  # mean attention below this is not drawn: at 15 tokens, chance is
 
 @dataclass(frozen=True)
 class Look:
-    """A head sits at `query` and looks at `key`; both are token roles."""
+    """A head acts from the token `query` and attends to the token `key` with mean attention `weight`."""
 
     head: str
-    layer: int
-    query: str
-    key: str
+    query: int
+    key: int
     weight: float
 
 
 @dataclass(frozen=True)
-class PlacedEdge:
-    """A circuit edge that acts at the role `at`: `writer` is a head or ``input``, `reader` a head or
-    ``logits``; `slot` is q, k, v or empty."""
+class Prompt:
+    """A prompt whose attention the run stores: its tokens, the place of each role, and where its heads look."""
 
-    writer: str
-    reader: str
-    slot: str
-    at: str
+    tokens: tuple[str, ...]
+    roles: Mapping[str, int]
+    answer: str
+    looks: tuple[Look, ...]
 
 
 @dataclass(frozen=True)
-class Story:
-    """All that the token picture draws: columns from left to right, heads, edges, and who is left out."""
+class OnSentence:
+    """What the picture on the sentence draws; `first` are the heads that it shows before any is pinned."""
 
-    columns: tuple[str, ...]
-    looks: tuple[Look, ...]
-    links: tuple[PlacedEdge, ...]
-    elsewhere: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
+    first: tuple[str, ...]
 
 
-def story(run: Findings, heads: Sequence[str], circuit: str) -> Story:
-    """Place `heads` on the token roles and the edges of `circuit` among them."""
-    attention = {head: role_attention(run, head) for head in heads}
-    looks = []
-    for head in sorted(dict.fromkeys(heads), key=run.graph.heads.index):
-        pair = max(attention[head], key=attention[head].__getitem__, default="")
-        if pair and attention[head][pair] >= WEAKEST:
-            query, key = pair.split("->")
-            layer = run.graph.writers[run.graph.writer_index[head]].layer
-            looks.append(Look(head, layer, query, key, attention[head][pair]))
-    placed = {look.head for look in looks}
-    return Story(
-        _columns(run, {role for look in looks for role in (look.query, look.key)}),
-        tuple(looks),
-        tuple(_links(run, looks, circuit)),
-        tuple(head for head in dict.fromkeys(heads) if head not in placed),
-    )
+def on_sentence(run: Findings, left: str, right: str) -> OnSentence | None:
+    """Two circuits of a run on its stored prompts; None where the run stores no attention that says where heads look.
 
-
-def default_heads(run: Findings, circuit: str) -> list[str]:
-    """Heads with a measured role that the circuit keeps, in graph order.
-
-    Where a task has no measured roles: the best-ranked of the kept_heads heads whose attention is stored.
+    The first heads are those with a measured role that one of the circuits keeps; without measured roles the kept
+    ones with the largest direct effect on the answer.
     """
-    kept_heads = run.circuits[circuit].circuit.heads
-    if named := [head for head in run.roles.get("heads") or {} if head in kept_heads]:
-        return named
-    stored = {head for prompt in run.attention for head in prompt["heads"]}
-    ranked = sorted(kept_heads & stored, key=lambda head: (run.heads[head]["eap_rank"], head))
-    return sorted(ranked[:UNNAMED], key=run.graph.heads.index)
+    tests = run.prompts.get("test", ())
+    prompts = (_prompt(run, *stored) for stored in zip(run.attention, tests, strict=False))
+    found = [prompt for prompt in prompts if prompt.looks]
+    if not found:
+        return None
+    placed = {look.head for look in found[0].looks}
+    kept = placed & (run.circuits[left].circuit.heads | run.circuits[right].circuit.heads)
+    named = kept & set(run.roles.get("heads") or {})
+    shown = named or sorted(kept, key=lambda head: (-_effect(run.heads.get(head, {})), head))[:UNNAMED]
+    return OnSentence(tuple(found), tuple(sorted(shown, key=run.graph.heads.index))) if shown else None
 
 
 def role_attention(run: Findings, head: str) -> dict[str, float]:
@@ -100,46 +84,27 @@ def role_attention(run: Findings, head: str) -> dict[str, float]:
     return {pair: float(np.mean(values)) for pair, values in shares.items()}
 
 
-def example(run: Findings, prompt: int) -> Mapping[str, str]:
-    """Role to token text of a prompt whose tokens the run stores, for labels; empty otherwise."""
-    if prompt >= len(run.attention):
-        return {}
-    shown = run.attention[prompt]
-    tokens = shown["tokens"]["clean"]
-    places = dict.fromkeys(_beginning(run), 0) | dict(shown.get("roles") or {})
-    return {role: tokens[at].strip() for role, at in places.items() if 0 <= at < len(tokens)}
+def _prompt(run: Findings, stored: Mapping[str, Any], test: Mapping[str, Any]) -> Prompt:
+    tokens = stored["tokens"]["clean"]
+    roles = {role: at for role, at in (stored.get("roles") or {}).items() if 0 <= at < len(tokens)}
+    looks = (_look(run, head, roles, stored) for head in run.graph.heads)
+    return Prompt(tuple(tokens), roles, str(test.get("answer", "")).strip(), tuple(filter(None, looks)))
 
 
-def _beginning(run: Findings) -> tuple[str, ...]:
-    """A column for the beginning-of-text token where prompts were given one. It is no role: most heads look there when
-    they have nothing to do."""
-    return ("BOS",) if run.settings.get("bos") == "always" else ()
+def _look(run: Findings, head: str, roles: Mapping[str, int], stored: Mapping[str, Any]) -> Look | None:
+    """Between roles, on average; where prompts name none, from the last token of this prompt, past the first one,
+    where most heads look when they have nothing to do."""
+    pairs = [(pair.split("->"), share) for pair, share in role_attention(run, head).items()]
+    placed = [(share, roles[q], roles[k]) for (q, k), share in pairs if q in roles and k in roles]
+    if pattern := not roles and stored["heads"].get(head):
+        placed = [
+            (share, len(row) - 1, key) for row in pattern["clean"][-1:] for key, share in enumerate(row[:-1]) if key
+        ]
+    share, query, key = max(placed, default=(0.0, 0, 0))
+    return Look(head, query, key, share) if share >= WEAKEST and key < query else None
 
 
-def _columns(run: Findings, used: set[str]) -> tuple[str, ...]:
-    """The roles in use, in the order in which they stand in the test prompts on average, after what begins a prompt."""
-    places: dict[str, list[int]] = {}
-    for prompt in run.prompts.get("test", []):
-        for role, at in (prompt.get("roles") or {}).items():
-            places.setdefault(role, []).append(at)
-    return (*_beginning(run), *sorted(used, key=lambda r: (float(np.mean(places.get(r, [10**6]))), r)))
-
-
-def _links(run: Findings, looks: Sequence[Look], circuit: str) -> list[PlacedEdge]:
-    graph, kept = run.graph, run.circuits[circuit].circuit.kept
-    links = []
-    for look in looks:
-        place = graph.writer_index[look.head]
-        for column in np.flatnonzero(graph.feeds[:, place]):
-            slot = graph.readers[column].slot
-            at = look.query if slot == "q" else look.key
-            if kept[0, column]:
-                links.append(PlacedEdge("input", look.head, slot, at))
-            links += [
-                PlacedEdge(other.head, look.head, slot, at)
-                for other in looks
-                if other.query == at and kept[graph.writer_index[other.head], column]
-            ]
-        if look.query == "END" and kept[place, -1]:
-            links.append(PlacedEdge(look.head, "logits", "", "END"))
-    return links
+def _effect(facts: Mapping[str, Any]) -> float:
+    """How much the head alone moves the answer, whatever the direction."""
+    effect = facts.get("direct_effect")
+    return abs(effect) if isinstance(effect, int | float) and math.isfinite(effect) else 0.0

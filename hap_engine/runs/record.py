@@ -23,7 +23,8 @@ class Run(Findings):
 
         Args:
             left, right: names of circuits; by default EAP's, and the one that the run set out to find.
-            view: ``pair``, ``overlay``, ``roles`` (heads folded by role) or ``matrix``.
+            view: ``sentence`` (heads at the tokens they act from), ``pair`` (every edge), both of them also in one
+                picture, ``together`` and ``overlay``; ``roles`` (heads folded by role) or ``matrix``.
 
         Raises:
             UnknownNameError: naming the circuit or the view that there is not, with the nearest one.

@@ -23,14 +23,14 @@ def address(serve: Any) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_serious_violation(visit: Any, address: str, scheme: str) -> None:
     page = visit(address, scheme).page
-    page.wait_for_selector(".hap-panel[data-side=right] .nsewdrag", timeout=60_000)
+    page.wait_for_selector(".hap-panel[data-side=right] .hap-head-box", timeout=60_000)
     page.get_by_role("button", name="Pin the S-inhibition heads").click(timeout=30_000)
     page.locator(".hap-pins button").first.wait_for(timeout=30_000)
     page.get_by_text("How this run was made").wait_for(timeout=30_000)
     page.locator(".hap-tables summary").click()
     page.add_script_tag(path=str(AXE))
-    for view in ("Side by side", "Overlay", "By role", "Matrix"):
-        page.get_by_role("button", name=view).click()
+    for view in ("On the sentence", "Overlay", "Edges", "Side by side", "By role", "Matrix"):
+        page.locator(".hap-bar").get_by_role("button", name=view, exact=True).first.click()
         page.wait_for_timeout(800)
         assert page.evaluate(FIND) == [], view
 
@@ -39,10 +39,10 @@ def test_no_serious_violation(visit: Any, address: str, scheme: str) -> None:
 def test_nothing_is_cut_off_at_any_width(visit: Any, address: str, width: int, height: int) -> None:
     page = visit(address).page
     page.set_viewport_size({"width": width, "height": height})
-    page.wait_for_selector(".hap-panel[data-side=left] .nsewdrag", timeout=60_000)
+    page.wait_for_selector(".hap-panel[data-side=left] .hap-head-box", timeout=60_000)
     page.wait_for_timeout(1000)
-    for view in ("By role", "Matrix", "Overlay", "Side by side"):
-        page.get_by_role("button", name=view).click()
+    for view in ("By role", "Matrix", "Edges", "Overlay", "On the sentence"):
+        page.locator(".hap-bar").get_by_role("button", name=view, exact=True).first.click()
         page.wait_for_timeout(500)
         wide, inner = page.evaluate(
             "() => { const box = document.querySelector('.hap'); return [box.scrollWidth, box.clientWidth]; }"

@@ -54,7 +54,7 @@ def test_a_head_is_switched_off_and_back_on(address: str, visit: Any, mini: str,
 
 
 def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_panel(address: str, visit: Any, mini: str) -> None:
-    page = visit(f"{address}/{mini}&base=full&do=-input-%3Em1&do=%2Ba1.h1").page
+    page = visit(f"{address}/{mini}&view=pair&base=full&do=-input-%3Em1&do=%2Ba1.h1").page
     for side in ("left", "right"):  # the full model is in neither panel
         page.locator(f".hap-panel[data-side={side}] .hap-marked rect").wait_for(state="attached", timeout=240_000)
     assert page.locator(".hap-marked path[stroke-dasharray='2 4']").count() == 2
@@ -85,7 +85,6 @@ def test_every_question_opens_and_says_something(address: str, visit: Any, mini:
     page = visit(f"{address}/{mini}", scheme).page
     page.set_viewport_size({"width": width, "height": 900})
     questions = {
-        "Where in the sentence?": "A box sits at the token",
         "How good is it?": "nats from the full model's",
         "Why was it missed?": "EAP",
         "Which prompts fail?": re.compile("test prompt|before numbers per prompt"),
@@ -104,7 +103,7 @@ def test_a_run_goes_on_to_a_smaller_circuit_and_back(
 ) -> None:
     run = quick(example("hap-mini"), f"quick-{scheme}")
     page = visit(address, scheme).page
-    page.wait_for_selector(".hap-plot .nsewdrag", timeout=60_000)
+    page.wait_for_selector(".hap-head-box, .nsewdrag", timeout=60_000)
     bring(page, run, tmp_path)
     page.get_by_text("It is in the list below").wait_for(timeout=60_000)
     page.set_viewport_size({"width": width, "height": 1000})
@@ -138,13 +137,6 @@ def test_a_click_in_the_table_loads_the_prompt_everywhere(
         "(start) => [...document.querySelectorAll('input')].some((one) => one.value.startsWith(start))",
         arg=f"{number} · ",
     )
-
-
-def test_the_story_on_the_sentence_is_drawn(address: str, visit: Any, mini: str) -> None:
-    page = visit(f"{address}/{mini}&ask=tokens").page
-    page.get_by_text("A box sits at the token").wait_for(timeout=60_000)
-    page.wait_for_selector(".stPlotlyChart .annotation", timeout=60_000)
-    assert page.locator(".stPlotlyChart .annotation", has_text="END").count() >= 1
 
 
 def test_a_pinned_head_shows_its_edges_and_attention(address: str, visit: Any, mini: str) -> None:

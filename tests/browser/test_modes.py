@@ -17,7 +17,7 @@ PANEL = ".hap-panel[data-side=right]"
 
 @pytest.mark.parametrize("look", LOOKS, ids=lambda look: look[0])
 def test_empty_layers_fold_and_unfold(visit: Any, serve: Any, look: tuple[str, int]) -> None:
-    one = visit(f"{serve(MAIN)}/?run={example('SmolLM2').id}", *look)
+    one = visit(f"{serve(MAIN)}/?run={example('SmolLM2').id}&view=pair", *look)
     page = one.page
     page.wait_for_selector(f"{PANEL} .js-plotly-plot .nsewdrag", timeout=60_000)
     before = page.locator(f"{PANEL} .hap-nodes rect").count()
@@ -33,7 +33,7 @@ def test_a_class_may_look_and_run_but_change_nothing(visit: Any, serve: Any, mon
     monkeypatch.setenv(VARIABLE, "1")
     address = serve(MAIN, fresh=True)
     page = visit(address).page
-    page.wait_for_selector(f"{PANEL} .js-plotly-plot .nsewdrag", timeout=60_000)
+    page.wait_for_selector(f"{PANEL} .hap-head-box", timeout=60_000)
     page.get_by_text("Class mode: look, compare, export").wait_for()
     assert page.get_by_role("button", name="Find the circuit").is_visible()
     assert page.get_by_text("Advanced", exact=True).count() == 0

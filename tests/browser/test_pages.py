@@ -73,7 +73,7 @@ def test_no_serious_violation(page: Any, address: str, name: str) -> None:
     page.goto(f"{address}/{path}")
     page.get_by_text(words).first.wait_for(timeout=90_000)
     if name in ("explore", "compare", "lesson"):
-        page.wait_for_selector(".hap-plot .nsewdrag", timeout=90_000)
+        page.wait_for_selector(".hap-head-box, .nsewdrag", timeout=90_000)
     page.wait_for_timeout(500)
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -23,7 +23,7 @@ def page(serve: Callable[[Path], str], visit: Any, tmp_path_factory: pytest.Temp
     """The run on its question "How good is it?"."""
     address = serve(MAIN)
     page = visit(address).page
-    page.wait_for_selector(".hap-plot .nsewdrag", timeout=60_000)
+    page.wait_for_selector(".hap-head-box, .nsewdrag", timeout=60_000)
     bring(page, quick(example("hap-mini"), "small"), tmp_path_factory.mktemp("run"))
     page.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
     page.goto(f"{address}/?run=small&ask=numbers")

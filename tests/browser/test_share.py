@@ -20,7 +20,7 @@ from tests.builders.fakes import fake_run
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
-PLOT = ".hap-plot .nsewdrag"
+PLOT = ".hap-head-box, .nsewdrag"
 MINI = example("hap-mini").id
 ENLARGED = "() => getComputedStyle(document.documentElement).fontSize === '21px'"
 

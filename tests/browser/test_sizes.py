@@ -89,7 +89,7 @@ def test_keys_step_the_measured_sizes_and_the_way_back_is_the_runs_own(visit: An
     assert 0 < sum(map(int, counts)) <= 6
     page.get_by_role("button", name="Matrix").click()
     assert page.locator(".hap-matrix").get_attribute("aria-label").startswith("Matrix of ")
-    page.get_by_role("button", name="Side by side").click()
+    page.get_by_role("button", name="Edges", exact=True).first.click()
     page.locator(SLIDER).focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")

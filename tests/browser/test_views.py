@@ -37,7 +37,7 @@ def page(request: pytest.FixtureRequest, visit: Any, address: str) -> Any:
 def back(page: Any) -> Any:
     """Leave every test as the page was found."""
     yield
-    page.get_by_role("button", name="Side by side").click()
+    page.get_by_role("button", name="Edges", exact=True).first.click()
     page.get_by_role("button", name="Clear", exact=True).click()
     page.get_by_text("pins: none", exact=True).wait_for(timeout=10_000)
 

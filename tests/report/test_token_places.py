@@ -1,4 +1,4 @@
-"""The token picture: heads on the roles they sit at and look at, edges where they act."""
+"""Where heads act and look on a sentence: by their strongest mean attention between roles."""
 
 from __future__ import annotations
 
@@ -7,72 +7,66 @@ from pathlib import Path
 
 import pytest
 
-from app.questions.where_in_sentence import story_figure
 from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.picture.palette import LIGHT
-from hap_engine.report.token_places import PlacedEdge, default_heads, example, role_attention, story
+from hap_engine.picture import scene, wire
+from hap_engine.report.token_places import UNNAMED, Look, on_sentence, role_attention
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
 from tests.builders.fakes import fake_run
 
 GRAPH = Graph(3, 2, 1)
-EDGES = [
-    ("input", "a0.h0<v>"),  # on the key side: the first name
-    ("a0.h0", "a1.h0<k>"),  # duplicate-token head into an S-inhibition head's key, at S2
-    ("a1.h0", "a2.h1<q>"),  # into the mover's query, at END
-    ("a1.h0", "a2.h0<v>"),  # a value edge at IO: a1.h0 does not sit there, so it is not drawn
-    ("input", "a2.h0<v>"),
-    ("a2.h1", "logits"),
-]
+EDGES = [("input", "a0.h0<v>"), ("a0.h0", "a1.h0<k>"), ("a1.h0", "a2.h1<q>"), ("a2.h1", "logits")]
 ATTENTION = {
     "a0.h0": {"S2->S1": 0.9, "END->S2": 0.1},
-    "a1.h0": {"END->S2": 0.6, "END->IO": 0.2},
+    "a1.h0": {"END->S2": 0.6, "END->IO": 0.2, "END->NOWHERE": 0.9},
     "a2.h1": {"END->IO": 0.8},
     "a2.h0": {"END->IO": 0.04},
 }
+TOKENS = ["Then", ",", "Mary", "and", "John", "went", "home", ".", "John", "gave", "it", "to"]
+ROLES = {"IO": 2, "S1": 4, "S1+1": 5, "S2": 8, "END": 11}
 
 
 @pytest.fixture
 def run() -> Run:
     made = fake_run(GRAPH, edges=20)
     circuit = Circuit.from_names(GRAPH, EDGES)
-    prompt = {"clean": "x", "roles": {"IO": 5, "S1": 2, "S1+1": 3, "S2": 9, "END": 12}}
+    stored = {"tokens": {"clean": TOKENS, "corrupt": TOKENS}, "roles": ROLES, "heads": {}}
     return replace(
         made,
         circuits={**made.circuits, "hap": CircuitRecord(circuit, len(circuit))},
         heads={head: {"attention": values} for head, values in ATTENTION.items()},
-        prompts={"train": [], "test": [prompt]},
+        attention=[stored],
+        prompts={"train": [], "test": [{"clean": "x", "answer": " Mary"}]},
     )
 
 
-def test_heads_are_placed_by_their_strongest_look_and_edges_where_they_act(run: Run) -> None:
-    found = story(run, ["a2.h1", "a0.h0", "a1.h0", "a2.h0"], "hap")
-    assert found.columns == ("S1", "IO", "S2", "END")
-    assert [(look.head, look.query, look.key) for look in found.looks] == [
-        ("a0.h0", "S2", "S1"),
-        ("a1.h0", "END", "S2"),
-        ("a2.h1", "END", "IO"),
-    ]
-    assert set(found.links) == {
-        PlacedEdge("input", "a0.h0", "v", "S1"),
-        PlacedEdge("a0.h0", "a1.h0", "k", "S2"),
-        PlacedEdge("a1.h0", "a2.h1", "q", "END"),
-        PlacedEdge("a2.h1", "logits", "", "END"),
-        PlacedEdge("input", "a2.h1", "v", "IO"),  # both heads of the group share this value
-    }
-    assert found.elsewhere == ("a2.h0",)
+def test_heads_stand_at_their_strongest_look_between_roles_that_the_prompt_has(run: Run) -> None:
+    found = on_sentence(run, "eap", "hap")
+    assert found is not None
+    (prompt,) = found.prompts
+    assert prompt.tokens == tuple(TOKENS)
+    assert prompt.answer == "Mary"
+    assert prompt.looks == (Look("a0.h0", 8, 4, 0.9), Look("a1.h0", 11, 8, 0.6), Look("a2.h1", 11, 2, 0.8))
+    sent = wire.wire(scene.build(run))["sentence"]
+    assert sent["prompts"][0]["looks"] == [[1, 8, 4, 0.9], [4, 11, 8, 0.6], [8, 11, 2, 0.8]]
+    assert set(sent["first"]) <= {1, 4, 8}
 
 
-def test_the_figure_draws_every_look_and_link(run: Run) -> None:
-    found = story(run, list(ATTENTION), "hap")
-    figure = story_figure(found, {"a0.h0": "duplicate_token"}, {"IO": "<b>Mary"}, LIGHT)
-    lines = [trace for trace in figure.data if trace.mode == "lines"]
-    assert len(lines) == len(found.columns) + len(found.links)
-    arrows = [note for note in figure.layout.annotations if note.showarrow]
-    assert len(arrows) == len(found.looks)
-    assert not any("<b>Mary" in (note.text or "") for note in figure.layout.annotations)
+def test_heads_with_a_role_come_first_else_those_that_move_the_answer_most(run: Run) -> None:
+    named = replace(run, roles={"heads": {"a1.h0": {"role": "s_inhibition", "sentence": ""}}})
+    assert on_sentence(named, "hap", "hap").first == ("a1.h0",)  # type: ignore[union-attr]
+    effects = {head: {"attention": {"END->IO": 0.5}, "direct_effect": -i} for i, head in enumerate(GRAPH.heads)}
+    assert on_sentence(replace(run, roles={}, heads=effects), "hap", "hap").first  # type: ignore[union-attr]
+    wide = fake_run(Graph(8, 4, 4), edges=200, attention=run.attention, prompts=run.prompts, roles={})
+    effects = {head: {"attention": {"END->IO": 0.5}, "direct_effect": -i} for i, head in enumerate(wide.graph.heads)}
+    found = on_sentence(replace(wide, heads=effects), "eap", "hap")
+    assert found is not None
+    assert len(found.first) == UNNAMED
+    kept = wide.circuits["eap"].circuit.heads | wide.circuits["hap"].circuit.heads
+    strongest = sorted(kept, key=wide.graph.heads.index)[-UNNAMED:]
+    assert list(found.first) == strongest
 
 
 def test_without_stored_means_the_stored_patterns_are_used(run: Run) -> None:
@@ -86,15 +80,25 @@ def test_without_stored_means_the_stored_patterns_are_used(run: Run) -> None:
     bare = replace(run, attention=[one], heads={})
     assert role_attention(bare, "a1.h1") == {"END->IO": 0.7}
     assert role_attention(bare, "a0.h0") == {}
-    assert example(bare, 0) == {"IO": "Mary", "END": "to"}
-    assert example(bare, 3) == {}
-    assert story(bare, ["a0.h0"], "hap").looks == ()
 
 
-def test_the_shipped_runs_tell_a_story() -> None:
+def test_a_prompt_without_roles_is_read_from_its_last_token_past_the_first(run: Run) -> None:
+    pattern = {"clean": [[1, 0, 0], [0.5, 0.5, 0], [0.6, 0.3, 0.1]], "corrupt": []}
+    one = {"tokens": {"clean": ["a", "b", "c"], "corrupt": []}, "roles": {}, "heads": {"a1.h0": pattern}}
+    found = on_sentence(replace(run, attention=[one], heads={}, roles={}), "hap", "hap")
+    assert found is not None
+    assert found.prompts[0].looks == (Look("a1.h0", 2, 1, 0.3),)
+
+
+def test_without_attention_there_is_no_picture_on_the_sentence(run: Run) -> None:
+    assert on_sentence(replace(run, attention=[]), "eap", "hap") is None
+    assert on_sentence(replace(run, heads={}), "eap", "hap") is None
+    assert wire.wire(scene.build(fake_run()))["sentence"] is None
+
+
+def test_the_shipped_runs_are_drawn_on_their_sentences() -> None:
     for path in (Path(__file__).parents[2] / "assets" / "runs").glob("*.json"):
-        run = load(path)
-        found = story(run, default_heads(run, run.main), run.main)
-        assert found.looks
-        assert any(link.reader == "logits" for link in found.links)
-        assert "END" in found.columns
+        found = on_sentence(run := load(path), *run.sides)
+        assert found is not None
+        assert len(found.first) >= 4, run.title
+        assert all(prompt.answer for prompt in found.prompts)

@@ -53,7 +53,7 @@ def test_an_output_asks_for_nothing_and_reaches_nothing(run: Run) -> None:
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=", page_in(output))
 
 
-@pytest.mark.parametrize("view", ["pair", "overlay", "roles", "matrix"])
+@pytest.mark.parametrize("view", ["sentence", "together", "pair", "overlay", "roles", "matrix"])
 def test_the_circuits_and_the_view_are_those_asked_for(run: Run, view: str) -> None:
     page = run.show(left="hap", right="eap", view=view).page
     assert f'"view": "{view}"' in page
@@ -65,7 +65,10 @@ def test_the_circuits_and_the_view_are_those_asked_for(run: Run, view: str) -> N
     [
         ({"left": "eapp"}, r"no circuit named 'eapp'. Did you mean 'eap'\? Known: "),
         ({"right": "HAP"}, r"no circuit named 'HAP'. Did you mean 'hap'\?"),
-        ({"view": "role"}, r"no view named 'role'. Did you mean 'roles'\? Known: pair, overlay, roles, matrix"),
+        (
+            {"view": "role"},
+            r"no view named 'role'. Did you mean 'roles'\? Known: sentence, together, roles, pair, overlay, matrix",
+        ),
         ({"view": 3}, r"no view named '3'"),
     ],
 )

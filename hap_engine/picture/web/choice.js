@@ -59,6 +59,13 @@ class Choice {
       : STATUS[[3, 2, 1, 0][2 * this.kept.left[i] + this.kept.right[i]]]);
   }
 
+  /** A circuit's edges without regard to how many are drawn; at a step of the replay those that are open. */
+  whole(side) {
+    if (this.step !== null) return this.shown[side];
+    const { left, right, writer, status } = this.scene.edges;
+    return [...writer.keys()].filter((i) => (side === "union" ? left[i] || right[i] : this.scene.edges[side][i]) && !this.off.has(STATUS[status[i]]));
+  }
+
   /** Whether a circuit as a whole keeps a node, however few of its edges are drawn. */
   member(side, i) {
     const { status } = this.scene.nodes[i];

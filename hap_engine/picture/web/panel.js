@@ -16,6 +16,7 @@ class Panel {
     this.tip = element.querySelector(".hap-tip");
     this.layer = new Layer(this, element);
     this.folded = new Folded(this, element.querySelector(".hap-canvas"));
+    this.sentence = new Sentence(this, element.querySelector(".hap-canvas"));
     this.frame = new Frame([0, 1, 0, 1], 1, 1);
     this.drawn = false; // by Plotly
     this.current = null; // the node that Tab reaches
@@ -24,7 +25,7 @@ class Panel {
   }
 
   get overlay() { return this.view.mode === "overlay"; }
-  get joint() { return this.overlay || this.view.mode === "matrix"; } // one panel for both circuits
+  get joint() { return ["overlay", "together", "matrix"].includes(this.view.mode); } // one panel for both circuits
   get other() { return this.side === "left" ? "right" : "left"; }
 
   /** The colour name of a node here, or null where it is a ghost. */

@@ -1,7 +1,8 @@
 /* What the panels share: the scene, the range that is shown, what is lit, pinned and selected, the way
    it is drawn (side by side, overlaid, folded by role, as a matrix), and what Python hears of it. */
 
-const MODES = ["pair", "overlay", "roles", "matrix"];
+const MODES = ["sentence", "together", "roles", "pair", "overlay", "matrix"];
+const WAYS = { sentence: "together", pair: "overlay" }; // side by side, and both in one
 const remembered = new Map(); // component key -> pins, so that coming back to the page finds them
 
 class View {
@@ -31,8 +32,9 @@ class View {
 
   press(button) {
     if (!button) return;
-    const { mode, unpin, tab, status } = button.dataset;
+    const { mode, way, unpin, tab, status } = button.dataset;
     if (mode) this.show(mode, true);
+    if (way) this.show(way === "apart" ? this.family : WAYS[this.family], true);
     if (unpin) this.toggle(unpin);
     if (tab) this.tables.open(tab);
     const panel = this.panels.find(({ element }) => element.contains(button));
@@ -60,7 +62,7 @@ class View {
     actions[button.dataset.do]?.();
   }
 
-  async update({ data: [data], setStateValue, setTriggerValue }) {
+  update({ data: [data], setStateValue, setTriggerValue }) {
     this.send = setStateValue;
     this.ask = setTriggerValue;
     this.measurable = data.measurable;
@@ -72,23 +74,22 @@ class View {
     this.theme = theme;
     if (fresh) this.read(data);
     this.colours = this.scene.colours[theme];
+    this.url = data.plotly;
     if (fresh) this.show(this.mode);
-    else if (repaint) this.repaint();
+    else if (repaint) this.redraw();
     this.obey(data.command);
     this.replay.receive(data.replay, data.replayable);
     if (!this.told) setStateValue("painted", (this.told = true)); // the rest of the page may follow
-    if (await this.library(data.plotly) && (repaint || !this.panels.some(({ drawn }) => drawn))) await this.draw();
   }
 
-  /** Whether Plotly is here and the page still is. */
-  async library(url) {
+  /** Plotly comes when a picture needs it. */
+  async library() {
     try {
-      this.plotly = await loadPlotly(url);
+      this.plotly = await loadPlotly(this.url);
     } catch (error) {
-      this.words.say(error.message);
-      return false;
+      return this.words.say(error.message);
     }
-    return this.root.isConnected;
+    if (this.root.isConnected) this.redraw();
   }
 
   read({ scene: text, start }) {
@@ -109,7 +110,8 @@ class View {
     this.edge = null;
     if (`${before?.ranges}` !== `${this.scene.ranges}`) this.range = [...this.scene.ranges]; // the same graph keeps its view
     const limit = before ? this.choice.limit : start.drawn, size = before ? this.atSizes.size : start.size;
-    if (!before) this.mode = start.view || "pair";
+    if (!before) this.mode = start.view || "sentence";
+    this.prompt = start.prompt ?? 0;
     if (before) this.replay.forget();
     this.choice = new Choice(this.scene);
     this.threshold.set(Number.isFinite(limit) ? limit : 0);
@@ -134,6 +136,9 @@ class View {
 
   // Drawing -------------------------------------------------------------------------------------
 
+  /** The tab: its side by side stands for it. */
+  get family() { return Object.keys(WAYS).find((mode) => WAYS[mode] === this.mode) ?? this.mode; }
+
   get circuits() { return this.mode === "pair" || this.mode === "overlay"; }
 
   /** Panels that show a circuit edge by edge. */
@@ -145,6 +150,7 @@ class View {
   /** Our own layers, at once. */
   repaint() {
     for (const panel of this.active()) panel.paint();
+    if (this.family === "sentence") for (const { sentence } of this.panels) sentence.draw();
     if (this.mode === "roles") for (const { folded } of this.panels) folded.draw();
     this.matrix.draw();
     this.words.legends();
@@ -158,7 +164,7 @@ class View {
   /** Plotly draws when it can; of several wishes the last one counts. */
   async redraw() {
     this.repaint();
-    if (!this.plotly) return;
+    if (!this.plotly) return this.circuits && this.library();
     if (this.atSizes.held) return this.active().forEach((panel) => panel.sketch());
     this.stale = true;
     if (this.drawing) return;
@@ -181,10 +187,17 @@ class View {
   }
 
   show(mode, tell = false) {
-    this.mode = MODES.includes(mode) ? mode : "pair";
+    const known = MODES.includes(mode) ? mode : "sentence", placed = this.scene.sentence !== null;
+    this.mode = placed || WAYS[known] !== "together" && known !== "together" ? known : known === "together" ? "overlay" : "pair";
     this.root.dataset.view = this.mode;
-    for (const button of this.root.querySelectorAll("[data-mode]"))
-      button.setAttribute("aria-pressed", button.dataset.mode === this.mode);
+    this.root.dataset.family = this.family;
+    this.root.querySelector(".hap-note").hidden = placed || this.mode === known;
+    for (const button of this.root.querySelectorAll("[data-mode]")) {
+      button.setAttribute("aria-pressed", button.dataset.mode === this.family);
+      button.hidden = button.dataset.mode === "sentence" && !placed;
+    }
+    for (const button of this.root.querySelectorAll("[data-way]"))
+      button.setAttribute("aria-pressed", (button.dataset.way === "apart") === (this.mode === this.family));
     if (tell) this.send("view", this.mode);
     this.redraw();
   }
@@ -235,6 +248,7 @@ class View {
 
   light() {
     for (const panel of this.active()) panel.light();
+    if (this.family === "sentence") for (const { sentence } of this.panels) sentence.light();
     this.matrix.draw();
   }
 
@@ -250,6 +264,7 @@ class View {
     remembered.set(this.key_, { serial: remembered.get(this.key_).serial, pinned: this.pinned });
     this.send("pinned", this.pinned);
     for (const panel of this.active()) panel.layer.place(panel.current);
+    if (this.family === "sentence") for (const { sentence } of this.panels) sentence.draw();
     this.changed();
   }
 

@@ -47,39 +47,62 @@ class Words {
     const { view } = this;
     for (const [name, colour] of Object.entries(view.colours)) view.root.style.setProperty(`--hap-${name}`, colour);
     for (const panel of view.panels) this.legend(panel);
+    view.root.querySelector(".hap-roles").replaceChildren(...this.roles());
+  }
+
+  /** The letters in the boxes, whatever the view; on the sentence also what its lines mean. */
+  roles() {
+    const { view } = this, found = new Map(view.scene.nodes.filter(({ mark }) => mark).map((node) => [node.mark, node]));
+    const letters = [...found].map(([mark, { label, colour }]) => {
+      const letter = html("b", {}, mark);
+      letter.style.color = view.colours[colour];
+      return html("span", {}, letter, label);
+    });
+    if (view.family !== "sentence") return view.circuits ? letters : [];
+    const drawn = found.size ? "heads with a role, and what is pinned" : "the heads with the largest measured effect, and what is pinned";
+    return [...letters, html("span", {}, `Thick arrow: what a head attends to, wider for more · thin line: an edge of the circuit between these heads. Drawn are ${drawn}; MLPs and the other heads are under Edges.`)];
+  }
+
+  /** On the sentence: what the boxes of a panel mean. */
+  boxes(panel) {
+    const { panels } = this.view.scene, { side, joint } = panel, [own, other] = [panels[side].short, panels[panel.other].short];
+    const key = (look, name) => html("span", {}, html("i", { class: `hap-key hap-box ${look}` }), name);
+    if (joint) return [key("", "in both"), ...["left", "right"].map((one) => key(`hap-${one}`, `only in ${panels[one].short}`))];
+    return [key("", "in both"), key(`hap-${side}`, `only in ${own}`), key(`hap-${panel.other} hap-struck`, `missed here, ${other} keeps it`)];
   }
 
   /** Title and legend of a panel; an entry switches its edges on and off. */
   legend(panel) {
+    const sentence = this.view.family === "sentence";
     const { scene, choice, mode, atSizes } = this.view, { panels } = scene;
     const { label, measure, edges, short } = panels[panel.side], other = panels[panel.other].short;
     const whole = mode === "roles", { joint } = panel;
     const shown = panel.visible();
     panel.element.querySelector(".hap-title").textContent = joint
-      ? `${panels.left.short} and ${panels.right.short}, ${mode === "matrix" ? "as a matrix" : "overlaid"}`
+      ? `${panels.left.short} and ${panels.right.short}, ${mode === "matrix" ? "as a matrix" : sentence ? "on one sentence" : "overlaid"}`
       : panel.side === "right" && choice.step !== null
         ? `${label}, pruning at step ${choice.step}: ${choice.open.toLocaleString("en")} edges`
-        : `${label} · ${edges.toLocaleString("en")} edges${shown.length < edges && !whole ? `, ${shown.length.toLocaleString("en")} shown` : ""}`;
+        : `${label} · ${edges.toLocaleString("en")} edges${shown.length < edges && !whole && !sentence ? `, ${shown.length.toLocaleString("en")} shown` : ""}`;
     const names = joint
       ? { both: "both", left: `only ${panels.left.short}`, right: `only ${panels.right.short}` }
       : { both: "in both", [panel.side]: `${short}, not ${other}` };
     const count = (status) => shown.filter((i) => STATUS[scene.edges.status[i]] === status).length.toLocaleString("en");
-    const entries = Object.entries(names).map(([status, name]) => whole
+    const entries = sentence ? this.boxes(panel) : Object.entries(names).map(([status, name]) => whole
       ? html("span", {}, html("i", { class: `hap-key hap-${status}` }), name)
       : html("button", { type: "button", "data-do": "status", "data-status": status, "aria-pressed": !choice.off.has(status), title: "Show or hide these edges" },
         html("i", { class: `hap-key hap-${status}` }), `${name} · ${count(status)}`));
-    if (mode !== "matrix" && !whole && scene.nodes.some(({ ring }) => ring)) entries.push(html("span", {}, html("i", { class: "hap-key hap-ring" }), "S-inhibition head"));
-    const faint = whole || mode === "matrix" ? 0 : shown.filter((i) => panel.faint(i)).length;
+    if (this.view.circuits && scene.nodes.some(({ ring }) => ring)) entries.push(html("span", {}, html("i", { class: "hap-key hap-ring" }), "S-inhibition head"));
+    const faint = !this.view.circuits ? 0 : shown.filter((i) => panel.faint(i)).length;
     if (faint) entries.push(html("span", {}, html("i", { class: "hap-key hap-faint" }), `faint: fewer than half of the searches keep it · ${faint.toLocaleString("en")}`));
     const { off, on } = panel.layer.marked.counts();
     if (off) entries.push(html("span", { class: "hap-changed" }, `✕ switched off below: ${off}`));
     if (on) entries.push(html("span", { class: "hap-changed" }, `+ restored below: ${on}`));
     const unscored = joint || choice.step !== null || atSizes.size !== null; // no run stores the scores of other sizes
     const share = unscored ? null : choice.share(panel.side);
-    const parts = share !== null && Number.isFinite(choice.limit) && !whole ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];
+    const parts = share !== null && Number.isFinite(choice.limit) && !whole && !sentence ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];
     const curve = whole || joint ? null : atSizes.measured(panel.side) || this.faithfulness(panel.side);
     if (curve) parts.push(curve);
-    parts.push(whole ? "Width and number: edges kept" : joint ? "Line width has no meaning here" : `Line width: ${measure}`);
+    if (!sentence) parts.push(whole ? "Width and number: edges kept" : joint ? "Line width has no meaning here" : `Line width: ${measure}`);
     if (mode === "matrix") parts.splice(0, parts.length, "A row per writer, a column per reader");
     panel.element.querySelector(".hap-legend").replaceChildren(...entries, html("span", { class: "hap-measure" }, parts.join(" · ")));
   }

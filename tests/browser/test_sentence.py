@@ -1,0 +1,116 @@
+"""The circuit on the sentence in a real browser: no two labels overlap, missed heads are struck out, it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hap_engine.picture.standalone import standalone
+from hap_engine.report.token_places import on_sentence
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load
+
+pytestmark = pytest.mark.browser
+RUNS = sorted((Path(__file__).parents[2] / "assets" / "runs").glob("*.json"))
+SIZES = [(1280, 720), (1440, 900), (390, 844)]
+OVERLAPS = """() => [...document.querySelectorAll('.hap-sentence')].flatMap((svg) => {
+    const texts = [...svg.querySelectorAll('text')].map((text) => [text.textContent, text.getBoundingClientRect()])
+        .filter(([, { width }]) => width);
+    return texts.flatMap(([one, a], i) => texts.slice(i + 1).filter(([, b]) =>
+        a.left < b.right - 0.5 && b.left < a.right - 0.5 && a.top < b.bottom - 2 && b.top < a.bottom - 2)
+        .map(([other]) => `${one} | ${other}`));
+})"""
+OUTSIDE = """() => [...document.querySelectorAll('.hap-head-box')].filter((group) => {
+    const box = group.querySelector('rect').getBoundingClientRect(), text = group.querySelector('text').getBoundingClientRect();
+    return text.width && (text.left < box.left || text.right > box.right || text.top < box.top - 2 || text.bottom > box.bottom + 2);
+}).map((group) => group.dataset.id)"""  # noqa: E501
+STRUCK = """(side) => [...document.querySelectorAll(`.hap-panel[data-side=${side}] .hap-head-box`)]
+    .filter((group) => group.querySelector('rect').getAttribute('stroke-dasharray')).map((group) => group.dataset.id)"""
+
+
+@pytest.fixture(scope="module")
+def ioi() -> Run:
+    return next(run for run in map(load, RUNS) if run.task["name"] == "ioi" and run.graph.n_layers > 8)
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Any]:
+    context = chromium.new_context()
+    page = context.new_page()
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    context.close()
+    assert said == []
+
+
+def show(page: Any, run: Run, tmp_path: Path, view: str = "sentence") -> None:
+    path = tmp_path / "page.html"
+    path.write_text(standalone(run, *run.sides, view=view), encoding="utf-8")
+    page.goto(path.as_uri())
+    page.wait_for_selector(".hap-head-box" if run.attention else ".nsewdrag", timeout=30_000)
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_no_two_labels_overlap_and_each_stands_in_its_box(page: Any, tmp_path: Path, path: Path) -> None:
+    run = load(path)
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        for view in ("sentence", "together"):
+            show(page, run, tmp_path, view)
+            assert page.evaluate(OVERLAPS) == [], (width, view)
+            assert page.evaluate(OUTSIDE) == [], (width, view)
+            wide, inner = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
+            assert wide <= inner
+
+
+def test_heads_that_a_circuit_lacks_are_struck_out(page: Any, ioi: Run, tmp_path: Path) -> None:
+    show(page, ioi, tmp_path)
+    named = set(ioi.roles["heads"])
+    eap, hap = (ioi.circuits[side].circuit.heads & named for side in ioi.sides)
+    assert set(page.evaluate(STRUCK, "left")) == hap - eap != set()
+    assert set(page.evaluate(STRUCK, "right")) == eap - hap != set()
+    shown = page.locator(".hap-panel[data-side=left] .hap-head-box").count()
+    assert shown == len(eap | hap)
+    page.get_by_role("button", name="Overlay").click()
+    assert page.evaluate(STRUCK, "left") == []
+    assert page.locator(".hap-panel:visible").count() == 1
+
+
+def test_a_head_is_pinned_by_click_and_by_keyboard_and_a_pin_without_role_joins(
+    page: Any, ioi: Run, tmp_path: Path
+) -> None:
+    show(page, ioi, tmp_path)
+    head = page.locator('.hap-panel[data-side=right] [data-id="a20.h0"]')
+    head.click()
+    assert page.locator("[data-unpin]").all_inner_texts() == ["a20.h0"]
+    head.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.id") == "a19.h2"
+    assert "it attends to “Jim” (S2)" in page.locator(".hap-status").text_content()
+    page.keyboard.press("Enter")
+    assert page.locator("[data-unpin]").count() == 2
+    assert page.evaluate("document.activeElement.dataset.id") == "a19.h2"
+    placed = {look.head for look in on_prompt(ioi)}
+    other = sorted(placed & ioi.circuits["hap"].circuit.heads - set(ioi.roles["heads"]))[0]
+    page.get_by_role("searchbox", name="Find a node").fill(other)
+    page.keyboard.press("Enter")
+    page.locator(f'.hap-panel[data-side=right] .hap-head-box[data-id="{other}"]').wait_for(timeout=10_000)
+    assert page.evaluate(OVERLAPS) == []
+
+
+def on_prompt(run: Run) -> Any:
+    found = on_sentence(run, *run.sides)
+    assert found is not None
+    return found.prompts[0].looks
+
+
+def test_a_run_without_attention_shows_its_edges_and_says_why(page: Any, ioi: Run, tmp_path: Path) -> None:
+    show(page, replace(ioi, attention=[]), tmp_path)
+    page.get_by_text("stores no attention between tokens").wait_for(timeout=10_000)
+    assert page.get_by_role("button", name="On the sentence").is_hidden()
+    assert page.locator(".hap").get_attribute("data-view") == "pair"
