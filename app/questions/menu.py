@@ -15,6 +15,7 @@ from hap_engine.runs.record import Run
 SECTIONS: Mapping[str, str] = say.parts("ask.sections")  # by the name in the address
 MODULES = {
     "try": "what_if",
+    "sentence": "type_a_sentence",
     "sizes": "every_size",
     "numbers": "how_good",
     "missed": "why_missed",

@@ -5,6 +5,7 @@ The changes live in the address (``do=-a9.h6``), so a link shows the same experi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -167,7 +168,9 @@ def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) 
             change_in_numbers(readings[0], readings[1], bool(changes))
     if changes:
         st.markdown(describe(*many))
-    _tokens(chosen, circuit_title(base), here[0], here[1], bool(changes))
+    sides = {"Full model": chosen.full(), circuit_title(base): here[0]}
+    next_words(chosen, sides | ({"After the change": here[1]} if changes else {}))
+    st.caption(say("try.tokens"))
 
 
 def change_in_numbers(before: Reading, after: Reading, changed: bool = True) -> None:
@@ -179,12 +182,8 @@ def change_in_numbers(before: Reading, after: Reading, changed: bool = True) -> 
         column.metric(title, f"{new:.2f}", delta, delta_color=colour, help=define(term))
 
 
-def _tokens(bench: Bench, base: str, before: Reading, after: Reading, changed: bool) -> None:
-    sides = {"Full model": bench.full(), base: before}
-    if changed:
-        sides["After the change"] = after
+def next_words(bench: Bench, sides: Mapping[str, Reading]) -> None:
+    """The likeliest next tokens of the first prompt, a bar for each of some readings."""
     rows = [{"Next token": repr(token)[1:-1], **values} for token, values in bench.top_tokens(sides)]
     bar = st.column_config.ProgressColumn
-    shares = {side: bar(side, format="%.3f", min_value=0, max_value=1) for side in sides}
-    grid(rows, column_config=shares)
-    st.caption(say("try.tokens"))
+    grid(rows, column_config={side: bar(side, format="%.3f", min_value=0, max_value=1) for side in sides})

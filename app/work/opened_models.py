@@ -171,13 +171,31 @@ def bench(run: Run, prompts: range, where: str = "") -> Bench | None:
 
 def bench_on_demand(run: Run, prompts: range, name: str, what: str) -> Bench | None:
     """`bench` where the model is open or was asked for; else a button that asks for it. `name` is the node shown."""
+    return bench(run, prompts, f"{what}-{name}") if _wanted(run, name, what) else None
+
+
+def model_on_demand(run: Run, name: str, what: str) -> MaskedModel | None:
+    """The run's model, in the same way."""
+    return _model_of(run, f"{what}-{name}") if _wanted(run, name, what) else None
+
+
+def _wanted(run: Run, name: str, what: str) -> bool:
+    """Whether the model is open or was asked for; draws the button that asks for it."""
     asked = f"want-model-{run.id}"
-    if opened(run) is None and not st.session_state.get(asked):
-        if button(run, f"Open the model to see {what}", key=f"{what}-{name}", icon=":material/play_arrow:"):
-            st.session_state[asked] = True
-            st.rerun()
-        return None
-    return bench(run, prompts, f"{what}-{name}")
+    if opened(run) is not None or st.session_state.get(asked):
+        return True
+    if button(run, f"Open the model to see {what}", key=f"{what}-{name}", icon=":material/play_arrow:"):
+        st.session_state[asked] = True
+        st.rerun()
+    return False
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def free_bench(run_key: str, clean: str, corrupt: str, _masked: MaskedModel) -> Bench:
+    """A bench of a typed pair. Raises TaskError, whose words say what to change."""
+    from hap_engine.explain.free_prompt import free_bench
+
+    return free_bench(_masked, clean, corrupt)
 
 
 def button(run: Run, label: str, key: str, *, disabled: bool = False, **look: Any) -> bool:

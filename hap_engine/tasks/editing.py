@@ -124,6 +124,17 @@ def propose(
     return tuple(Proposal(corrupt, reason) for corrupt, reason in reasons.items())
 
 
+def first_corruption(tokenizer: Tokenizer, prompt: str) -> str:
+    """A corrupted prompt to begin with, or nothing: a word that comes twice is another one at its last place; where
+    none does, all words of a known kind are exchanged."""
+    words = list(WORD.finditer(prompt))
+    again = [match for at, match in enumerate(words) if match[0] in {other[0] for other in words[:at]}]
+    named = [match for match in again if _kind(match[0], word_pools())]
+    spans = [(match.start(), match.end()) for match in named[-1:]] + [(0, len(prompt))]
+    found = (propose(tokenizer, prompt, start, end, count=1) for start, end in spans)
+    return next((some[0].corrupt for some in found if some), "")
+
+
 # --- Aligning --------------------------------------------------------------------------------------
 
 

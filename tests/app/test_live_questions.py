@@ -138,6 +138,21 @@ def test_every_number_is_read_aloud(mini: Run) -> None:
     assert not app.exception
 
 
+def test_a_typed_sentence_is_read_by_the_model_and_by_both_circuits(mini: Run) -> None:
+    head = next(iter(mini.roles["heads"]))
+    app = open_app(run=mini.id, ask="sentence", pin=head)
+    if "what it says to your sentence-sentence" in {button.key for button in app.button}:
+        app.button(key="what it says to your sentence-sentence").click().run()
+    until(app, f"Where {head} looks from the last token")
+    (looks,) = [frame.value for frame in app.dataframe if "Token" in frame.value]
+    assert looks["Your sentence"].sum() == pytest.approx(1, abs=1e-3)
+    app.text_input(key=f"typed-corrupt-{mini.id}").set_value("Something else").run()
+    assert "The clean prompt has" in app.error[0].value
+    app.text_input(key=f"typed-{mini.id}").set_value("x" * 700).run()
+    assert "at most 600 characters, got 700" in app.error[0].value
+    assert not app.exception
+
+
 def test_a_run_without_weights_says_so_in_every_section() -> None:
     run = fake_run()
     save(run, runs_folder() / f"{run.id}.json")
