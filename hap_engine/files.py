@@ -110,7 +110,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write that takes the place of `path` when it is whole and on the disk. Raises DiskError."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix="hap-", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
                 hold(file)
@@ -135,9 +135,44 @@ def hold(file: IO[Any]) -> bool:
     return True
 
 
-def sweep(folder: Path) -> None:
+@contextmanager
+def claimed(path: Path, wait: float) -> Iterator[bool]:
+    """Hold a name, whose file is there only as long; False if after `wait` seconds somebody else still does.
+
+    Raises:
+        DiskError: if the file cannot be made.
+    """
+    until = time.monotonic() + wait
+    while True:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+        with file:
+            held = hold(file)
+            if held and _is_at(file, path):
+                try:
+                    yield True
+                finally:
+                    with suppress(OSError):
+                        path.unlink()
+                return
+        if not held and time.monotonic() > until:
+            yield False
+            return
+        time.sleep(0.02)
+
+
+def _is_at(file: IO[Any], path: Path) -> bool:
+    """Whether a file still has its name: who held it before may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def sweep(folder: Path, names: str = "hap-*.part") -> None:
     """Remove what killed processes left half written in a folder, and nothing that a living one writes."""
-    for path in folder.glob("*.part"):
+    for path in folder.glob(names):
         with suppress(OSError):
             if path.is_file() and abs(time.time() - path.stat().st_mtime) > FRESH:
                 with path.open("rb") as file:
@@ -147,8 +182,10 @@ def sweep(folder: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Raise DiskError if `path` could not be written now: asked before long work, whose result would be lost."""
+    sweep(home())
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         if shutil.disk_usage(path.parent).free < FREE:

@@ -113,18 +113,24 @@ def test_a_file_is_read_only_up_to_its_size(tmp_path: Path) -> None:
 
 def test_what_killed_processes_left_is_swept_up_and_nothing_else(tmp_path: Path) -> None:
     old = time.time() - 2 * FRESH
-    for name in ("dead.part", "new.part", "living.part", "run.json"):
+    for name in ("hap-dead.part", "hap-new.part", "hap-living.part", "a film.part", "run.json"):
         (tmp_path / name).write_text("half")
         os.utime(tmp_path / name, (old, old))
-    os.utime(tmp_path / "new.part")
-    os.mkfifo(tmp_path / "pipe.part")
-    with (tmp_path / "living.part").open("rb") as living:
+    os.utime(tmp_path / "hap-new.part")
+    os.mkfifo(tmp_path / "hap-pipe.part")
+    with (tmp_path / "hap-living.part").open("rb") as living:
         assert hold(living)
         sweep(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["living.part", "new.part", "pipe.part", "run.json"]
-    os.utime(tmp_path / "new.part", (time.time() + 1e6,) * 2)  # the clock was set back meanwhile
+    assert sorted(os.listdir(tmp_path)) == [
+        "a film.part",
+        "hap-living.part",
+        "hap-new.part",
+        "hap-pipe.part",
+        "run.json",
+    ]
+    os.utime(tmp_path / "hap-new.part", (time.time() + 1e6,) * 2)  # the clock was set back meanwhile
     sweep(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["pipe.part", "run.json"]
+    assert sorted(os.listdir(tmp_path)) == ["a film.part", "hap-pipe.part", "run.json"]
 
 
 def test_a_file_that_is_being_written_is_held(tmp_path: Path) -> None:

@@ -54,7 +54,11 @@ def _saved(run: Run) -> None:
     if drop.button(**widget("add.drop"), disabled=rules() is not None):
         rest = {key: record for key, record in run.circuits.items() if key != OWN}
         metrics = {key: row for key, row in run.metrics.items() if key != OWN}
-        saved_runs.keep(replace(run, circuits=rest, metrics=metrics))
+        try:
+            saved_runs.keep(replace(run, circuits=rest, metrics=metrics), run)
+        except HapError as error:
+            st.error(plain(str(error)), icon=":material/error:")
+            return
         url.put(left="", right="")
         st.query_params.pop("base", None)
         st.rerun()
@@ -101,7 +105,7 @@ def begin(run: Run, revise: Callable[[], Revision], at: str = "") -> None:
 
     def work() -> Revision:
         revised = yield from revise()
-        saved_runs.keep(revised)
+        saved_runs.keep(revised, run)
         return revised
 
     workers.short_work().start(_key(run), work, at)

@@ -20,9 +20,10 @@ from app.classroom import check_change
 from app.words import say
 from hap_engine.errors import DiskError, HapError, UnfinishedError
 from hap_engine.files import write_text
-from hap_engine.report.titles import OWN, circuit_title
+from hap_engine.report.titles import circuit_title
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.examples import SHIPPED
+from hap_engine.runs.merge import changing, merged, with_added
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, load, loads, runs_folder, save
 from hap_engine.runs.schema import ID
@@ -30,7 +31,8 @@ from hap_engine.runs.unfinished import forget
 
 FIRST_TASK = b'"task": {"name": "ioi"'  # as `run_file.save` writes it
 LONGEST_NAME = 80
-_changing = threading.Lock()  # one change at a time: compare and write belong together
+Stamp = tuple[int, int, int]
+_changing = threading.Lock()  # of this process; between programs a file
 _unsaved: dict[str, tuple[Run, str]] = {}  # by id: runs that the disk refused, and why
 
 
@@ -74,7 +76,7 @@ def open_run(run_id: str) -> Run:
         run = _unsaved[run_id][0]
     else:
         path = find(run_id)
-        run = _load(path, path.stat().st_mtime_ns)
+        run = _load(path, _stamp(path))
     name = given_name(run_id)
     return replace(run, name=name) if name else run
 
@@ -85,7 +87,7 @@ def listed() -> tuple[list[Listed], list[str]]:
     damaged = []
     for path in _files():
         try:
-            item = _summary(path, path.stat().st_mtime_ns)
+            item = _summary(path, _stamp(path))
         except FileNotFoundError:  # deleted by another tab meanwhile
             continue
         except HapError as error:
@@ -108,7 +110,7 @@ def example() -> str | None:
     others = []
     for path in sorted(SHIPPED.glob("*.json"), key=likely, reverse=True):
         with suppress(HapError):
-            others.append(_load(path, path.stat().st_mtime_ns))
+            others.append(_load(path, _stamp(path)))
             if others[-1].model["name"] != "hap-mini":
                 return others[-1].id
     return others[0].id if others else None
@@ -117,7 +119,7 @@ def example() -> str | None:
 def shipped_at(run_id: str) -> str | None:
     """When the shipped run of that id was computed; None if there is none."""
     path = SHIPPED / f"{run_id}.json"
-    return _load(path, path.stat().st_mtime_ns).created if path.is_file() else None
+    return _load(path, _stamp(path)).created if path.is_file() else None
 
 
 def given_name(run_id: str) -> str:
@@ -138,7 +140,7 @@ def rename(run_id: str, name: str, seen: str) -> str:
     if not unsaved(run_id):
         find(run_id)
     name = clean_name(name)
-    with _changing:
+    with _changing, changing(runs_folder()):
         now = given_name(run_id)
         if now not in (seen, name):
             raise SavedRunError(say("saved.renamed", now=now))
@@ -162,13 +164,13 @@ def delete(run_id: str) -> str:
         SavedRunError: if it is gone already, or is one of the examples.
     """
     check_change()
-    with _changing:
+    with _changing, changing(runs_folder()):
         if run_id in _unsaved:
             return _unsaved.pop(run_id)[0].title
         path = find(run_id)
         if path.parent == SHIPPED:
             raise SavedRunError(say("saved.shipped"))
-        called = given_name(run_id) or _summary(path, path.stat().st_mtime_ns).title
+        called = given_name(run_id) or _summary(path, _stamp(path)).title
         path.unlink(missing_ok=True)
         for other in (path.with_suffix(".safetensors"), _title_file(run_id), _mark(run_id)):
             other.unlink(missing_ok=True)
@@ -185,7 +187,7 @@ def import_run(data: bytes) -> tuple[Run, str]:
     """
     check_change()
     run = loads(data)
-    with _changing:
+    with _changing, changing(runs_folder()):
         for candidate in _ids(run.id):
             try:
                 here = find(candidate)
@@ -201,20 +203,22 @@ def import_run(data: bytes) -> tuple[Run, str]:
 
 
 def keep_computed(run: Run) -> None:
-    """Keep a run that was computed here; a circuit that its owner added to it before stays in it."""
-    with suppress(HapError, FileNotFoundError):
-        before = open_run(run.id)
-        if OWN in before.circuits and before.graph == run.graph:
-            circuits = {**run.circuits, OWN: before.circuits[OWN]}
-            metrics = {**run.metrics, OWN: before.metrics[OWN]} if OWN in before.metrics else run.metrics
-            run = replace(run, circuits=circuits, metrics=metrics)
-    _keep(run)
+    """Keep a run that was computed here, with what had been added to it when it was computed before."""
+    with _changing, changing(runs_folder()):
+        with suppress(HapError, FileNotFoundError):
+            run = with_added(run, open_run(run.id))
+        _keep(run)
 
 
-def keep(run: Run) -> None:
-    """Write a run that was changed; where the disk refuses, it stays in memory: see `unsaved`."""
+def keep(run: Run, seen: Run) -> None:
+    """Write what was changed of a run that was `seen`; where the disk refuses, it stays in memory: see `unsaved`.
+
+    Raises:
+        HapError: if the run is gone, or the same was changed by somebody else meanwhile.
+    """
     check_change()
-    _keep(run)
+    with _changing, changing(runs_folder()):
+        _keep(merged(run, seen, open_run(run.id)))
 
 
 def write_again(run_id: str) -> None:
@@ -276,13 +280,19 @@ def _mark(run_id: str) -> Path:
     return runs_folder() / f"{run_id}.imported"
 
 
+def _stamp(path: Path) -> Stamp:
+    """Tells a file from the one that took its place, whatever the clock says: each is a new one."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
 @lru_cache(maxsize=8)
-def _load(path: Path, modified: int) -> Run:
+def _load(path: Path, stamp: Stamp) -> Run:
     return load(path)
 
 
 @lru_cache(maxsize=1024)
-def _summary(path: Path, modified: int) -> Listed:
+def _summary(path: Path, stamp: Stamp) -> Listed:
     run = load(path)
     if path.stem != run.id:
         raise SavedRunError(say("saved.other", expected=path.stem, found=run.id))

@@ -20,7 +20,7 @@ from hap_engine.cli.options import make_parser
 from hap_engine.cli.progress_lines import follow
 from hap_engine.cli.tables import print_ablations, print_interrupted, print_sizes, print_statistics, print_table
 from hap_engine.crash_report import EXIT_CODE, explain, foreseen
-from hap_engine.errors import DiskError, SettingsError
+from hap_engine.errors import DiskError, HapError, RunFileError, SettingsError
 from hap_engine.files import PROGRAM, check_writable
 from hap_engine.machine.threads import wait_briefly
 from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, with_preset
@@ -183,7 +183,7 @@ def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
             said = f"Interrupted; kept is what was found up to {left.told}. The same command goes on from there,"
             print(f"\n{said} and so does: hap resume {left.run}", file=sys.stderr)
         raise
-    path, problem = _kept(run, out or folder / f"{run.id}.json")
+    path, problem = _kept(run, None, out or folder / f"{run.id}.json")
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
@@ -197,14 +197,22 @@ def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     forget(folder, run.id)
 
 
-def _kept(run: Run, path: Path) -> tuple[Path, DiskError | None]:
-    """`keep`, tried again as long as no place takes the run: it is in memory alone."""
-    from hap_engine.runs.run_file import keep
+def _kept(run: Run, seen: Run | None, path: Path) -> tuple[Path, HapError | None]:
+    """`keep` a run that was computed, or changed since it was `seen`, beside what others change in its file.
+
+    It is tried again as long as no place takes the run, for it is in memory alone.
+    """
+    from hap_engine.runs.merge import changing, with_changes
+    from hap_engine.runs.run_file import elsewhere, keep, save
 
     said = ""
     while True:
         try:
-            return keep(run, path)
+            with changing(path.parent):
+                return keep(with_changes(run, seen, path), path)
+        except RunFileError as error:
+            aside = save(run, elsewhere(run))
+            return aside, RunFileError(f"{error} What was found now is in {aside}.")
         except DiskError as error:
             if said != str(error):
                 said = str(error)
@@ -228,7 +236,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         examined = follow(examine(masked, run, prompts=options.prompts))
         print_statistics(examined)
         print_ablations(examined)
-        _write(examined, options.out or options.file)
+        _write(examined, run, options.out or options.file)
 
 
 def _opened(options: argparse.Namespace, run: Run) -> MaskedModel:
@@ -244,8 +252,8 @@ def _opened(options: argparse.Namespace, run: Run) -> MaskedModel:
     return open_masked(model)
 
 
-def _write(run: Run, path: Path) -> None:
-    written, problem = _kept(run, path)
+def _write(run: Run, seen: Run, path: Path) -> None:
+    written, problem = _kept(run, seen, path)
     print(f"Written to {written}")
     if problem:
         raise problem
@@ -293,9 +301,9 @@ def _add(options: argparse.Namespace, path: Path, work: Any, show: Callable[[Run
     path = _found(path)
     run, out = load(path), options.out or path
     check_writable(out)
-    run = follow(work(_opened(options, run), run, steps=options.steps, **more))
-    show(run)
-    _write(run, out)
+    found = follow(work(_opened(options, run), run, steps=options.steps, **more))
+    show(found)
+    _write(found, run, out)
 
 
 def _reproduce(options: argparse.Namespace) -> None:

@@ -152,8 +152,13 @@ def keep(run: Run, path: Path) -> tuple[Path, DiskError | None]:
     try:
         return save(run, path), None
     except DiskError as error:
-        elsewhere = save(run, Path(tempfile.gettempdir()) / f"hap-run-{run.id}.json")
-        return elsewhere, DiskError(f"{error} The run is safe in {elsewhere}: move it from there.")
+        kept = save(run, elsewhere(run))
+        return kept, DiskError(f"{error} The run is safe in {kept}: move it from there.")
+
+
+def elsewhere(run: Run) -> Path:
+    """Where a run goes that its own place does not take."""
+    return Path(tempfile.gettempdir()) / f"hap-run-{run.id}.json"
 
 
 def load(path: Path | str) -> Run:

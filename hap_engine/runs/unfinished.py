@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from hap_engine.errors import DiskError, UnfinishedError
-from hap_engine.files import hold, replacing, sweep, writing
+from hap_engine.files import claimed, hold, replacing
 from hap_engine.runs.schema import ID
 from hap_engine.settings import DiscoveryConfig, EarlierRun, PruningConfig
 from hap_engine.tasks.pair import PromptPair
@@ -34,7 +33,7 @@ from hap_engine.words import say
 VERSION = 1
 EVERY = 20.0  # seconds: what a killed run loses, with the step it was in
 SHARE = 0.01  # of a run's time goes into writing, however slow the disk
-MOST = 16  # interrupted runs that are kept; in a class anybody can start and cancel some
+MOST = 64  # interrupted runs that are kept: of a sweep many at once, in a class anybody can start and cancel some
 LARGEST = 2**33  # bytes; a state has some ten numbers for each edge
 WAIT = 0.5  # seconds for a lock: a page that looks who has it takes it for a moment
 Values = Mapping[str, Any]
@@ -115,7 +114,6 @@ class Unfinished:
             yield said
 
     def _begin(self, folder: Path, config: DiscoveryConfig, of: Mapping[str, str]) -> str:
-        sweep(folder)
         _forget_old(folder)
         begun = Interrupted(self.run, config, "preparing its prompts", "", self.out, of, {})
         known = interrupted(folder, self.run)
@@ -250,24 +248,10 @@ def _forget_old(folder: Path) -> None:
 
 @contextmanager
 def _claimed(folder: Path, run: str) -> Iterator[None]:
-    """Hold a run's lock, whose file is there only as long."""
-    path, until = _lock(folder, run), time.monotonic() + WAIT
-    while True:
-        with writing(path):
-            folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("ab")
-        with file:
-            held = hold(file)
-            if held and path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                try:
-                    yield
-                finally:
-                    with suppress(OSError):
-                        path.unlink()
-                return
-        if not held and time.monotonic() > until:
+    with claimed(_lock(folder, run), WAIT) as alone:
+        if not alone:
             raise UnfinishedError(say("runs.elsewhere", run=run))
-        time.sleep(0.02)
+        yield
 
 
 @lru_cache(maxsize=2 * MOST)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hap_engine.errors import HapError, ModelError, UnsupportedModelError
-from hap_engine.files import writing
+from hap_engine.files import hold, sweep, writing
 from hap_engine.models.catalog import Source, weights_sha256
 from hap_engine.models.gguf_cache import gguf_cache, is_intact, sign
 from hap_engine.models.gguf_header import (
@@ -79,11 +79,14 @@ def _convert(source: Source, folder: Path, progress: Report) -> None:
     try:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, metadata={"format": "pt"})
-            del tensors  # the comparison needs the room
-            check_conversion(source, header, partial)
-            hf_config.save_pretrained(folder)
-            tokenizer.save(str(folder / "tokenizer.json"))
+            sweep(folder, "*.part")
+            with partial.open("wb") as file:
+                hold(file)
+                save_file(tensors, partial, metadata={"format": "pt"})
+                del tensors  # the comparison needs the room
+                check_conversion(source, header, partial)
+                hf_config.save_pretrained(folder)
+                tokenizer.save(str(folder / "tokenizer.json"))
             partial.replace(folder / "model.safetensors")
             sign(folder, weights_sha256(source) or "")  # last, so a half conversion is never opened
     finally:

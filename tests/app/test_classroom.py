@@ -86,7 +86,7 @@ def test_the_shelf_is_locked(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ClassroomError, match="stay as they are"):
             change()
     own = replace(run, circuits={name: record for name, record in run.circuits.items() if name != "eap"})
-    for change in (lambda: saved_runs.keep(own), lambda: drafts.save([{"clean": "x"}], [])):
+    for change in (lambda: saved_runs.keep(own, own), lambda: drafts.save([{"clean": "x"}], [])):
         with pytest.raises(ClassroomError, match="stay as they are"):
             change()
     assert list(saved_runs.open_run(run.id).circuits) == list(run.circuits)

@@ -173,6 +173,38 @@ def test_computing_a_run_again_keeps_the_circuit_that_its_owner_added(run: Run) 
     assert OWN not in saved_runs.open_run(run.id).circuits
 
 
+def test_two_tabs_that_add_to_one_run(run: Run) -> None:
+    """Each drew the run before the other added to it."""
+    seen = saved_runs.open_run(run.id)
+    mine = replace(
+        seen, circuits={**seen.circuits, OWN: seen.circuits["eap"]}, metrics={**seen.metrics, OWN: seen.metrics["eap"]}
+    )
+    saved_runs.keep(mine, seen)
+    saved_runs.keep(replace(seen, settings={**seen.settings, "note": 1}), seen)
+    found = saved_runs.open_run(run.id)
+    assert (OWN in found.circuits, found.settings["note"]) == (True, 1)
+    other = replace(mine, circuits={**mine.circuits, OWN: seen.circuits["hap"]})
+    with pytest.raises(HapError, match="changed in another window or program meanwhile"):
+        saved_runs.keep(other, seen)
+
+
+def test_a_run_that_was_deleted_while_it_was_open_stays_deleted(run: Run) -> None:
+    seen = saved_runs.open_run(run.id)
+    saved_runs.delete(run.id)
+    with pytest.raises(HapError, match="it was deleted"):
+        saved_runs.keep(replace(seen, settings={**seen.settings, "note": 1}), seen)
+    assert list(runs_folder().iterdir()) == []
+
+
+def test_a_clock_that_stands_hides_no_change(run: Run) -> None:
+    path = saved_runs.find(run.id)
+    os.utime(path, (1, 1))
+    assert "note" not in saved_runs.open_run(run.id).settings
+    save(replace(run, settings={**run.settings, "note": 1}), path)
+    os.utime(path, (1, 1))
+    assert saved_runs.open_run(run.id).settings["note"] == 1
+
+
 def test_a_run_computed_here_is_no_example() -> None:
     listed = next(run for run in saved_runs.listed()[0] if run.shipped)
     example = saved_runs.open_run(listed.id)
