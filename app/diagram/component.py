@@ -30,6 +30,7 @@ from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
 from hap_engine.picture.wire import MAX_PINS, VIEWS, payload, replay, replayable
 from hap_engine.runs.record import Run
 
+FIRST = 60  # edges drawn of each circuit at first: as many as can be told apart
 STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted", "measure")  # what the browser reports
 
 
@@ -160,6 +161,6 @@ def _ignore() -> None:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def picture(path_key: str, left: str, right: str, fold: bool, strongest: int | None, _run: Run):  # type: ignore[no-untyped-def]
+def picture(path_key: str, left: str, right: str, fold: bool, _run: Run):  # type: ignore[no-untyped-def]
     """The scene of two circuits; kept, because the browser's copy is keyed by its identity."""
-    return scene.build(_run, left, right, fold=fold, strongest=strongest)
+    return scene.build(_run, left, right, fold=fold)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import url
 from app.diagram import component
-from app.diagram.component import comparison, shown
+from app.diagram.component import FIRST, comparison, shown
 from app.stored import saved_runs
 from app.stored.saved_runs import Listed
 from app.widgets.markdown import plain
@@ -24,8 +24,6 @@ from hap_engine.report.metric_sentences import TITLES
 from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.report.verdict import has_roles
 from hap_engine.runs.record import Run
-
-DRAWN = 400  # edges of each circuit in the pictures of runs that cannot be overlaid
 
 
 def page(pages: Mapping[str, Any]) -> None:
@@ -170,14 +168,14 @@ def _pictures(one: Run, two: Run, labels: tuple[str, str]) -> None:
     if not two_runs.comparable(one, two):
         drawn = _picture(one.fingerprint, two.fingerprint, labels, one, two)
         key, asked = f"two-{one.id}-{two.id}", url.link()
-        pins = comparison(drawn, key=key, pinned=asked.pins, height="max(640px, 62vh)", size=asked.size)
+        pins = comparison(drawn, key=key, pinned=asked.pins, height="max(640px, 62vh)", drawn=FIRST, size=asked.size)
         url.put(pins=tuple(pins), size=shown(drawn, key).size)
         return
     for run in (one, two):
         st.markdown(f"**{plain(run.title)}**")
         sides = ("eap" if "eap" in run.circuits else run.main, run.main)
-        own = component.picture(run.fingerprint, *sides, True, DRAWN, run)
-        comparison(own, key=f"own-{run.id}", height="max(520px, 62vh)")
+        own = component.picture(run.fingerprint, *sides, True, run)
+        comparison(own, key=f"own-{run.id}", height="max(520px, 62vh)", drawn=FIRST)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import glossary, lesson, url
 from app.diagram import component
+from app.diagram.component import comparison
 from app.lesson import Question, Step, safe
 from app.stored import saved_runs
 from app.widgets import browser_memory
@@ -16,9 +17,13 @@ from app.widgets.markdown import plain
 from app.words import say, widget
 from hap_engine.errors import HapError
 from hap_engine.runs.record import Run
+from hap_engine.words import beside
+
+_to_top = st.components.v2.component(
+    "hap_to_top", html="<span hidden></span>", js=beside(__file__, "to_top.js"), isolate_styles=False
+)
 
 FIRST = "hap-mini"  # its circuit has few enough edges to see each one
-DRAWN = 400
 ONE_PANEL = "<style>.hap-panel[data-side={hide}], .hap-modes {{ display: none; }}</style>"
 
 
@@ -105,7 +110,7 @@ def _rail(steps: tuple[Step, ...], number: int) -> None:
 
 def _step(run: Run, step: Step, number: int) -> bool:
     """Words, question and, where there is one, the experiment; answers whether a guess was made."""
-    st.subheader(f"{number}. {step.title}", anchor=False)
+    _title(f"{number}. {step.title}", number)
     st.html(glossary.rich(step.text))
     guessed = _question(step.question, f"{run.id}-{number}")
     if step.reveal and guessed:
@@ -113,6 +118,13 @@ def _step(run: Run, step: Step, number: int) -> bool:
     if step.cut:
         _cut(run, step)
     return guessed
+
+
+def _title(text: str, step: int) -> None:
+    """The step's heading; a move to another step begins there, for the eye and for the keyboard."""
+    with st.container(key="lesson-step"):
+        st.subheader(text, anchor=False)
+        _to_top(key="lesson-top", data=[step])
 
 
 def _question(question: Question, key: str) -> bool:
@@ -163,11 +175,13 @@ def _measure(run: Run, heads: tuple[str, ...]) -> None:
 
 
 def _exercise(run: Run, pages: Mapping[str, Any]) -> None:
-    st.subheader("Your turn", anchor=False)
+    _title("Your turn", 0)
     asked = lesson.exercise(run)
     if asked:
         st.markdown(plain(asked[0]))
-        answer = st.text_input("Your answer", key=f"answer-{run.id}", placeholder="3.1", persist_state="session")
+        wrong = next((head for head in run.graph.heads if not lesson.check(run, head).right), "")
+        words = f"for example {wrong}"
+        answer = st.text_input("Your answer", key=f"answer-{run.id}", placeholder=words, persist_state="session")
         if answer:
             marked = lesson.check(run, answer)
             show = st.success if marked.right else st.info
@@ -187,11 +201,9 @@ def _move(number: int, last: int) -> None:
 
 def _picture(run: Run, step: Step, number: int, guessed: bool) -> None:
     """The comparison, set to what the step is about; the reader's own pins are kept within a step."""
-    from app.diagram.component import comparison
-
     if step.panels != "both":
         st.html(ONE_PANEL.format(hide="left" if step.panels == "right" else "right"))
     pins = step.pins if guessed or not step.reveal else ()
-    built = component.picture(run.fingerprint, "eap", run.main, False, DRAWN, run)
-    comparison(built, key=f"lesson-{run.id}-{number}", pinned=pins, height="max(620px, 62vh)")
+    built = component.picture(run.fingerprint, "eap", run.main, False, run)
+    comparison(built, key=f"lesson-{run.id}-{number}", pinned=pins, height="max(620px, 62vh)", drawn=component.FIRST)
     st.caption(plain(step.look))

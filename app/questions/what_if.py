@@ -40,7 +40,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     changes = current(run)
     circuit = apply(circuit_of(run, base), changes)
     fold = url.link().fold
-    marks.show(component.picture(run.fingerprint, left, right, fold, None, run), changes, base)
+    marks.show(component.picture(run.fingerprint, left, right, fold, run), changes, base)
     _controls(run, circuit, pins, disabled=bool(why))
     if why:
         ask_for_weights(run, why)

@@ -19,8 +19,6 @@ from hap_engine.report.titles import circuit_title
 from hap_engine.report.verdict import distance, has_roles, verdict, warnings
 from hap_engine.runs.record import Run
 
-READABLE = 2000  # edges drawn at first of a larger circuit; the slider under the picture shows all
-
 
 def show(run: Run) -> None:
     """Draw the whole result."""
@@ -142,7 +140,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         if len(run.circuits) > 2:
             _choose(run, "left", left)
             _choose(run, "right", right)
-    picture = component.picture(run.fingerprint, left, right, fold, None, run)
+    picture = component.picture(run.fingerprint, left, right, fold, run)
     most = max(len(run.circuits[side].circuit) for side in (left, right))
     key = f"comparison-{run.id}-{left}-{right}"
     pins = comparison(
@@ -151,7 +149,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         pinned=wanted,
         height="max(720px, 62vh)",
         view=link.view or "sentence",
-        drawn=link.drawn or (READABLE if most > READABLE else 0),
+        drawn=link.drawn or component.FIRST,
         size=link.size,
         run=run,
     )
@@ -159,7 +157,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
     url.put(
         pins=tuple(pins),
         view="" if seen.view == "sentence" else seen.view,
-        drawn=seen.drawn if seen.drawn < most else 0,
+        drawn=0 if seen.drawn == component.FIRST else seen.drawn or most,
         size=seen.size,
         fold=fold,
     )

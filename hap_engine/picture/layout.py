@@ -29,7 +29,7 @@ MLP_RISE = 1.0  # from the heads of a layer up to its MLP
 LAYER_RISE = 2.0  # from one layer's heads to the next layer's
 BAND_RISE = 1.0  # a run of folded layers, however many
 NORM_RISE = 0.62  # from the heads of a layer up to their norm writer
-BRACKET = 0.2  # from a head down to the bracket of its KV group
+BRACKET = 0.1  # from a head down to the bracket of its KV group
 LIFT = 0.45  # how far, as a share of its height, an edge leaves and lands vertically
 
 
@@ -170,7 +170,7 @@ def arrange(graph: Graph, folded: Iterable[int] = ()) -> Layout:
     runs = [(fold, list(layers)) for fold, layers in groupby(range(graph.n_layers), key=hidden.__contains__)]
     rows = sum(BAND_RISE if fold else LAYER_RISE * len(layers) for fold, layers in runs)
     row = PANEL[1] / (rows + 3)
-    half_height = min(0.4, 14 / row)
+    half_height = min(_tallest(graph), 14 / row)
     bar = max(half_height, 7.5 / row)  # input and logits hold their names
     layer_y: dict[int, float] = {}
     bands = []
@@ -184,6 +184,11 @@ def arrange(graph: Graph, folded: Iterable[int] = ()) -> Layout:
     return Layout(graph, _boxes(graph, layer_y, hidden, row, bar, top), tuple(bands), layer_y)
 
 
+def _tallest(graph: Graph) -> float:
+    """Half the height of a head in rows: its role's letter stands inside, unless norm writers lie above it."""
+    return 0.4 if graph.post_norm else 0.55
+
+
 def _boxes(
     graph: Graph, layer_y: dict[int, float], hidden: frozenset[int], row: float, bar: float, top: float
 ) -> dict[str, Box]:
@@ -193,7 +198,7 @@ def _boxes(
     mlp_x = heads + 0.05 + 0.03 * heads + mlp_width / 2
     right = mlp_x + mlp_width / 2
     slot = PANEL[0] / (right + 1.2 + 0.06 * heads)
-    half_height = min(0.4, 14 / row)
+    half_height = min(_tallest(graph), 14 / row)
     half_width = min(0.4, max(half_height * row, 15) / slot)
     middle, reach = (right - 0.5) / 2, (right + 0.5) / 2
     boxes = {"input": Box(middle, 0.0, reach, bar), "logits": Box(middle, top, reach, bar)}
@@ -204,7 +209,7 @@ def _boxes(
         if graph.post_norm:
             lift = NORM_RISE * bool(size)
             boxes[f"n{layer}"] = Box((heads - 1) / 2, y + lift, (heads - 1) / 2 + half_width, 0.3 * size)
-        boxes[f"m{layer}"] = Box(mlp_x, y + rise, mlp_width / 2, 0.85 * size)
+        boxes[f"m{layer}"] = Box(mlp_x, y + rise, mlp_width / 2, 0.85 * min(size, 0.4))
     return boxes
 
 

@@ -216,3 +216,11 @@ def test_how_it_works_lists_every_term() -> None:
     shown = " ".join(element.body for element in app.get("html")) if app.get("html") else ""
     for name in glossary.TERMS:
         assert name in unescape(shown), name
+
+
+def test_the_exercise_does_not_contain_its_answer() -> None:
+    for path in SHIPPED.glob("*.json"):
+        run = load(path)
+        asked = lesson.exercise(run) or ("",)
+        heads = set(re.findall(r"\d+\.\d+", asked[0]))
+        assert not any(lesson.check(run, head).right for head in heads)

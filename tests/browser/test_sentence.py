@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hap_engine.picture.palette import role
 from hap_engine.picture.standalone import standalone
 from hap_engine.report.token_places import on_sentence
 from hap_engine.runs.record import Run
@@ -16,6 +17,7 @@ from hap_engine.runs.run_file import load
 
 pytestmark = pytest.mark.browser
 RUNS = sorted((Path(__file__).parents[2] / "assets" / "runs").glob("*.json"))
+PATIENT = 180_000
 SIZES = [(1280, 720), (1440, 900), (390, 844)]
 OVERLAPS = """() => [...document.querySelectorAll('.hap-sentence')].flatMap((svg) => {
     const texts = [...svg.querySelectorAll('text')].map((text) => [text.textContent, text.getBoundingClientRect()])
@@ -50,9 +52,9 @@ def page(chromium: Any) -> Iterator[Any]:
 
 def show(page: Any, run: Run, tmp_path: Path, view: str = "sentence") -> None:
     path = tmp_path / "page.html"
-    path.write_text(standalone(run, *run.sides, view=view), encoding="utf-8")
-    page.goto(path.as_uri())
-    page.wait_for_selector(".hap-head-box" if run.attention else ".nsewdrag", timeout=30_000)
+    path.write_text(standalone(run, *run.sides, view=view, strongest=60), encoding="utf-8")
+    page.goto(path.as_uri(), timeout=PATIENT)
+    page.wait_for_selector(".hap-head-box" if run.attention and view != "pair" else ".nsewdrag", timeout=PATIENT)
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
@@ -101,6 +103,56 @@ def test_a_head_is_pinned_by_click_and_by_keyboard_and_a_pin_without_role_joins(
     page.keyboard.press("Enter")
     page.locator(f'.hap-panel[data-side=right] .hap-head-box[data-id="{other}"]').wait_for(timeout=10_000)
     assert page.evaluate(OVERLAPS) == []
+
+
+LETTERS = """() => [...document.querySelectorAll('.hap-panel')].flatMap((panel) => {
+    const inside = (a, b) => a.left > b.left - 1 && a.right < b.right + 1 && a.top > b.top - 3 && a.bottom < b.bottom + 3;
+    const texts = [...panel.querySelectorAll('.textpoint text')].map((text) => [text.textContent, text.getBoundingClientRect()]);
+    return [...panel.querySelectorAll('.hap-nodes rect')].map((rect) => {
+        const box = rect.getBoundingClientRect();
+        return [rect.dataset.id, texts.filter(([, at]) => inside(at, box)).map(([text]) => text)];
+    });
+})"""  # noqa: E501
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_role_letters_stand_in_the_box_of_their_own_head(page: Any, ioi: Run, tmp_path: Path, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    show(page, ioi, tmp_path, "pair")
+    named = {head: role(record["role"]).mark for head, record in ioi.roles["heads"].items()}  # type: ignore[union-attr]
+    written = page.evaluate(LETTERS)
+    heads = [(head, texts) for head, texts in written if head.startswith("a")]
+    assert all(len(texts) == 1 for head, texts in heads if head in named)
+    for head, texts in heads:
+        for text in texts:
+            assert (
+                text in (named[head], f"{named[head]} {head[1:].replace('.h', '.')}") if head in named else "." in text
+            )
+    legend = page.locator(".hap-roles").text_content()
+    assert all(label in legend for label in ("S-inhibition", "Negative name mover", "Previous token", "Induction"))
+
+
+def test_edges_open_with_the_strongest_and_the_lane_of_mlps_closed(page: Any, ioi: Run, tmp_path: Path) -> None:
+    show(page, ioi, tmp_path, "pair")
+    title = page.locator(".hap-panel[data-side=right] .hap-title")
+    assert "60 shown" in title.text_content()
+    mlp = page.locator(".hap-panel[data-side=right] .hap-nodes [data-id^=m]")
+    assert mlp.count() == 0
+    page.get_by_role("button", name="MLPs").click()
+    assert mlp.count() > 20
+    page.get_by_role("button", name="Only what differs").click()
+    assert page.locator('.hap-edges path[data-status="both"]').count() == 0
+    page.get_by_role("button", name="Only what differs").click()
+    ways = page.get_by_role("button", name="Paths to the logits")
+    assert ways.is_disabled()
+    page.locator('.hap-panel[data-side=right] .hap-nodes [data-id="a23.h0"]').focus()
+    page.keyboard.press("Enter")
+    ways.click()
+    reached, kept = {"a23.h0"}, ioi.circuits["hap"].circuit.names()
+    for writer, reader in kept:  # names stand in the order of the writers
+        if writer in reached:
+            reached.add(reader.split("<")[0])
+    assert f"{sum(writer in reached for writer, _ in kept)} shown" in title.text_content()
 
 
 def on_prompt(run: Run) -> Any:

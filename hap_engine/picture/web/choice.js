@@ -4,10 +4,14 @@
    circuit's strongest edges (by its own measure), and a step of the replay, which shows in the right
    panel all candidates whose gates were open then. Nothing here moves or draws anything. */
 
+const BARS = 8; // MLPs that read well beside the heads; of more the lane is closed at first
+
 class Choice {
   constructor(scene) {
     this.scene = scene;
     this.off = new Set();
+    this.lane = scene.nodes.filter(({ kind, status }) => kind === "mlp" && status !== "none").length <= BARS; // MLPs apart
+    this.paths = []; // heads of which only the ways to the logits show
     this.limit = Infinity; // strongest edges of each circuit
     this.replay = null;
     this.step = null; // of the replay
@@ -18,13 +22,9 @@ class Choice {
   /** What follows from the circuits themselves. */
   measure() {
     const { edges, panels } = this.scene;
-    this.sums = {};
-    for (const side of ["left", "right"]) {
-      const order = [...edges[side].keys()].filter((i) => edges[side][i]).sort((a, b) => edges[side][a] - edges[side][b]);
-      let sum = 0;
-      const running = order.map((i) => (sum += Math.abs(edges.score[i] ?? 0)));
-      this.sums[side] = sum > 0 ? running.map((part) => part / sum) : null;
-    }
+    this.order = {};
+    for (const side of ["left", "right"])
+      this.order[side] = [...edges[side].keys()].filter((i) => edges[side][i]).sort((a, b) => edges[side][a] - edges[side][b]);
     this.largest = Math.max(panels.left.shown, panels.right.shown);
   }
 
@@ -34,13 +34,22 @@ class Choice {
 
   /** Share of the circuit's summed |EAP score| that its shown edges hold, or null if it has no scores. */
   share(side) {
-    return this.sums[side]?.[Math.min(this.allowed(side), this.sums[side].length) - 1] ?? null;
+    const { score } = this.scene.edges, sum = (indices) => indices.reduce((total, i) => total + Math.abs(score[i] ?? 0), 0);
+    const whole = sum(this.order[side]);
+    return whole > 0 ? sum(this.shown[side]) / whole : null;
   }
 
   update() {
     const { nodes, edges } = this.scene;
     const on = edges.writer.map((_, i) => !this.off.has(STATUS[edges.status[i]]));
-    const within = (side) => [...on.keys()].filter((i) => on[i] && edges[side][i] && edges[side][i] <= this.allowed(side));
+    nodes.forEach((node) => {
+      node.folded ??= node.hidden;
+      node.hidden = node.folded || (node.kind === "mlp" && !this.lane);
+    });
+    const within = (side) => {
+      const seen = this.paths.length ? this.ways(side) : this.order[side].filter((i) => this.lane || !this.ofMlp(i)).slice(0, this.allowed(side));
+      return seen.filter((i) => on[i]).sort((a, b) => a - b);
+    };
     const left = within("left");
     this.extra = []; // candidates of the replay that neither circuit keeps in the end
     let right = within("right");
@@ -53,9 +62,11 @@ class Choice {
     }
     const both = new Set([...left, ...right]);
     this.shown = { left, right, union: [...both].sort((a, b) => a - b) };
-    this.kept = { left: this.among("left", left), right: this.step === null ? this.among("right", right) : this.open_(right) };
+    const members = (side) => nodes.map((_, i) => (this.member(side, i) ? 1 : 0)); // however few edges are drawn
+    this.kept = { left: members("left"), right: this.step === null ? members("right") : this.open_(right) };
+    this.touched = { left: this.among("left", left), right: this.step === null ? this.among("right", right) : this.kept.right };
     this.status = nodes.map((node, i) => this.step === null
-      ? (this.kept.left[i] || this.kept.right[i] ? node.status : "none")
+      ? node.status
       : STATUS[[3, 2, 1, 0][2 * this.kept.left[i] + this.kept.right[i]]]);
   }
 
@@ -64,6 +75,27 @@ class Choice {
     if (this.step !== null) return this.shown[side];
     const { left, right, writer, status } = this.scene.edges;
     return [...writer.keys()].filter((i) => (side === "union" ? left[i] || right[i] : this.scene.edges[side][i]) && !this.off.has(STATUS[status[i]]));
+  }
+
+  /** Whether an edge begins or ends at an MLP. */
+  ofMlp(i) {
+    const { nodes, edges, readers } = this.scene;
+    return nodes[edges.writer[i]].kind === "mlp" || readers[edges.reader[i]].nodes.some((node) => nodes[node].kind === "mlp");
+  }
+
+  /** A circuit's edges on the ways from the heads in `paths` to the logits, however weak. */
+  ways(side) {
+    const { nodes, edges, readers } = this.scene, from = new Set(this.paths), to = new Set([nodes.length - 1]);
+    const up = [...this.order[side]].sort((a, b) => edges.writer[a] - edges.writer[b]); // writers stand in the order of the pass
+    for (const i of up) if (from.has(edges.writer[i])) for (const node of readers[edges.reader[i]].nodes) from.add(node);
+    for (const i of up.reverse()) if (readers[edges.reader[i]].nodes.some((node) => to.has(node))) to.add(edges.writer[i]);
+    return this.order[side].filter((i) => from.has(edges.writer[i]) && readers[edges.reader[i]].nodes.some((node) => to.has(node)));
+  }
+
+  /** Whether a node that a circuit keeps steps back, since none of its edges is drawn and it has no role. */
+  quiet(side, i) {
+    const at = side === "union" ? this.touched.left[i] || this.touched.right[i] : this.touched[side][i];
+    return this.step === null && !at && !this.scene.nodes[i].mark && this.scene.nodes[i].kind !== "logits" && this.scene.nodes[i].kind !== "input";
   }
 
   /** Whether a circuit as a whole keeps a node, however few of its edges are drawn. */
@@ -131,8 +163,8 @@ class Threshold {
     const { choice, scene } = this.view;
     const count = (side) => Math.min(choice.allowed(side), scene.panels[side].edges).toLocaleString("en");
     const same = choice.allowed("left") === choice.allowed("right");
-    const text = Number.isFinite(choice.limit)
-      ? `the ${count("left")} strongest edges of each circuit`
+    const text = choice.paths.length ? "every edge on the ways from the pinned heads to the logits" : Number.isFinite(choice.limit)
+      ? `the ${count("left")} strongest edges of each circuit${choice.lane ? "" : " between heads"}`
       : `all edges: ${same ? count("left") : `${count("left")} and ${count("right")}`}`;
     this.output.textContent = text;
     this.input.setAttribute("aria-valuetext", text);

@@ -7,9 +7,12 @@
 const FONT = "system-ui, 'Segoe UI', 'Source Sans', 'Liberation Sans', sans-serif";
 const READABLE = { labels: [26, 13], ports: [46, 20] }; // size of a head from which texts show
 
-const ROLE_NAME = 46; // pixels between heads from which a role is written with the head's number
-
+const RING = 2.5; // around an S-inhibition head, in pixels
+const QUIET = 0.3; // of a kept node none of whose edges is drawn
 const fits = (name, { width, height }) => width >= READABLE[name][0] && height >= READABLE[name][1];
+/** What is written inside a head or an MLP: its role's letter first, whatever fits. */
+const written = (node, { width, height }) =>
+  height < 10 ? "" : [labelled(node), node.mark, node.mark ? "" : node.short].find((text) => text && 6.6 * text.length + 4 <= width) ?? "";
 const escaped = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 
 /** Lines or polygons as one trace, separated by gaps. */
@@ -29,55 +32,53 @@ function texts(points, text, textfont, rest = {}) {
   };
 }
 
-const above = ({ box: [x, y, , half] }, frame, pixels) => [x, y + half + pixels / frame.sy];
+/** What is written inside boxes, as much as fits at the zoom. */
+const label = (panel, members, font, name) =>
+  texts(members.map((node) => node.box), members.map((node) => written(node, panel.frame.box(node.box))), { size: 11, ...font }, { name, customdata: members.map(({ id }) => id) });
 
 /** All traces of a panel. `status(i)` is the colour name of a node, or null for a ghost. */
 function nodeTraces(panel) {
   const { scene, colours } = panel.view;
   const frame = panel.home(); // sizes in pixels are those of the whole picture
-  const nodes = scene.nodes.map((node, i) => ({ ...node, status: panel.status(i), other: panel.elsewhere(i), lacking: panel.lacks(i) }));
+  const nodes = scene.nodes.map((node, i) => ({ ...node, status: panel.status(i), other: panel.elsewhere(i), lacking: panel.lacks(i), quiet: panel.quiet(i) }));
   const open = nodes.filter((node) => !node.hidden);
-  const of = (status) => open.filter((node) => node.status === status);
-  const ghosts = of(null), kept = open.filter((node) => node.status);
+  const of = (status, quiet) => open.filter((node) => node.status === status && node.quiet === quiet);
+  const ghosts = open.filter((node) => !node.status), kept = open.filter((node) => node.status);
   const faint = ghosts.filter((node) => !node.other), missing = ghosts.filter((node) => node.other);
   const halo = [1, 2, 3].map(() => `0 0 3px ${colours.background}`).join(", ");
   const [stream, low, high] = scene.stream;
   const ring = (members, dash, name) =>
-    lines(members.flatMap((node) => [3.5, 8].map((grow) => outline(node, frame, grow))),
-      { width: 2.2, color: colours.s_inhibition, dash }, { name });
+    lines(members.map((node) => outline(node, frame, RING)),
+      { width: 2.5, color: colours.s_inhibition, dash }, { name });
   const ringed = open.filter((node) => node.ring && (node.status || node.lacking));
-  const named = open.filter((node) => node.mark && (node.status || (node.ring && node.lacking)));
   const inside = kept.filter((node) => node.kind === "head" || node.kind === "mlp");
   const bars = open.filter((node) => node.kind === "input" || node.kind === "logits");
   const head = open.find((node) => node.kind === "head");
-  const readable = head ? fits("labels", panel.frame.box(head.box)) : false;
-  const roomy = panel.frame.sx > ROLE_NAME;
-  const beside = (node) => ringed.some((other) =>
-    other !== node && other.layer === node.layer && Math.abs(other.box[0] - node.box[0]) < 2);
-  const written = (node) => roomy || (node.ring && !beside(node)); // else the mark alone: names would run into each other
-  const role = (members, text) =>
-    texts(members.map((node) => above(node, frame, node.ring ? 10 : 2)), members.map(text),
-      { size: 12, weight: 700, color: members.map((node) => colours[node.colour]), shadow: halo },
-      { textposition: "top center", name: "roles" });
+  const missed = open.filter((node) => node.mark && !node.status);
   return [
     lines([[[stream, low], [stream, high]]], { width: 5, color: colours.text }, { opacity: 0.1, name: "residual stream" }),
     ...bandTraces(scene, colours, halo),
     lines(faint.map((node) => outline(node, frame)), { width: 1, color: colours.text }, { opacity: 0.18, name: "ghosts" }),
     lines(missing.map((node) => outline(node, frame)), { width: 1.2, color: colours[panel.other], dash: "3px,2px" },
       { opacity: 0.75, name: "kept elsewhere" }),
-    ...["both", "left", "right"].map((status) =>
-      lines(of(status).map((node) => outline(node, frame)), { width: 1, color: colours.background },
-        { fill: "toself", fillcolor: colours[status], name: `nodes: ${status}` })),
+    ...[true, false].flatMap((quiet) => ["both", "left", "right"].map((status) =>
+      lines(of(status, quiet).map((node) => outline(node, frame)), { width: 1, color: colours.background },
+        { fill: "toself", fillcolor: colours[status], name: `nodes: ${status}`, opacity: quiet ? QUIET : 1 }))),
     ring(ringed.filter((node) => node.status), "solid", "S-inhibition"),
     ring(ringed.filter((node) => !node.status), "2px,3px", "S-inhibition, missed"),
-    texts(inside.map((node) => node.box), inside.map((node) => node.short),
-      { size: 11, color: colours.background }, { name: "labels", visible: readable }),
-    role(named.filter(written), (node) => `${node.mark} ${node.short}`),
-    role(named.filter((node) => !written(node)), (node) => node.mark),
+    label(panel, inside, { color: inside.map(({ quiet }) => (quiet ? colours.other : colours.background)), weight: 600 }, "labels"),
+    ...laneTraces(panel),
+    label(panel, missed, { color: missed.map((node) => colours[node.colour]) }, "labels of missed heads"),
     texts(panel.readers().map(({ port }) => port), panel.readers().map(({ slot }) => slot), { size: 11, color: colours.text, shadow: halo },
       { textposition: "bottom center", name: "ports", visible: panel.view.ports || (head ? fits("ports", panel.frame.box(head.box)) : false) }),
     texts(bars.map((node) => node.box), bars.map((node) => node.short), { size: 11, color: colours.background }, { name: "bars" }),
   ];
+}
+
+/** The closed lane says what it holds. */
+function laneTraces({ view: { scene, choice, colours } }) {
+  const bars = scene.nodes.filter(({ kind, folded }) => kind === "mlp" && !folded), middle = bars[Math.floor(bars.length / 2)];
+  return choice.lane || !middle ? [] : [texts([middle.box], ["MLPs"], { size: 12, color: colours.muted })];
 }
 
 function bandTraces({ bands, ranges }, colours, halo) {
@@ -98,7 +99,7 @@ function edgeTraces(panel) {
     const { out, points } = sampled(scene.edges, scene.lift, 24);
     const shapes = edges.map((i) =>
       Array.from({ length: points }, (_, p) => [out[2 * (i * points + p)], out[2 * (i * points + p) + 1]]));
-    return lines(shapes, { width, color: colours[status], dash: status === "left" ? "5px,3px" : "solid" }, { opacity });
+    return lines(shapes, { width, color: colours[status], dash: panel.dash(status) === "none" ? "solid" : "5px,3px" }, { opacity });
   });
 }
 

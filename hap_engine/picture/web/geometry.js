@@ -20,6 +20,9 @@ const html = (name, attributes = {}, ...children) => {
   return element;
 };
 
+/** A head's name with its role's letter. */
+const labelled = ({ mark, short }) => (mark ? `${mark} ${short}` : short);
+
 const grown = ({ x, y, width, height }, by) => ({
   x: x - by, y: y - by, width: width + 2 * by, height: height + 2 * by,
 });

@@ -37,11 +37,20 @@ class Layer {
       const [width, opacity] = panel.stroke(status, step, faint);
       return make("path", {
         d: edges.map((i) => paths[i]).join(""), stroke: colours[status], "stroke-width": width,
-        "stroke-opacity": opacity, "stroke-dasharray": DASH[status] ?? "none", "data-status": status, "data-edges": edges.length,
+        "stroke-opacity": opacity, "stroke-dasharray": panel.dash(status), "data-status": status, "data-edges": edges.length,
       });
     });
+    const lane = this.lane();
     const extra = make("path", { d: panel.extra().join(""), stroke: colours.muted, "stroke-width": 0.6, "stroke-opacity": 0.4, "data-status": "candidate" });
-    this.edges.replaceChildren(extra, ...drawn, ...this.ports());
+    this.edges.replaceChildren(...lane, extra, ...drawn, ...this.ports());
+  }
+
+  /** The lane of the MLPs while it is closed. */
+  lane() {
+    const { scene: { nodes }, choice, colours } = this.panel.view, bars = nodes.filter(({ kind, folded }) => kind === "mlp" && !folded);
+    if (choice.lane || !bars.length) return [];
+    const [x, low, half, tall] = bars[0].box, high = bars.at(-1).box[1];
+    return [make("path", { class: "hap-lane", d: `M${x - half},${low - tall}V${high + tall}H${x + half}V${low - tall}Z`, stroke: colours.muted, "stroke-width": 1, style: `fill: ${colours.surface}` })];
   }
 
   /** A tick on every port that an edge uses, and a bracket under heads that share a key and value. */
@@ -79,7 +88,7 @@ class Layer {
       for (const node of scene.readers[scene.edges.reader[i]].nodes) glow.add(node);
     }
     this.litEdges.replaceChildren(...[...byStatus].map(([status, d]) =>
-      make("path", { d, stroke: colours[status], "stroke-width": edges.length === 1 ? 3.5 : 2, "stroke-dasharray": DASH[status] ?? "none" })));
+      make("path", { d, stroke: colours[status], "stroke-width": edges.length === 1 ? 3.5 : 2, "stroke-dasharray": edges.length > DENSE ? "none" : DASH[status] ?? "none" })));
     this.marked.draw();
     lit.replaceChildren();
     for (const i of glow) this.glyph(lit, scene.nodes[i], i);
@@ -104,15 +113,15 @@ class Layer {
     const box = this.panel.frame.box(node.box);
     const status = this.panel.status(i);
     const paint = status
-      ? { fill: colours[status] }
+      ? { fill: colours[status], opacity: this.panel.quiet(i) && ghost < 1 ? QUIET : 1 }
       : { fill: colours.background, stroke: colours.muted, "stroke-dasharray": "3 2", opacity: ghost };
     group.append(make("rect", { ...box, rx: node.kind === "head" ? 0 : 0.3 * box.height, ...paint }));
     if (node.ring)
-      for (const grow of [3.5, 8])
-        group.append(make("rect", { ...grown(box, grow), rx: 6, fill: "none", stroke: colours.s_inhibition, "stroke-width": 2.2, "stroke-dasharray": status ? "none" : "2 3" }));
+      group.append(make("rect", { ...grown(box, RING), rx: 3, fill: "none", stroke: colours.s_inhibition, "stroke-width": 2.2, "stroke-dasharray": status ? "none" : "2 3" }));
     const middle = box.x + box.width / 2;
-    if (fits("labels", box) && status)
-      group.append(make("text", { x: middle, y: box.y + box.height / 2 + 4, fill: colours.background }, node.short));
+    const text = node.kind === "input" || node.kind === "logits" ? node.short : written(node, box);
+    if (text && (status || node.mark))
+      group.append(make("text", { x: middle, y: box.y + box.height / 2 + 4, fill: !status ? colours[node.colour] : this.panel.quiet(i) && ghost < 1 ? colours.other : colours.background }, text));
   }
 
   /** A name above a node, readable over whatever lies there. */
@@ -121,7 +130,7 @@ class Layer {
     const { colours } = this.panel.view, box = this.panel.frame.box(node.box);
     const reach = 3.2 * caption.length; // half of its width, about
     const x = Math.min(Math.max(box.x + box.width / 2, reach), this.panel.frame.width - reach);
-    group.append(make("text", { x, y: box.y - (node.ring ? 14 : 7), fill: colours.text, stroke: colours.background, class: "hap-caption" }, caption));
+    group.append(make("text", { x, y: box.y - 7, fill: colours.text, stroke: colours.background, class: "hap-caption" }, caption));
   }
 
   /** Invisible focusable twins of the kept nodes, for keyboards and screen readers. */

@@ -7,6 +7,7 @@ const CONFIG = { scrollZoom: true, displayModeBar: false, doubleClick: false, re
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const CLICK = { pixels: 5, milliseconds: 600 };
 const FAINT = 0.35; // of an edge's opacity
+const DENSE = 150; // edges of a panel from which dashes turn into noise
 const OVERLAY_STEP = 2; // the width step of the overlay, where width means nothing
 
 class Panel {
@@ -46,6 +47,11 @@ class Panel {
     const { choice } = this.view;
     return this.overlay || choice.step !== null ? !this.status(i) : !choice.member(this.side, i);
   }
+
+  quiet(i) { return this.view.choice.quiet(this.overlay ? "union" : this.side, i); }
+
+  /** Dashes say what only the left circuit has, while they can be told apart. */
+  dash(status) { return this.visible().length > DENSE ? "none" : DASH[status] ?? "none"; }
 
   spoken(node, i) {
     const { panels } = this.view.scene;
@@ -187,13 +193,14 @@ class Panel {
   texts() {
     const head = this.view.scene.nodes.find((node) => node.kind === "head" && !node.hidden);
     if (!head) return;
-    const box = this.frame.box(head.box);
-    for (const name of Object.keys(READABLE)) {
-      const trace = this.plot._fullData.findIndex((one) => one.name === name);
-      const visible = fits(name, box) || (name === "ports" && this.view.ports);
-      if (trace >= 0 && this.plot._fullData[trace].visible !== visible)
-        this.working(this.view.plotly.restyle(this.plot, { visible }, [trace]));
-    }
+    const ports = this.plot._fullData.findIndex(({ name }) => name === "ports");
+    const visible = fits("ports", this.frame.box(head.box)) || this.view.ports;
+    if (ports >= 0 && this.plot._fullData[ports].visible !== visible) this.working(this.view.plotly.restyle(this.plot, { visible }, [ports]));
+    this.plot.data.forEach(({ name, customdata, text }, trace) => {
+      if (!name?.startsWith("labels")) return;
+      const now = customdata.map((id) => escaped(written(this.view.node(id), this.frame.box(this.view.node(id).box))));
+      if (`${now}` !== `${text}`) this.working(this.view.plotly.restyle(this.plot, { text: [now] }, [trace]));
+    });
   }
 
   async resize() {

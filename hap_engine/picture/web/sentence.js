@@ -11,9 +11,6 @@ const TALL = 18; // a box
 const RISE = { least: 21, most: 32 }; // from row to row, in pixels
 const SENTENCE = { top: 30, left: 8, right: 16, token: 16, role: 14, upright: 15, gathered: 11, fixed: 320, least: 330, most: 640 };
 
-/** A head's name with its role's letter. */
-const labelled = ({ mark, short }) => (mark ? `${mark} ${short}` : short);
-
 class Sentence {
   constructor(panel, canvas) {
     this.panel = panel;

@@ -52,14 +52,42 @@ class View {
         button.setAttribute("aria-pressed", this.ports);
         this.redraw();
       },
+      differs: () => {
+        const { off } = this.choice;
+        off.has("both") ? off.delete("both") : off.add("both");
+        this.again();
+      },
+      lane: () => {
+        this.choice.lane = !this.choice.lane;
+        this.again();
+      },
+      paths: () => {
+        this.choice.paths = this.choice.paths.length ? [] : this.pinned.map((id) => this.index.get(id));
+        if (this.choice.paths.length) this.choice.lane = true; // ways lead through MLPs
+        this.again();
+      },
       status: () => {
         const { off } = this.choice;
         off.has(status) ? off.delete(status) : off.add(status);
-        this.choice.update();
-        this.redraw();
+        this.again();
       },
     };
     actions[button.dataset.do]?.();
+  }
+
+  /** Choose anew, and draw. */
+  again() {
+    this.choice.update();
+    this.threshold.say();
+    this.pressed();
+    this.redraw();
+  }
+
+  /** What the buttons of the edges say. */
+  pressed() {
+    const { choice } = this, state = { differs: choice.off.has("both"), lane: choice.lane, paths: choice.paths.length > 0 };
+    for (const [name, on] of Object.entries(state)) this.root.querySelector(`[data-do="${name}"]`).setAttribute("aria-pressed", on);
+    this.root.querySelector('[data-do="paths"]').disabled = !this.pinned.length && !choice.paths.length;
   }
 
   update({ data: [data], setStateValue, setTriggerValue }) {
@@ -241,6 +269,7 @@ class View {
     const { node = null, edge = null } = this.hovered;
     if (edge !== null) return { ids: [], edges: [edge], pinned: this.pinned };
     const ids = node ? [node] : this.found.length ? this.found : this.pinned;
+    if (!node && !this.found.length && this.choice.paths.length) return { ids, edges: this.choice.shown.union, pinned: this.pinned };
     const edges = new Set(ids.flatMap((id) => this.touching[this.index.get(id)]));
     if (!node && !this.found.length && this.edge !== null) edges.add(this.edge);
     return { ids, edges: [...edges], pinned: this.pinned };
@@ -277,6 +306,12 @@ class View {
 
   /** Pins or the selected edge changed: show it everywhere. */
   changed() {
+    if (this.choice.paths.length) {
+      this.choice.paths = this.pinned.map((id) => this.index.get(id));
+      this.choice.update();
+      this.redraw();
+    }
+    this.pressed();
     this.light();
     this.words.describe();
     this.tables.mark();
