@@ -4,7 +4,7 @@
 
 hap-mini at 95 %, other models at 99 % of edges removed. Each model is asked first which tasks it can do; those it
 cannot are in the table with the reason. A run is written as soon as it is made and not made twice: those of
-hap-mini under HAP_HOME, those of other models among the shipped examples (assets/runs).
+hap-mini and the standard ones under HAP_HOME, the quick ones of other models among the shipped examples (assets/runs).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ASKED = 64  # prompts on which a model is asked whether it can do a task
 
 
 def configs(model: str) -> list[DiscoveryConfig]:
-    """One run a task: with the standard settings where it is the first example."""
+    """One run a task, with the standard settings for IOI."""
     if model == "hap-mini":
         return [DiscoveryConfig(task=task, sparsity=0.95) for task in MINI]
     made = [DiscoveryConfig(model=model, task=t, sparsity=0.99, dtype="bfloat16") for t in REAL]  # here the faster one
@@ -58,7 +58,7 @@ def unable(masked: MaskedModel, config: DiscoveryConfig) -> str:
 def run_of(config: DiscoveryConfig) -> Run:
     """The run with these settings: as it was made before, or made now."""
     name = run_id(config, weights_sha256(resolve(config.model)) or "")
-    folder = runs_folder() if config.model == "hap-mini" else FOLDER
+    folder = runs_folder() if config.model == "hap-mini" or config.task in STANDARD else FOLDER
     path = folder / f"{name}.json"
     if not path.exists():
         run = follow(discover(config))
