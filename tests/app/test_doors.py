@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import os
-import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from app import classroom
 from app.doors import HOSTS, POLICY, refusal
-from tests.conftest import ROOT
+from tests.builders.servers import answer, free_port, proxy, served
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8501", "LOCALHOST:1", "127.0.0.1:8501", "[::1]:8501"])
@@ -53,37 +46,6 @@ def test_a_class_takes_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no files" in refusal(*put)
 
 
-@pytest.fixture
-def proxy() -> Iterator[tuple[str, list[bytes]]]:
-    """A proxy that answers nothing and notes what was asked."""
-    asked: list[bytes] = []
-    with socket.create_server(("localhost", 0)) as server:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    one, _ = server.accept()
-                    with closing(one):
-                        asked.append(one.recv(200))
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://localhost:{server.getsockname()[1]}", asked
-
-
-def free_port() -> int:
-    with socket.create_server(("localhost", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def answer(port: int, method: str, path: str, **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.putrequest(method, path, skip_host=True)
-    for name, value in ({"Host": f"localhost:{port}"} | headers).items():
-        connection.putheader(name, value)
-    connection.endheaders()
-    return connection.getresponse()
-
-
 def knock(port: int, origin: str, host: str = "localhost") -> int:
     """The answer to a browser's request for a websocket: 101 where it is let in."""
     key = base64.b64encode(os.urandom(16)).decode()
@@ -92,22 +54,9 @@ def knock(port: int, origin: str, host: str = "localhost") -> int:
 
 
 @pytest.mark.parametrize("mode", [[], ["--class"]], ids=["alone", "class"])
-def test_a_server_keeps_strangers_out_and_asks_nothing_of_elsewhere(
-    mode: list[str], proxy: tuple[str, list[bytes]], tmp_path: Path
-) -> None:
-    port, (through, asked) = free_port(), proxy
-    proxies = {f"{name}_proxy": through for name in ("http", "https", "all")}
-    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    environment |= proxies | {key.upper(): value for key, value in proxies.items()} | {"HAP_HOME": str(tmp_path)}
-    log = (tmp_path / "log").open("wb")
-    command = [sys.executable, "-m", "app.serve", "--port", str(port), *mode]
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        for _ in range(300):
-            with suppress(OSError):
-                if answer(port, "GET", "/_stcore/health").status == 200:
-                    break
-            time.sleep(0.2)
+def test_a_server_keeps_strangers_out_and_asks_nothing_of_elsewhere(mode: list[str], tmp_path: Path) -> None:
+    port = free_port()
+    with proxy() as (address, asked), served(port, address, tmp_path, *mode):
         page = answer(port, "GET", "/")
         assert page.status == 200
         assert page.headers["content-security-policy"] == POLICY
@@ -120,6 +69,3 @@ def test_a_server_keeps_strangers_out_and_asks_nothing_of_elsewhere(
         assert (put.status, b"no files" in put.read()) == ((403, True) if mode else (put.status, False))
         time.sleep(1)
         assert asked == []
-    finally:
-        server.terminate()
-        server.wait(timeout=20)

@@ -15,7 +15,7 @@ from app.questions.menu import SECTIONS
 from hap_engine.runs.run_file import load, runs_folder, save
 from tests.builders.pages import open_app, turn_to
 from tests.builders.payloads import PAYLOAD, PICTURE, hostile_run, linked_run
-from tests.builders.reading import failures, files
+from tests.builders.reading import failures, files, shown
 from tests.builders.whole_runs import whole_run
 
 ADDRESS = re.compile(r"https?:(?=/+elsewhere)|www\.|a@elsewhere")
@@ -75,23 +75,10 @@ def stored() -> None:
     save(whole_run(id="other"), runs_folder() / "other.json")
 
 
-def draw() -> None:
-    import streamlit as st
-
-    from hap_engine.runs.run_file import load
-    from tests.builders.reading import failures, page
-
-    st.session_state["page"] = ""
-    run, other = (load(st.session_state[name]) for name in ("shown", "other"))
-    st.session_state["failures"] = failures(page(run, other))
-
-
 @pytest.mark.parametrize("run", [hostile_run().id, "linked"])
 def test_every_part_of_a_page(run: str) -> None:
-    app = AppTest.from_function(draw, default_timeout=60)
-    app.session_state["shown"] = runs_folder() / f"{run}.json"
-    app.session_state["other"] = runs_folder() / "other.json"
-    assert unescaped(app.run()) == set()
+    app = shown(runs_folder() / f"{run}.json", runs_folder() / "other.json")
+    assert unescaped(app) == set()
     assert app.session_state["failures"] == []
 
 

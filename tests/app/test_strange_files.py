@@ -7,7 +7,6 @@ import random
 from contextlib import suppress
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from app.stored import saved_runs
 from hap_engine.errors import RunFileError
@@ -15,7 +14,7 @@ from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, loads, runs_folder, save
 from tests.builders.mutants import mutants
 from tests.builders.pages import open_app
-from tests.builders.reading import failures, files
+from tests.builders.reading import failures, files, shown
 from tests.builders.whole_runs import whole_run
 
 ON_PAGES, IN_FILES, SEED = 40, 250, 27  # a page takes half a second, the files of a run a tenth of it
@@ -37,25 +36,11 @@ def test_files_of_mutants(accepted: list[tuple[str, Run]]) -> None:
     assert not wrong
 
 
-def draw() -> None:
-    import streamlit as st
-
-    from hap_engine.runs.run_file import load
-    from tests.builders.reading import failures, page
-
-    st.session_state["page"] = ""  # what the navigation does
-    run, other = (load(st.session_state[name]) for name in ("shown", "other"))
-    st.session_state["failures"] = failures(page(run, other))
-
-
 def test_pages_of_mutants(accepted: list[tuple[str, Run]]) -> None:
     other = save(whole_run(), runs_folder() / "other.json")
     wrong = {}
     for name, run in [("the good one", whole_run()), *accepted[:ON_PAGES]]:
-        app = AppTest.from_function(draw, default_timeout=60)
-        app.session_state["shown"] = save(run, runs_folder() / f"{run.id}.json")
-        app.session_state["other"] = other
-        app.run()
+        app = shown(save(run, runs_folder() / f"{run.id}.json"), other)
         if app.exception or app.session_state["failures"]:
             wrong[name] = app.session_state["failures"] or app.exception
     assert not wrong

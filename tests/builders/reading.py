@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from streamlit.errors import StreamlitAPIException
+from streamlit.testing.v1 import AppTest
 
 from app.explore import prompts
 from app.export import graphs, snippets, tables
@@ -73,3 +74,22 @@ def failures(parts: Iterator[Part]) -> list[str]:
             here = traceback.extract_tb(error.__traceback__)[-1]
             found.append(f"{error!r} at {Path(here.filename).name}:{here.lineno}")
     return found
+
+
+def _draw() -> None:
+    import streamlit as st
+
+    from hap_engine.runs.run_file import load
+    from tests.builders.reading import failures, page
+
+    st.session_state["page"] = ""  # what the navigation does
+    run, other = (load(st.session_state[name]) for name in ("shown", "other"))
+    st.session_state["failures"] = failures(page(run, other))
+
+
+def shown(run: Path, other: Path) -> AppTest:
+    """All parts of the pages that show the run in a file, beside another; its state has the `failures`."""
+    app = AppTest.from_function(_draw, default_timeout=120)
+    app.session_state["shown"], app.session_state["other"] = run, other
+    app.session_state["failures"] = []
+    return app.run()
