@@ -358,6 +358,12 @@ def _mib(options: argparse.Namespace) -> None:
     mib(options)
 
 
+def _gallery(options: argparse.Namespace) -> None:
+    from hap_engine.cli.gallery_command import gallery
+
+    gallery(options)
+
+
 COMMANDS = {
     "discover": _discover,
     "continue": _continue,
@@ -371,4 +377,5 @@ COMMANDS = {
     "tasks": _tasks,
     "mib": _mib,
     "sweep": _sweep,
+    "gallery": _gallery,
 }
