@@ -56,6 +56,11 @@ def link() -> Link:
     return Link.from_query({key: st.query_params.get_all(key) for key in st.query_params})
 
 
+def open_panel() -> None:
+    """Have the panel of a new run opened; each call counts, for the visitor may have closed it meanwhile."""
+    st.session_state["new-run"] = st.session_state.get("new-run", 0) + 1
+
+
 def put(**changes: Any) -> None:
     """Change parts of the URL by `Link`'s field names: ``put(pins=("a9.h9",), view="overlay")``."""
     query = replace(link(), **changes).query()

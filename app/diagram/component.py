@@ -13,8 +13,9 @@ per page load, from localhost and no CDN. The first frame does not wait for it.
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,18 +25,20 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 
-from hap_engine.picture import scene
+from hap_engine.picture import finding, scene
 from hap_engine.picture.scene import Scene
-from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
+from hap_engine.picture.web_files import PLOTLY, SCRIPTS, STYLES, web
 from hap_engine.picture.wire import MAX_PINS, VIEWS, payload, replay, replayable
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
 
 FIRST = 60  # edges drawn of each circuit at first: as many as can be told apart
-STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted", "measure")  # what the browser reports
+# What the browser reports.
+STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted", "measure", "changes", "show")
 
 
 _mount = st.components.v2.component(
-    "hap_comparison", html=web("component.html"), css=web("component.css"), js=web(*SCRIPTS), isolate_styles=False
+    "hap_comparison", html=web("component.html"), css=web(*STYLES), js=web(*SCRIPTS), isolate_styles=False
 )
 
 
@@ -48,6 +51,9 @@ class Shown:
     drawn: int  # edges drawn of each circuit, 0: all
     size: int  # edges that both circuits keep, 0: as many as in the run
     measure: int  # size that shall be measured now, 0: none
+    changes: tuple[str, ...] | None  # what is switched off or restored, as `Change.text`; None: nothing was, here
+    live: bool  # whether the model must say what follows from these changes
+    show: Mapping[str, Any]  # what else shall be shown: ``left`` and ``right``, circuits by name, or ``fold``
     painted: bool  # whether the first frame is there, so that what is below may follow
 
 
@@ -61,6 +67,8 @@ def comparison(
     drawn: int = 0,
     size: int = 0,
     run: Run | None = None,
+    finding: str = "",
+    folded: bool | None = None,
 ) -> list[str]:
     """Show both circuits of `scene`, linked, and return the nodes that are pinned.
 
@@ -71,6 +79,8 @@ def comparison(
         height: of each panel, as CSS writes it.
         view, drawn, size: how the comparison first looks; later the browser decides (see `shown`).
         run: whose pruning can be replayed.
+        finding: what stands above and beside the pictures, as `told` makes it; nothing does without.
+        folded: whether empty layers are thin lines now; None: the page cannot change it.
     """
     memory = st.session_state.setdefault(
         f"{key}:pins",
@@ -94,7 +104,10 @@ def comparison(
         "replayable": run is not None and replayable(run),
         "replay": memory.get("replay"),
         "measurable": run is not None,
+        "circuits": [[name, circuit_title(name)] for name in run.circuits] if run else [],
+        "folded": folded,
         "scene": payload(scene),
+        "finding": finding,
     }
     # In a list: Streamlit searches the values of a mapping for data frames, and imports pandas for it.
     callbacks: dict[str, Any] = {f"on_{name}_change": _ignore for name in STATES}
@@ -105,7 +118,9 @@ def comparison(
 def shown(scene: Scene, key: str = "comparison") -> Shown:
     """What the browser last reported of the comparison with this key."""
     memory = st.session_state.get(f"{key}:pins", {"view": "pair", "drawn": 0, "size": 0})
-    edge, view, drawn, size, measure = (_reported(key, name) for name in ("edge", "view", "drawn", "size", "measure"))
+    names = ("edge", "view", "drawn", "size", "measure", "changes", "show")
+    edge, view, drawn, size, measure, changed, wanted = (_reported(key, name) for name in names)
+    asked = changed if isinstance(changed, Mapping) else {}
     known = {(e.writer, e.reader) for e in scene.edges}
     pair = tuple(edge) if isinstance(edge, list | tuple) else ()
     return Shown(
@@ -114,6 +129,9 @@ def shown(scene: Scene, key: str = "comparison") -> Shown:
         drawn=drawn if isinstance(drawn, int) and drawn >= 0 else memory["drawn"],
         size=size if isinstance(size, int) and size >= 0 else memory["size"],
         measure=measure if isinstance(measure, int) else 0,
+        changes=tuple(map(str, asked["list"])) if isinstance(asked.get("list"), list) else None,
+        live=bool(asked.get("live")),
+        show=wanted if isinstance(wanted, Mapping) else {},
         # Where there is no browser (Streamlit's test runner) there is nothing to wait for.
         painted=bool(_reported(key, "painted")) or not len(st.context.headers),
     )
@@ -164,3 +182,9 @@ def _ignore() -> None:
 def picture(path_key: str, left: str, right: str, fold: bool, _run: Run):  # type: ignore[no-untyped-def]
     """The scene of two circuits; kept, because the browser's copy is keyed by its identity."""
     return scene.build(_run, left, right, fold=fold)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def told(path_key: str, left: str, right: str, prompt: int, _run: Run) -> str:
+    """What stands above and beside the picture of two circuits, on a test prompt."""
+    return json.dumps(finding.finding(_run, left, right, prompt), separators=(",", ":"), allow_nan=False)

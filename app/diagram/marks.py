@@ -1,13 +1,12 @@
-"""What a live intervention switched off or restored, told to the picture above it.
+"""What is switched off or restored on this page, told to the picture above it, and what the model says to it.
 
-The marks are a component of their own without anything to see: it sits where the changes are made and
-tells the picture's script, so that a change neither sends the scene again nor reruns the page. When
-the panel goes, so do its marks.
+Components of their own without anything to see: they sit where the changes are made and tell the picture's
+script, so that a change neither sends the scene again nor reruns the page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,21 +22,21 @@ _mount = st.components.v2.component(
 )
 
 
-def show(scene: Scene, changes: Sequence[Change], base: str) -> None:
-    """Mark `changes` to the circuit `base` in the picture of `scene`."""
-    _mount(key="marks", data=[marks(scene, changes, base)])
+def show(scene: Scene, changes: Sequence[Change]) -> None:
+    """Mark `changes` in the picture of `scene`."""
+    _mount(key="marks", data=[{"hapMarks": marks(scene, changes)}])
 
 
-def marks(scene: Scene, changes: Sequence[Change], base: str) -> dict[str, Any]:
-    """Nodes and edges whose last change is off or on, and the panels that show what was changed.
+def answer(changes: Sequence[Change], probabilities: Mapping[str, Sequence[float]]) -> None:
+    """Say the answer's probability before and after `changes`, a side of the picture."""
+    _mount(key="answer", data=[{"hapAnswer": {"changes": [change.text for change in changes], **probabilities}}])
 
-    Those are the panels of the circuit `base`; both, if neither shows it (the full model).
-    """
+
+def marks(scene: Scene, changes: Sequence[Change]) -> dict[str, Any]:
+    """The changes as text, and the curves of those edges whose last change is off or on."""
     last = {target: change.on for change in changes for target in change.targets}
-    sides = [side for side in ("left", "right") if scene.panel(side).name == base]
     return {
-        "sides": sides or ["left", "right"],
-        "nodes": {target: on for target, on in last.items() if ARROW not in target},
+        "changes": [change.text for change in changes],
         "edges": [
             {"on": on, "writer": writer, "reader": reader, "ends": _ends(scene.layout, writer, reader)}
             for target, on in last.items()

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from app import url
+from app.classroom import rules
 from app.explore import settings_form
 from app.result import result
 from app.stored import saved_runs
 from app.widgets.markdown import plain
+from app.words import widget
 from hap_engine.errors import HapError
 
 
+def panel() -> Literal["collapsed", "expanded", "auto"]:
+    """Whether the panel of a new run is there: closed until it is asked for, here or by a link; open for a class."""
+    asked = st.session_state.setdefault("new-run", int("new" in st.query_params or rules() is not None))
+    return ("expanded", "auto")[asked % 2 - 1] if asked else "collapsed"  # the browser obeys what is new to it
+
+
 def page() -> None:
+    with st.container(key="new-run-button"):
+        st.button(**widget("settings.new"), on_click=url.open_panel)
     with st.sidebar:
         settings_form.show()
     job_id = st.query_params.get("job")

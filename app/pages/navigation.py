@@ -18,6 +18,7 @@ st.set_page_config(
     page_title="HAP Explorer",
     page_icon=str(assets() / "icon.svg"),  # a local file: named icons are fetched from the internet
     layout="wide",
+    initial_sidebar_state=explore.panel(),
 )
 st.html(beside(__file__, "navigation.html"))
 pages: dict[str, Any] = {}  # filled below; pages lead to each other
@@ -46,7 +47,8 @@ url.resume(chosen.url_path)
 presenter.show()
 # Only for those who came without a link, and for their whole visit: the picture must not jump.
 if st.session_state.setdefault("newcomer", not st.query_params.to_dict()) and not chosen.url_path:
-    label = "New here? Seven short steps show how a circuit is found"
-    st.page_link(pages["lesson"], label=label, icon=":material/school:")
+    label = "New here? Seven short steps"
+    with st.container(key="newcomer"):
+        st.page_link(pages["lesson"], label=label, icon=":material/school:")
 chosen.run()
 url.remember()

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import classroom
+from app import classroom, url
 from app.explore import model_and_task
 from app.own_prompts import drafts, table, tokens
 from app.own_prompts import row as editor
@@ -52,6 +52,7 @@ def _say(rows: list[Row], wrong: dict[int, str], pages: Any) -> None:
     go, take, drop = st.columns([2, 1, 1])
     if go.button(**widget("own.use"), disabled=bool(wrong) or good < MIN_ROWS):
         st.toast(**widget("own.loaded", good=good))
+        url.open_panel()
         st.switch_page(pages["explore"], query_params=_query())
     # A function: the browser looks for a ready file at once.
     take.download_button(**widget("own.download"), data=lambda: to_jsonl(map(drafts.pair_of, rows)), disabled=not rows)

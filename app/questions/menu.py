@@ -8,6 +8,7 @@ from importlib import import_module
 import streamlit as st
 
 from app import url
+from app.diagram import component, marks
 from app.questions import choices
 from app.words import say
 from hap_engine.runs.record import Run
@@ -48,4 +49,12 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 def _section(name: str, run: Run, left: str, right: str, pins: list[str]) -> None:
     """Each question is imported when it is first opened: some need pandas, some torch."""
     url.remember()  # what was changed here
+    _mark(run, left, right)
     import_module(f"app.questions.{MODULES[name]}").show(run, left, right, pins)
+
+
+def _mark(run: Run, left: str, right: str) -> None:
+    """Tell the picture what is switched off, whatever is asked: a click here reruns only the section."""
+    from app.questions.what_if import current
+
+    marks.show(component.picture(run.fingerprint, left, right, url.link().fold, run), current(run))

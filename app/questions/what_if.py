@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import url
-from app.diagram import component, marks
+from app.diagram import marks
 from app.glossary import define
 from app.questions import add_to_run, choices
 from app.widgets.markdown import plain
@@ -39,13 +39,11 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     base = _base(run)
     changes = current(run)
     circuit = apply(circuit_of(run, base), changes)
-    fold = url.link().fold
-    marks.show(component.picture(run.fingerprint, left, right, fold, run), changes, base)
     _controls(run, circuit, pins, disabled=bool(why))
     if why:
         ask_for_weights(run, why)
     elif changes or opened_models.opened(run):
-        _effect(run, base, changes, circuit)
+        _effect(run, base, changes, circuit, {"left": left, "right": right})
     else:
         st.caption(say("try.first"))
     add_to_run.save_button(run, circuit, changed=bool(changes), disabled=bool(why))
@@ -150,7 +148,7 @@ def _at_once(run: Run, circuit: Circuit, disabled: bool) -> None:
     reset.button(**widget("try.reset"), disabled=not some, on_click=_reset)
 
 
-def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) -> None:
+def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit, panels: dict[str, str]) -> None:
     chosen = opened_models.bench(run, choices.prompts(run), "intervene")
     few = opened_models.bench(run, opened_models.FEW, "intervene") if chosen else None
     if chosen is None or few is None:
@@ -168,9 +166,17 @@ def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit) 
             change_in_numbers(readings[0], readings[1], bool(changes))
     if changes:
         st.markdown(describe(*many))
+        marks.answer(changes, {side: _probabilities(run, chosen, name, changes) for side, name in panels.items()})
     sides = {"Full model": chosen.full(), circuit_title(base): here[0]}
     next_words(chosen, sides | ({"After the change": here[1]} if changes else {}))
     st.caption(say("try.tokens"))
+
+
+def _probabilities(run: Run, bench: Bench, name: str, changes: tuple[Change, ...]) -> list[float]:
+    """The answer's probability on the chosen prompt, in a circuit and in what the changes make of it."""
+    circuits, answers = (circuit_of(run, name), apply(circuit_of(run, name), changes)), bench.pairs[0].answer_ids
+    readings = (opened_models.reading(run, bench, circuit) for circuit in circuits)
+    return [float(reading.probabilities[list(answers)].sum()) for reading in readings]
 
 
 def change_in_numbers(before: Reading, after: Reading, changed: bool = True) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from app import url
 from app.explore.model_and_task import OTHER
 from app.widgets.markdown import plain
 from app.words import say, widget
@@ -44,7 +45,8 @@ def on_machine(model: Mapping[str, Any]) -> bool:
 
 
 def _choose_model(run: Run) -> None:
-    """Button callback: the sidebar takes the run's model; a path goes into its text field."""
+    """Button callback: the panel of a new run takes the run's model; a path goes into its text field."""
+    url.open_panel()
     reference = run.model["reference"]
     known = [*BUNDLED, *HUB_MODELS]
     st.query_params["model"] = reference if reference in known else OTHER

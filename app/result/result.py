@@ -1,8 +1,6 @@
-"""A finished run: the verdict, both circuits, the numbers with their controls, the prompts."""
+"""A finished run: the finding with both circuits, the numbers with their controls, the prompts."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import streamlit as st
 
@@ -13,10 +11,6 @@ from app.result import metrics
 from app.stored import saved_runs
 from app.widgets.markdown import plain
 from app.words import say, widget
-from hap_engine.picture.wire import MAX_PINS
-from hap_engine.report.every_size import size_verdict
-from hap_engine.report.titles import circuit_title
-from hap_engine.report.verdict import distance, has_roles, verdict, warnings
 from hap_engine.runs.record import Run
 
 
@@ -24,9 +18,9 @@ def show(run: Run) -> None:
     """Draw the whole result."""
     link = url.show_problems(run)
     left, right = link.left or run.sides[0], link.right or run.sides[1]
-    _heading(run)
-    _verdict(run, left, right)
-    pins, seen = _picture(run, left, right, link)
+    with st.container(gap=None):
+        _heading(run)
+        pins, seen = _picture(run, left, right, link)
     if run.orders and seen.painted:
         from app.questions import every_size
 
@@ -86,72 +80,33 @@ def _more(run: Run, left: str, right: str) -> None:
 
 
 def _heading(run: Run) -> None:
-    st.subheader(plain(run.title), anchor=False)
+    """One line: which run this is."""
     if why := saved_runs.unsaved(run.id):
         st.warning(**widget("result.unsaved", why=plain(why)))
         st.button(**widget("result.write"), on_click=saved_runs.write_again, args=(run.id,))
     date = plain(run.created[:10])
-    if saved_runs.is_shipped(run):
-        st.markdown(say("result.example", date=date, run=run))
-    else:
-        seconds = run.seconds.get("total", 0)
-        where = "elsewhere (imported)" if saved_runs.imported(run.id) else "on this machine"
-        st.caption(say("result.computed", where=where, date=date, seconds=seconds, run=run))
-
-
-def _verdict(run: Run, left: str, right: str) -> None:
-    for warning in warnings(run):
-        st.warning(plain(warning), icon=":material/playlist_add:")
-    if not has_roles(run):
-        st.info(**widget("result.no_roles", distance=plain(distance(run, left, right))))
-        return
-    judged = verdict(run, left=left, right=right)
-    sentences = [*map(plain, filter(None, [size_verdict(run), judged.sentence, distance(run, left, right)]))]
-    text = f"**{sentences[0]}** {' '.join(sentences[1:])}"
-    if judged.missed_left:
-        st.success(text, icon=":material/search:")
-    else:
-        st.info(text, icon=":material/balance:")
-
-
-def _choose(run: Run, side: Literal["left", "right"], now: str) -> None:
-    """Which of the run's circuits one panel shows."""
-    names, key = list(run.circuits), f"{side}-of-{run.id}"
-    st.session_state[key] = now
-    st.selectbox(
-        f"Circuit on the {side}",
-        names,
-        format_func=lambda name: f"{side.capitalize()}: {circuit_title(name)}",
-        key=key,
-        on_change=url.with_choice(key, lambda name: url.put(**{side: name})),
-        label_visibility="collapsed",
-        width=150,
-    )
+    where = "elsewhere (imported)" if saved_runs.imported(run.id) else "on this machine"
+    told = {"where": where, "date": date, "seconds": run.seconds.get("total", 0), "run": run}
+    made = say("result.example" if saved_runs.is_shipped(run) else "result.computed", **told)
+    st.markdown(f"**{plain(run.title)}** &nbsp; :small[{made}]")
 
 
 def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str], Shown]:
-    """The linked comparison; returns the pinned nodes, and what the browser says of it."""
-    wanted = list(link.pins)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        fold = st.toggle(**widget("result.fold"), value=link.fold)
-        inhibitors = list(verdict(run, left=left, right=right).heads)
-        if st.button(**widget("result.pin"), disabled=not inhibitors):
-            wanted = inhibitors[:MAX_PINS]
-        if len(run.circuits) > 2:
-            _choose(run, "left", left)
-            _choose(run, "right", right)
-    picture = component.picture(run.fingerprint, left, right, fold, run)
+    """The finding with the linked comparison; returns the pinned nodes, and what the browser says of it."""
+    picture = component.picture(run.fingerprint, left, right, link.fold, run)
     most = max(len(run.circuits[side].circuit) for side in (left, right))
-    key = f"comparison-{run.id}-{left}-{right}"
+    key = f"comparison-{run.id}"
     pins = comparison(
         picture,
         key=key,
-        pinned=wanted,
-        height="max(720px, 62vh)",
+        pinned=list(link.pins),
+        height="max(420px, 100vh - 300px)",
         view=link.view or "sentence",
         drawn=link.drawn or component.FIRST,
         size=link.size,
         run=run,
+        finding=component.told(run.fingerprint, left, right, link.prompt, run),
+        folded=link.fold,
     )
     seen = shown(picture, key)
     url.put(
@@ -159,6 +114,18 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         view="" if seen.view == "sentence" else seen.view,
         drawn=0 if seen.drawn == component.FIRST else seen.drawn or most,
         size=seen.size,
-        fold=fold,
     )
+    if seen.show:  # other circuits, or folded layers
+        url.put(**{name: seen.show[name] for name in ("left", "right", "fold") if name in seen.show})
+        st.rerun()
+    if seen.changes is not None and st.session_state.get(f"{key}:changes") != seen.changes:
+        _change(seen, f"{key}:changes")
     return pins, seen
+
+
+def _change(seen: Shown, key: str) -> None:
+    """What was switched off in the picture goes into the address."""
+    st.session_state[key] = seen.changes
+    st.query_params["do"] = list(seen.changes or ())
+    if seen.live:  # nothing stored says what follows: ask the model
+        st.query_params["ask"] = st.session_state["ask"] = "try"

@@ -79,7 +79,7 @@ def _first_paint(browser: Any) -> None:
 
 
 def _started(browser: Any, effort: str) -> Any:
-    page = _open(browser, "light", f"?effort={effort}")
+    page = _open(browser, "light", f"?new=1&effort={effort}")
     page.get_by_role("button", name="Find the circuit").click(timeout=90_000)
     page.mouse.move(720, 1170)  # away from the button, whose tooltip would be in the picture
     return page
@@ -101,7 +101,8 @@ def _result(browser: Any) -> None:
     for scheme in ("light", "dark"):
         page = _open(browser, scheme, "?" + address.split("?", 1)[1])
         page.wait_for_selector(PLOT, timeout=90_000)
-        page.get_by_role("button", name="Pin the S-inhibition heads").click()
+        page.get_by_role("searchbox", name="Find a node").fill("S-inhibition", timeout=60_000)
+        page.keyboard.press("Enter")
         page.get_by_text("S-inhibition head.").first.wait_for(timeout=60_000)
         page.locator("text=What does it do?").scroll_into_view_if_needed()
         time.sleep(3)

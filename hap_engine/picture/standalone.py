@@ -17,8 +17,9 @@ from string import Template
 
 from hap_engine.findings import Findings
 from hap_engine.picture import page, scene
+from hap_engine.picture.finding import finding
 from hap_engine.picture.palette import DARK, LIGHT
-from hap_engine.picture.web_files import PLOTLY, SCRIPTS, web
+from hap_engine.picture.web_files import PLOTLY, SCRIPTS, STYLES, web
 from hap_engine.picture.wire import payload, replay
 from hap_engine.words import beside
 
@@ -54,6 +55,7 @@ def standalone(
         "replay": played,
         "replayable": played is not None,
         "scene": payload(built),
+        "finding": json.dumps(finding(run, left, right)),
     }
     roles = page.roles_table(run, left, right)
     facts = "".join(
@@ -69,7 +71,7 @@ def standalone(
     colours = {f"{theme.name}_{name}": value for theme in (LIGHT, DARK) for name, value in theme.colours.items()}
     made = PAGE.substitute(
         {name: escape(text) for name, text in texts.items()} | colours,
-        css=web("component.css"),
+        css=web(*STYLES),
         component=web("component.html"),
         metrics=page.metrics_table(run),
         roles=f"<h2>Which roles do they keep?</h2>{roles}\n" if roles else "",

@@ -20,9 +20,13 @@ SCRIPTS = (  # one module, in this order
     "panel.js",
     "tables.js",
     "words.js",
+    "lead.js",
+    "cuts.js",
+    "drawer.js",
     "view.js",
     "component.js",
 )
+STYLES = ("component.css", "lead.css")
 
 
 def web(*names: str) -> str:

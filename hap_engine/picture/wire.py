@@ -92,6 +92,7 @@ def replayable(run: Findings) -> bool:
 
 def _panel(panel: Panel) -> dict[str, Any]:
     return {
+        "name": panel.name,
         "label": panel.label,
         "short": panel.short,
         "edges": panel.edges,

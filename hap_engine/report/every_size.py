@@ -64,13 +64,13 @@ def survivals(run: Findings) -> list[Survival]:
     for head, record in roles.items():
         kept = {name: order.nodes.get(head) for name, order in run.orders.items()}
         smallest = {name: size if size is not None and size <= loosest else None for name, size in kept.items()}
-        found.append(Survival(head, str(record["role"]), smallest, *_evidence(run, str(record["role"]), head)))
+        found.append(Survival(head, str(record["role"]), smallest, *evidence_of(run, str(record["role"]), head)[1:]))
     first = {role: place for place, role in reversed(list(enumerate(one.role for one in found)))}
     return sorted(found, key=lambda one: (first[one.role], -one.effect))
 
 
-def _evidence(run: Findings, role: str, head: str) -> tuple[float, bool]:
-    """The effect by which a head has its role, and whether it or its attention is just above the threshold."""
+def evidence_of(run: Findings, role: str, head: str) -> tuple[str, float, bool]:
+    """The effect by which a head has its role, its size, and whether it or attention is just above the threshold."""
     evidence, limits = run.roles["heads"][head].get("evidence") or {}, run.roles.get("thresholds") or {}
     key = say.parts("sizes.effects").get(role, "")
     effect = abs(float(evidence.get(key, 0)))
@@ -79,7 +79,7 @@ def _evidence(run: Findings, role: str, head: str) -> tuple[float, bool]:
         (effect, limits.get(key, limits.get("path_effect"))),
         *((value, limits.get("attention")) for value in attention),
     ]
-    return effect, key in evidence and any(limit and value < NARROW * limit for value, limit in passed)
+    return key, effect, key in evidence and any(limit and value < NARROW * limit for value, limit in passed)
 
 
 def size_verdict(run: Findings, role: str = "s_inhibition") -> str:

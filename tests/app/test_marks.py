@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from app.diagram.marks import marks
 from hap_engine.graph.edits import parse_all
@@ -14,13 +13,13 @@ RUN = fake_run()
 SCENE = scene.build(RUN)
 
 
-def told(*changes: str, base: str = "hap") -> dict[str, object]:
-    return marks(SCENE, parse_all(changes, RUN.graph), base)
+def told(*changes: str) -> dict[str, object]:
+    return marks(SCENE, parse_all(changes, RUN.graph))
 
 
 def test_the_last_change_of_each_target_counts() -> None:
     found = told("-a1.h1,a2.h2", "+a1.h1", "-input->a1.h0<q>")
-    assert found["nodes"] == {"a1.h1": True, "a2.h2": False}
+    assert found["changes"] == ["-a1.h1,a2.h2", "+a1.h1", "-input->a1.h0<q>"]
     (edge,) = found["edges"]  # type: ignore[misc]
     assert (edge["on"], edge["writer"], edge["reader"]) == (False, "input", "a1.h0<q>")
 
@@ -33,12 +32,7 @@ def test_an_edge_lies_where_the_picture_draws_it_whether_or_not_a_circuit_keeps_
     np.testing.assert_allclose(edge["ends"], wanted, atol=1e-3)
 
 
-@pytest.mark.parametrize(("base", "sides"), [("eap", ["left"]), ("hap", ["right"]), ("full", ["left", "right"])])
-def test_marks_go_to_the_panels_of_the_changed_circuit(base: str, sides: list[str]) -> None:
-    assert told("-m1", base=base)["sides"] == sides
-
-
 def test_nothing_changed_is_nothing_marked() -> None:
     found = told()
-    assert not found["nodes"]
+    assert not found["changes"]
     assert not found["edges"]

@@ -44,9 +44,7 @@ def test_a_saved_run_is_shown_with_its_verdict_and_metrics() -> None:
 
 
 def test_newcomers_are_offered_the_lesson_and_deep_links_are_not() -> None:
-    assert [link.proto.label for link in open_app().get("page_link")] == [
-        "New here? Seven short steps show how a circuit is found"
-    ]
+    assert [link.proto.label for link in open_app().get("page_link")] == ["New here? Seven short steps"]
     assert not open_app(run=example("hap-mini").id).get("page_link")
 
 

@@ -24,7 +24,8 @@ def address(serve: Any) -> str:
 def test_no_serious_violation(visit: Any, address: str, scheme: str) -> None:
     page = visit(address, scheme).page
     page.wait_for_selector(".hap-panel[data-side=right] .hap-head-box", timeout=60_000)
-    page.get_by_role("button", name="Pin the S-inhibition heads").click(timeout=30_000)
+    page.get_by_role("searchbox", name="Find a node").fill("S-inhibition", timeout=60_000)
+    page.keyboard.press("Enter")
     page.locator(".hap-pins button").first.wait_for(timeout=30_000)
     page.get_by_text("How this run was made").wait_for(timeout=30_000)
     page.locator(".hap-tables summary").click()

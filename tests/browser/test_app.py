@@ -28,8 +28,10 @@ def test_first_paint_is_an_interactive_labelled_example(address: str, visit: Any
 
 def test_the_efforts_stand_in_one_row(address: str, visit: Any) -> None:
     page = visit(address).page
+    page.get_by_role("button", name="New run").click(timeout=60_000)
     buttons = page.locator(".st-key-effort button")
     buttons.nth(2).wait_for(timeout=60_000)
+    page.wait_for_timeout(800)  # the panel slides in
     boxes = [box for i in range(buttons.count()) if (box := buttons.nth(i).bounding_box())]
     assert len({box["y"] for box in boxes[-3:]}) == 1
 
@@ -37,13 +39,14 @@ def test_the_efforts_stand_in_one_row(address: str, visit: Any) -> None:
 def test_clicking_a_node_keeps_the_zoom_and_opens_its_details(address: str, visit: Any) -> None:
     page = visit(address).page
     page.wait_for_selector(PLOT, timeout=60_000)
-    page.get_by_role("button", name="Pin the S-inhibition heads").click()
+    page.get_by_role("searchbox", name="Find a node").fill("S-inhibition", timeout=60_000)
+    page.keyboard.press("Enter")
     page.get_by_text("S-inhibition head.").first.wait_for(timeout=30_000)
     assert "pin=" in page.url
 
 
 def test_a_run_ends_in_a_result(address: str, visit: Any) -> None:
-    page = visit(f"{address}/?effort=quick&kept=4.0").page
+    page = visit(f"{address}/?new=1&effort=quick&kept=4.0").page
     start(page)
     assert "job=" in page.url
     page.get_by_text("Computed on this machine").wait_for(timeout=240_000)
@@ -53,7 +56,7 @@ def test_a_run_ends_in_a_result(address: str, visit: Any) -> None:
 
 
 def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, visit: Any) -> None:
-    page = visit(f"{address}/?effort=thorough&seed=7").page
+    page = visit(f"{address}/?new=1&effort=thorough&seed=7").page
     page.get_by_text("Advanced", exact=True).click(timeout=60_000)
     steps = page.get_by_role("spinbutton", name="Steps")
     steps.fill("3000")  # it shall go on until it is cancelled

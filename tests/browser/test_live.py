@@ -38,7 +38,7 @@ def test_a_head_is_switched_off_and_back_on(address: str, visit: Any, mini: str,
     page.get_by_text("the preference for the right answer falls").wait_for(timeout=240_000)
     assert "do=-a" in page.url
     page.locator(".hap-panel[data-side=right] .hap-marked rect").first.wait_for(state="attached")
-    page.get_by_text("✕ switched off below").first.wait_for()
+    page.get_by_text("✕ switched off").first.wait_for()
     started = time.perf_counter()
     page.get_by_role("button", name="Undo").click()
     page.get_by_text("the preference for the right answer").wait_for(state="detached")
@@ -53,15 +53,19 @@ def test_a_head_is_switched_off_and_back_on(address: str, visit: Any, mini: str,
     page.locator(".hap-marked rect").first.wait_for(state="detached")
 
 
-def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_panel(address: str, visit: Any, mini: str) -> None:
+def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_change(address: str, visit: Any, mini: str) -> None:
     page = visit(f"{address}/{mini}&view=pair&base=full&do=-input-%3Em1&do=%2Ba1.h1").page
     for side in ("left", "right"):  # the full model is in neither panel
         page.locator(f".hap-panel[data-side={side}] .hap-marked rect").wait_for(state="attached", timeout=240_000)
     assert page.locator(".hap-marked path[stroke-dasharray='2 4']").count() == 2
     twin = page.locator('.hap-panel[data-side=left] .hap-nodes [data-id="a1.h1"]')
     if twin.count():  # where a circuit keeps it, a screen reader hears it too
-        assert "restored below" in twin.get_attribute("aria-label")
+        assert "restored" in twin.get_attribute("aria-label")
     page.get_by_role("radio", name="How good is it?").click()
+    page.get_by_text("nats from the full model's").first.wait_for(timeout=60_000)
+    assert page.locator(".hap-marked rect").count()  # the change is in the address, whatever is asked
+    page.get_by_role("radio", name="What if …?").click()
+    page.get_by_role("button", name="Start over").click(timeout=60_000)
     page.locator(".hap-marked rect").first.wait_for(state="detached", timeout=60_000)
 
 
@@ -74,7 +78,7 @@ def test_the_matrix_shows_what_was_changed(address: str, visit: Any, mini: str, 
     before = canvas.evaluate("(canvas) => canvas.toDataURL()")
     page.get_by_role("button", name="Remove every S-inhibition head").click()
     page.locator(".hap-matrix[aria-label*='switched off']").wait_for(timeout=60_000)
-    page.get_by_text("✕ switched off below").first.wait_for()
+    page.get_by_text("✕ switched off").first.wait_for()
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") != before
     page.get_by_role("button", name="Undo").click()
     page.wait_for_function("() => !/switched off/.test(document.querySelector('.hap-matrix').ariaLabel)")
@@ -141,7 +145,8 @@ def test_a_click_in_the_table_loads_the_prompt_everywhere(
 
 def test_a_pinned_head_shows_its_edges_and_attention(address: str, visit: Any, mini: str) -> None:
     page = visit(f"{address}/{mini}").page
-    page.get_by_role("button", name="Pin the S-inhibition heads").click(timeout=60_000)
+    page.get_by_role("searchbox", name="Find a node").fill("S-inhibition", timeout=60_000)
+    page.keyboard.press("Enter")
     page.get_by_text("Kept by").first.wait_for(timeout=60_000)
     page.get_by_text("Edges into it").first.wait_for()
     page.get_by_text("Where does it look?").first.wait_for()

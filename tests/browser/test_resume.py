@@ -21,7 +21,7 @@ PRUNING = re.compile(r"Pruning edges · \d+ of 60")
 
 def test_a_killed_server_goes_on_with_its_run(start_server: Any, visit: Any, tmp_path: Path) -> None:
     server, address = start_server(APP, tmp_path)
-    page = visit(f"{address}/?effort=quick&kept=4.0").page
+    page = visit(f"{address}/?new=1&effort=quick&kept=4.0").page
     page.get_by_role("button", name="Find the circuit").click(timeout=60_000)
     page.get_by_text(PRUNING).wait_for(timeout=240_000)
     server.kill()

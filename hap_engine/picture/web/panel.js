@@ -245,6 +245,12 @@ class Panel {
       if (node) this.view.toggle(node);
       else if (edge !== null) this.view.select(edge);
     });
+    on(this.plot, "contextmenu", (event) => {
+      const { node, edge } = this.under(event);
+      if (!this.view.finding || (!node && edge === null)) return;
+      event.preventDefault();
+      this.view.cuts.flip(node ?? edge);
+    });
     on(this.layer.over, "keydown", (event) => this.key(event));
     on(this.layer.over, "focusin", (event) => this.enter(event.target.dataset.id));
     on(this.layer.over, "focusout", () => this.view.hover({}));

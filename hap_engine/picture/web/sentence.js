@@ -23,6 +23,12 @@ class Sentence {
     on("focusin", (event) => this.enter(at(event)));
     on("focusout", () => this.point({}));
     on("click", (event) => this.press(at(event)));
+    on("contextmenu", (event) => {
+      const { id } = at(event);
+      if (!id || !this.view.finding) return;
+      event.preventDefault();
+      this.view.cuts.flip(id);
+    });
     on("keydown", (event) => {
       if (ARROWS[event.key]) this.step(at(event).id, ...ARROWS[event.key]);
       else if (event.key === "Enter" || event.key === " ") this.press(at(event));

@@ -22,24 +22,35 @@ class View {
     this.replay = new Replay(this);
     this.atSizes = new Sizes(this);
     this.tables = new Tables(this);
+    this.last = null; // clicked: a node's id, an edge's index, or nothing
+    this.finding = null;
+    this.lead = new Lead(this);
+    this.cuts = new Cuts(this);
+    this.drawer = new Drawer(this);
     const on = (target, type, action) => target.addEventListener(type, action, { signal: this.abort.signal });
     on(this.root, "click", ({ target }) => this.press(target.closest("button")));
     on(document, "keydown", (event) => this.key(event));
-    on(document, "hap-marks", () => this.scene && this.repaint());
+    on(document, "hap-marks", () => this.scene && this.heard());
     this.sizes = new ResizeObserver(() => this.scene && this.resize());
     for (const { plot } of this.panels) this.sizes.observe(plot.parentElement);
   }
 
   press(button) {
     if (!button) return;
-    const { mode, way, unpin, tab, status } = button.dataset;
+    const { mode, way, unpin, tab, status, pin, cut, targets, more, all } = button.dataset;
     if (mode) this.show(mode, true);
     if (way) this.show(way === "apart" ? this.family : WAYS[this.family], true);
     if (unpin) this.toggle(unpin);
+    if (pin) this.open(pin);
+    if (cut) this.cuts.press(cut, targets.split(","));
+    if (more) this.lead.turn(more);
+    if (all) this.drawer.unfold(all);
     if (tab) this.tables.open(tab);
     const panel = this.panels.find(({ element }) => element.contains(button));
     const actions = {
       clear: () => this.clear(),
+      close: () => this.close(),
+      fold: () => this.ask("show", { fold: button.getAttribute("aria-pressed") !== "true" }),
       reset: () => this.reset(),
       full: () => fullScreen(panel.element),
       save: () => this.save(panel),
@@ -103,8 +114,14 @@ class View {
     if (fresh) this.read(data);
     this.colours = this.scene.colours[theme];
     this.url = data.plotly;
+    if (data.finding !== this.findingText) {
+      this.findingText = data.finding;
+      this.finding = data.finding ? JSON.parse(data.finding) : null;
+    }
+    if (window.hapMarks) this.cuts.hear(window.hapMarks);
     if (fresh) this.show(this.mode);
     else if (repaint) this.redraw();
+    this.offer(data);
     this.obey(data.command);
     this.replay.receive(data.replay, data.replayable);
     if (!this.told) setStateValue("painted", (this.told = true)); // the rest of the page may follow
@@ -136,6 +153,7 @@ class View {
     this.pinned = this.pinned.filter((id) => this.index.has(id));
     this.hovered = {};
     this.edge = null;
+    if (typeof this.last === "number" || !this.index.has(this.last)) this.last = null;
     if (`${before?.ranges}` !== `${this.scene.ranges}`) this.range = [...this.scene.ranges]; // the same graph keeps its view
     const limit = before ? this.choice.limit : start.drawn, size = before ? this.atSizes.size : start.size;
     if (!before) this.mode = start.view || "sentence";
@@ -149,6 +167,20 @@ class View {
     this.tables.draw();
   }
 
+  /** What the page can show instead: another of the run's circuits in a panel, empty layers as thin lines. */
+  offer({ circuits = [], folded }) {
+    const fold = this.root.querySelector('[data-do="fold"]');
+    fold.hidden = typeof folded !== "boolean";
+    fold.setAttribute("aria-pressed", !!folded);
+    for (const { element, side } of this.panels) {
+      const choice = element.querySelector(".hap-circuit"), { name } = this.scene.panels[side];
+      choice.hidden = circuits.length < 3;
+      choice.replaceChildren(...circuits.map(([key, title]) => html("option", { value: key }, title)));
+      choice.value = name;
+      choice.onchange = () => this.ask("show", { [side]: choice.value });
+    }
+  }
+
   /** Pins that Python asks for; a command is obeyed once, also after a remount. */
   obey({ serial, pinned }) {
     const last = remembered.get(this.key_);
@@ -158,7 +190,9 @@ class View {
       this.pinned = pinned;
       remembered.set(this.key_, { serial, pinned });
       if (serial) this.send("pinned", pinned);
+      this.last = this.pinned.at(-1) ?? this.last;
     }
+    this.last ??= this.pinned.at(-1) ?? null;
     this.changed();
   }
 
@@ -182,6 +216,8 @@ class View {
     if (this.mode === "roles") for (const { folded } of this.panels) folded.draw();
     this.matrix.draw();
     this.words.legends();
+    this.lead.draw();
+    this.cuts.draw();
     if (!this.atSizes.held) this.atSizes.draw();
   }
 
@@ -281,10 +317,34 @@ class View {
     this.matrix.draw();
   }
 
-  /** A panel below says what it switched off or restored. */
-  get marks() { return window.hapMarks ?? null; }
+  /** What is switched off or restored, here or below. */
+  get marks() { return this.cuts.marks; }
+
+  /** The page below says what is switched off or restored, or what the model says to it. */
+  heard() {
+    if (window.hapMarks) this.cuts.hear(window.hapMarks);
+    this.repaint();
+    this.changed();
+  }
+
+  /** Pin a node, if it is not, and show what it is. */
+  open(id) {
+    this.last = id;
+    if (this.pinned.includes(id)) this.changed();
+    else this.pin([...this.pinned, id]);
+    this.reveal(id);
+  }
+
+  close() {
+    const { last } = this;
+    this.last = null;
+    if (typeof last === "number") this.select(last);
+    else this.pin(this.pinned.filter((id) => id !== last));
+  }
 
   toggle(id) {
+    const there = this.pinned.includes(id);
+    this.last = there ? this.pinned.filter((other) => other !== id).at(-1) ?? null : id;
     this.pin(this.pinned.includes(id) ? this.pinned.filter((other) => other !== id) : [...this.pinned, id]);
   }
 
@@ -299,6 +359,7 @@ class View {
 
   select(edge) {
     this.edge = edge === this.edge ? null : edge;
+    this.last = this.edge ?? this.pinned.at(-1) ?? null;
     const { edges, nodes, readers } = this.scene;
     this.send("edge", this.edge === null ? null : [nodes[edges.writer[edge]].id, readers[edges.reader[edge]].name]);
     this.changed();
@@ -315,6 +376,8 @@ class View {
     this.light();
     this.words.describe();
     this.tables.mark();
+    this.lead.mark();
+    this.drawer.draw();
   }
 
   clear() {
@@ -322,6 +385,7 @@ class View {
     this.found = [];
     this.hovered = {};
     if (this.edge !== null) this.select(this.edge);
+    this.last = null;
     this.pin([]);
   }
 
@@ -333,6 +397,9 @@ class View {
     } else if (event.key === "Escape" && (!typing || event.target === this.words.search) && !document.fullscreenElement) {
       if (this.pinned.length || this.edge !== null || this.found.length) this.clear();
       else this.hover({});
+    } else if (event.key === "Delete" && !typing && this.finding && this.last !== null) {
+      event.preventDefault();
+      this.cuts.flip(this.last);
     }
   }
 

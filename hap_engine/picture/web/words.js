@@ -95,8 +95,8 @@ class Words {
     const faint = !this.view.circuits ? 0 : shown.filter((i) => panel.faint(i)).length;
     if (faint) entries.push(html("span", {}, html("i", { class: "hap-key hap-faint" }), `faint: fewer than half of the searches keep it · ${faint.toLocaleString("en")}`));
     const { off, on } = panel.layer.marked.counts();
-    if (off) entries.push(html("span", { class: "hap-changed" }, `✕ switched off below: ${off}`));
-    if (on) entries.push(html("span", { class: "hap-changed" }, `+ restored below: ${on}`));
+    if (off) entries.push(html("span", { class: "hap-changed" }, `✕ switched off: ${off}`));
+    if (on) entries.push(html("span", { class: "hap-changed" }, `+ restored: ${on}`));
     const unscored = joint || choice.step !== null || atSizes.size !== null; // no run stores the scores of other sizes
     const share = unscored ? null : choice.share(panel.side);
     const parts = share !== null && Number.isFinite(choice.limit) && !whole && !sentence ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];

@@ -1,0 +1,104 @@
+/* What is switched off or restored in the picture, and the answer's probability that follows: at once where the run
+   holds it (`cuts` of the finding), else from the model, which the page asks (marks.js tells what it said). */
+
+const PATIENCE = 3000; // milliseconds in which the page's older list does not undo a newer change
+
+class Cuts {
+  constructor(view) {
+    this.view = view;
+    this.list = []; // texts: "-a9.h6", "+a3.h1->m7"
+    this.sent = 0;
+  }
+
+  /** What the page says; it may be older than the last change here. */
+  hear({ changes = [] }) {
+    const same = `${changes}` === `${this.list}`;
+    if (!same && performance.now() - this.sent < PATIENCE) return;
+    this.sent = 0;
+    this.list = changes;
+  }
+
+  /** The last word on every target: true for on, false for off. */
+  get state() {
+    return new Map(this.list.flatMap((text) => text.slice(1).split(",").map((target) => [target, text[0] === "+"])));
+  }
+
+  has(targets, on) {
+    const { state } = this;
+    return targets.every((target) => state.get(target) === on);
+  }
+
+  /** A click: "off", "on", or "undo" of what stands about these targets. */
+  press(kind, targets) {
+    const about = (text) => text.slice(1) === targets.join(",");
+    const rest = this.list.filter((text) => !about(text));
+    this.list = kind === "undo" ? rest : [...rest, `${kind === "off" ? "-" : "+"}${targets.join(",")}`];
+    this.sent = performance.now();
+    const { view } = this;
+    view.send("changes", { list: this.list, live: this.list.length > 0 && SIDES.some((side) => this.after(side) === null) });
+    view.redraw();
+    view.changed();
+  }
+
+  /** Delete: what was clicked last goes, or comes back. */
+  flip(last) {
+    const { edges, nodes, readers } = this.view.scene;
+    const target = typeof last === "string" ? last : `${nodes[edges.writer[last]].id}->${readers[edges.reader[last]].name}`;
+    if (last === null || ["input", "logits"].includes(target)) return;
+    this.press(this.has([target], false) ? "undo" : "off", [target]);
+  }
+
+  get base() { return this.view.finding?.cuts ?? null; }
+
+  /** Probability of the answer before anything was changed; null where it is not known. */
+  before(side) {
+    return this.told?.[side]?.[0] ?? this.base?.[side]?.base ?? null;
+  }
+
+  /** And after the changes: stored for a single one, else as the model said for just these. */
+  after(side) {
+    if (!this.list.length) return this.before(side);
+    const [text] = this.list, stored = this.list.length === 1 ? this.base?.[side]?.[text[0] === "-" ? "off" : "on"]?.[text.slice(1)] : undefined;
+    if (stored !== undefined) return stored;
+    return this.told?.[side]?.[1] ?? null;
+  }
+
+  /** What the model said, if it said it of just these changes. */
+  get told() {
+    const said = window.hapAnswer;
+    return said && `${said.changes}` === `${this.list}` ? said : null;
+  }
+
+  /** The bar at the top of each panel. */
+  draw() {
+    const { view } = this, { finding, panels } = view;
+    for (const { element, side, joint } of panels) {
+      const box = element.querySelector(".hap-answer");
+      const before = finding && !joint ? this.before(side) : null;
+      box.hidden = before === null;
+      if (box.hidden) continue;
+      const after = this.after(side), percent = (share) => `${Math.round(100 * share)} %`;
+      const [label, bar, number] = box.children;
+      label.textContent = view.lead.say("probability", { answer: finding.prompt.answer });
+      bar.firstElementChild.style.width = `${100 * (after ?? before)}%`;
+      bar.lastElementChild.style.left = `${100 * before}%`;
+      number.textContent = !this.list.length ? percent(before) : after === null ? `${percent(before)} → …` : `${percent(before)} → ${percent(after)}`;
+    }
+  }
+
+  /** Marks of the changes, for the panels: nodes by id, and edges with their ends. */
+  get marks() {
+    if (!this.list.length) return null;
+    const { scene: { edges, nodes, readers } } = this.view, known = window.hapMarks?.edges ?? [], marks = { nodes: {}, edges: [] };
+    for (const [target, on] of this.state) {
+      const [writer, reader] = target.split("->");
+      if (!reader) marks.nodes[target] = on;
+      else {
+        const i = edges.writer.findIndex((w, at) => nodes[w].id === writer && readers[edges.reader[at]].name === reader);
+        const ends = i < 0 ? known.find((edge) => edge.writer === writer && edge.reader === reader)?.ends : ENDS.map((key) => edges[key][i]);
+        if (ends) marks.edges.push({ on, writer, reader, ends });
+      }
+    }
+    return marks;
+  }
+}
