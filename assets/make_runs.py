@@ -10,13 +10,18 @@ stored in the run and shown on the page.
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 from hap_engine.cli.progress_lines import follow
 from hap_engine.cli.tables import print_table
+from hap_engine.masked.opening import open_masked
+from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, save
 from hap_engine.settings import DiscoveryConfig, with_preset
+from hap_engine.transformer.load import loading
+from hap_engine.workflows.add_to_run import add_cuts
 from hap_engine.workflows.discover import discover
 
 FOLDER = Path(__file__).parent / "runs"
@@ -30,9 +35,16 @@ def main(arguments: list[str]) -> None:
     real = [DiscoveryConfig(model=path, sparsity=0.99, dtype="bfloat16") for path in arguments]
     configs += [with_preset(config, "thorough") for config in real]
     for config in configs:
-        run = follow(discover(config))
+        run = follow(with_cuts(config))
         print(ship(run))
         print_table(run.metrics, run)
+
+
+def with_cuts(config: DiscoveryConfig) -> Generator[Progress, None, Run]:
+    """A run whose picture says what follows from each head without the weights."""
+    model = yield from loading(config.model, config.device)
+    run = yield from discover(config, model)
+    return (yield from add_cuts(open_masked(model), run))
 
 
 def ship(run: Run) -> Path:

@@ -65,6 +65,7 @@ class Findings:
     sizes: Mapping[str, Any] = field(default_factory=dict)
     rival: Mapping[str, Any] = field(default_factory=dict)
     prompt_circuits: Mapping[str, Any] = field(default_factory=dict)
+    cuts: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
 
     @property

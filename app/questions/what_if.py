@@ -174,9 +174,8 @@ def _effect(run: Run, base: str, changes: tuple[Change, ...], circuit: Circuit, 
 
 def _probabilities(run: Run, bench: Bench, name: str, changes: tuple[Change, ...]) -> list[float]:
     """The answer's probability on the chosen prompt, in a circuit and in what the changes make of it."""
-    circuits, answers = (circuit_of(run, name), apply(circuit_of(run, name), changes)), bench.pairs[0].answer_ids
-    readings = (opened_models.reading(run, bench, circuit) for circuit in circuits)
-    return [float(reading.probabilities[list(answers)].sum()) for reading in readings]
+    circuits = (circuit_of(run, name), apply(circuit_of(run, name), changes))
+    return [float(opened_models.reading(run, bench, circuit).answer[0]) for circuit in circuits]
 
 
 def change_in_numbers(before: Reading, after: Reading, changed: bool = True) -> None:

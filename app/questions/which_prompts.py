@@ -13,6 +13,8 @@ from app.work import opened_models
 from hap_engine.report.by_prompt import RULES, STATUSES, PromptOutcome, by_prompt, closer, measured, summary
 from hap_engine.runs.record import Run
 
+SHOWN = 60  # characters of a prompt, its last: they fit their column
+
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """The table of one circuit, with a filter by outcome."""
@@ -51,8 +53,9 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
     shown = [
         {
             "#": row.index + 1,
-            "Prompt": tests[row.index].get("clean", ""),
+            "Prompt": _end(tests[row.index].get("clean", "")),
             "Answer": str(tests[row.index].get("answer", "")).strip(),
+            "Instead": str(tests[row.index].get("distractor", "")).strip() if row.logit_diff < 0 else "",
             "Outcome": STATUSES[row.status],
             "Full model": row.full_logit_diff,
             "Circuit": row.logit_diff,
@@ -77,6 +80,11 @@ def _table(run: Run, name: str, rows: list[PromptOutcome]) -> None:
     st.caption(say("outcomes.about", number=choices.prompt(run) + 1))
     if st.session_state.pop("prompt-picked", False):
         st.rerun()  # the whole page: a click here reruns only the section around this table
+
+
+def _end(prompt: str) -> str:
+    """Where the answer follows; how a prompt begins is often the same."""
+    return prompt if len(prompt) <= SHOWN else f"… {prompt[-SHOWN:]}"
 
 
 def _measure(run: Run) -> None:

@@ -82,6 +82,6 @@ def figure(
     axis: dict[str, Any] = {"showgrid": False, "tickfont": {"size": 10}}
     if len(tokens) <= LONGEST:
         axis |= {"tickvals": list(range(len(tokens))), "ticktext": labels}
-    made.update_xaxes(**axis, tickangle=-60)
-    made.update_yaxes(**axis, autorange="reversed")
+    made.update_xaxes(**axis, tickangle=-60, constrain="domain")
+    made.update_yaxes(**axis, autorange="reversed", constrain="domain", scaleanchor="x")  # square cells
     return charts.framed(made, colours, max(300, min(560, 150 + 15 * len(tokens))))

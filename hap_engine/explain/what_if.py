@@ -35,6 +35,7 @@ class Reading:
 
     logit_diff: Float[np.ndarray, " prompt"]
     kl: Float[np.ndarray, " prompt"]
+    answer: Float[np.ndarray, " prompt"]  # probability of the right answers
     probabilities: Float[np.ndarray, " vocab"]  # of the first prompt
 
 
@@ -138,11 +139,12 @@ class Bench:
         return self._reading(self._full)
 
     def _reading(self, logits: torch.Tensor) -> Reading:
-        batch = self._batch
+        batch, shares = self._batch, logits.softmax(-1).cpu().numpy()
         return Reading(
             logit_difference(logits, batch.answer, batch.distractor).cpu().numpy(),
             kl_divergence(logits, self._full).clamp(min=0).cpu().numpy(),
-            logits[0].softmax(-1).cpu().numpy(),
+            np.array([row[list(pair.answer_ids)].sum() for row, pair in zip(shares, self.pairs, strict=True)]),
+            shares[0],
         )
 
     def top_tokens(self, readings: Mapping[str, Reading], count: int = TOP) -> list[tuple[str, dict[str, float]]]:

@@ -36,6 +36,7 @@ def finding(run: Findings, left: str, right: str, prompt: int = 0) -> dict[str, 
         "warnings": warnings(run),
         "heads": {head: _head(run, head, facts) for head, facts in run.heads.items()},
         "attention": _attention(run, prompt),
+        "cuts": _cuts(run, {"left": left, "right": right}, prompt),
     }
 
 
@@ -83,6 +84,18 @@ def _attention(run: Findings, prompt: int) -> dict[str, list[list[float]]]:
     return {
         head: [[round(_finite(x) or 0.0, 2) for x in row[: place + 1]] for place, row in enumerate(sides["clean"])]
         for head, sides in stored.items()
+    }
+
+
+def _cuts(run: Findings, sides: Mapping[str, str], prompt: int) -> dict[str, Any]:
+    """The answer's probability on this prompt: a side, ``base`` and by head ``off`` and ``on``, where it is stored."""
+    if prompt >= run.cuts.get("n_prompts", 0):
+        return {}
+    rows = {side: run.cuts["circuits"][name] for side, name in sides.items() if name in run.cuts["circuits"]}
+    return {
+        side: {"base": row["base"][prompt]}
+        | {state: {head: shares[prompt] for head, shares in row[state].items()} for state in ("off", "on")}
+        for side, row in rows.items()
     }
 
 

@@ -10,12 +10,13 @@ from hap_engine.findings import Findings
 from hap_engine.report.titles import circuit_title, say
 
 TITLES = {
-    "kl": "KL divergence",
+    "kl": "KL",
     "logit_diff": "Logit difference",
     "faithfulness": "Faithfulness",
     "accuracy": "Right beats wrong",
     "top1": "Right is first",
     "exact_match": "Same first choice",
+    "deviation": "Deviation",
 }
 
 

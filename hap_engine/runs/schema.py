@@ -183,7 +183,8 @@ def _check_at_sizes(run: Findings) -> None:
 def _check_names(run: Findings) -> None:
     described = run.roles.get("heads") or {}
     known = run.graph.writer_index
-    unknown = [name for name in (*run.heads, *described) if name not in known]
+    cut = [head for row in run.cuts.get("circuits", {}).values() for head in (*row["off"], *row["on"])]
+    unknown = [name for name in (*run.heads, *described, *cut) if name not in known]
     if unknown:
         raise RunFileError(f"The run file describes heads that its graph lacks: {unknown[:3]}.")
 
@@ -195,6 +196,10 @@ def _check_sizes(run: Findings) -> None:
         raise RunFileError("The run file's replay should give one last step for each edge.")
     if any(len(pair) != 2 for pair in edges or ()):
         raise RunFileError("Each edge of the replay should be a pair of names [writer, reader].")
+    for name, row in run.cuts.get("circuits", {}).items():
+        answers = [row["base"], *row["off"].values(), *row["on"].values()]
+        if name not in run.circuits or any(len(row) != run.cuts["n_prompts"] for row in answers):
+            raise RunFileError("The run file's cuts should give each circuit one probability for each prompt.")
     for prompt in run.attention:
         for head, sides in prompt["heads"].items():
             for side in ("clean", "corrupt"):

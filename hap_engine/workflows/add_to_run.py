@@ -17,17 +17,22 @@ from hap_engine.evaluation.evaluate import Setting, evaluate
 from hap_engine.evaluation.measure import compact, measure
 from hap_engine.evaluation.sizes import grid, measure_sizes
 from hap_engine.evaluation.stored_prompts import stored_prompts
+from hap_engine.explain.what_if import Bench
 from hap_engine.findings import EDGE_VALUES, CircuitRecord
 from hap_engine.graph.circuit import Circuit, empty_circuit
 from hap_engine.graph.edge_order import EdgeOrder
+from hap_engine.graph.edits import Change, apply
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.report.every_size import circuit_at
 from hap_engine.report.titles import METHOD_TITLES, OWN, RIVAL
 from hap_engine.runs.record import Run
+from hap_engine.runs.schema import ADDED_VERSION
 from hap_engine.words import say
 from hap_engine.workflows.two_stages import ordered, score_edges
+
+CUT_PROMPTS = 4  # as many as have their attention in the file, so that the picture can show both
 
 
 def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN) -> Generator[Progress, None, Run]:
@@ -103,6 +108,33 @@ def add_curves(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
 
 def _with_per_prompt(run: Run, values: dict[str, Any]) -> dict[str, Any]:
     return {key: {**row, "per_prompt": values[key]} if key in values else row for key, row in run.metrics.items()}
+
+
+def add_cuts(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
+    """The answer's probability in either circuit with each single head switched off, or restored where it lacks it.
+
+    Of the heads that either keeps, or that have a role, on the first test prompts: a picture answers "what if" without
+    the weights.
+
+    Raises:
+        SettingsError: if the file lacks prompts.
+    """
+    bench = Bench(masked, stored_prompts(masked, run, "test")[:CUT_PROMPTS])
+    sides = {name: run.circuits[name].circuit for name in run.sides}
+    known = set(run.roles.get("heads") or {}).union(*(circuit.heads for circuit in sides.values()))
+    heads = [head for head in run.graph.heads if head in known]
+    found: dict[str, Any] = {}
+    for name, circuit in sides.items():
+        found[name] = {"base": _answers(bench, circuit), "off": {}, "on": {}}
+        for done, head in enumerate(heads):
+            yield Progress("evaluate", done, len(heads), f"Measuring what follows from each head in {name}'s circuit")
+            on = head not in circuit.heads
+            found[name]["on" if on else "off"][head] = _answers(bench, apply(circuit, [Change(on, (head,))]))
+    return replace(run, cuts={"version": ADDED_VERSION, "n_prompts": len(bench.pairs), "circuits": found})
+
+
+def _answers(bench: Bench, circuit: Circuit) -> list[float]:
+    return [round(float(share), 4) for share in bench.read(circuit).answer]
 
 
 def _setting(run: Run) -> Setting:

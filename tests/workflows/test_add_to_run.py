@@ -10,8 +10,11 @@ import pytest
 
 from hap_engine.errors import RunFileError, SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
+from hap_engine.explain.what_if import Bench
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit, random_circuit
+from hap_engine.graph.edits import Change, apply
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.picture.finding import finding
 from hap_engine.report.by_prompt import by_prompt, closer, measured, summary
 from hap_engine.report.every_size import circuit_at
 from hap_engine.report.metric_sentences import overlap, read
@@ -19,7 +22,7 @@ from hap_engine.report.titles import OWN
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, loads
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.workflows.add_to_run import add_circuit, add_curves, add_per_prompt, add_size
+from hap_engine.workflows.add_to_run import add_circuit, add_curves, add_cuts, add_per_prompt, add_size
 from tests.builders.fakes import fake_run
 from tests.builders.tiny_models import finish
 
@@ -175,3 +178,27 @@ def test_a_run_of_one_size_takes_up_curves_and_then_one_more_size(
         finish(add_size(gpt2, more, run.graph.n_edges))
     with pytest.raises(SettingsError, match="no train prompts"):
         finish(add_curves(gpt2, run))
+
+
+def test_single_cuts_are_what_changed_circuits_answer(gpt2: MaskedModel, run: Run, pairs: list[EncodedPair]) -> None:
+    revised = finish(add_cuts(gpt2, run))
+    assert loads(dumps(revised)).cuts == revised.cuts
+    bench = Bench(gpt2, pairs[: revised.cuts["n_prompts"]])
+    for name, row in revised.cuts["circuits"].items():
+        circuit = run.circuits[name].circuit
+        assert set(row["off"]) == circuit.heads
+        assert not set(row["on"]) & circuit.heads
+        head = min(row["off"])
+        cut = bench.read(apply(circuit, [Change(False, (head,))]))
+        np.testing.assert_allclose(row["off"][head], cut.answer, atol=1e-4)
+    told = finding(revised, "eap", "hap", 1)["cuts"]["right"]
+    assert told["base"] == revised.cuts["circuits"]["hap"]["base"][1]
+
+
+def test_cuts_of_what_the_run_lacks_are_refused(gpt2: MaskedModel, run: Run) -> None:
+    cuts = {"version": 1, "n_prompts": 1, "circuits": {"hap": {"base": [0.5], "off": {"a99.h0": [0.1]}, "on": {}}}}
+    with pytest.raises(RunFileError, match=r"a99\.h0"):
+        loads(dumps(replace(run, cuts=cuts)))
+    cuts["n_prompts"] = 2
+    with pytest.raises(RunFileError):
+        loads(dumps(replace(run, cuts=cuts)))

@@ -58,7 +58,7 @@ class Cuts {
   /** And after the changes: stored for a single one, else as the model said for just these. */
   after(side) {
     if (!this.list.length) return this.before(side);
-    const [text] = this.list, stored = this.list.length === 1 ? this.base?.[side]?.[text[0] === "-" ? "off" : "on"]?.[text.slice(1)] : undefined;
+    const [text] = this.list, stored = this.list.length === 1 && this.view.atSizes.size === null ? this.base?.[side]?.[text[0] === "-" ? "off" : "on"]?.[text.slice(1)] : undefined;
     if (stored !== undefined) return stored;
     return this.told?.[side]?.[1] ?? null;
   }
