@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.widgets.markdown import plain
+from app.words import say
 from hap_engine.errors import HapError
 from hap_engine.files import PROGRAM
 from hap_engine.machine import speed
@@ -18,6 +19,8 @@ from hap_engine.models.catalog import Source, config_of, tokenizer_file
 from hap_engine.models.shape import Shape
 from hap_engine.models.supported import check_config, check_scorer
 from hap_engine.settings import DiscoveryConfig
+
+BUSY = 1.5  # times longer; less is within what the estimate is off anyway
 
 
 def show(source: Source | None, config: DiscoveryConfig | None) -> None:
@@ -47,8 +50,16 @@ def show(source: Source | None, config: DiscoveryConfig | None) -> None:
     parts = ", ".join(f"{name} {duration(seconds)}" for name, seconds in cost.seconds.items())
     if cost.fits:
         st.caption(cost.sentence, help=f"On this machine, when nothing else runs: {parts}.")
+        if (slower := _slower()) >= BUSY:
+            st.caption(say("settings.busy", time=duration(slower * cost.total)))
     else:
         st.warning(cost.sentence, icon=":material/memory:")
+
+
+def _slower() -> float:
+    """How many times longer a run takes beside what computes on this machine now: programs share its cores."""
+    cores = os.cpu_count() or 1
+    return (os.getloadavg()[0] + cores) / cores if hasattr(os, "getloadavg") else 1.0
 
 
 def prompts_key(config: DiscoveryConfig) -> str:

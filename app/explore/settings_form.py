@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import classroom, url
 from app.explore import cost, model_and_task
+from app.stored import task_answers
 from app.stored.related_runs import SIZES, sparsity_of
 from app.widgets.markdown import plain
 from app.words import say, widget
@@ -30,7 +31,8 @@ EFFORTS = ("quick", "standard", "thorough", "one-size")
 
 def show() -> None:
     """Draw the settings; pressing the button starts a job and puts it in the URL."""
-    st.subheader("Find a circuit", anchor=False)
+    st.subheader("New run", anchor=False)
+    st.caption(say("settings.another"))
     source = model_and_task.model()
     task = model_and_task.task(source)
     share = st.select_slider(
@@ -42,7 +44,7 @@ def show() -> None:
         args=("kept", 2.0),
     )
     sparsity = sparsity_of(share)
-    _explain_size(source, sparsity)
+    impossible = _explain_size(source, sparsity) or _unknown_task(source, task)
     rules = classroom.rules()
     efforts = list(rules.efforts if rules else EFFORTS)
     effort = st.segmented_control(
@@ -55,10 +57,13 @@ def show() -> None:
     )
     advanced = {"pruning": PRESETS[effort]} if rules else _advanced(task, effort)
     config = _config(source, task, sparsity, advanced)
-    if st.button(**widget("settings.find"), disabled=config is None):
+    if st.button(**widget("settings.find"), disabled=config is None or bool(impossible)):
         assert config is not None
         _start(config)
-    cost.show(source, config)
+    if impossible:
+        st.caption(plain(impossible))
+    else:
+        cost.show(source, config)
     if st.button(**widget("settings.see")):
         from app.explore import prompts  # tables need pandas, which a first visit need not load
 
@@ -66,17 +71,24 @@ def show() -> None:
     _waiting()
 
 
-def _explain_size(source: Source | None, sparsity: float) -> None:
+def _unknown_task(source: Source | None, task: str) -> str:
+    """Why a circuit of this task would say nothing of this model; empty where that was not measured."""
+    answer = task_answers.known(source).get(task) if source else None
+    return "" if answer is None or task_answers.usable(answer) else str(answer.get("sentence", ""))
+
+
+def _explain_size(source: Source | None, sparsity: float) -> str:
+    """Say what the size means; returns why it is impossible, if it is."""
     graph = graph_of(source) if source else None
     if graph is None:
         st.caption(f"Sparsity {sparsity:.1%}: that share of the edges is removed.")
-        return
+        return ""
     try:
         budget = edge_budget(graph, sparsity)
     except HapError as error:
-        st.warning(plain(str(error)))
-        return
+        return str(error)
     st.caption(f"**{budget:,}** of {graph.n_edges:,} edges · sparsity {sparsity:.1%}")
+    return ""
 
 
 def _advanced(task: str, effort: str) -> dict[str, Any]:
