@@ -35,7 +35,7 @@ def page() -> None:
         url.keep_saying("job", [])  # what became of an earlier one, until it is dismissed
     run_id = st.query_params.get("run") or saved_runs.example()
     if run_id is None:
-        st.info("No run yet. Choose a sparsity on the left and press **Find the circuit**.")
+        st.info("No run yet. Press **New run**, then **Find the circuit**.")
         return
     try:
         run = saved_runs.open_run(run_id)
