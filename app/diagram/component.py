@@ -52,6 +52,7 @@ class Shown:
     size: int  # edges that both circuits keep, 0: as many as in the run
     measure: int  # size that shall be measured now, 0: none
     changes: tuple[str, ...] | None  # what is switched off or restored, as `Change.text`; None: nothing was, here
+    stamp: float  # tells one change from the same made again
     live: bool  # whether the model must say what follows from these changes
     show: Mapping[str, Any]  # what else shall be shown: ``left`` and ``right``, circuits by name, or ``fold``
     painted: bool  # whether the first frame is there, so that what is below may follow
@@ -130,6 +131,7 @@ def shown(scene: Scene, key: str = "comparison") -> Shown:
         size=size if isinstance(size, int) and size >= 0 else memory["size"],
         measure=measure if isinstance(measure, int) else 0,
         changes=tuple(map(str, asked["list"])) if isinstance(asked.get("list"), list) else None,
+        stamp=float(stamp) if isinstance(stamp := asked.get("stamp"), int | float) else 0.0,
         live=bool(asked.get("live")),
         show=wanted if isinstance(wanted, Mapping) else {},
         # Where there is no browser (Streamlit's test runner) there is nothing to wait for.

@@ -118,14 +118,14 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
     if seen.show:  # other circuits, or folded layers
         url.put(**{name: seen.show[name] for name in ("left", "right", "fold") if name in seen.show})
         st.rerun()
-    if seen.changes is not None and st.session_state.get(f"{key}:changes") != seen.changes:
+    if seen.changes is not None and st.session_state.get(f"{key}:changes") != seen.stamp:
         _change(seen, f"{key}:changes")
     return pins, seen
 
 
 def _change(seen: Shown, key: str) -> None:
     """What was switched off in the picture goes into the address."""
-    st.session_state[key] = seen.changes
+    st.session_state[key] = seen.stamp
     st.query_params["do"] = list(seen.changes or ())
     if seen.live:  # nothing stored says what follows: ask the model
         st.query_params["ask"] = st.session_state["ask"] = "try"

@@ -35,7 +35,7 @@ class Cuts {
     this.list = kind === "undo" ? rest : [...rest, `${kind === "off" ? "-" : "+"}${targets.join(",")}`];
     this.sent = performance.now();
     const { view } = this;
-    view.send("changes", { list: this.list, live: this.list.length > 0 && SIDES.some((side) => this.after(side) === null) });
+    view.send("changes", { list: this.list, stamp: Date.now(), live: this.list.length > 0 && SIDES.some((side) => this.after(side) === null) });
     view.redraw();
     view.changed();
   }
