@@ -258,4 +258,7 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
         raise FileNotFoundError("it has no tokenizer (tokenizer.json)")
     from transformers import AutoTokenizer
 
-    return whole(AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer)
+    made = whole(AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer)
+    if not made.get_vocab_size(with_added_tokens=False):  # transformers makes an empty one where files are missing
+        raise FileNotFoundError("it has no tokenizer (tokenizer.json)")
+    return made

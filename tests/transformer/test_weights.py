@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -235,3 +236,15 @@ def test_a_tokenizer_nested_without_end_or_too_large_is_refused(tmp_path: Path) 
         file.truncate(300 * 2**20)
     with pytest.raises(ModelError, match="300 MB large, expected at most 256"):
         load_model(str(path.parent))
+
+
+def test_no_empty_tokenizer_takes_the_place_of_one_that_is_missing(tmp_path: Path) -> None:
+    path = saved("gpt2", tmp_path / "model")
+    (path / "tokenizer.json").unlink()
+    os.mkfifo(path / "tokenizer.json")
+    with pytest.raises(ModelError, match="it has no tokenizer"):
+        load_model(str(path))
+    (path / "tokenizer.json").unlink()
+    (path / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+    with pytest.raises(ModelError):
+        load_model(str(path))
