@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hap_engine.picture.palette import role
+from hap_engine.picture.scene import targets
 from hap_engine.picture.standalone import standalone
 from hap_engine.report.token_places import on_sentence
 from hap_engine.runs.record import Run
@@ -66,7 +67,8 @@ def test_no_two_labels_overlap_and_each_stands_in_its_box(page: Any, tmp_path: P
             show(page, run, tmp_path, view)
             assert page.evaluate(OVERLAPS) == [], (width, view)
             assert page.evaluate(OUTSIDE) == [], (width, view)
-            wide, inner = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
+            shown = page.locator(".hap-panels")
+            wide, inner = (shown.evaluate(f"(panels) => panels.{size}") for size in ("scrollWidth", "clientWidth"))
             assert wide <= inner
 
 
@@ -149,10 +151,27 @@ def test_edges_open_with_the_strongest_and_the_lane_of_mlps_closed(page: Any, io
     page.keyboard.press("Enter")
     ways.click()
     reached, kept = {"a23.h0"}, ioi.circuits["hap"].circuit.names()
+    readers = {reader.name: reader for reader in ioi.graph.readers}
     for writer, reader in kept:  # names stand in the order of the writers
         if writer in reached:
-            reached.add(reader.split("<")[0])
+            reached.update(targets(ioi.graph, readers[reader]))
     assert f"{sum(writer in reached for writer, _ in kept)} shown" in title.text_content()
+
+
+def test_the_search_opens_with_a_slash_and_its_example_exists(page: Any, ioi: Run, tmp_path: Path) -> None:
+    show(page, ioi, tmp_path)
+    search = page.get_by_role("searchbox", name="Find a node")
+    shown, label = search.get_attribute("placeholder").removeprefix("Find ").split(", ")
+    head = "a" + shown.replace(".", ".h")
+    found = role(ioi.roles["heads"][head]["role"])
+    assert found is not None
+    assert found.label == label
+    page.evaluate(
+        "document.querySelector('.hap').append(Object.assign(document.createElement('input'), {type: 'radio'}))"
+    )
+    page.locator(".hap input[type=radio]").focus()
+    page.keyboard.press("/")
+    assert search.evaluate("(one) => one === document.activeElement")
 
 
 def on_prompt(run: Run) -> Any:

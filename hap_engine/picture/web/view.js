@@ -150,6 +150,8 @@ class View {
       this.touching[writer].push(i);
       for (const node of readers[edges.reader[i]].nodes) this.touching[node].push(i);
     });
+    const named = nodes.find(({ mark, status }) => mark && status !== "none") ?? nodes.find(({ kind }) => kind === "head");
+    if (named) this.words.search.placeholder = ["Find", [named.short, named.label].filter(Boolean).join(", ")].join(" ");
     this.pinned = this.pinned.filter((id) => this.index.has(id));
     this.hovered = {};
     this.edge = null;
@@ -390,7 +392,8 @@ class View {
   }
 
   key(event) {
-    const typing = /^(input|textarea|select)$/i.test(event.target.tagName) && event.target.type !== "range" || event.target.isContentEditable;
+    const { tagName, type, isContentEditable } = event.target;
+    const typing = /^(textarea|select)$/i.test(tagName) || (/^input$/i.test(tagName) && !/^(range|radio|checkbox|button)$/.test(type)) || isContentEditable;
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
       event.preventDefault();
       this.words.search.focus();
