@@ -58,8 +58,12 @@ class Cuts {
   /** And after the changes: stored for a single one, else as the model said for just these. */
   after(side) {
     if (!this.list.length) return this.before(side);
-    const [text] = this.list, stored = this.list.length === 1 && this.view.atSizes.size === null ? this.base?.[side]?.[text[0] === "-" ? "off" : "on"]?.[text.slice(1)] : undefined;
-    if (stored !== undefined) return stored;
+    const [text] = this.list, known = this.list.length === 1 && this.view.atSizes.size === null && this.base?.[side];
+    if (known) {
+      const [here, there] = text[0] === "-" ? [known.off, known.on] : [known.on, known.off], head = text.slice(1);
+      if (head in here) return here[head];
+      if (head in there) return known.base; // it is as it was
+    }
     return this.told?.[side]?.[1] ?? null;
   }
 
