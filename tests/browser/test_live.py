@@ -33,7 +33,7 @@ def address(serve: Callable[[Path], str]) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_head_is_switched_off_and_back_on(address: str, visit: Any, mini: str, scheme: str) -> None:
-    page = visit(f"{address}/{mini}", scheme).page
+    page = visit(f"{address}/{mini}&view=pair", scheme).page
     page.get_by_role("button", name="Remove every S-inhibition head").click(timeout=240_000)
     page.get_by_text("the preference for the right answer falls").wait_for(timeout=240_000)
     assert "do=-a" in page.url
