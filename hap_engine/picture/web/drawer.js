@@ -79,7 +79,7 @@ class Drawer {
     const shown = prompt.tokens.slice(0, rows.length).map(([text, role], i) => {
       const share = row[i] ?? 0;
       const token = html("span", { class: `hap-seen${i === from ? " hap-from" : ""}`, "data-query": i, tabindex: 0, title: `${text.trim()} ${share.toFixed(2)}` }, text.trim() || "␣", ...(role ? [html("small", {}, role)] : []));
-      token.style.background = `color-mix(in srgb, ${colours.right} ${Math.round(70 * share)}%, transparent)`;
+      token.style.background = `color-mix(in srgb, ${colours.right} ${Math.round(40 * share)}%, transparent)`;
       return token;
     });
     return html("div", {}, html("h6", { title: this.say("looks_help") }, this.say("looks", { token: (prompt.tokens[from]?.[0] ?? "").trim() })), html("p", { class: "hap-shaded" }, ...shown));
