@@ -117,5 +117,9 @@ def _plain(value: object) -> object:
 def test_the_page_of_every_size_is_made_of_its_data() -> None:
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sizes.KEPT.glob("*.json")]
     mini = sorted((r for r in records if r["model"] == "hap-mini"), key=lambda r: int(r["seed"]))
-    assert [record["seed"] for record in mini] == list(sizes.SEEDS)
-    assert sizes.section(mini, sizes.MINI) in sizes.PAGE.read_text(encoding="utf-8")
+    assert [record["seed"] for record in mini] == [*sizes.SEEDS, *sizes.UNSEEN]
+    text, count = sizes.PAGE.read_text(encoding="utf-8"), len(sizes.SEEDS)
+    assert sizes.section(mini[:count], sizes.MINI) in text
+    assert sizes.table(mini[count:], sizes.MINI) in text
+    real = sorted((r for r in records if r["model"] != "hap-mini"), key=lambda r: int(r["seed"]))
+    assert sizes.section(real, sizes.REAL) in text

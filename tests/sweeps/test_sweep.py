@@ -6,9 +6,11 @@ import json
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -36,6 +38,12 @@ def here(some: Sequence[Cell], folder: Path, workers: int | None) -> Iterator[Ta
             yield Taken(cell, "failed", "no room")
         else:
             yield Taken(cell, "done", compute(cell))
+
+
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit's test runner leaves its page as this process's main module, which a new process would run."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
 @pytest.fixture
