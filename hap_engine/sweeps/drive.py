@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Sequence
 
 from hap_engine.errors import DiskError, SettingsError
 from hap_engine.progress import Progress
 from hap_engine.sweeps.cell import attempt
-from hap_engine.sweeps.folder import Folder, now
+from hap_engine.sweeps.folder import Folder
 from hap_engine.sweeps.study import Cell
 from hap_engine.sweeps.taking import Engine
 from hap_engine.words import say
@@ -31,7 +32,7 @@ def drive(
         for taken in engine(missing, folder.path, workers):
             cell = taken.cell
             if taken.state == "begun":
-                since[cell.id] = now()
+                since[cell.id] = time.time()
             else:
                 since.pop(cell.id, None)
             if taken.state == "done":

@@ -12,7 +12,6 @@ Everything is replaced as a whole, so the folder can be read at any time, on ano
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -127,7 +126,3 @@ class Folder:
         with suppress(OSError, ValueError):
             return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
         return {}
-
-
-def now() -> float:
-    return time.time()
