@@ -24,7 +24,7 @@ PAGE = Template(beside(__file__, "handout.html").rstrip())
 def handout(run: Run, left: str, right: str) -> str:
     """The page as HTML text."""
     built = scene.build(run, left, right, strongest=DRAWN)
-    size = (640, 640)  # squatter than on screen: one sheet holds all
+    size = (640, 480)  # squatter than on screen: one sheet holds all
     roles = page.roles_table(run, left, right)
     texts = {
         "title": run.title,

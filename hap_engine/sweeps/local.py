@@ -32,9 +32,9 @@ def compute(cells: Sequence[Cell], folder: Path, workers: int | None = None) -> 
         try:
             while left or running:
                 while left and len(running) < count:  # no more: whoever is handed out counts as begun
-                    cell = left.pop(0)
-                    running[pool.submit(attempt, cell, folder)] = cell
-                    yield Taken(cell, "begun")
+                    future = pool.submit(attempt, left[0], folder)  # a broken pool raises: the cell is still left
+                    running[future] = left.pop(0)
+                    yield Taken(running[future], "begun")
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     text, why = future.result()
                     yield Taken(running.pop(future), "failed" if why else "done", why or text)

@@ -45,7 +45,7 @@ def test_hover_and_click_work_in_the_notebooks_theme(chromium: Any, scheme: str,
     frame.locator(".hap-folded").first.wait_for()
     assert frame.get_by_role("heading", name="How close is each circuit to the whole model?").is_visible()
     with page.expect_download() as saved:
-        frame.get_by_role("button", name="Side by side").click()
+        frame.get_by_role("button", name="Edges", exact=True).first.click()
         frame.get_by_role("button", name="Save as SVG").first.click()
     assert saved.value.suggested_filename == "circuit.svg"
     assert [url for url in asked if not url.startswith(("blob:", "data:", "about:"))] == []
