@@ -369,11 +369,10 @@ class View {
 
   /** Pins or the selected edge changed: show it everywhere. */
   changed() {
-    if (this.choice.paths.length) {
-      this.choice.paths = this.pinned.map((id) => this.index.get(id));
-      this.choice.update();
-      this.redraw();
-    }
+    const { choice } = this, opens = !choice.lane && this.pinned.some((id) => this.node(id)?.kind === "mlp");
+    if (opens) choice.lane = true; // a pinned MLP is drawn
+    if (choice.paths.length) choice.paths = this.pinned.map((id) => this.index.get(id));
+    if (opens || choice.paths.length) this.again();
     this.pressed();
     this.light();
     this.words.describe();

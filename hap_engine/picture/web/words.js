@@ -120,7 +120,7 @@ class Words {
 
   find() {
     const { view } = this, query = this.search.value.trim().toLowerCase();
-    const nodes = view.scene.nodes.filter((node) => !node.hidden);
+    const nodes = view.scene.nodes.filter((node) => !node.folded); // an MLP of a closed lane too: pinned, it opens
     const exact = nodes.filter((node) => ` ${node.search} `.includes(` ${query} `));
     const matches = exact.length ? exact : nodes.filter((node) => node.search.includes(query));
     view.found = query ? matches.map((node) => node.id) : [];
