@@ -153,9 +153,19 @@ class Visit:
             route.abort()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
-    """Open a fresh page: ``visit(address)``; at the end it must have been quiet and local."""
+    """Open a fresh page: ``visit(address)``; at the end of the test it must have been quiet and local."""
+    yield from _visits(chromium)
+
+
+@pytest.fixture(scope="module")
+def stay(chromium: Any) -> Iterator[Callable[..., Visit]]:
+    """As `visit`, for a page that the tests of one file share."""
+    yield from _visits(chromium)
+
+
+def _visits(chromium: Any) -> Iterator[Callable[..., Visit]]:
     visits: list[Visit] = []
 
     def go(address: str, scheme: str = "light", width: int = 1440) -> Visit:

@@ -26,8 +26,8 @@ def look(request: pytest.FixtureRequest) -> tuple[str, int]:
 
 
 @pytest.fixture(scope="module")
-def loaded(visit: Any, address: str, look: tuple[str, int]) -> Any:
-    visited = visit(address, *look)
+def loaded(stay: Any, address: str, look: tuple[str, int]) -> Any:
+    visited = stay(address, *look)
     visited.page.wait_for_selector(f"{RIGHT} .hap-nodes rect", state="attached", timeout=30_000)
     return visited
 

@@ -20,10 +20,10 @@ PATIENT = 240_000  # milliseconds; each piece of work takes seconds on an idle m
 
 
 @pytest.fixture(scope="module")
-def page(serve: Callable[[Path], str], visit: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def page(serve: Callable[[Path], str], stay: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The run on its question "How good is it?"."""
     address = serve(MAIN)
-    page = visit(address).page
+    page = stay(address).page
     page.wait_for_selector(".hap-head-box, .nsewdrag", timeout=60_000)
     bring(page, quick(example("hap-mini"), "small"), tmp_path_factory.mktemp("run"))
     page.get_by_text("It is in the list below").wait_for(timeout=PATIENT)

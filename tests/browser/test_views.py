@@ -27,8 +27,8 @@ def address(serve: Any) -> str:
 
 
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: look[0])
-def page(request: pytest.FixtureRequest, visit: Any, address: str) -> Any:
-    page = visit(address, *request.param).page
+def page(request: pytest.FixtureRequest, stay: Any, address: str) -> Any:
+    page = stay(address, *request.param).page
     page.wait_for_selector(f"{RIGHT} .js-plotly-plot .nsewdrag", timeout=30_000)
     return page
 
