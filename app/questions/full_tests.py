@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.questions import add_to_run
 from app.stored import related_runs, saved_runs
-from app.widgets import charts
+from app.widgets import charts, scorecard
 from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
 from app.words import say, widget
@@ -18,7 +18,7 @@ from app.work import opened_models
 from hap_engine.errors import HapError
 from hap_engine.picture.palette import Palette
 from hap_engine.progress import Progress
-from hap_engine.report.test_sentences import HALF, STABLE, findings
+from hap_engine.report.test_sentences import HALF, STABLE, findings, untested
 from hap_engine.report.titles import circuit_title
 from hap_engine.runs.record import Run
 from hap_engine.settings import RESAMPLES
@@ -27,19 +27,15 @@ from hap_engine.settings import RESAMPLES
 def show(run: Run) -> None:
     """The findings, the curve over sizes and the ablations; what is missing is offered."""
     st.markdown("#### Put to the test")
-    answers = findings(run)
-    if answers:
-        words, pictures = st.columns([3, 2], gap="large")
-        with words:
-            for finding in answers:
-                st.markdown(f"**{plain(finding.question)}** {plain(finding.answer)}")
-                st.caption(plain(finding.detail))
-        with pictures:
-            _curves(run)
-            _ablations(run)
-            _samples(run)
-        if run.statistics:
-            _tags(run)
+    words, pictures = st.columns([3, 2], gap="large")
+    with words:
+        scorecard.show([*findings(run), *untested(run)])
+    with pictures:
+        _curves(run)
+        _ablations(run)
+        _samples(run)
+    if run.statistics:
+        _tags(run)
     if not run.statistics:
         _offer_tests(run)
     if not run.stability:

@@ -1,4 +1,4 @@
-"""How good is a circuit? Each number beside its controls, with its interval and in plain words."""
+"""How good is a circuit? A scorecard, whose rows open to the prose, and each number's intervals."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app.questions import choices, full_tests
-from app.widgets import charts
+from app.widgets import charts, scorecard
 from app.widgets.markdown import plain
-from app.words import HELP, say, widget
+from app.words import say, widget
 from hap_engine.picture.palette import Palette
-from hap_engine.report.by_prompt import closer, measured
-from hap_engine.report.metric_sentences import TITLES, interval, overlap, read
+from hap_engine.report.metric_sentences import TITLES, interval, scores
 from hap_engine.report.titles import CONTROL_TITLES, circuit_title
 from hap_engine.runs.record import Run
 
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
-    """One circuit's numbers read aloud, and every circuit's interval for one metric."""
+    """One circuit's scorecard, and every circuit's interval for one metric."""
     names = [name for name in run.circuits if name in run.metrics]
     if not names:
         st.info(say("numbers.none"))
@@ -27,9 +26,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     words, picture = st.columns([3, 2], gap="large")
     with words:
         name = choices.circuit(names, run, f"read-{run.id}")
-        for key, sentence in read(run, name).items():
-            st.markdown(f"**{TITLES[key]} {run.metrics[name][key]:z.2f}.** {plain(sentence)}", help=HELP[key])
-        st.markdown(plain(_comparison(run, left, right)))
+        scorecard.show(list(scores(run, name, left if name != left else right)))
     with picture:
         words, titles = widget("numbers.compare"), list(TITLES)
         metric = st.selectbox(**words, options=titles, format_func=TITLES.__getitem__, persist_state="session")
@@ -40,13 +37,6 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     told["ablation"] = plain(row.get("ablation", "?"))
     st.caption(say("numbers.about", edges=len(run.circuits[name].circuit), seed=run.seed, **told))
     full_tests.show(run)
-
-
-def _comparison(run: Run, left: str, right: str) -> str:
-    parts = [overlap(run, left, right)]
-    if left != right and measured(run, left) and measured(run, right):
-        parts.append(closer(run, left, right))
-    return " ".join(filter(None, parts))
 
 
 def interval_figure(run: Run, names: Sequence[str], metric: str, colours: Palette) -> go.Figure:

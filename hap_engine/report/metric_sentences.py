@@ -1,12 +1,14 @@
-"""What each number of a circuit says, in plain words and beside its controls (no torch)."""
+"""What each number of a circuit says, in plain words and beside its controls, and whether it passes (no torch)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hap_engine.findings import Findings
+from hap_engine.report.by_prompt import closer, measured
 from hap_engine.report.titles import circuit_title, say
 
 TITLES = {
@@ -18,6 +20,55 @@ TITLES = {
     "exact_match": "Same first choice",
     "deviation": "Deviation",
 }
+
+NEAR = 0.1  # how far from the model, on a scale to everything corrupted or in shares, a circuit may be and pass
+YES, NO, UNKNOWN = "✓", "✗", "?"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A question about a circuit, what the run answers, the numbers behind it, and whether that speaks for it."""
+
+    question: str
+    answer: str
+    detail: str = ""
+    mark: str = UNKNOWN
+
+
+def scores(run: Findings, name: str, other: str = "") -> Iterator[Finding]:
+    """A row for each metric of a circuit: passed if its whole interval is near the model, failed if all of it is not.
+
+    Args:
+        other: a circuit to compare it with by their intervals; empty for none.
+    """
+    row, full, empty = (run.metrics.get(key, {}) for key in (name, "full", "empty"))
+    told = read(run, name)
+    targets = {"faithfulness": 1.0, "accuracy": full.get("accuracy"), "top1": full.get("top1"), "exact_match": 1.0}
+    worst, control = empty.get("kl"), row.get("random_kl", run.metrics.get("random", {}).get("kl"))
+    bars = {"kl": (-math.inf, NEAR * worst)} if worst else {}
+    bars |= {key: (at - NEAR, at + NEAR) for key, at in targets.items() if at is not None}
+    for key, question in say.parts("metrics.questions").items():
+        if key in told:
+            detail = told[key] if key != "faithfulness" else f"{told.get('logit_diff', '')} {told[key]}".strip()
+            answer = say("metrics.answer", title=TITLES[key], value=row[key])
+            mark = _passed(run, name, key, *bars[key]) if key in bars else UNKNOWN
+            yield Finding(question, answer, f"{detail} {say('metrics.bars.' + key)}", mark)
+    if "kl" in told and control is not None and math.isfinite(control):
+        answer = say("metrics.random.answer", value=row["kl"], random=control)
+        mark = _passed(run, name, "kl", -math.inf, control)
+        yield Finding(say("metrics.random.question"), answer, say("metrics.random.detail"), mark)
+    ours, theirs = interval(run, name, "kl"), interval(run, other, "kl")
+    if ours and theirs and name != other:
+        mark = YES if ours[1] < theirs[0] else NO if ours[0] > theirs[1] else UNKNOWN
+        titles = {"title": circuit_title(name), "other": circuit_title(other)}
+        detail = closer(run, other, name) if measured(run, name) and measured(run, other) else ""
+        yield Finding(say("metrics.closer", **titles), overlap(run, name, other), detail, mark)
+
+
+def _passed(run: Findings, name: str, key: str, low: float, high: float) -> str:
+    value = run.metrics[name][key]
+    least, most = interval(run, name, key) or (value, value)
+    return YES if low <= least and most <= high else NO if most < low or least > high else UNKNOWN
 
 
 def read(run: Findings, name: str) -> dict[str, str]:

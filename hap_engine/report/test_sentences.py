@@ -1,18 +1,19 @@
 """What the later tests of a run say, in plain words: ``statistics`` and ``stability`` read aloud (no torch).
 
 Each `Finding` is a question that a careful reader asks of a circuit and the answer of this run, with the
-numbers that it rests on. Nothing is called better, complete or needed without its interval or its
-threshold; where a test could not be made (no wrong prompts, one prompt), the answer says so.
+numbers that it rests on and whether it speaks for the circuit. Nothing is called better, complete or needed
+without its interval or its threshold; where a test could not be made (no wrong prompts, one prompt), the answer
+says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from hap_engine.findings import Findings
+from hap_engine.report.metric_sentences import NO, UNKNOWN, YES, Finding
 from hap_engine.report.titles import circuit_title, role_title, say
 
 SMALL = 0.1  # share of the task below which a gap or a rest is called small
@@ -23,13 +24,13 @@ HALF = 0.5  # of the searches that were compared: an edge that fewer keep is dra
 LISTED = 6  # nodes named in a sentence
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A question about a circuit, what the run's tests answer, and the numbers behind the answer."""
+TESTS = ("mistakes", "complement", "completeness", "minimality", "curves", "ablations", "missed")
 
-    question: str
-    answer: str
-    detail: str = ""
+
+def untested(run: Findings) -> list[Finding]:
+    """The questions that this run leaves open, because their tests were not made."""
+    tests = ([] if run.statistics else [*TESTS]) + ([] if run.stability else ["samples"])
+    return [Finding(say(f"tests.{test}.question"), say("tests.untested")) for test in tests]
 
 
 def findings(run: Findings) -> list[Finding]:
@@ -72,18 +73,19 @@ def _comparisons(run: Findings) -> Iterator[Finding]:
         paired = say("tests.paired", kl=kl, p=p_value(kl.get("p")))
         rest = f"{_only(tests['exact_match'], theirs)} {_heads(tests['heads'], ours, theirs)}"
         question = say("tests.closer.question", ours=ours, theirs=theirs)
-        yield Finding(question, _closer(kl, theirs), f"{paired} {rest}")
+        yield Finding(question, *_closer(kl, theirs, f"{paired} {rest}"))
 
 
-def _closer(kl: Mapping[str, Any], theirs: str) -> str:
+def _closer(kl: Mapping[str, Any], theirs: str, detail: str) -> tuple[str, str, str]:
+    """The answer, its detail and its mark."""
     mean, ends = kl.get("mean") or 0.0, _ends(kl)
     if not ends:
-        return say("tests.closer.unknown", mean=mean)
+        return say("tests.closer.unknown", mean=mean), detail, UNKNOWN
     if ends[0] <= 0 <= ends[1]:
-        return say("tests.closer.unsure", mean=mean, ends=ends)
+        return say("tests.closer.unsure", mean=mean, ends=ends), detail, UNKNOWN
     low, high = sorted(map(abs, ends))
-    side = "lower" if mean < 0 else "higher"
-    return say(f"tests.closer.{side}", theirs=theirs, size=abs(mean), low=low, high=high)
+    side, mark = ("lower", YES) if mean < 0 else ("higher", NO)
+    return say(f"tests.closer.{side}", theirs=theirs, size=abs(mean), low=low, high=high), detail, mark
 
 
 def _counts(test: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,17 +111,22 @@ def _mistakes(run: Findings) -> Iterator[Finding]:
     right, wrong = sides["top1"]["right"], sides["top1"]["wrong"]
     good, bad = _ends(right), _ends(wrong)
     answer = "unknown" if not wrong["n"] else "less" if good and bad and good[0] > bad[1] else "same"
+    mark = {"unknown": UNKNOWN, "less": NO, "same": YES}[answer]
     parts = [
         say("tests.mistakes.detail", word=word, share=_share(side))
         for word, side in (("right", right), ("wrong", wrong))
         if side["n"]
     ]
-    yield _finding("mistakes", answer, " ".join(parts))
+    yield _finding("mistakes", answer, " ".join(parts), mark)
 
 
-def _finding(test: str, answer: str, detail: str, /, **values: Any) -> Finding:
+def _finding(test: str, answer: str, detail: str, mark: str, /, **values: Any) -> Finding:
     """A test's question with one of its answers."""
-    return Finding(say(f"tests.{test}.question"), say(f"tests.{test}.{answer}", **values), detail)
+    return Finding(say(f"tests.{test}.question"), say(f"tests.{test}.{answer}", **values), detail, mark)
+
+
+def _mark(passed: bool) -> str:
+    return YES if passed else NO
 
 
 def _share(side: Mapping[str, Any]) -> str:
@@ -134,7 +141,7 @@ def _complement(run: Findings) -> Iterator[Finding]:
         return
     left = row["faithfulness"]
     much, detail = "most" if left > LARGE else "part", say("tests.complement.detail", row=row)
-    yield _finding("complement", "yes" if left < SMALL else "no", detail, left=left, much=much)
+    yield _finding("complement", "yes" if left < SMALL else "no", detail, _mark(left < SMALL), left=left, much=much)
 
 
 def _completeness(run: Findings) -> Iterator[Finding]:
@@ -144,7 +151,8 @@ def _completeness(run: Findings) -> Iterator[Finding]:
     mean, worst = fmean(row["gap"] for row in sets), max(sets, key=lambda row: row["gap"])
     answer = "yes" if worst["gap"] < SMALL else "model" if worst["model"] > worst["circuit"] else "circuit"
     told = {"name": role_title(worst["name"]), "nodes": _listed(worst["nodes"])}
-    yield _finding("completeness", answer, say("tests.completeness.detail", mean=mean, worst=worst, **told))
+    detail = say("tests.completeness.detail", mean=mean, worst=worst, **told)
+    yield _finding("completeness", answer, detail, _mark(answer == "yes"))
 
 
 def _minimality(run: Findings) -> Iterator[Finding]:
@@ -156,7 +164,7 @@ def _minimality(run: Findings) -> Iterator[Finding]:
     detail = say("tests.minimality.most", row=rows[0])
     if spare:
         detail += say("tests.minimality.spare", spare=_listed(spare))
-    yield _finding("minimality", "answer", detail, test=test, all=len(rows))
+    yield _finding("minimality", "answer", detail, _mark(not spare), test=test, all=len(rows))
 
 
 def _curves(run: Findings) -> Iterator[Finding]:
@@ -166,7 +174,7 @@ def _curves(run: Findings) -> Iterator[Finding]:
     best = min(curves, key=lambda name: curves[name]["cmd"])
     areas = [say("tests.curves.area", title=circuit_title(name), row=row) for name, row in curves.items()]
     detail = say("tests.curves.detail", areas="; ".join(areas))
-    yield _finding("curves", "answer", detail, best=circuit_title(best))
+    yield _finding("curves", "answer", detail, _mark(best == _main(run)), best=circuit_title(best))
 
 
 def _ablations(run: Findings) -> Iterator[Finding]:
@@ -178,8 +186,9 @@ def _ablations(run: Findings) -> Iterator[Finding]:
     if not best:
         return
     each = ", ".join(say("tests.ablations.each", title=title, kind=kind) for kind, title in best.items())
-    answer = "no" if len(set(best.values())) == 1 else "yes"
-    yield _finding("ablations", answer, say("tests.ablations.detail"), best=next(iter(best.values())), each=each)
+    same = len(set(best.values())) == 1
+    told = {"best": next(iter(best.values())), "each": each}
+    yield _finding("ablations", "no" if same else "yes", say("tests.ablations.detail"), _mark(same), **told)
 
 
 def _missed(run: Findings) -> Iterator[Finding]:
@@ -192,7 +201,8 @@ def _missed(run: Findings) -> Iterator[Finding]:
     for row in missed["subsets"]:
         if row["share"] == SUBSET:
             detail += say("tests.missed.subset", row=row, confidence=missed["confidence"])
-    yield _finding("missed", "answer", detail, all=missed["all"], part=part)
+    mark = _mark(missed["all"] < SMALL * worst) if worst else UNKNOWN
+    yield _finding("missed", "answer", detail, mark, all=missed["all"], part=part)
 
 
 def _stability(run: Findings) -> Finding:
@@ -204,5 +214,6 @@ def _stability(run: Findings) -> Finding:
     detail = say(f"tests.{test}.detail", found=found, faint=faint, edges=len(found["edges"]), **told)
     if sometimes:
         detail += say("tests.stability.some", heads=_listed(sometimes))
-    judged = say(f"tests.samples.{'stable' if found['jaccard'] >= STABLE else 'unstable'}", bar=STABLE)
-    return _finding(test, "answer", detail, found=found, judged=judged)
+    stable = found["jaccard"] >= STABLE
+    judged = say(f"tests.samples.{'stable' if stable else 'unstable'}", bar=STABLE)
+    return _finding(test, "answer", detail, _mark(stable), found=found, judged=judged)

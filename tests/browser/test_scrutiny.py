@@ -52,7 +52,7 @@ def test_another_seed_is_found_and_compared(page: Any) -> None:
     page.get_by_text(f"This machine holds the same run with seed {SEED}").wait_for(timeout=PATIENT)
     assert page.url != first
     page.get_by_role("button", name="Compare the seeds").click()
-    page.get_by_text("Would another seed find the same?").wait_for(timeout=PATIENT)
+    page.get_by_text("Would another seed find the same?").click(timeout=PATIENT)
     page.get_by_text(f"Seeds {SEED + 1}, {SEED}; ").or_(page.get_by_text(f"Seeds {SEED}, {SEED + 1}; ")).wait_for()
     page.goto(first)
     page.get_by_text(f"This machine holds the same run with seed {SEED + 1}").wait_for(timeout=60_000)

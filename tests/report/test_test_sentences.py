@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from hap_engine.report.test_sentences import findings, p_value
+from hap_engine.report.metric_sentences import scores
+from hap_engine.report.test_sentences import findings, p_value, untested
 from hap_engine.runs.run_file import dumps, loads
 from tests.builders.fakes import fake_run
 from tests.builders.whole_runs import STABILITY, statistics
@@ -32,9 +34,9 @@ def test_every_question_is_answered_with_its_numbers() -> None:
     assert "S-inhibition: a1.h1" in said["Is it all of the mechanism?"]
     assert "Not needed on these prompts: m1." in said["Is all of it needed?"]
     assert "HAP's order of the edges stays closest" in said["And at other sizes?"]
-    assert "HAP under resample, EAP under zero" in said["Does the kind of ablation matter?"]
-    assert "100 of 343 edges. A random 10% of them" in said["What did the first filter throw away?"]
-    assert "14% of such draws" in said["What did the first filter throw away?"]
+    assert "HAP under resample, EAP under zero" in said["Does the order hold under other ablations?"]
+    assert "100 of 343 edges. A random 10% of them" in said["Did the first filter spare what matters?"]
+    assert "14% of such draws" in said["Did the first filter spare what matters?"]
     assert not [text for text in said.values() if re.search(r"[a-z]\.[A-Z]", text)]  # a space between sentences
     assert "Heads that every seed keeps: a1.h1. Only some keep: a2.h2." in said["Would another seed find the same?"]
 
@@ -80,3 +82,43 @@ def test_nothing_is_said_of_a_run_that_was_not_tested() -> None:
 
 def test_p_values_are_never_zero() -> None:
     assert [p_value(p) for p in (None, 0.0005, 0.02, 0.5)] == ["p unknown", "p < 0.001", "p = 0.020", "p = 0.50"]
+
+
+def test_every_answer_says_whether_it_speaks_for_the_circuit() -> None:
+    run = loads(dumps(fake_run(statistics=statistics(), stability=STABILITY)))
+    marks = {one.question: one.mark for one in findings(run)}
+    assert marks["Is HAP closer to the model than EAP, beyond chance?"] == "✓"
+    assert marks["Does the task go through these edges?"] == "✓"
+    for failed in (
+        "Does it make the model's mistakes too?",
+        "Is all of it needed?",
+        "Would another seed find the same?",
+    ):
+        assert marks[failed] == "✗", failed
+    assert marks["Does the order hold under other ablations?"] == "✗"
+
+
+def test_what_was_not_tested_is_asked_with_a_question_mark() -> None:
+    asked = untested(fake_run())
+    assert {one.mark for one in asked} == {"?"}
+    assert "Is all of it needed?" in [one.question for one in asked]
+    assert untested(fake_run(statistics=statistics(), stability=STABILITY)) == []
+
+
+@pytest.mark.parametrize(
+    ("kl", "interval", "mark"),
+    [(0.3, [0.2, 0.39], "✓"), (0.3, [0.2, 0.5], "?"), (0.9, [0.5, 1.2], "✗"), (0.3, None, "✓"), (0.9, None, "✗")],
+)
+def test_a_number_passes_with_its_whole_interval(kl: float, interval: list[float] | None, mark: str) -> None:
+    made = fake_run()
+    row = made.metrics["hap"] | {"kl": kl, "interval": {"kl": interval}}
+    run = replace(made, metrics={**made.metrics, "hap": row, "empty": {**made.metrics["empty"], "kl": 4.0}})
+    first = next(scores(run, "hap"))
+    assert (first.question, first.mark) == ("Does it predict what the model predicts?", mark)
+    assert f"KL {kl:.2f}" in first.answer
+
+
+def test_without_the_scale_a_distance_is_neither_good_nor_bad() -> None:
+    made = fake_run()
+    run = replace(made, metrics={"hap": made.metrics["hap"]})
+    assert next(scores(run, "hap")).mark == "?"
