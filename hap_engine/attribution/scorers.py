@@ -41,6 +41,7 @@ from hap_engine.evaluation.metrics import kl_divergence, logit_difference, proba
 from hap_engine.graph.graph import Graph
 from hap_engine.graph.ranking import check_scores, rank_matrix
 from hap_engine.machine import memory
+from hap_engine.masked import processes
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.runs.unfinished import NOWHERE, Place
@@ -130,8 +131,10 @@ def score(
     found = place.found()
     total = torch.from_numpy(found.get("total", np.zeros(masked.graph.edge_mask.shape, np.float32))).to(masked.device)
     chunks, before = prepared.parts(range(len(prepared)), batch_size), found.get("done", 0)
-    for done, indices in enumerate(chunks[before:], before + 1):
-        total -= _mask_gradient(prepared, indices, chosen, measure)
+    for at in range(before, len(chunks), processes.count()):
+        now = chunks[at : at + processes.count()]
+        total -= processes.added(now, lambda indices: _mask_gradient(prepared, indices, chosen, measure), total)
+        done = at + len(now)
         if done % memory.TRIM_BATCHES == 0 or done == len(chunks):
             memory.trim()
         place.offer(f"scoring edges, batch {done} of {len(chunks)}", partial(_so_far, total, done))

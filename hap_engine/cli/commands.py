@@ -23,12 +23,15 @@ from hap_engine.crash_report import EXIT_CODE, explain, foreseen
 from hap_engine.errors import DiskError, HapError, RunFileError, SettingsError
 from hap_engine.files import PROGRAM, check_writable
 from hap_engine.machine.threads import wait_briefly
+from hap_engine.progress import drain
 from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, with_preset
 
 if TYPE_CHECKING:
     from hap_engine.masked.masked_pass import MaskedModel
     from hap_engine.runs.record import Run
 
+OTHERS = int(os.environ.get("WORLD_SIZE", "1")) > 1  # processes that torchrun started beside this one
+SHARED = ("discover", "continue", "resume")  # commands that several processes can share
 RETRY = 10  # seconds between two tries to write a run that no place takes
 
 
@@ -43,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
+        if OTHERS and options.command not in SHARED:
+            raise SettingsError(f"hap {options.command} works in one process. Start it without torchrun.")
         COMMANDS[options.command](options)
     except KeyboardInterrupt:
         print("\ncancelled", file=sys.stderr)
@@ -159,7 +164,7 @@ def _resume(options: argparse.Namespace) -> None:
 def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     """Estimate, discover, save and report; a place that cannot be written is told before the work."""
     from hap_engine.runs.run_file import runs_folder
-    from hap_engine.runs.unfinished import Unfinished, forget, interrupted
+    from hap_engine.runs.unfinished import Following, Unfinished, forget, interrupted
     from hap_engine.workflows.run_prompts import try_prompts, with_data
 
     folder = runs_folder()
@@ -167,17 +172,23 @@ def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     follow(with_data(config.find_task()))
     try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.machine.estimate import describe
+    from hap_engine.masked.processes import joined
     from hap_engine.report.titles import attention_ways
     from hap_engine.report.verdict import verdict, warnings
     from hap_engine.workflows.discover import discover
     from hap_engine.workflows.measure_machine import measured
 
     cost = describe(config, measured())
-    if cost is not None:
+    if cost is not None and not OTHERS:
         print(f"{cost.sentence} (an estimate for this machine)", file=sys.stderr)
+    if OTHERS and os.environ["RANK"] != "0":  # it computes its share; process 0 tells and writes
+        with joined(config.device):
+            drain(discover(config, None, Following(folder, out, resumed)))
+        return
     state = Unfinished(folder, out, resumed)
     try:
-        run = follow(discover(config, None, state))
+        with joined(config.device):
+            run = follow(discover(config, None, state))
     except KeyboardInterrupt:
         if left := interrupted(folder, state.run):
             said = f"Interrupted; kept is what was found up to {left.told}. The same command goes on from there,"

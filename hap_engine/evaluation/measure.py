@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -14,9 +14,10 @@ from torch import Tensor
 from hap_engine.evaluation.metrics import among, kl_divergence, logit_difference, probability_difference
 from hap_engine.graph.circuit import Circuit
 from hap_engine.machine.workload import RUN_BATCH
+from hap_engine.masked import processes
 from hap_engine.masked.ablation import Ablation
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.masked.prompt_cache import Prepared, full_logits
+from hap_engine.masked.prompt_cache import PassInput, Prepared, full_logits
 from hap_engine.progress import Progress
 from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.tasks.pair import EncodedPair
@@ -67,11 +68,15 @@ def _of_batch(
     """Of each mask."""
     clean = masked.embed(batch.clean)
     full = full_logits(masked, batch)
-    for mask in masks:
-        yield _outcome(full if mask is None else masked.logits(mask, clean, base, batch.last), full, batch)
+
+    def outcome(mask: Tensor | None) -> Tensor:
+        return _outcome(full if mask is None else masked.logits(mask, clean, base, batch.last), full, batch)
+
+    for found in processes.in_turn(masks, outcome, full.new_empty(len(PER_PROMPT), len(full))):
+        yield found.cpu().numpy()
 
 
-def _outcome(logits: Tensor, full: Tensor, batch: Batch) -> Float[np.ndarray, "metric prompt"]:
+def _outcome(logits: Tensor, full: Tensor, batch: Batch) -> Float[Tensor, "metric prompt"]:
     difference = logit_difference(logits, batch.answer, batch.distractor)
     top = logits.argmax(-1)
     values = [
@@ -82,7 +87,7 @@ def _outcome(logits: Tensor, full: Tensor, batch: Batch) -> Float[np.ndarray, "m
         among(top, batch.answer),
         (top == full.argmax(-1)).float(),
     ]
-    return torch.stack(values).cpu().numpy()
+    return torch.stack(values)
 
 
 def compact(outcome: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
@@ -90,27 +95,29 @@ def compact(outcome: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     return {key: [float(f"{x:.4g}") for x in outcome[key]] for key in PER_PROMPT}
 
 
-@torch.no_grad()
-def circuit_logits(prepared: Prepared, circuit: Circuit) -> Iterator[tuple[list[int], Tensor]]:
-    """Logits of a circuit (its edges at 1, all others at 0): indices of some prompts and their rows."""
-    mask = torch.from_numpy(circuit.live.kept).float().to(prepared.masked.device)
-    for part in prepared.parts(range(len(prepared)), RUN_BATCH):
-        batch, corrupt, clean, _ = prepared.batch(part)
-        yield part, prepared.masked.logits(mask, clean, corrupt, batch.last)
-
-
 def circuit_kl(prepared: Prepared, circuit: Circuit) -> float:
     """Mean KL(full model ‖ circuit) over the prompts."""
-    every = [kl_divergence(logits, prepared.full[part]) for part, logits in circuit_logits(prepared, circuit)]
-    return torch.cat(every).mean().item()
+    return _mean_of(prepared, circuit, lambda logits, given: kl_divergence(logits, given.full))
 
 
 def mean_difference(prepared: Prepared, circuit: Circuit | None) -> float:
     """Mean logit difference of a circuit, or of the full model (None)."""
-    every = list(range(len(prepared)))
-    parts = [(every, prepared.full)] if circuit is None else circuit_logits(prepared, circuit)
-    differences = []
-    for part, logits in parts:
-        batch = to_batch([prepared.pairs[i] for i in part], prepared.masked.device)
-        differences.append(logit_difference(logits, batch.answer, batch.distractor))
-    return torch.cat(differences).mean().item()
+    if circuit is None:
+        batch = to_batch(prepared.pairs, prepared.masked.device)
+        return logit_difference(prepared.full, batch.answer, batch.distractor).mean().item()
+    return _mean_of(prepared, circuit, lambda x, given: logit_difference(x, given.batch.answer, given.batch.distractor))
+
+
+@torch.no_grad()
+def _mean_of(prepared: Prepared, circuit: Circuit, value: Callable[[Tensor, PassInput], Tensor]) -> float:
+    """The mean over the prompts of a value of a circuit's logits (its edges at 1, all others at 0)."""
+    mask = torch.from_numpy(circuit.live.kept).float().to(prepared.masked.device)
+    parts = prepared.parts(range(len(prepared)), RUN_BATCH)
+    own = processes.share(range(len(parts)))
+
+    def of(part: list[int]) -> Tensor:
+        given = prepared.batch(part)
+        return value(prepared.masked.logits(mask, given.clean, given.corrupt, given.batch.last), given)
+
+    every = [of(part) if at in own else prepared.full.new_zeros(len(part)) for at, part in enumerate(parts)]
+    return processes.summed(torch.cat(every)).mean().item()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hap_engine.evaluation.metrics import kl_divergence, logit_difference
 from hap_engine.graph.circuit import Circuit
+from hap_engine.masked import processes
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.plan import Plan, Positions
 from hap_engine.masked.prompt_cache import PassInput, Prepared
@@ -36,10 +37,26 @@ LossOfGates = Callable[[Tensor, list[int], float], GateLoss]  # of gates' values
 
 
 def loss_of_gates(prepared: Prepared, candidates: Circuit, size: int) -> LossOfGates:
-    """`gate_loss` of batches of `size` prompts; recorded where that is faster."""
-    if prepared.masked.device.type == "cuda" and size <= prepared.limits.batch:
-        return Recorded(prepared, candidates, size)
-    return partial(gate_loss, prepared, candidates)
+    """`gate_loss` of batches of `size` prompts; recorded where that is faster.
+
+    Of several processes each computes its share of a batch, and all get the sum.
+    """
+    own = len(processes.share(range(size)))
+    loss_of: LossOfGates = partial(gate_loss, prepared, candidates)
+    if prepared.masked.device.type == "cuda" and 0 < own <= prepared.limits.batch:
+        loss_of = Recorded(prepared, candidates, own)
+    return loss_of if processes.count() == 1 else partial(_added, loss_of)
+
+
+def _added(loss_of: LossOfGates, z: Float[Tensor, " candidate"], indices: list[int], slope: float) -> GateLoss:
+    own, parts = processes.share(indices), z.new_zeros(2 + len(z), dtype=torch.float64)
+    if own:
+        kl, error, gradient = loss_of(z, [*own], slope)
+        parts[:2] = torch.tensor([kl, error], dtype=torch.float64)
+        parts[2:] = gradient
+        parts *= len(own) / len(indices)  # each is a mean over the process's own prompts
+    processes.summed(parts)
+    return GateLoss(parts[0].item(), parts[1].item(), parts[2:].to(z.dtype))
 
 
 def gate_loss(

@@ -14,7 +14,7 @@ import datetime
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +82,10 @@ class Unfinished:
         """The place of a part; its name begins with the phase that its time counts to."""
         return Place(self, name)
 
+    def summary(self) -> str:
+        """What is kept, but for the arrays."""
+        return json.dumps(_facts(self.entries), sort_keys=True)
+
     def lap(self, phase: str) -> None:
         """Count the time since the last lap to a phase."""
         now = time.monotonic()
@@ -107,11 +111,14 @@ class Unfinished:
             return
         with ExitStack() as held:
             try:
-                held.enter_context(_claimed(self.folder, run))
+                held.enter_context(self._alone(self.folder))
                 said = self._begin(self.folder, config, of)
             except DiskError as error:
                 said = say("runs.unkept", why=error)
             yield said
+
+    def _alone(self, folder: Path) -> AbstractContextManager[None]:
+        return _claimed(folder, self.run)
 
     def _begin(self, folder: Path, config: DiscoveryConfig, of: Mapping[str, str]) -> str:
         _forget_old(folder)
@@ -146,9 +153,8 @@ class Unfinished:
 
         assert self.folder is not None
         started = time.monotonic()
-        arrays, facts = dict[str, np.ndarray](), dict[str, dict[str, Any]]()
+        arrays, facts = dict[str, np.ndarray](), _facts(self.entries)
         for place, values in self.entries.items():
-            facts[place] = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
             arrays |= {f"{place}/{name}": values[name] for name in values.keys() - facts[place]}
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         text = json.dumps({**asdict(replace(about, written=now)), "version": VERSION, "facts": facts})
@@ -156,6 +162,18 @@ class Unfinished:
             file.write(save({name: np.asarray(array, order="C") for name, array in arrays.items()}, {"hap": text}))
         took = time.monotonic() - started
         self._next = started + took + max(EVERY, took / SHARE)
+
+
+class Following(Unfinished):
+    """The state of a run that another process writes: this one goes on from it, and writes nothing."""
+
+    def _begin(self, folder: Path, config: DiscoveryConfig, of: Mapping[str, str]) -> str:
+        known = interrupted(folder, self.run)
+        self.entries = _entries(_file(folder, self.run)) if known else {}
+        return say("runs.resumed", told=known.told) if known else ""
+
+    def _alone(self, folder: Path) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -282,6 +300,14 @@ def _entries(path: Path) -> dict[str, Values]:
             place, _, item = name.rpartition("/")
             entries[place][item] = np.array(file.get_tensor(name))
     return dict(entries)
+
+
+def _facts(entries: Mapping[str, Values]) -> dict[str, dict[str, Any]]:
+    """What is no array."""
+    return {
+        place: {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
+        for place, values in entries.items()
+    }
 
 
 def _config(data: Mapping[str, Any]) -> DiscoveryConfig:

@@ -34,6 +34,7 @@ from hap_engine.machine.memory import Limits, out_of_memory
 from hap_engine.machine.workload import RUN_BATCH
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
+from hap_engine.masked.processes import check_alike
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.masked.self_check import check_prompts
 from hap_engine.models.shape import Shape
@@ -90,7 +91,9 @@ def _stages(config: DiscoveryConfig, model: Model | None, state: Unfinished) -> 
     source = masked.model.source
     if source.path and source.kind in ("folder", "gguf"):  # it may go on from another folder
         asked = replace(asked, model=str(source.path))
-    with state.opened(run_id(config, masked.model.identity), asked, _decides(config, masked.model, sets)) as said:
+    decides = _decides(config, masked.model, sets)
+    with state.opened(run_id(config, masked.model.identity), asked, decides) as said:
+        check_alike(decides | {"state of the run": state.summary()}, masked.device)
         if said:
             yield Progress("prompts", 1, 1, said, {"resumed": said})
         return (yield from _found(config, masked, sets, state))
