@@ -20,8 +20,7 @@ from hap_engine.graph.overlap import edge_overlap, head_overlap
 from hap_engine.picture import scene
 from hap_engine.picture.at_sizes import of_two
 from hap_engine.report import two_runs
-from hap_engine.report.metric_sentences import TITLES
-from hap_engine.report.titles import circuit_title, role_title
+from hap_engine.report.titles import METRIC_TITLES, circuit_title, role_title
 from hap_engine.report.verdict import has_roles
 from hap_engine.runs.record import Run
 
@@ -91,7 +90,9 @@ def _what_differs(one: Run, two: Run) -> None:
 
 def _metrics(one: Run, two: Run, labels: tuple[str, str]) -> None:
     st.subheader("Against the full model", anchor=False)
-    rows = [{**row, "Measure": TITLES.get(row["Measure"], row["Measure"])} for row in two_runs.metric_rows(one, two)]
+    rows = [
+        {**row, "Measure": METRIC_TITLES.get(row["Measure"], row["Measure"])} for row in two_runs.metric_rows(one, two)
+    ]
     sides = zip(("Left", "Right"), labels, strict=True)
     titles = {f"{side.lower()}_short": _short(label, side) for side, label in sides}
     titles |= {"left": plain(labels[0]), "right": plain(labels[1])}

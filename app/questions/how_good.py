@@ -12,8 +12,8 @@ from app.widgets import charts, scorecard
 from app.widgets.markdown import plain
 from app.words import say, widget
 from hap_engine.picture.palette import Palette
-from hap_engine.report.metric_sentences import TITLES, interval, scores
-from hap_engine.report.titles import CONTROL_TITLES, circuit_title
+from hap_engine.report.metric_sentences import interval, scores
+from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, circuit_title
 from hap_engine.runs.record import Run
 
 
@@ -28,10 +28,10 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         name = choices.circuit(names, run, f"read-{run.id}")
         scorecard.show(list(scores(run, name, left if name != left else right)))
     with picture:
-        words, titles = widget("numbers.compare"), list(TITLES)
-        metric = st.selectbox(**words, options=titles, format_func=TITLES.__getitem__, persist_state="session")
+        words, titles = widget("numbers.compare"), list(METRIC_TITLES)
+        metric = st.selectbox(**words, options=titles, format_func=METRIC_TITLES.__getitem__, persist_state="session")
         figure = interval_figure(run, [*CONTROL_TITLES, *names], metric, charts.colours_now())
-        charts.show(figure, **widget("numbers.figure", metric=TITLES[metric]))
+        charts.show(figure, **widget("numbers.figure", metric=METRIC_TITLES[metric]))
     row = run.metrics[name]
     told = {"prompts": row.get("n_prompts", "?"), "split": plain(row.get("split", ""))}
     told["ablation"] = plain(row.get("ablation", "?"))
@@ -67,6 +67,6 @@ def interval_figure(run: Run, names: Sequence[str], metric: str, colours: Palett
             hovertemplate="%{y}: %{x:.3f}<extra></extra>",
         )
     )
-    figure.update_xaxes(title=TITLES[metric], **charts.grid(colours))
+    figure.update_xaxes(title=METRIC_TITLES[metric], **charts.grid(colours))
     margin = {"l": 8, "r": 24, "t": 24, "b": 8}
     return charts.framed(figure, colours, 90 + 46 * len(shown), margin=margin, showlegend=False)

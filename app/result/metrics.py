@@ -10,8 +10,8 @@ from app.widgets.tables import Column, table
 from app.words import HELP, say
 from hap_engine.findings import METRICS
 from hap_engine.picture import page
-from hap_engine.report.metric_sentences import TITLES, interval
-from hap_engine.report.titles import circuit_title, role_title
+from hap_engine.report.metric_sentences import interval
+from hap_engine.report.titles import METRIC_TITLES, circuit_title, role_title
 from hap_engine.report.verdict import kept_by_role
 from hap_engine.runs.record import Run
 
@@ -28,7 +28,11 @@ def _metrics(run: Run) -> None:
     shown = [*METRICS, *(["deviation"] if "deviation" in run.metrics.get(run.main, {}) else [])]
     rows = page.metric_rows(run, shown)
     table(
-        [Column("Circuit"), Column("Edges", define("live edge")), *(Column(TITLES[key], HELP[key]) for key in shown)],
+        [
+            Column("Circuit"),
+            Column("Edges", define("live edge")),
+            *(Column(METRIC_TITLES[key], HELP[key]) for key in shown),
+        ],
         rows,
         caption="Metrics of the circuits and their controls",
         strong={index: row[0] == circuit_title(run.main) for index, row in enumerate(rows)},

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.studies.pages import ROOT, fill
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
+from hap_engine.report.titles import circuit_title
 from tests.builders.planted import Planted
 from tests.builders.recovery import Method, methods
 from tests.builders.tiny_models import finish
@@ -34,7 +35,7 @@ def _methods_table(toys: Mapping[str, Planted], ready: Mapping[str, Prepared], f
     for name, method in found.items():
         seeds = list(SEEDS) if name in LEARNERS else [0]
         cells = [_cell(toy, ready[key], method, seeds) for key, toy in toys.items()]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
+        rows.append(f"| {circuit_title(name)} | {' | '.join(cells)} |")
         print(rows[-1], flush=True)
     return "\n".join(rows)
 

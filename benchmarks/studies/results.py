@@ -54,7 +54,7 @@ def _section(run: Run) -> str:
             f"{run.graph.n_edges:,} edges removed** (`{run.command}`, "
             f"{run.seconds['total']:,.0f} s with {run.machine['threads']} thread(s)):",
             "",
-            "| circuit | live edges | KL | logit difference | faithfulness | IO>S | exact match |",
+            "| circuit | live edges | KL | logit difference | faithfulness | accuracy | exact match |",
             "|---|---:|---:|---:|---:|---:|---:|",
             *rows,
             "",

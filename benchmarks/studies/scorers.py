@@ -32,6 +32,7 @@ from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import drain
 from hap_engine.pruning.edge_pruning import cut_live, prune, warm_start
+from hap_engine.report.titles import circuit_title
 from hap_engine.settings import LOOSE, DiscoveryConfig, PruningConfig
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.task import SplitSizes
@@ -140,13 +141,13 @@ def _section(records: Sequence[dict[str, Any]]) -> Iterator[str]:
             kl[column][name] = fmean(row["kl"] for row in rows)
             cells.append(spread([row["kl"] for row in rows], 2))
             cells.append(f"{fmean(row['faithfulness'] for row in rows):.2f}")
-        yield f"| `{name}` | {' | '.join(cells)} |"
+        yield f"| {circuit_title(name)} | {' | '.join(cells)} |"
     ranked = {column: sorted(values, key=values.__getitem__) for column, values in kl.items()}
-    best = "; ".join(f"{title}: `{ranked[column][0]}`" for column, title in columns.items())
+    best = "; ".join(f"{title}: {circuit_title(ranked[column][0])}" for column, title in columns.items())
     default = DiscoveryConfig().scorer
     places = "; ".join(f"{title}: {ranked[column].index(default) + 1}" for column, title in columns.items())
     yield f"\nLowest mean KL. {best}."
-    yield f"Place of the default, `{default}`, among the {len(SCORERS)}. {places}."
+    yield f"Place of the default, {circuit_title(default)}, among the {len(SCORERS)}. {places}."
     yield f"{len(records)} {'seed' if len(records) == 1 else 'seeds'}.\n"
 
 

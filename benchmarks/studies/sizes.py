@@ -24,6 +24,7 @@ from hap_engine.masked.opening import open_masked
 from hap_engine.models.catalog import resolve, weights_sha256
 from hap_engine.progress import drain
 from hap_engine.report.every_size import size_verdict
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs.run_file import load, runs_folder, save
 from hap_engine.settings import DiscoveryConfig, run_id
 from hap_engine.transformer.load import load_model
@@ -85,10 +86,10 @@ def table(records: list[dict[str, Any]], goals: dict[float, float]) -> str:
     for name in rows:
         columns = zip(*(record["metrics"][name]["kl"] for record in records), strict=True)
         cells = [f"{fmean(column):.3f} ({min(column):.3f}-{max(column):.3f})" for column in columns]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines.append(f"| *goal for hap* | {' | '.join(f'*{goal:.3f}*' for goal in goals.values())} |")
+        lines.append(f"| {circuit_title(name)} | {' | '.join(cells)} |")
+    lines.append(f"| *goal for HAP* | {' | '.join(f'*{goal:.3f}*' for goal in goals.values())} |")
     faith = zip(*(record["metrics"]["hap"]["faithfulness"] for record in records), strict=True)
-    lines.append(f"| faithfulness of hap | {' | '.join(f'{fmean(column):.2f}' for column in faith)} |")
+    lines.append(f"| faithfulness of HAP | {' | '.join(f'{fmean(column):.2f}' for column in faith)} |")
     return "\n".join(lines)
 
 
@@ -103,13 +104,13 @@ def section(records: list[dict[str, Any]], goals: dict[float, float]) -> str:
         for name in others
         for i, kl in enumerate(record["metrics"]["hap"]["kl"])
     )
-    first = records[0]
+    first, beside = records[0], " and ".join(map(circuit_title, others))
     said = "at every one of these sizes, for every seed" if below else "at most of these sizes, not at all of them"
     return "\n\n".join(
         [
             f"## {first['model']}",
             f"{len(records)} seeds, {first['steps']} steps, {first['n_prompts']} held-out prompts; mean KL with the "
-            f"lowest and the highest. HAP is below {' and '.join(others)} {said}. Goals reached: {reached} of "
+            f"lowest and the highest. HAP is below {beside} {said}. Goals reached: {reached} of "
             f"{len(goals)}. Everything corrupted: KL {first['empty']:.2f}. The first run: `{first['command']}`.",
             table(records, goals),
             heads(records),

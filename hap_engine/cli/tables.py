@@ -12,7 +12,7 @@ from hap_engine.report.every_size import removed, size_verdict
 from hap_engine.report.prompt_circuits import groups, told
 from hap_engine.report.rivals import rival_verdict
 from hap_engine.report.test_sentences import HALF, STABLE
-from hap_engine.report.titles import CONTROL_TITLES, RIVAL, circuit_title, say
+from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, RIVAL, circuit_title, say
 
 if TYPE_CHECKING:
     from hap_engine.runs.record import Run
@@ -27,11 +27,11 @@ def print_table(metrics: Any, run: Run) -> None:
     )
     own = run.task.get("metric", "logit_diff")
     columns = [*METRICS, *(key for key in dict.fromkeys((own, "deviation")) if key in tag and key not in METRICS)]
-    print(f"{'circuit':10}{'edges':>8}" + "".join(f"{name:>14}" for name in columns))
+    print(f"{'circuit':22}{'edges':>8}" + "".join(f"{METRIC_TITLES.get(name, name):>18}" for name in columns))
     for name in (*CONTROL_TITLES, *(key for key in metrics if key not in CONTROL_TITLES)):
         row = metrics[name]
-        cells = "".join(f"{row[key]:>14.3f}" for key in columns)
-        print(f"{name:10}{row['n_edges']:>8,}{cells}")
+        cells = "".join(f"{row[key]:>18.3f}" for key in columns)
+        print(f"{circuit_title(name):22}{row['n_edges']:>8,}{cells}")
 
 
 def print_interrupted(runs: Sequence[Interrupted]) -> None:
@@ -51,12 +51,12 @@ def print_sizes(run: Run) -> None:
         return
     rows, grid = run.sizes["metrics"], run.sizes["grid"]
     print(f"\nKL at every size, {run.sizes['n_prompts']} {run.sizes['split']} prompts")
-    print(f"{'removed':10}{'edges':>8}" + "".join(f"{name:>14}" for name in rows))
+    print(f"{'removed':10}{'edges':>8}" + "".join(f"{circuit_title(name):>17}" for name in rows))
     for place, size in enumerate(grid):
-        print(f"{removed(run, size):10}{size:>8,}" + "".join(f"{row['kl'][place]:>14.3f}" for row in rows.values()))
+        print(f"{removed(run, size):10}{size:>8,}" + "".join(f"{row['kl'][place]:>17.3f}" for row in rows.values()))
     if "cpr" in rows[run.main]:
         for area in ("cpr", "cmd"):
-            print(f"{area.upper():18}" + "".join(f"{row[area]:>14.3f}" for row in rows.values()))
+            print(f"{area.upper():18}" + "".join(f"{row[area]:>17.3f}" for row in rows.values()))
         print(say("areas.reading"))
     if said := size_verdict(run):
         print("\n" + said)
@@ -65,10 +65,10 @@ def print_sizes(run: Run) -> None:
 def print_statistics(run: Run) -> None:
     """The main figures of ``evaluate --full``."""
     statistics = run.statistics
-    main = statistics["main"]
+    main = circuit_title(statistics["main"])
     print(f"\n{statistics['n_prompts_many']} prompts for what follows, unless it says otherwise")
     for name, curve in statistics["curves"].items():
-        print(f"curve of {name}: CPR {curve['cpr']:.3f}, CMD {curve['cmd']:.3f}")
+        print(f"curve of {circuit_title(name)}: CPR {curve['cpr']:.3f}, CMD {curve['cmd']:.3f}")
     print(say("areas.reading"))
     complete, minimal = statistics["completeness"], statistics["minimality"]
     if complete["sets"]:
@@ -81,14 +81,16 @@ def print_statistics(run: Run) -> None:
         f"at least {minimal['threshold']:.0%} of the task"
     )
     for name, row in statistics["complement"].items():
-        print(f"the model without {name}: faithfulness {row['faithfulness']:.3f} ({statistics['n_prompts']} prompts)")
+        left = f"faithfulness {row['faithfulness']:.3f} ({statistics['n_prompts']} prompts)"
+        print(f"the model without {circuit_title(name)}: {left}")
     for name, row in statistics["agreement"].items():
         parts = ", ".join(
             f"{part} {shown['share']:.0%} of {shown['n']}" if shown["n"] else f"{part} no prompts"
             for part, shown in row["top1"].items()
         )
-        print(f"{name} gives the model's token where the model is {parts}")
-    for name, tests in statistics["comparisons"].items():
+        print(f"{circuit_title(name)} gives the model's token where the model is {parts}")
+    for key, tests in statistics["comparisons"].items():
+        name = circuit_title(key)
         kl = tests["kl"]
         sure = "no interval" if kl["interval"] is None else "{:+.3f} to {:+.3f}".format(*kl["interval"])
         heads = tests["heads"]

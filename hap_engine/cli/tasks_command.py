@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hap_engine.cli.progress_lines import follow
 from hap_engine.errors import SettingsError
+from hap_engine.report.titles import METRIC_TITLES
 from hap_engine.tasks.builtin import TASKS, ready
 from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import get_task
@@ -72,13 +73,13 @@ def _ask(options: argparse.Namespace, chosen: Sequence[Task]) -> None:
     chosen = chosen or ready()
     model, answers = follow(ask_tasks(options.model, chosen, ASKED, options.seed, options.device, options.bos))
     print(f"{model.name}, on clean prompts and (in brackets) on corrupted ones")
-    print(f"{'task':14}" + "".join(f"{name:>16}" for name in COLUMNS))
+    print(f"{'task':14}" + "".join(f"{METRIC_TITLES[name]:>24}" for name in COLUMNS))
     for task, answer in answers.items():
         if COLUMNS[0] not in answer:
             print(f"{task:14}  cannot be asked: {answer['sentence']}")
             continue
         cells = [f"{answer[name]:.2f} ({answer['corrupt_' + name]:.2f})" for name in COLUMNS]
-        print(f"{task:14}" + "".join(f"{cell:>16}" for cell in cells))
+        print(f"{task:14}" + "".join(f"{cell:>24}" for cell in cells))
         if not (answer["solved"] and answer["broken"]):
             print(f"{'':14}  {answer['sentence']}")
 
@@ -93,11 +94,11 @@ def _ask_own(options: argparse.Namespace, own: Sequence[PromptPair]) -> None:
 
     model, rows, found = follow(ask_pairs(options.model, own, options.device, options.bos))
     print(f"{scored(model.reader, rows)}\n{model.name}: {summary(found)}")
-    print(f"\nThe weakest pairs\n{'row':>5} {'p(answer)':>10} {'corrupted':>10} {'logit diff':>11}  prompt")
+    print(f"\nThe weakest pairs\n{'row':>5} {'p(answer)':>10} {'corrupted':>10} {'logit difference':>17}  prompt")
     for index in sorted(range(len(found)), key=lambda index: found[index].clean_diff)[:WEAKEST]:
         one, pair = found[index], rows[index].pair
         print(
-            f"{index + 1:5} {one.clean:10.1%} {one.corrupt:10.1%} {one.clean_diff:11.2f}  "
+            f"{index + 1:5} {one.clean:10.1%} {one.corrupt:10.1%} {one.clean_diff:17.2f}  "
             f"… {pair.clean[-40:]}{pair.answer} (the model says {one.says!r})"
         )
         if one.complaint:

@@ -9,11 +9,10 @@ from typing import Any
 
 from hap_engine.findings import Findings
 from hap_engine.report.every_size import removed, size_verdict
-from hap_engine.report.metric_sentences import TITLES
-from hap_engine.report.titles import CONTROL_TITLES, attention_ways, circuit_title, role_title
+from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, attention_ways, circuit_title, role_title
 from hap_engine.report.verdict import distance, kept_by_role, verdict
 
-COLUMNS = {key: TITLES[key] for key in ("kl", "logit_diff", "faithfulness", "accuracy", "exact_match")}
+COLUMNS = {key: METRIC_TITLES[key] for key in ("kl", "logit_diff", "faithfulness", "accuracy", "exact_match")}
 
 
 def sentence(run: Findings, left: str, right: str) -> str:

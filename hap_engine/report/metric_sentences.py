@@ -9,17 +9,7 @@ from typing import Any
 
 from hap_engine.findings import Findings
 from hap_engine.report.by_prompt import closer, measured
-from hap_engine.report.titles import circuit_title, say
-
-TITLES = {
-    "kl": "KL",
-    "logit_diff": "Logit difference",
-    "faithfulness": "Faithfulness",
-    "accuracy": "Right beats wrong",
-    "top1": "Right is first",
-    "exact_match": "Same first choice",
-    "deviation": "Deviation",
-}
+from hap_engine.report.titles import METRIC_TITLES, circuit_title, say
 
 NEAR = 0.1  # how far from the model, on a scale to everything corrupted or in shares, a circuit may be and pass
 YES, NO, UNKNOWN = "✓", "✗", "?"
@@ -50,7 +40,7 @@ def scores(run: Findings, name: str, other: str = "") -> Iterator[Finding]:
     for key, question in say.parts("metrics.questions").items():
         if key in told:
             detail = told[key] if key != "faithfulness" else f"{told.get('logit_diff', '')} {told[key]}".strip()
-            answer = say("metrics.answer", title=TITLES[key], value=row[key])
+            answer = say("metrics.answer", title=METRIC_TITLES[key], value=row[key])
             mark = _passed(run, name, key, *bars[key]) if key in bars else UNKNOWN
             yield Finding(question, answer, f"{detail} {say('metrics.bars.' + key)}", mark)
     if "kl" in told and control is not None and math.isfinite(control):

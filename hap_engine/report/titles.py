@@ -40,6 +40,19 @@ METHOD_TITLES = {
 }
 
 
+# One name for each measure, wherever it stands: page, terminal, tables.
+METRIC_TITLES = {
+    "kl": "KL",
+    "logit_diff": "Logit difference",
+    "faithfulness": "Faithfulness",
+    "accuracy": "Accuracy",
+    "top1": "Top-1",
+    "exact_match": "Exact match",
+    "deviation": "Deviation",
+    "prob_diff": "Probability difference",
+}
+
+
 def circuit_title(name: str) -> str:
     """What a row of a run's metrics is called: a control, a method's circuit, or one that a user named."""
     return CONTROL_TITLES.get(name) or METHOD_TITLES.get(name, name)

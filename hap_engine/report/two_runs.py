@@ -78,7 +78,7 @@ def _settings(one: Findings, two: Findings) -> list[tuple[str, str, str]]:
             "sparsity": f"{run.sparsity:.2%} sparse",
             "seed": f"seed {run.seed}",
             "corruption": str(run.task.get("corruption", "")),
-            "scorer": str(run.settings.get("scorer", "")),
+            "scorer": circuit_title(str(run.settings.get("scorer", ""))),
             "steps": f"{pruning.get('steps', '')} steps",
             "budget method": str(pruning.get("budget", "")),
             "training precision": str(run.settings.get("dtype", "")),

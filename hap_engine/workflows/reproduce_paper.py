@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hap_engine.explain.roles import published_roles
 from hap_engine.progress import Progress
+from hap_engine.report.titles import METRIC_TITLES
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, save
 from hap_engine.runs.unfinished import Unfinished, forget
@@ -127,8 +128,9 @@ def kept_heads(run: Run, circuit: str) -> str:
 
 def table(rows: list[Reproduced]) -> str:
     """Ours beside the paper's, as Markdown."""
-    ours = ["method", "top-1", "IO>S", "logit diff", "KL", "seconds", "S-inhibition heads"]
-    head = [*ours, "paper: accuracy", "logit diff", "KL", "seconds"]
+    accuracy, logit_diff, kl = (METRIC_TITLES[key] for key in ("accuracy", "logit_diff", "kl"))
+    ours = ["method", METRIC_TITLES["top1"], accuracy, logit_diff, kl, "seconds", "S-inhibition heads"]
+    head = [*ours, f"paper: {accuracy}", logit_diff, kl, "seconds"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         paper = row.published

@@ -40,7 +40,7 @@ def test_a_run_of_every_size_has_its_table_and_sentence(capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     first, *rows = said.strip().splitlines()
     assert first == "KL at every size, 4 test prompts"
-    assert rows[0].split() == ["removed", "edges", "eap", "hap", "random"]
+    assert rows[0].split() == ["removed", "edges", "EAP", "HAP", "Random", "circuits"]
     assert [row.split()[1] for row in rows[1 : 1 + len(run.sizes["grid"])]] == [f"{n:,}" for n in run.sizes["grid"]]
     assert "CMD" in said
     assert size_verdict(run) in said

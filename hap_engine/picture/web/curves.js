@@ -3,7 +3,7 @@
 
 const PLOT = { top: 12, height: 190, row: 17, heading: 20, foot: 22 };
 const REST = ["mover", "repeat", "other"]; // colours of methods that neither panel shows
-const COLUMNS_AT = [["kl", "KL", 3], ["faithfulness", "Faithfulness", 2], ["logit_diff", "Logit difference", 2], ["accuracy", "Right beats wrong", 2], ["exact_match", "Same first choice", 2]];
+const COLUMNS_AT = [["kl", "KL", 3], ["faithfulness", "Faithfulness", 2], ["logit_diff", "Logit difference", 2], ["accuracy", "Accuracy", 2], ["exact_match", "Exact match", 2]];
 
 class Curves {
   constructor(sizes) {
