@@ -15,6 +15,7 @@ from typing import Any
 from app.classroom import check_change
 from app.stored import json_files
 from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.prompts_file import OURS
 from hap_engine.tasks.rows import KEYS
 from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
 
@@ -24,6 +25,8 @@ BY_RULE = "by the rule"  # of the column for spaces: what an unset one is
 FILE = ("prompts", "draft.json")
 BETWEEN = "|"  # of several answers in one cell
 BARS = re.compile(r"(\\*)\|")  # backslashes count only before a bar
+PARTS = re.compile(rf"(?<![|\\])\|\|(?!\|)|{BARS.pattern}")  # two bars are an answer: an empty one is never meant
+COLUMNS = {*KEYS, *EXACT}
 _saving = threading.Lock()  # reading and writing belong together
 
 
@@ -115,33 +118,51 @@ def row_of(pair: PromptPair) -> Row:
 
 
 def pasted(text: str) -> list[Row]:
-    """Rows from text copied out of a spreadsheet (tabs) or typed (commas): four cells a line.
+    """Rows from text copied out of a spreadsheet (tabs) or typed (commas): four cells a line, or those of a header.
 
     Quotation marks belong to the text, but for those that a spreadsheet puts around a cell of several lines, and
-    between commas those that stand around a cell, as in a CSV file.
+    between commas those that stand around a cell, as in a CSV file. A comma with a space after it belongs to the text
+    where the others alone give the right number of cells.
     """
-    between, inner = ("\t", "\t") if "\t" in text else (",", "\n")  # no tab is typed into a text area
-    cell = re.compile(rf'"((?:[^"{inner}]|"")*)"(?=[{between}\n]|$)|[^{between}\n]*')
     text = re.sub(r"\r\n?", "\n", text)
+    first = [name.strip().lower() for name in re.split("\t" if "\t" in text else ",", text.split("\n", 1)[0])]
+    header = [OURS.get(name, name) for name in first]
+    names = header if {*header} <= COLUMNS else list(KEYS)
+    if "\t" in text:
+        lines, between = _lines(text, "\t", "\t"), "\t"  # no tab is typed into a text area
+    else:
+        lines, between = [_commas(line, len(names)) for line in text.split("\n")], ","
+    last = len(names) - 1
+    rows = [dict(zip(names, [*cells[:last], between.join(cells[last:])], strict=False)) for cells in lines]
+    return rows_of(rows[1:] if names is header else rows)  # nothing is lost
+
+
+def _commas(line: str, count: int) -> list[str]:
+    (close,), (wide,) = _lines(line, ",(?! )", "\n"), _lines(line, ",", "\n")
+    return close if len(close) == count else wide
+
+
+def _lines(text: str, between: str, inner: str) -> list[list[str]]:
+    """The cells of each line; `between` is a pattern of one character, `inner` is not in quoted cells."""
+    cell = re.compile(rf'"((?:[^"{inner}]|"")*)"(?={between}|\n|$)|(?:(?!{between})[^\n])*')
     lines: list[list[str]] = [[]]
     at = 0
     while at <= len(text) and (found := cell.match(text, at)):  # it matches anywhere
         inside = found[1]
-        quoted = inside is not None and (between == "," or "\n" in inside)
+        quoted = inside is not None and (inner == "\n" or "\n" in inside)
         lines[-1].append(inside.replace('""', '"') if quoted else found[0])
         if text[found.end() : found.end() + 1] == "\n":
             lines.append([])
         at = found.end() + 1
-    rows = [dict(zip(KEYS, [*cells[:3], between.join(cells[3:])], strict=False)) for cells in lines]  # nothing is lost
-    if [text.strip().lower() for text in rows[0].values()] == list(KEYS):
-        rows = rows[1:]  # the header was copied too
-    return rows_of(rows)
+    return lines
 
 
 def _cell(text: str) -> list[str]:
     """The answers in a cell, letter by letter: spaces beside a bar belong to them."""
     parts, end = [""], 0
-    for bar in BARS.finditer(text):
+    for bar in PARTS.finditer(text):
+        if bar[1] is None:
+            continue
         backslashes, escaped = divmod(len(bar[1]), 2)
         parts[-1] += text[end : bar.start()] + "\\" * backslashes + BETWEEN * escaped
         parts += [] if escaped else [""]

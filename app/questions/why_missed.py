@@ -47,8 +47,10 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     rank = run.heads.get(head, {}).get("eap_rank")
     if rank:
         edge = " → ".join(run.heads[head].get("eap_edge") or [])
-        sizes = {"left": len(run.circuits[left].circuit), "right": len(run.circuits[right].circuit)}
-        st.caption(say("missed.rank", head=head, edge=plain(edge), rank=rank, edges=run.graph.n_edges, **sizes))
+        cut, raw = run.circuits[left], run.circuits[left].n_raw
+        sizes = {"left": titles["left"], "raw": raw, "live": len(cut.circuit)}
+        ends = say(f"missed.{'dead' if rank <= raw else 'beyond'}", **sizes) if left == "eap" else ""
+        st.caption(say("missed.rank", head=head, edge=plain(edge), rank=rank, edges=run.graph.n_edges, why=ends))
     if why:
         ask_for_weights(run, why)
     explained = opened_models.result(key)

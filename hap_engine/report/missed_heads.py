@@ -8,7 +8,8 @@ from hap_engine.findings import Findings
 from hap_engine.report.titles import circuit_title, say
 from hap_engine.report.verdict import heads_of_role
 
-OFF = 2.0  # an estimate is "far" off, or others "stand in", from this factor on
+OFF = 2.0  # an estimate is "far" off, others "stand in", or edges act "together", from this factor on
+FAIR = 1.25  # up to this factor an estimate is fair
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,16 @@ class Explanation:
         titles, edge = {"left": circuit_title(self.left), "right": circuit_title(self.right)}, self.strongest
         estimate, exact, inside = edge.estimate, edge.exact, edge.in_circuit
         least = 0.1 * self.cut  # below this, two numbers differ by noise
-        judged = "together"
-        if abs(exact) >= OFF * max(abs(estimate), least):
-            judged = "small"
-        elif abs(estimate) >= OFF * max(abs(exact), least):
-            judged = "large"
-        elif abs(exact) > least and estimate * exact < 0:
+        under, over = abs(exact) / max(abs(estimate), least), abs(estimate) / max(abs(exact), least)
+        if max(under, over) < OFF and abs(exact) > least and estimate * exact < 0:
             judged = "sign"
+        elif max(under, over) > FAIR:
+            judged = ("far_" if max(under, over) >= OFF else "") + ("small" if under > over else "large")
         elif abs(inside) >= OFF * max(abs(exact), least):
             judged = "hidden"
-        return say("missed.take", edge=edge, judged=say(f"missed.{judged}", **titles), **titles)
+        else:
+            judged = "together" if abs(self.head_in_circuit) >= OFF * max(abs(inside), least) else "fair"
+        return say("missed.take", edge=edge, judged=say(f"missed.{judged}", found=self, **titles), **titles)
 
 
 def missed_heads(run: Findings, left: str, right: str) -> tuple[str, ...]:

@@ -161,6 +161,8 @@ def test_pasting_from_a_spreadsheet_or_as_text() -> None:
         ('"Hi he said,b,c,d', ['"Hi he said', "b", "c", "d"]),
         ('"He said ""hi"", so",b,c,d', ['He said "hi", so', "b", "c", "d"]),
         ("a || b,c,||,d", ["a || b", "c", "||", "d"]),
+        ('"What do cows like?", Max asked,x y,a,b', ['"What do cows like?", Max asked', "x y", "a", "b"]),
+        ('"What do cows like?", Max asked\tx y\ta\tb', ['"What do cows like?", Max asked', "x y", "a", "b"]),
         ("a,b,c,d,e", ["a", "b", "c", "d,e"]),
         ("a\u2028b\tc\td\te", ["a\u2028b", "c", "d", "e"]),
     ],
@@ -179,7 +181,29 @@ def test_a_bar_between_answers_and_one_that_is_an_answer() -> None:
     assert drafts.pair_of({**row, "answer": "c|d"}).answers == (" c", " d")
     assert drafts.pair_of({**row, "answer": r"\|\||&&"}).answers == ("||", "&&")
     assert drafts.pair_of({**row, "answer": r"\d\\|e"}).answers == ("\\d\\", " e")
-    assert drafts.pair_of({**row, "answer": "c||d"}).answers == (" c", "", " d"), "and the empty one is told"
+    assert drafts.pair_of({**row, "answer": "||"}).answers == ("||",), "two bars are an answer of their own"
+    assert drafts.pair_of({**row, "answer": "c|||d"}).answers == (" c", "", "", " d"), "and the empty ones are told"
+
+
+@pytest.mark.parametrize(
+    "header", ["clean\tcorrupted\tcorrect_idx\tincorrect_idx", "Clean,corrupted,answer_ids,distractor_ids"]
+)
+def test_a_header_that_was_pasted_too_names_the_columns(header: str) -> None:
+    """In the words of the peers' files, and in any order."""
+    between = "\t" if "\t" in header else ","
+    (row,) = drafts.pasted(f"{header}\n" + between.join(("A b", "A d", "5", "6")))
+    assert row == {
+        "clean": "A b",
+        "corrupt": "A d",
+        "answer": "",
+        "distractor": "",
+        "answer_ids": "5",
+        "distractor_ids": "6",
+    }
+    (row,) = drafts.pasted(
+        between.join(("answers", "clean", "wrong_answers", "corrupted")) + "\n" + between.join("abcd")
+    )
+    assert row == {"clean": "b", "corrupt": "d", "answer": "a", "distractor": "c"}
 
 
 # -- the tokens ----------------------------------------------------------------------------------

@@ -74,11 +74,19 @@ def explanation(estimate: float, exact: float, inside: float, **changes: object)
         ((-0.5, -0.02, -1.0), "far too large"),
         ((0.3, -0.4, -1.0), "wrong sign"),
         ((-0.05, -0.06, -1.0), "other parts stand in"),
-        ((-0.5, -0.6, -0.7), "what its edges do together"),
+        ((-0.5, -0.75, -1.0), "estimate is too small."),
+        ((-0.75, -0.5, -1.0), "estimate is too large."),
+        ((-0.5, -0.6, -0.7), "do not show why EAP misses the head"),
     ],
 )
 def test_the_cause_is_read_from_the_numbers(numbers: tuple[float, float, float], words: str) -> None:
     assert words in explanation(*numbers).why
+
+
+def test_edges_act_together_only_where_that_was_measured() -> None:
+    alone, together = (explanation(-0.5, -0.6, -0.7, head_in_circuit=all_of_it).why for all_of_it in (-0.8, -2.1))
+    assert "together" not in alone
+    assert "All edges of a1.h0 together change it by -2.10" in together
 
 
 def test_how_it_fell_out_is_read_from_the_counts() -> None:
