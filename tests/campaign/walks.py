@@ -58,6 +58,13 @@ def made_up(config: DiscoveryConfig, *_: Any) -> Generator[Progress, None, Run]:
     return fake_run(seed=config.seed % 100)
 
 
+def stop_all() -> None:
+    """Stop all work behind the page, as its own buttons do."""
+    for worker in (workers.runs(), workers.models(), workers.short_work()):
+        for job in worker.live():
+            worker.forget(job.key)
+
+
 class Walk(RuleBasedStateMachine):
     """A visitor who clicks on anything."""
 
@@ -125,6 +132,7 @@ class Walk(RuleBasedStateMachine):
                 self.app = move()
         except Exception as error:
             self.tally.tracebacks.append(f"{' > '.join(self.went)}: {error!r:.300}")
+            stop_all()
             self.app = open_app()
         shown = [f"{one.value} {' '.join(one.stack_trace)[-300:]}" for one in self.at.exception]
         self.tally.tracebacks += [f"{' > '.join(self.went)}: {told}" for told in shown]
@@ -133,9 +141,7 @@ class Walk(RuleBasedStateMachine):
         """Runs that were not deleted on purpose are as they were; those that were come back for the next walk."""
         self.tally.tried += 1
         self.tally.accepted += 1
-        for worker in (workers.runs(), workers.models(), workers.short_work()):
-            for job in worker.live():
-                worker.cancel(job.key)
+        stop_all()
         meant = any(one.startswith(tuple(f"press {word}" for word in ASKED)) for one in self.went)
         for name, content in self.before.items():
             path = runs_folder() / name
