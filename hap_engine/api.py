@@ -16,7 +16,7 @@ notebook and on a terminal; a callback `progress` gets the records in its place.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -41,6 +41,8 @@ from hap_engine.progress import Progress
 from hap_engine.report.missed_heads import Explanation
 from hap_engine.runs.continue_run import further
 from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import runs_folder
+from hap_engine.runs.unfinished import Unfinished, forget
 from hap_engine.settings import OWN_CIRCUITS, RESAMPLES, SHORT, DiscoveryConfig
 from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import get_task
@@ -52,6 +54,7 @@ from hap_engine.transformer.load import loading
 from hap_engine.words import say
 from hap_engine.workflows import discover as discovery
 from hap_engine.workflows import retest, rivals, search_again
+from hap_engine.workflows.add_to_run import adding
 from hap_engine.workflows.run_prompts import task_prompts, with_data
 
 T = TypeVar("T")
@@ -75,7 +78,7 @@ def discover(
     progress: Watch | None = None,
     **settings: Any,
 ) -> Run:
-    """Find a circuit.
+    """Find a circuit. Called again after an interruption it goes on, and so does all that adds to a run.
 
     Args:
         model: an opened model, or what `open_model` takes.
@@ -98,7 +101,7 @@ def discover(
             raise SettingsError(say("api.no_task", kind=type(wrong_type[0]).__name__))
         task, settings = CUSTOM, {**settings, "prompts": tuple(task)}
     config = DiscoveryConfig(model=opened.model.source.reference, task=task, **settings)
-    return follow(discovery.discover(config, opened.model), progress)
+    return _kept_up(lambda state: discovery.discover(config, opened.model, state), progress)
 
 
 def prune_on(
@@ -117,7 +120,7 @@ def prune_on(
     config = further(run, sparsity)
     if steps is not None:
         config = replace(config, pruning=replace(config.pruning, steps=steps))
-    return follow(discovery.discover(config, opened.model), progress)
+    return _kept_up(lambda state: discovery.discover(config, opened.model, state), progress)
 
 
 def prompts(
@@ -174,7 +177,7 @@ def examine(model: MaskedModel, run: Run, *, prompts: int = PROMPTS, progress: W
     Raises:
         SettingsError: if the run lacks prompts, was made on another model, or corruption does not move its metric.
     """
-    return follow(retest.examine(model, run, prompts=prompts), progress)
+    return _kept_up(lambda state: adding(state, retest.examine, model, run, prompts=prompts), progress)
 
 
 def bootstrap(
@@ -188,7 +191,8 @@ def bootstrap(
     Raises:
         SettingsError: for fewer than two samples or prompts, a circuit of one edge, or another model.
     """
-    return follow(search_again.bootstrap(model, run, resamples, steps), progress)
+    work = search_again.bootstrap
+    return _kept_up(lambda state: adding(state, work, model, run, resamples=resamples, steps=steps), progress)
 
 
 def find_rival(model: MaskedModel, run: Run, *, steps: int = SHORT, progress: Watch | None = None) -> Run:
@@ -200,7 +204,7 @@ def find_rival(model: MaskedModel, run: Run, *, steps: int = SHORT, progress: Wa
     Raises:
         SettingsError: for a run of scores alone, a circuit of one edge, or another model.
     """
-    return follow(rivals.find_rival(model, run, steps), progress)
+    return _kept_up(lambda state: adding(state, rivals.find_rival, model, run, steps=steps), progress)
 
 
 def per_prompt(
@@ -214,7 +218,8 @@ def per_prompt(
     Raises:
         SettingsError: for fewer than two prompts or more than there are, a circuit of one edge, or another model.
     """
-    return follow(search_again.per_prompt(model, run, prompts, steps), progress)
+    work = search_again.per_prompt
+    return _kept_up(lambda state: adding(state, work, model, run, prompts=prompts, steps=steps), progress)
 
 
 def attribute(
@@ -283,6 +288,14 @@ def encoded(model: MaskedModel, on: Prompts, bos: str = "auto") -> list[EncodedP
     if not on:
         raise SettingsError("Expected at least one prompt pair, got none.")
     return list(encode_rows(model.model.reader.feeding(bos), on))
+
+
+def _kept_up(work: Callable[[Unfinished], Generator[Progress, None, Run]], progress: Watch | None) -> Run:
+    """Drive work that goes on from its state, which nobody needs when it is done."""
+    state = Unfinished(runs_folder())
+    run = follow(work(state), progress)
+    forget(runs_folder(), state.run)
+    return run
 
 
 def _compare(model: MaskedModel, run: Run) -> None:

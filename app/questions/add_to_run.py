@@ -22,9 +22,11 @@ from hap_engine.graph.circuit import Circuit
 from hap_engine.progress import Progress
 from hap_engine.report.titles import OWN, circuit_title
 from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import runs_folder
+from hap_engine.runs.unfinished import Unfinished, forget
 
 Revision = Generator[Progress, None, Run]
-Add = Callable[[Any, Run], Revision]
+Add = Callable[..., Revision]
 
 
 def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> None:
@@ -33,12 +35,12 @@ def save_button(run: Run, circuit: Circuit, changed: bool, disabled: bool) -> No
     off = disabled or not changed or not size or busy(run)
     if st.button(**widget("add.save", count=count, edges=size), disabled=off):
 
-        def add(masked: Any, run: Run) -> Revision:
+        def add() -> Add:
             from hap_engine.workflows.add_to_run import add_circuit
 
-            return (yield from add_circuit(masked, run, circuit))
+            return add_circuit
 
-        begin(run, with_model(run, add))
+        begin(run, with_model(run, add, circuit=circuit))
     finish(run)
     if OWN in run.circuits:
         _saved(run)
@@ -67,10 +69,10 @@ def _saved(run: Run) -> None:
 def begin_per_prompt(run: Run) -> None:
     """Measure an older run's circuits prompt by prompt."""
 
-    def add(masked: Any, run: Run) -> Revision:
+    def add() -> Add:
         from hap_engine.workflows.add_to_run import add_per_prompt
 
-        return (yield from add_per_prompt(masked, run))
+        return add_per_prompt
 
     begin(run, with_model(run, add))
 
@@ -91,10 +93,11 @@ def busy(run: Run) -> bool:
     return work is not None and work.live
 
 
-def begin(run: Run, revise: Callable[[], Revision], at: str = "") -> None:
+def begin(run: Run, revise: Callable[[Unfinished], Revision], at: str = "") -> None:
     """Start work that adds to a run; what it returns is saved. In a class a line says why not.
 
     Args:
+        revise: is given where to keep how far it is.
         at: the place on the page that begins it, empty for a question.
     """
     try:
@@ -104,21 +107,29 @@ def begin(run: Run, revise: Callable[[], Revision], at: str = "") -> None:
         return
 
     def work() -> Revision:
-        revised = yield from revise()
+        state = Unfinished(runs_folder())
+        revised = yield from revise(state)
         saved_runs.keep(revised, run)
+        forget(runs_folder(), state.run)
         return revised
 
     workers.short_work().start(_key(run), work, at)
     st.rerun()  # at once, so that the buttons above know
 
 
-def with_model(run: Run, add: Add) -> Callable[[], Revision]:
-    """The work of opening the run's model and then adding to the run."""
+def with_model(run: Run, add: Callable[[], Add], **asked: Any) -> Callable[[Unfinished], Revision]:
+    """The work of opening the run's model and then adding to the run, which goes on where the same was interrupted.
+
+    Args:
+        add: imports what adds; `asked` is for that.
+    """
     opening = opened_models.steps_to_open(run)
 
-    def work() -> Revision:
+    def work(state: Unfinished) -> Revision:
         masked = yield from opening()
-        return (yield from add(masked, run))
+        from hap_engine.workflows.add_to_run import adding
+
+        return (yield from adding(state, add(), masked, run, **asked))
 
     return work
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from app.questions import add_to_run
-from app.questions.add_to_run import Revision
+from app.questions.add_to_run import Add
 from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
 from app.words import say, widget
@@ -42,10 +40,10 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
 def begin_curves(run: Run) -> None:
     """Compute the curves of a run of one size."""
 
-    def add(masked: Any, run: Run) -> Revision:
+    def add() -> Add:
         from hap_engine.workflows.add_to_run import add_curves
 
-        return (yield from add_curves(masked, run))
+        return add_curves
 
     add_to_run.begin(run, add_to_run.with_model(run, add))
 
@@ -53,14 +51,14 @@ def begin_curves(run: Run) -> None:
 def measure(run: Run, size: int) -> None:
     """Under the picture: measure the circuits of one more size where that is asked for (0: it is not)."""
 
-    def add(masked: Any, run: Run) -> Revision:
+    def add() -> Add:
         from hap_engine.workflows.add_to_run import add_size
 
-        return (yield from add_size(masked, run, size))
+        return add_size
 
     if size and not add_to_run.busy(run):
         if why := opened_models.remedy(run):
             st.warning(plain(why), icon=":material/info:")
             return
-        add_to_run.begin(run, add_to_run.with_model(run, add), at="picture")
+        add_to_run.begin(run, add_to_run.with_model(run, add, size=size), at="picture")
     add_to_run.finish(run, at="picture")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -125,10 +124,10 @@ def _offer_tests(run: Run) -> None:
     st.caption(say("full.untested"))
     if opened_models.button(run, **widget("full.test"), disabled=add_to_run.busy(run)):
 
-        def add(masked: Any, run: Run) -> add_to_run.Revision:
+        def add() -> add_to_run.Add:
             from hap_engine.workflows.retest import examine
 
-            return (yield from examine(masked, run))
+            return examine
 
         add_to_run.begin(run, add_to_run.with_model(run, add))
     st.code(f"python -m hap_engine evaluate {run.id}.json --full", language="bash")
@@ -139,10 +138,10 @@ def _offer_samples(run: Run) -> None:
     st.caption(say("full.unsampled", circuit=plain(circuit_title(run.main))))
     if opened_models.button(run, **widget("full.sample", count=RESAMPLES), disabled=add_to_run.busy(run)):
 
-        def add(masked: Any, run: Run) -> add_to_run.Revision:
+        def add() -> add_to_run.Add:
             from hap_engine.workflows.search_again import bootstrap
 
-            return (yield from bootstrap(masked, run))
+            return bootstrap
 
         add_to_run.begin(run, add_to_run.with_model(run, add))
     st.code(f"python -m hap_engine stability {run.id}.json --bootstrap {RESAMPLES}", language="bash")
@@ -156,7 +155,7 @@ def _offer_seeds(run: Run) -> None:
         st.caption(say("full.seeds", names=names))
         if st.button(**widget("full.compare"), disabled=add_to_run.busy(run)):
 
-            def compare() -> add_to_run.Revision:
+            def compare(_: object) -> add_to_run.Revision:
                 yield Progress("evaluate", 0, 1, "Comparing the seeds")
                 from hap_engine.workflows.retest import with_stability
 

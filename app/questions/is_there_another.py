@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -35,10 +34,10 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         st.markdown(say("another.about", circuit=plain(circuit_title(run.main))))
     if opened_models.button(run, **widget("another.search"), disabled=add_to_run.busy(run)):
 
-        def add(masked: Any, run: Run) -> add_to_run.Revision:
+        def add() -> add_to_run.Add:
             from hap_engine.workflows.rivals import find_rival
 
-            return (yield from find_rival(masked, run))
+            return find_rival
 
         add_to_run.begin(run, add_to_run.with_model(run, add))
     st.code(f"python -m hap_engine rival {run.id}.json", language="bash")
@@ -62,12 +61,12 @@ def _by_prompt(run: Run) -> None:
     count = min(OWN_CIRCUITS, len(run.prompts.get("test", ())))
     if opened_models.button(run, **widget("each.search", count=count), disabled=add_to_run.busy(run)):
 
-        def add(masked: Any, run: Run) -> add_to_run.Revision:
+        def add() -> add_to_run.Add:
             from hap_engine.workflows.search_again import per_prompt
 
-            return (yield from per_prompt(masked, run, count))
+            return per_prompt
 
-        add_to_run.begin(run, add_to_run.with_model(run, add))
+        add_to_run.begin(run, add_to_run.with_model(run, add, prompts=count))
     st.code(f"python -m hap_engine per-prompt {run.id}.json --prompts {count}", language="bash")
 
 

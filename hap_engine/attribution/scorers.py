@@ -149,19 +149,21 @@ def _so_far(total: Tensor, done: int) -> dict[str, Any]:
 
 
 def score_each(
-    prepared: Prepared, scorer: str
+    prepared: Prepared, scorer: str, place: Place = NOWHERE
 ) -> Generator[Progress, None, list[Float[np.ndarray, "prompt writer reader"]]]:
     """Scores of each prompt by itself, for `weighted`: one table for each scorer that is a mean over prompts."""
     chosen = SCORERS[scorer]
     if chosen.parts:
         tables = []
         for part in chosen.parts:
-            tables += yield from score_each(prepared, part)
+            tables += yield from score_each(prepared, part, place.at(part))
         return tables
-    metric, rows = METRICS[chosen.metric], []
-    for index in range(len(prepared)):
+    metric, rows = METRICS[chosen.metric], [*place.found().get("rows", ())]
+    for index in range(len(rows), len(prepared)):
         rows.append(-_mask_gradient(prepared, [index], chosen, metric).cpu().numpy())
+        place.offer(f"scoring edges, prompt {index + 1} of {len(prepared)}", lambda: {"rows": np.stack(rows)})
         yield Progress("score", index + 1, len(prepared), "Scoring every edge, prompt by prompt")
+    place.keep(rows=np.stack(rows))
     return [np.stack(rows)]
 
 

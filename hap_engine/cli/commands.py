@@ -11,10 +11,10 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hap_engine.cli.options import make_parser
 from hap_engine.cli.progress_lines import follow
@@ -28,10 +28,13 @@ from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, with_pr
 
 if TYPE_CHECKING:
     from hap_engine.masked.masked_pass import MaskedModel
+    from hap_engine.progress import Progress
     from hap_engine.runs.record import Run
+    from hap_engine.runs.unfinished import Unfinished
 
 OTHERS = int(os.environ.get("WORLD_SIZE", "1")) > 1  # processes that torchrun started beside this one
 SHARED = ("discover", "continue", "resume")  # commands that several processes can share
+T = TypeVar("T")
 RETRY = 10  # seconds between two tries to write a run that no place takes
 
 
@@ -164,7 +167,7 @@ def _resume(options: argparse.Namespace) -> None:
 def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     """Estimate, discover, save and report; a place that cannot be written is told before the work."""
     from hap_engine.runs.run_file import runs_folder
-    from hap_engine.runs.unfinished import Following, Unfinished, forget, interrupted
+    from hap_engine.runs.unfinished import Following, Unfinished, forget
     from hap_engine.workflows.run_prompts import try_prompts, with_data
 
     folder = runs_folder()
@@ -186,14 +189,8 @@ def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
             drain(discover(config, None, Following(folder, out, resumed)))
         return
     state = Unfinished(folder, out, resumed)
-    try:
-        with joined(config.device):
-            run = follow(discover(config, None, state))
-    except KeyboardInterrupt:
-        if left := interrupted(folder, state.run):
-            said = f"Interrupted; kept is what was found up to {left.told}. The same command goes on from there,"
-            print(f"\n{said} and so does: hap resume {left.run}", file=sys.stderr)
-        raise
+    with joined(config.device):
+        run = _kept_up(discover(config, None, state), state)
     path, problem = _kept(run, None, out or folder / f"{run.id}.json")
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
@@ -206,6 +203,21 @@ def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     if problem:
         raise problem
     forget(folder, run.id)
+
+
+def _kept_up(work: Generator[Progress, None, T], state: Unfinished) -> T:
+    """Follow work that goes on from its state; say so where it is interrupted."""
+    from hap_engine.runs.run_file import runs_folder
+    from hap_engine.runs.unfinished import Interrupted, kept
+
+    try:
+        return follow(work)
+    except KeyboardInterrupt:
+        if left := kept(runs_folder(), state.run):
+            so = f", and so does: hap resume {left.run}" if isinstance(left, Interrupted) else "."
+            said = f"Interrupted; kept is what was found up to {left.told}. The same command goes on from there{so}"
+            print(f"\n{said}", file=sys.stderr)
+        raise
 
 
 def _kept(run: Run, seen: Run | None, path: Path) -> tuple[Path, HapError | None]:
@@ -232,22 +244,27 @@ def _kept(run: Run, seen: Run | None, path: Path) -> tuple[Path, HapError | None
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from hap_engine.runs.run_file import load
+    from hap_engine.runs.run_file import load, runs_folder
+    from hap_engine.runs.unfinished import Unfinished, forget
+    from hap_engine.workflows.add_to_run import adding
     from hap_engine.workflows.retest import examine, reevaluate
 
-    run = load(options.file)
+    run, state, more = load(options.file), Unfinished(runs_folder()), Unfinished(runs_folder())
     if options.full:
         check_writable(options.out or options.file)
     if options.bos and options.full:
         raise SettingsError("--full adds to the run, whose prompts begin as they did. Leave --bos out, or --full.")
     masked = _opened(options, run)
-    metrics = follow(reevaluate(masked, run, options.ablation, bos=options.bos))
+    work = adding(state, reevaluate, masked, run, ablation=options.ablation, bos=options.bos)
+    metrics = _kept_up(work, state)
     print_table(metrics, run)
     if options.full:
-        examined = follow(examine(masked, run, prompts=options.prompts))
+        examined = _kept_up(adding(more, examine, masked, run, prompts=options.prompts), more)
         print_statistics(examined)
         print_ablations(examined)
         _write(examined, run, options.out or options.file)
+    for done in (state, more):
+        forget(runs_folder(), done.run)
 
 
 def _opened(options: argparse.Namespace, run: Run) -> MaskedModel:
@@ -307,14 +324,17 @@ def _per_prompt(options: argparse.Namespace) -> None:
 
 def _add(options: argparse.Namespace, path: Path, work: Any, show: Callable[[Run], None], **more: Any) -> None:
     """Add to a finished run with its model, show what was added and write it."""
-    from hap_engine.runs.run_file import load
+    from hap_engine.runs.run_file import load, runs_folder
+    from hap_engine.runs.unfinished import Unfinished, forget
+    from hap_engine.workflows.add_to_run import adding
 
     path = _found(path)
-    run, out = load(path), options.out or path
+    run, out, state = load(path), options.out or path, Unfinished(runs_folder())
     check_writable(out)
-    found = follow(work(_opened(options, run), run, steps=options.steps, **more))
+    found = _kept_up(adding(state, work, _opened(options, run), run, steps=options.steps, **more), state)
     show(found)
     _write(found, run, out)
+    forget(runs_folder(), state.run)
 
 
 def _reproduce(options: argparse.Namespace) -> None:

@@ -33,6 +33,7 @@ from hap_engine.graph.overlap import mean_jaccard
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.progress import Progress
 from hap_engine.runs.schema import ADDED_VERSION
+from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.words import say
 
@@ -60,7 +61,13 @@ class Subject:
 
 
 def scrutinise(
-    masked: MaskedModel, pairs: Sequence[EncodedPair], subject: Subject, setting: Setting, *, prompts: int = PROMPTS
+    masked: MaskedModel,
+    pairs: Sequence[EncodedPair],
+    subject: Subject,
+    setting: Setting,
+    *,
+    prompts: int = PROMPTS,
+    place: Place = NOWHERE,
 ) -> Generator[Progress, None, dict[str, Any]]:
     """The run file's ``statistics``.
 
@@ -72,10 +79,11 @@ def scrutinise(
     """
     model = full_circuit(masked.graph)
     complements = {name: (model - circuit).live for name, circuit in subject.circuits.items()}
-    measured = yield from _measure_parts(masked, pairs, {"circuits": subject.circuits, "complements": complements})
+    parts = {"circuits": subject.circuits, "complements": complements}
+    measured = yield from _measure_parts(masked, pairs, parts, place.at("all prompts"))
     full, outcomes = measured.full, measured.parts["circuits"]
     few = pairs[:prompts]
-    many = yield from _many(masked, few, subject, setting.seed)
+    many = yield from _many(masked, few, subject, setting.seed, place.at("few prompts"))
     return {
         "version": ADDED_VERSION,
         "n_prompts": len(pairs),
@@ -203,7 +211,7 @@ def resampled(
 
 
 def _many(
-    masked: MaskedModel, pairs: Sequence[EncodedPair], subject: Subject, seed: int
+    masked: MaskedModel, pairs: Sequence[EncodedPair], subject: Subject, seed: int, place: Place
 ) -> Generator[Progress, None, dict[str, Any]]:
     """The parts that measure many circuits, in one pass over fewer prompts."""
     circuit = subject.circuits[subject.main]
@@ -220,6 +228,7 @@ def _many(
             "missed": cuts,
             **{("curve", name): grid for name, grid in grids.items()},
         },
+        place,
     )
     span = measured.top - measured.bottom
     report: dict[str, Any] = {
@@ -254,11 +263,11 @@ class _Measured:
 
 
 def _measure_parts(
-    masked: MaskedModel, pairs: Sequence[EncodedPair], parts: Mapping[Any, Mapping[Any, Circuit]]
+    masked: MaskedModel, pairs: Sequence[EncodedPair], parts: Mapping[Any, Mapping[Any, Circuit]], place: Place
 ) -> Generator[Progress, None, _Measured]:
     """All circuits of all parts in one pass over the prompts. Raises SettingsError where corruption changes nothing."""
     every = {(part, key): circuit for part, circuits in parts.items() for key, circuit in circuits.items()}
-    full, outcomes = yield from measure(masked, pairs, {None: empty_circuit(masked.graph), **every})
+    full, outcomes = yield from measure(masked, pairs, {None: empty_circuit(masked.graph), **every}, place=place)
     top, bottom = (float(side["logit_diff"].mean()) for side in (full, outcomes[None]))
     if abs(top - bottom) < SMALLEST_SPAN:
         raise SettingsError(say("evaluation.unmoved", top=top, bottom=bottom))

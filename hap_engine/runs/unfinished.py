@@ -1,9 +1,9 @@
-"""A run that is not finished: what it needs to go on as if it had never stopped, in one file beside the finished runs.
+"""Work that is not finished: what it needs to go on as if it had never stopped, in one file beside the finished runs.
 
 `<id>.state` is a safetensors file, which is data alone: arrays, and all else as JSON in its metadata. It is replaced as
 a whole while the run goes on, and removed when the run is saved. It says of what it is (settings, weights, prompts,
 program), and a run of anything else does not go on from it. Who works on a run holds `<id>.lock`, so no two processes
-do; the system lets go of it when a process dies.
+do; the system lets go of it when a process dies. Whatever is added to a finished run has a state of its own.
 
 The phases are given a `Place` each: what they put there is asked of them only when it is time to write.
 """
@@ -40,10 +40,11 @@ Values = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Interrupted:
-    """What the state of a run says of it.
+class Kept:
+    """What a state says of itself.
 
     Attributes:
+        run: its name, which is that of the run or, of what is added to one, begins with it.
         told: what it was doing, as a part of a sentence.
         written: when, by the clock of that time (ISO 8601).
         out: where the finished run was to be written; empty: among the runs.
@@ -52,12 +53,18 @@ class Interrupted:
     """
 
     run: str
-    config: DiscoveryConfig
     told: str
     written: str
     out: str
     of: Mapping[str, str]
     seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Interrupted(Kept):
+    """That of a whole run, which can go on from its settings alone."""
+
+    config: DiscoveryConfig
 
 
 class Unfinished:
@@ -73,7 +80,7 @@ class Unfinished:
         self.folder, self.out = folder, str(out.absolute()) if out else ""
         self.run = run  # else known once the model is open
         self.entries: dict[str, Values] = {}
-        self._about: Interrupted | None = None
+        self._about: Kept | None = None
         self._seconds: dict[str, float] = {}
         self._lap = time.monotonic()
         self._next = 0.0
@@ -97,8 +104,11 @@ class Unfinished:
         return {**spent, "total": round(sum(self._seconds.values()), 3)}
 
     @contextmanager
-    def opened(self, run: str, config: DiscoveryConfig, of: Mapping[str, str]) -> Iterator[str]:
+    def opened(self, run: str, config: DiscoveryConfig | None, of: Mapping[str, str]) -> Iterator[str]:
         """Work on a run; gives what there is to say of it: that it goes on from its state, or that none can be kept.
+
+        Args:
+            config: of a whole run; None: something is added to one.
 
         Raises:
             UnfinishedError: if another process works on the run, or its state is of something else.
@@ -120,10 +130,12 @@ class Unfinished:
     def _alone(self, folder: Path) -> AbstractContextManager[None]:
         return _claimed(folder, self.run)
 
-    def _begin(self, folder: Path, config: DiscoveryConfig, of: Mapping[str, str]) -> str:
+    def _begin(self, folder: Path, config: DiscoveryConfig | None, of: Mapping[str, str]) -> str:
         _forget_old(folder)
-        begun = Interrupted(self.run, config, "preparing its prompts", "", self.out, of, {})
-        known = interrupted(folder, self.run)
+        begun = Kept(self.run, "preparing its prompts", "", self.out, of, {})
+        if config is not None:
+            begun = Interrupted(**vars(begun), config=config)
+        known = kept(folder, self.run)
         if known is None:
             self._write(begun)
         else:
@@ -148,7 +160,7 @@ class Unfinished:
         """Whether it is time to write."""
         return self._about is not None and time.monotonic() >= self._next
 
-    def _write(self, about: Interrupted) -> None:
+    def _write(self, about: Kept) -> None:
         from safetensors.numpy import save
 
         assert self.folder is not None
@@ -167,7 +179,7 @@ class Unfinished:
 class Following(Unfinished):
     """The state of a run that another process writes: this one goes on from it, and writes nothing."""
 
-    def _begin(self, folder: Path, config: DiscoveryConfig, of: Mapping[str, str]) -> str:
+    def _begin(self, folder: Path, config: DiscoveryConfig | None, of: Mapping[str, str]) -> str:
         known = interrupted(folder, self.run)
         self.entries = _entries(_file(folder, self.run)) if known else {}
         return say("runs.resumed", told=known.told) if known else ""
@@ -202,17 +214,29 @@ class Place:
         if self.store.folder is not None:
             self.store.entries[self.name] = values
 
+    def conclude(self, **values: Any) -> None:
+        """Put here what came out of the part, in place of all that its own parts kept on the way."""
+        for name in [name for name in self.store.entries if name.startswith(f"{self.name}/")]:
+            del self.store.entries[name]
+        self.keep(**values)
+
 
 NOWHERE = Place(Unfinished(), "")
 
 
 def interrupted(folder: Path, run: str) -> Interrupted | None:
-    """What the state of a run says; None without one that can be read. Raises UnfinishedError for a newer one."""
+    """What the state of a whole run says; as `kept`."""
+    found = kept(folder, run)
+    return found if isinstance(found, Interrupted) else None
+
+
+def kept(folder: Path, run: str) -> Kept | None:
+    """What a state says; None without one that can be read. Raises UnfinishedError for a newer one."""
     path = _file(folder, run)
     try:
         if not ID.fullmatch(run):
             return None
-        return _interrupted(path, path.stat().st_mtime_ns)
+        return _kept(path, path.stat().st_mtime_ns)
     except OSError:
         return None
 
@@ -273,7 +297,7 @@ def _claimed(folder: Path, run: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=2 * MOST)
-def _interrupted(path: Path, modified: int) -> Interrupted | None:
+def _kept(path: Path, modified: int) -> Kept | None:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -285,6 +309,8 @@ def _interrupted(path: Path, modified: int) -> Interrupted | None:
         if version > VERSION:
             raise UnfinishedError(say("runs.newer", run=path.stem, version=version, known=VERSION))
         del about["facts"]
+        if "config" not in about:
+            return Kept(**about)
         return Interrupted(**about | {"config": _config(about["config"])})
     except (SafetensorError, TypeError, ValueError, KeyError, AttributeError):
         return None  # damaged: the run starts anew

@@ -6,11 +6,12 @@ stand beside the old ones. The model must be the run's (`locate.py`).
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from hap_engine.errors import SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
@@ -18,6 +19,7 @@ from hap_engine.evaluation.measure import compact, measure
 from hap_engine.evaluation.sizes import grid, measure_sizes
 from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.explain.what_if import Bench
+from hap_engine.files import short_hash
 from hap_engine.findings import EDGE_VALUES, CircuitRecord
 from hap_engine.graph.circuit import Circuit, empty_circuit
 from hap_engine.graph.edge_order import EdgeOrder
@@ -28,14 +30,51 @@ from hap_engine.progress import Progress
 from hap_engine.report.every_size import circuit_at
 from hap_engine.report.titles import METHOD_TITLES, OWN, RIVAL
 from hap_engine.runs.record import Run
-from hap_engine.runs.schema import ADDED_VERSION
+from hap_engine.runs.run_file import dumps
+from hap_engine.runs.schema import ADDED, ADDED_VERSION
+from hap_engine.runs.unfinished import NOWHERE, Place, Unfinished
+from hap_engine.version import __version__
 from hap_engine.words import say
 from hap_engine.workflows.two_stages import ordered, score_edges
 
 CUT_PROMPTS = 4  # as many as have their attention in the file, so that the picture can show both
+LONGEST = 40  # letters of a run's id in the name of a state, which are at most 64
+Result = TypeVar("Result")
 
 
-def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN) -> Generator[Progress, None, Run]:
+def adding(
+    state: Unfinished,
+    work: Callable[..., Generator[Progress, None, Result]],
+    masked: MaskedModel,
+    run: Run,
+    **asked: Any,
+) -> Generator[Progress, None, Result]:
+    """Add to a run, or go on where the same was interrupted. Whoever keeps what comes of it forgets the state.
+
+    Args:
+        work: `add_circuit`, `hap_engine.workflows.rivals.find_rival` or another that takes what is `asked` and a place.
+
+    Raises:
+        UnfinishedError: if another process does the same; and as the work does.
+    """
+    of = {"version of the program": f"{__version__}, torch {torch.__version__}", "model": masked.model.identity}
+    # What else was added since then changes nothing here.
+    bare: dict[str, Any] = {name: {} for name in ADDED.keys() - {"sizes"}}
+    settings = {name: value.names() if isinstance(value, Circuit) else value for name, value in asked.items()}
+    of |= {
+        "run": short_hash(dumps(replace(run, name=None, **bare))),
+        "work": work.__name__,
+        "choice of settings": short_hash(settings),
+    }
+    with state.opened(f"{run.id[:LONGEST]}-{short_hash(of)}", None, of) as said:
+        if said:
+            yield Progress("load", 1, 1, said, {"resumed": said})
+        return (yield from work(masked, run, place=state.at(work.__name__), **asked))
+
+
+def add_circuit(
+    masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN, place: Place = NOWHERE
+) -> Generator[Progress, None, Run]:
     """Evaluate `circuit` on the run's test prompts and return the run with it as `name`.
 
     Raises:
@@ -49,7 +88,7 @@ def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN
         raise SettingsError(say("workflows.taken", name=name))
     setting = _setting(run)
     pairs = stored_prompts(masked, run, "test")
-    rows = yield from evaluate(masked, pairs, {name: live}, setting, control_size=len(live))
+    rows = yield from evaluate(masked, pairs, {name: live}, setting, control_size=len(live), place=place)
     metrics = _with_per_prompt(run, {key: rows[key]["per_prompt"] for key in ("full", "empty")})
     record = CircuitRecord(live, len(circuit), _values(run, live))
     return replace(
@@ -59,7 +98,7 @@ def add_circuit(masked: MaskedModel, run: Run, circuit: Circuit, name: str = OWN
     )
 
 
-def add_per_prompt(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
+def add_per_prompt(masked: MaskedModel, run: Run, place: Place = NOWHERE) -> Generator[Progress, None, Run]:
     """Measure every circuit of an older run on each of its test prompts; its means stay as they are.
 
     Raises:
@@ -67,12 +106,12 @@ def add_per_prompt(masked: MaskedModel, run: Run) -> Generator[Progress, None, R
     """
     _setting(run)
     circuits = {"empty": empty_circuit(run.graph)} | {key: record.circuit for key, record in run.circuits.items()}
-    full, outcomes = yield from measure(masked, stored_prompts(masked, run, "test"), circuits)
+    full, outcomes = yield from measure(masked, stored_prompts(masked, run, "test"), circuits, place=place)
     per_prompt = {key: compact(outcome) for key, outcome in {"full": full, **outcomes}.items()}
     return replace(run, metrics=_with_per_prompt(run, per_prompt))
 
 
-def add_size(masked: MaskedModel, run: Run, size: int) -> Generator[Progress, None, Run]:
+def add_size(masked: MaskedModel, run: Run, size: int, place: Place = NOWHERE) -> Generator[Progress, None, Run]:
     """Measure the circuits of one more size, on the prompts of the others.
 
     Raises:
@@ -81,11 +120,11 @@ def add_size(masked: MaskedModel, run: Run, size: int) -> Generator[Progress, No
     circuit_at(run, run.main, size)  # refuses what there is not
     pairs = stored_prompts(masked, run, run.sizes["split"], run.sizes["n_prompts"])
     sizes = sorted({*run.sizes["grid"], size}, reverse=True)
-    found = yield from measure_sizes(masked, pairs, run.orders, sizes, _setting(run), known=run.sizes)
+    found = yield from measure_sizes(masked, pairs, run.orders, sizes, _setting(run), known=run.sizes, place=place)
     return replace(run, sizes=found)
 
 
-def add_curves(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
+def add_curves(masked: MaskedModel, run: Run, place: Place = NOWHERE) -> Generator[Progress, None, Run]:
     """Give a run of one size circuits of every size: by its scores, made anew, and by its own order inside its circuit.
 
     Raises:
@@ -93,13 +132,14 @@ def add_curves(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
     """
     setting, graph, own = _setting(run), run.graph, run.circuits[run.main]
     training = yield from Prepared(masked, stored_prompts(masked, run, "train")).run()
-    scores = yield from score_edges(masked, training, str(run.settings.get("scorer", "eap")))
+    scores = yield from score_edges(masked, training, str(run.settings.get("scorer", "eap")), place.at("score"))
     orders = {name: EdgeOrder.by_score(graph, values, name) for name, values in scores.items()}
     learned = "gates" in own.values and run.main not in orders
     if learned:
         orders[run.main] = ordered(own.circuit, own.values["gates"])
     target = len(own.circuit)
-    sizes = yield from measure_sizes(masked, stored_prompts(masked, run, "test"), orders, grid(graph, target), setting)
+    pairs, at = stored_prompts(masked, run, "test"), place.at("sizes")
+    sizes = yield from measure_sizes(masked, pairs, orders, grid(graph, target), setting, place=at)
     if learned:  # areas over all sizes would be those of another method
         row = {key: values for key, values in sizes["metrics"][run.main].items() if key not in ("cpr", "cmd")}
         sizes["metrics"][run.main] = row

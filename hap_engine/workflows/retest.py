@@ -25,11 +25,17 @@ from hap_engine.masked.opening import is_model_of
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress
 from hap_engine.runs.record import Run
+from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.words import say
 
 
 def reevaluate(
-    masked: MaskedModel, run: Run, ablation: str = "resample", prompts: int | None = None, bos: str | None = None
+    masked: MaskedModel,
+    run: Run,
+    ablation: str = "resample",
+    prompts: int | None = None,
+    bos: str | None = None,
+    place: Place = NOWHERE,
 ) -> Generator[Progress, None, dict[str, dict[str, Any]]]:
     """The run's ``metrics``, measured again on its test prompts (the first `prompts` of them).
 
@@ -44,10 +50,12 @@ def reevaluate(
     pairs = stored_prompts(masked, run, "test", prompts, bos)
     circuits = {name: record.circuit for name, record in run.circuits.items()}
     size = len(circuits[run.main])
-    return (yield from evaluate(masked, pairs, circuits, _setting(run, ablation), control_size=size))
+    return (yield from evaluate(masked, pairs, circuits, _setting(run, ablation), control_size=size, place=place))
 
 
-def examine(masked: MaskedModel, run: Run, *, prompts: int = PROMPTS) -> Generator[Progress, None, Run]:
+def examine(
+    masked: MaskedModel, run: Run, *, prompts: int = PROMPTS, place: Place = NOWHERE
+) -> Generator[Progress, None, Run]:
     """The run with its ``statistics``.
 
     Args:
@@ -62,7 +70,7 @@ def examine(masked: MaskedModel, run: Run, *, prompts: int = PROMPTS) -> Generat
     pairs = stored_prompts(masked, run, "test")
     if not is_model_of(masked.model, run):
         raise SettingsError(say("workflows.other_model", name=masked.model.name))
-    by_eap = yield from _eap_order(masked, run)
+    by_eap = yield from _eap_order(masked, run, place.at("score"))
     orders = {"eap": by_eap}
     filtered = None
     if run.main in run.orders:
@@ -79,10 +87,11 @@ def examine(masked: MaskedModel, run: Run, *, prompts: int = PROMPTS) -> Generat
         orders=orders,
         filtered=filtered if run.main == "hap" else None,
     )
-    statistics = yield from scrutinise(masked, pairs, subject, _setting(run), prompts=prompts)
+    at = place.at("tests")
+    statistics = yield from scrutinise(masked, pairs, subject, _setting(run), prompts=prompts, place=at)
     ablations = {}
     for kind in ABLATIONS:
-        rows = yield from reevaluate(masked, run, kind, prompts)
+        rows = yield from reevaluate(masked, run, kind, prompts, place=place.at(kind))
         ablations[kind] = {name: _without_prompts(row) for name, row in rows.items()}
     return replace(run, statistics={**statistics, "ablations": ablations})
 
@@ -106,11 +115,11 @@ def _without_prompts(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != "per_prompt"}
 
 
-def _eap_order(masked: MaskedModel, run: Run) -> Generator[Progress, None, EdgeOrder]:
+def _eap_order(masked: MaskedModel, run: Run, place: Place) -> Generator[Progress, None, EdgeOrder]:
     """All edges by plain EAP, scored again on the run's training prompts."""
     training = Prepared(masked, stored_prompts(masked, run, "train"))
     yield from training.run()
-    scores = yield from score(training, "eap")
+    scores = yield from score(training, "eap", place=place)
     return EdgeOrder.by_score(masked.graph, scores, "this ranking")
 
 

@@ -26,6 +26,7 @@ from hap_engine.report.titles import RIVAL
 from hap_engine.runs.continue_run import again
 from hap_engine.runs.record import Run
 from hap_engine.runs.schema import ADDED_VERSION
+from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.settings import SHORT, VALIDATED
 from hap_engine.words import say
 from hap_engine.workflows.add_to_run import add_circuit
@@ -36,7 +37,9 @@ from hap_engine.workflows.two_stages import score_edges
 PRICES = (math.inf, 4.0, 1.0, 1 / 4, 1 / 16, 1 / 64)
 
 
-def find_rival(masked: MaskedModel, run: Run, steps: int = SHORT) -> Generator[Progress, None, Run]:
+def find_rival(
+    masked: MaskedModel, run: Run, steps: int = SHORT, place: Place = NOWHERE
+) -> Generator[Progress, None, Run]:
     """The run with the circuit ``rival`` of as many edges and, in ``rival``, what was tried on the way.
 
     Args:
@@ -48,7 +51,7 @@ def find_rival(masked: MaskedModel, run: Run, steps: int = SHORT) -> Generator[P
     if run.main == "eap":
         raise SettingsError(say("workflows.no_descent"))
     found = yield from reopen(masked, run, steps)
-    scores = yield from score_edges(masked, found.prepared, found.config.candidate_scorer)
+    scores = yield from score_edges(masked, found.prepared, found.config.candidate_scorer, place.at("score"))
     first, judged = run.circuits[run.main].circuit, found.prepared.first(VALIDATED)
     empty, config, tried = circuit_kl(judged, empty_circuit(run.graph)), found.seeded(1), list[dict[str, Any]]()
     prices = (0.0, *(times * empty / found.size for times in PRICES))
@@ -57,7 +60,7 @@ def find_rival(masked: MaskedModel, run: Run, steps: int = SHORT) -> Generator[P
     def searched(price: float, number: int, whole: bool = False) -> Generator[Progress, None, Circuit]:
         asked = replace(config, pruning=again(run).pruning) if whole else config
         costs = np.where(first.kept, np.float32(price), np.float32(0))
-        work = search(asked, found.prepared, scores, found.size, costs)
+        work = search(asked, found.prepared, scores, found.size, place.at(f"search {number}"), costs)
         order = yield from part_of(work, number, parts, "Search")
         return order.circuit(found.size)
 
@@ -74,7 +77,7 @@ def find_rival(masked: MaskedModel, run: Run, steps: int = SHORT) -> Generator[P
             break
     circuit = yield from searched(chosen, parts - 1, whole=True)
     told = {"version": ADDED_VERSION, "price": chosen, "steps": steps, "n_prompts": len(judged), "tried": tried}
-    added = yield from add_circuit(masked, run, circuit, RIVAL)
+    added = yield from add_circuit(masked, run, circuit, RIVAL, place.at("test"))
     record, ranks = added.circuits[RIVAL], rank_matrix(run.graph, scores["eap"])
     kept = record.circuit.kept
     values = {"scores": scores["eap"][kept], "ranks": ranks[kept].astype(float)}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from hap_engine.attribution.scorers import Scores, score_each, weighted
 from hap_engine.errors import SettingsError
@@ -34,7 +34,8 @@ from hap_engine.progress import Progress, mapped
 from hap_engine.runs.continue_run import again
 from hap_engine.runs.record import Run
 from hap_engine.runs.schema import ADDED_VERSION
-from hap_engine.settings import IG_PROMPTS, OWN_CIRCUITS, RESAMPLES, SEEDS, SHORT, DiscoveryConfig
+from hap_engine.runs.unfinished import NOWHERE, Place
+from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, OWN_CIRCUITS, RESAMPLES, SEEDS, SHORT, DiscoveryConfig
 from hap_engine.words import say
 from hap_engine.workflows.two_stages import find_circuit, in_float32, ordered
 
@@ -88,18 +89,42 @@ def search(
     prepared: Prepared,
     scores: Mapping[str, Scores],
     size: int,
+    place: Place,
     price: Float[np.ndarray, "writer reader"] | None = None,
 ) -> Generator[Progress, None, EdgeOrder]:
     """All edges in the order of one search for `size` live edges; `price` as in `find_circuit`."""
-    found = yield from find_circuit(config, prepared, None, scores, size, price)
-    by_score = EdgeOrder.by_score(prepared.masked.graph, scores[config.candidate_scorer], "these prompts")
-    if found.candidates is None or found.log_alpha is None:  # a scorer's own circuit
-        return by_score
-    return ordered(found.candidates, found.log_alpha).then(by_score)
+    graph = prepared.masked.graph
+    if before := place.found():
+        return EdgeOrder(graph, before["cells"])
+    found = yield from find_circuit(config, prepared, None, scores, size, price, place)
+    order = EdgeOrder.by_score(graph, scores[config.candidate_scorer], "these prompts")
+    if found.candidates is not None and found.log_alpha is not None:  # no scorer's own circuit
+        order = ordered(found.candidates, found.log_alpha).then(order)
+    place.conclude(cells=order.cells)
+    return order
+
+
+def _scores(
+    found: Again, times: Int[np.ndarray, "sample prompt"], place: Place, most: int = EAP_PROMPTS
+) -> Generator[Progress, None, list[dict[str, Scores]]]:
+    """Scores by plain EAP and by the scorer of the candidates, for each sample of the prompts.
+
+    Args:
+        times: how often each sample has each of `found.exact`.
+        most: prompts for the scorer of the candidates.
+    """
+    graph, tables = found.exact.masked.graph, place.found()
+    if not tables:
+        for name in dict.fromkeys(("eap", found.config.candidate_scorer)):
+            scored = found.exact if name == "eap" else found.exact.first(most)
+            each = yield from score_each(scored, name, place.at(name))
+            tables[name] = np.stack([weighted(graph, each, row[: len(scored)]) for row in times])
+        place.conclude(**tables)
+    return [{name: table[number] for name, table in tables.items()} for number in range(len(times))]
 
 
 def bootstrap(
-    masked: MaskedModel, run: Run, resamples: int = RESAMPLES, steps: int = SHORT
+    masked: MaskedModel, run: Run, resamples: int = RESAMPLES, steps: int = SHORT, place: Place = NOWHERE
 ) -> Generator[Progress, None, Run]:
     """The run with its ``stability`` over samples of its training prompts and seeds, at every size that it has.
 
@@ -110,19 +135,16 @@ def bootstrap(
     if resamples < 2 or count < 2:
         raise SettingsError(say("workflows.few_samples", resamples=resamples, prompts=count))
     found = yield from reopen(masked, run, steps)
-    graph, main, each = masked.graph, run.main, {}
-    for name in dict.fromkeys(("eap", found.config.candidate_scorer)):
-        scored = found.exact if name == "eap" else found.exact.first(IG_PROMPTS)
-        each[name] = yield from score_each(scored, name)
-    rng = np.random.default_rng(run.seed)
+    graph, main = masked.graph, run.main
+    samples = np.random.default_rng(run.seed).integers(count, size=(resamples, count))
+    times = np.array([np.bincount(drawn, minlength=count) for drawn in samples])
+    several = yield from _scores(found, times, place.at("scores"), IG_PROMPTS)
     orders: dict[str, list[EdgeOrder]] = {name: [] for name in ("eap", main)}
-    for number in range(resamples):
-        drawn = rng.integers(count, size=count)
-        times = np.bincount(drawn, minlength=count)
-        scores = {name: weighted(graph, tables, times[: len(tables[0])]) for name, tables in each.items()}
+    for number, (drawn, scores) in enumerate(zip(samples.tolist(), several, strict=True)):
         orders["eap"].append(EdgeOrder.by_score(graph, scores["eap"], "a sample of the prompts"))
         if main != "eap":
-            work = search(found.seeded(1 + number), found.prepared.chosen(drawn.tolist()), scores, found.size)
+            config, at = found.seeded(1 + number), place.at(f"sample {number}")
+            work = search(config, found.prepared.chosen(drawn), scores, found.size, at)
             orders[main].append((yield from part_of(work, number, resamples, "Sample")))
         yield Progress("prune", number + 1, resamples, f"Sample {number + 1} of {resamples}")
     circuits = {size: run.orders[main].circuit(size) for size in run.sizes.get("grid", ()) if main in run.orders}
@@ -144,25 +166,22 @@ def part_of(
 
 
 def per_prompt(
-    masked: MaskedModel, run: Run, prompts: int = OWN_CIRCUITS, steps: int = SHORT
+    masked: MaskedModel, run: Run, prompts: int = OWN_CIRCUITS, steps: int = SHORT, place: Place = NOWHERE
 ) -> Generator[Progress, None, Run]:
     """The run with its ``prompt_circuits``, of the first `prompts` of its test prompts.
 
     Raises:
         SettingsError: for fewer than two prompts or more than there are, or as `reopen` does.
     """
-    count = len(run.prompts.get("test", ()))
+    count = min(EAP_PROMPTS, len(run.prompts.get("test", ())))
     if not 2 <= prompts <= count:
         raise SettingsError(say("workflows.no_such_prompts", prompts=prompts, count=count))
     found = yield from reopen(masked, run, steps, "test", prompts)
-    each = {}
-    for name in dict.fromkeys(("eap", found.config.candidate_scorer)):
-        each[name] = yield from score_each(found.exact, name)
+    several = yield from _scores(found, np.eye(prompts, dtype=int), place.at("scores"))
     circuits, rows = list[Circuit](), list[dict[str, Any]]()
-    for number in range(prompts):
-        times = np.eye(prompts, dtype=int)[number]
-        scores = {name: weighted(run.graph, tables, times) for name, tables in each.items()}
-        work = search(found.config, found.prepared.chosen([number]), scores, found.size)
+    for number, scores in enumerate(several):
+        at = place.at(f"prompt {number}")
+        work = search(found.config, found.prepared.chosen([number]), scores, found.size, at)
         order = yield from part_of(work, number, prompts, "Prompt")
         circuits.append(order.circuit(found.size))
         rows.append((yield from _measured(masked, run, found.exact.pairs[number : number + 1], circuits[-1])))

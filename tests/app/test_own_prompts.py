@@ -150,6 +150,9 @@ def test_pasting_from_a_spreadsheet_or_as_text() -> None:
     assert drafts.pasted('"A b, c","A d, c",e,f') == [row]
     assert drafts.pasted("only one cell") == [{"clean": "only one cell", "corrupt": "", "answer": "", "distractor": ""}]
     assert drafts.pasted(" \n") == []
+    long = "x" * 140_000  # more than a reader of CSV takes
+    assert [row["clean"] for row in drafts.pasted(f'{long}\tb\tc\td\n"{long}\ny"\tb\tc\td')] == [long, f"{long}\ny"]
+    assert len(drafts.pasted('",' * 70_000)) == 1
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_a_killed_server_goes_on_with_its_run(start_server: Any, visit: Any, tmp
     page = visit(f"{address}/?job={job}").page
     page.get_by_text("this run was interrupted while pruning, step ").wait_for(timeout=60_000)
     page.get_by_role("button", name="Go on").click()
-    page.get_by_text("It goes on from there").wait_for(timeout=240_000)
+    page.get_by_text("It goes on from there").first.wait_for(timeout=240_000)
     page.get_by_text("Computed on this machine").wait_for(timeout=240_000)
     assert f"run={job}" in page.url
     assert not list((tmp_path / "runs").glob("*.state"))

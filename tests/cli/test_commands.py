@@ -322,6 +322,50 @@ def test_what_was_interrupted_is_listed_and_goes_on(
     assert capsys.readouterr().out == "No run was interrupted.\n"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "--full"],
+        ["stability", "--bootstrap", "2", "--steps", "2"],
+        ["rival", "--steps", "2"],
+        ["per-prompt", "--prompts", "3", "--steps", "2"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_what_is_added_goes_on_too(
+    command: list[str],
+    folder: Path,
+    written: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    monkeypatch.setattr(unfinished, "SHARE", 1e9)
+    out = tmp_path / "run.json"
+    arguments = [command[0], str(written), "--model", str(folder), *command[1:], "--out", str(out)]
+    write, writes = unfinished.Unfinished.write, []
+
+    def stopped(state: unfinished.Unfinished, phase: str, told: str) -> None:
+        write(state, phase, told)
+        writes.append(told)
+        if len(writes) == 12:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished.Unfinished, "write", stopped)
+        assert main(arguments) == 130
+    assert "The same command goes on from there." in capsys.readouterr().err
+    assert main(["resume"]) == 0
+    assert "No run was interrupted" in capsys.readouterr().out, "it is no whole run"
+    assert main(arguments) == 0
+    assert "It goes on from there" in capsys.readouterr().err
+    assert not list(runs_folder().iterdir())
+    again = tmp_path / "again.json"
+    assert main([*arguments[:-1], str(again)]) == 0
+    assert out.read_bytes() == again.read_bytes()
+
+
 def test_the_weights_must_be_those_of_the_interrupted_run(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
