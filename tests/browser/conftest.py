@@ -183,10 +183,22 @@ def _visits(chromium: Any) -> Iterator[Callable[..., Visit]]:
 PATIENT = 90_000
 
 
+def press(page: Any, what: Any, there: Any) -> None:
+    """Click until it shows: what is pressed does nothing while the page before is still being built."""
+    for tenth in range(900):
+        if tenth % 200 == 0:
+            what.click(timeout=PATIENT)
+        if there.is_visible():
+            return
+        page.wait_for_timeout(100)
+    there.wait_for(timeout=10_000)
+
+
 def bring(page: Any, run: Run, tmp_path: Path) -> None:
     """Import a run file on the Runs page."""
     path = tmp_path / "run.json"
     path.write_text(dumps(run), encoding="utf-8")
-    page.get_by_role("link", name="Runs").click()
-    page.get_by_text("Import a run file").click(timeout=PATIENT)
+    importing = page.get_by_text("Import a run file")
+    press(page, page.get_by_role("link", name="Runs"), importing)
+    importing.click(timeout=PATIENT)
     page.locator("input[type=file]").set_input_files(path)

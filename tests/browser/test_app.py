@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.conftest import press
+
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 PLOT = ".hap-head-box, .nsewdrag"  # a picture on the sentence, or of edges
@@ -79,10 +81,8 @@ def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, 
 
 def test_the_other_pages_open(address: str, visit: Any) -> None:
     page = visit(address).page  # not /runs: there Streamlit itself first probes a path that is a 404
-    page.get_by_role("link", name="Runs").click(timeout=60_000)
-    page.get_by_role("heading", name="Runs").wait_for(timeout=60_000)
-    page.get_by_role("link", name="How it works").click()
-    page.get_by_role("heading", name="How it works").wait_for(timeout=60_000)
+    for name in ("Runs", "How it works"):
+        press(page, page.get_by_role("link", name=name), page.get_by_role("heading", name=name))
 
 
 def start(page: Any) -> None:

@@ -15,7 +15,7 @@ from hap_engine.picture.standalone import standalone
 from hap_engine.runs.examples import SHIPPED, example
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
-from tests.browser.conftest import LOOKS, PATIENT, bring
+from tests.browser.conftest import LOOKS, PATIENT, bring, press
 from tests.builders.fakes import fake_run
 
 pytestmark = pytest.mark.browser
@@ -71,8 +71,8 @@ def test_a_deleted_run_of_another_model_leads_back_to_the_example(tab: Any, addr
     tab.wait_for_selector(PLOT, timeout=PATIENT)
     tab.get_by_text("The changes in the address do not fit this run").wait_for(timeout=PATIENT)
     tab.get_by_text("Path of the weights").wait_for(timeout=PATIENT)  # nothing live without its model
-    tab.get_by_role("link", name="Runs").click()
     card = tab.locator(".st-key-run-synthetic-5")
+    press(tab, tab.get_by_role("link", name="Runs"), card)
     card.get_by_role("button", name="Delete", exact=True).click(timeout=PATIENT)
     card.get_by_role("button", name="Delete it").click()
     card.wait_for(state="detached", timeout=PATIENT)
@@ -101,8 +101,9 @@ def test_two_tabs_that_rename_one_run_are_told(tab: Any, tmp_path: Path) -> None
 def test_a_damaged_file_is_refused_in_words(tab: Any, tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
     path.write_text('{"format": "hap-run", "version": 1, "id": 5}')
-    tab.get_by_role("link", name="Runs").click()
-    tab.get_by_text("Import a run file").click(timeout=PATIENT)
+    importing = tab.get_by_text("Import a run file")
+    press(tab, tab.get_by_role("link", name="Runs"), importing)
+    importing.click(timeout=PATIENT)
     tab.locator("input[type=file]").set_input_files(path)
     tab.get_by_text("The file is damaged; export it again").wait_for(timeout=PATIENT)
 
@@ -186,8 +187,9 @@ def test_the_handout_is_one_sheet(chromium: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tab", [LOOKS[0], ("dark", 1100)], indirect=True, ids=lambda look: look[0])
 def test_the_lesson_asks_and_answers(tab: Any) -> None:
-    tab.get_by_role("link", name="Lesson").click()
-    tab.get_by_role("button", name="Start").click(timeout=PATIENT)
+    start = tab.get_by_role("button", name="Start")
+    press(tab, tab.get_by_role("link", name="Lesson"), start)
+    start.click(timeout=PATIENT)
     tab.get_by_text("1. The task").wait_for(timeout=PATIENT)
     tab.wait_for_selector(".hap-panel[data-side=right] .nsewdrag", timeout=PATIENT)
     assert tab.locator(".hap-panel[data-side=left]").is_hidden()  # one picture at first
@@ -218,6 +220,5 @@ def test_presenter_mode_enlarges_and_hides_the_settings(tab: Any) -> None:
     tab.wait_for_function(ENLARGED, timeout=PATIENT)
     tab.get_by_role("button", name="Find the circuit").wait_for(state="detached", timeout=PATIENT)
     assert "present=1" in tab.url
-    tab.get_by_role("link", name="Runs").click()
-    tab.get_by_text("Every finished run").wait_for(timeout=PATIENT)
+    press(tab, tab.get_by_role("link", name="Runs"), tab.get_by_text("Every finished run"))
     tab.wait_for_function(ENLARGED, timeout=PATIENT)

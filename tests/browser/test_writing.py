@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.conftest import press
+
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
 
@@ -21,17 +23,6 @@ def open_page(address: str, visit: Any) -> Any:
     page = visit(f"{address}/?kept=4.0&effort=quick").page
     press(page, page.get_by_role("link", name="Your prompts"), page.get_by_text("Write pairs of prompts"))
     return page
-
-
-def press(page: Any, what: Any, there: Any) -> None:
-    """Click until it shows: what is pressed does nothing while the page before is still being built."""
-    for tenth in range(900):
-        if tenth % 200 == 0:
-            what.click(timeout=60_000)
-        if there.is_visible():
-            return
-        page.wait_for_timeout(100)
-    there.wait_for(timeout=10_000)
 
 
 def fill(page: Any, column: int, row: int, text: str) -> None:
