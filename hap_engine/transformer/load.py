@@ -24,6 +24,7 @@ from hap_engine.models.catalog import Source, reading_sha256, resolve, weights_s
 from hap_engine.models.gguf_cache import is_changed_copy
 from hap_engine.models.hub import PICKLES, continues_text, download, missing_weights, pieces_beside
 from hap_engine.models.reader import read_tokenizer, whole
+from hap_engine.models.shape import Shape
 from hap_engine.models.supported import WORKING, check_config, max_tokens, read_config, text_config
 from hap_engine.narrow import copied, keep_narrow
 from hap_engine.progress import Progress, Report, watched
@@ -63,6 +64,11 @@ class Model:
     def config(self) -> Mapping[str, Any]:
         """The model's ``config.json``."""
         return dict(self.hf_model.config.to_dict())
+
+    @property
+    def shape(self) -> Shape | None:
+        """The sizes that decide what it costs, its weights as narrow as they are stored (`hap_engine.narrow`)."""
+        return Shape.of({**self.config, "dtype": self.stored_dtype})  # opened, its config says float32
 
     @property
     def max_tokens(self) -> int | None:

@@ -37,7 +37,6 @@ from hap_engine.masked.opening import open_masked
 from hap_engine.masked.processes import check_alike
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.masked.self_check import check_prompts
-from hap_engine.models.shape import Shape
 from hap_engine.progress import Progress, relabelled
 from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.runs.record import Run
@@ -236,8 +235,7 @@ def _by_score(masked: MaskedModel, scores: Mapping[str, Scores]) -> dict[str, Ed
 
 def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:
     """What the run may hold at once. Raises SettingsError if one prompt is already too much."""
-    shape = Shape.of(model.hf_model.config.to_dict())
-    if config.memory is None or shape is None:
+    if config.memory is None or (shape := model.shape) is None:
         return Limits()
     longest = max(len(pair.clean_ids) for pair in (*sets.train, *sets.validation, *sets.test))
     return limits_within(config, shape, longest)

@@ -16,6 +16,7 @@ from hap_engine.errors import HapError, ModelError, UnknownNameError, Unsupporte
 from hap_engine.graph.graph import Graph
 from hap_engine.masked.opening import open_masked
 from hap_engine.models.catalog import BUNDLED, Source, config_of, graph_of, resolve, tokenizer_file, weights_sha256
+from hap_engine.models.shape import Shape
 from hap_engine.transformer.load import check_device, load_model
 from tests.builders.tiny_models import FAMILIES, VOCABULARY, hf_model, made_of, make_model, tokenizer
 
@@ -318,3 +319,12 @@ def test_parameters_are_counted_as_published(family: str) -> None:
     published = hf_model(family).num_parameters()
     model = make_model(family)
     assert model.n_parameters == model.to_dict()["n_parameters"] == published
+
+
+def test_what_a_model_costs_is_told_before_and_after_opening_alike(tmp_path: Path) -> None:
+    """An opened model is float32 to whoever asks, and its narrow weights take half of that."""
+    hf_model("llama").to(torch.bfloat16).save_pretrained(tmp_path)
+    tokenizer().save(str(tmp_path / "tokenizer.json"))
+    opened = load_model(str(tmp_path))
+    assert opened.shape == Shape.of(config_of(resolve(str(tmp_path))))
+    assert opened.shape.stored == "bfloat16"
