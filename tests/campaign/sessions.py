@@ -29,13 +29,14 @@ class Session:
 
     def __init__(self, port: int) -> None:
         address = f"localhost:{port}"
-        self.socket: ClientConnection = connect(
+        opening = connect(
             f"ws://{address}/_stcore/stream",
             origin=f"http://{address}",  # type: ignore[arg-type]
             subprotocols=["streamlit"],  # type: ignore[list-item]
             max_size=None,
             open_timeout=60,
         )
+        self.socket: ClientConnection = opening.__enter__()
         self.seen, self.query, self.failed = b"", "", False
         self.buttons: dict[str, str] = {}
 
@@ -125,9 +126,7 @@ def _look(tally: Tally, guests: list[Session], jobs: dict[str, Session]) -> None
         own = [job for job, owner in jobs.items() if owner is guest]
         guest.ask(f"job={own[0]}" if own else "")
         guest.hear()
-        others = [
-            job for job in jobs if job not in own and (f"job={job}" in guest.query or f"run={job}" in guest.query)
-        ]
+        others = [job for job in jobs if job not in own and job.encode() in _shown(guest, job)]
         tally.wrong += [f"guest {number} sees the run {job}" for job in others]
         if not own and CANCEL in guest.buttons:
             tally.wrong.append(f"guest {number} is offered to cancel")
@@ -135,6 +134,13 @@ def _look(tally: Tally, guests: list[Session], jobs: dict[str, Session]) -> None
         guest.ask(page="prompts")
         guest.hear()
         tally.wrong += [f"guest {number} sees the host's draft"] * (SECRET.encode() in guest.seen)
+
+
+def _shown(guest: Session, job: str) -> bytes:
+    """Where no run of another may stand unasked: on the page, but for the button to watch it and the list of those that
+    are finished, and in the address."""
+    finished = (home() / "runs" / f"{job}.json").is_file()
+    return guest.query.encode() + (b"" if finished else guest.seen.replace(f"-watch-{job}".encode(), b""))
 
 
 def _wait(session: Session, jobs: dict[str, Session]) -> None:
