@@ -44,15 +44,23 @@ class EdgeOrder:
     def enters(self) -> Int[np.ndarray, " edge"]:
         """Live edges of the shortest prefix in which each edge is live; 0 where it never is.
 
-        Computed edge by edge: what an edge connects is connected once, so the whole takes as long as reading it.
+        An edge lives from the prefix on that holds it, a path from the input to its writer and one from its reader to
+        the logits. A path is there when its last edge is, so one pass over the graph each way finds the earliest.
         """
-        growing = _Growing(self.graph)
-        found = [0] * len(self.cells)
-        width = len(self.graph.readers)
-        for number, cell in enumerate(self.cells.tolist()):
-            for entered in growing.add(number, *divmod(cell, width)):
-                found[entered] = growing.live
-        return np.array(found, dtype=np.int64)
+        graph, never = self.graph, len(self.cells)
+        numbers = np.full(graph.edge_mask.shape, never)
+        numbers.flat[self.cells] = np.arange(never)
+        fed, useful = np.full(len(graph.writers), never), np.full(len(graph.readers), never)
+        fed[0] = useful[-1] = -1
+        for writers, readers in graph.stages:
+            reached = np.maximum(numbers[: writers.start, readers], fed[: writers.start, None]).min(axis=0)
+            fed[writers] = np.where(graph.feeds[readers, writers], reached[:, None], never).min(axis=0)
+        for writers, readers in reversed(graph.stages):
+            wanted = np.maximum(numbers[writers, readers.stop :], useful[readers.stop :]).min(axis=1)
+            useful[readers] = np.where(graph.feeds[readers, writers], wanted, never).min(axis=1)
+        rows, columns = np.unravel_index(self.cells, numbers.shape)
+        lives = np.maximum(np.arange(never), np.maximum(fed[rows], useful[columns]))
+        return np.where(lives < never, np.searchsorted(np.sort(lives), lives, side="right"), 0)
 
     @property
     def sizes(self) -> Int[np.ndarray, " size"]:
@@ -91,48 +99,3 @@ class EdgeOrder:
         kept = np.zeros_like(self.graph.edge_mask)
         kept.flat[self.cells[(self.enters > 0) & (self.enters <= size)]] = True
         return Circuit(self.graph, kept)
-
-
-class _Growing:
-    """A circuit that edges are added to one at a time, which knows how many of them are live."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.live = 0
-        self._feeds = [np.flatnonzero(row).tolist() for row in graph.feeds]  # writers that a reader feeds
-        self._fed_by = [np.flatnonzero(column).tolist() for column in graph.feeds.T]
-        self._fed = [index == 0 for index in range(len(graph.writers))]
-        self._useful = [index == len(graph.readers) - 1 for index in range(len(graph.readers))]
-        self._out: list[list[tuple[int, int]]] = [[] for _ in graph.writers]  # (edge, reader)
-        self._into: list[list[tuple[int, int]]] = [[] for _ in graph.readers]  # (edge, writer)
-
-    def add(self, edge: int, writer: int, reader: int) -> list[int]:
-        """The edges that live from now on."""
-        self._out[writer].append((edge, reader))
-        self._into[reader].append((edge, writer))
-        entered = [edge] if self._fed[writer] and self._useful[reader] else []
-        if self._fed[writer]:
-            entered += _spread(reader, self._feeds, self._fed, self._out, self._useful)
-        if self._useful[reader]:
-            entered += _spread(writer, self._fed_by, self._useful, self._into, self._fed)
-        self.live += len(entered)
-        return entered
-
-
-def _spread(
-    start: int, feeds: list[list[int]], reached: list[bool], edges: list[list[tuple[int, int]]], ends: list[bool]
-) -> list[int]:
-    """Mark all that is reached from `start` on; the edges whose other end was reached from its side before.
-
-    Forwards, a reader that gets something feeds writers, which others read; backwards, a writer that reaches the logits
-    is fed by readers, which read others.
-    """
-    entered, waiting = [], [start]
-    while waiting:
-        for node in feeds[waiting.pop()]:
-            if not reached[node]:
-                reached[node] = True
-                for edge, end in edges[node]:
-                    waiting.append(end)
-                    if ends[end]:
-                        entered.append(edge)
-    return entered
