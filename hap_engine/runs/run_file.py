@@ -13,7 +13,7 @@ import json
 import math
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hap_engine.files import home, parse_json, write_text
 from hap_engine.findings import EDGE_VALUES, METRICS, CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
+from hap_engine.runs.compact import packed, unpacked
 from hap_engine.runs.record import Run
 from hap_engine.runs.schema import OPTIONAL, REQUIRED, check, check_header, conform
 from hap_engine.settings import PruningConfig
@@ -32,7 +33,7 @@ from hap_engine.settings import PruningConfig
 FORMAT = "hap-run"
 VERSION = 1
 REMEDIES = ("The file is damaged; export it again.", "run `evaluate --full` again.")  # of content that is wrong
-MAX_BYTES = 20 * 2**20  # a SmolLM2 run is about 2 MB; ten times that is not one of ours
+MAX_BYTES = 100 * 2**20  # a SmolLM2 run is about 2 MB, one of 1.6 million edges 40 (`python -m benchmarks.big_run`)
 
 
 def to_dict(run: Run) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def to_dict(run: Run) -> dict[str, Any]:
         "format": FORMAT,
         "version": VERSION,
         **{key: getattr(run, key) for key in plain},
+        "sizes": _with_orders(run.sizes, lambda order, _: packed(order)),
         "graph": run.graph.to_dict(),
         "circuits": {key: _circuit_to_dict(record) for key, record in run.circuits.items()},
     }
@@ -77,10 +79,20 @@ def _read(data: dict[str, Any]) -> Run:
     graph = Graph.from_dict(data["graph"])
     circuits = {key: _circuit(graph, key, value) for key, value in data["circuits"].items()}
     sections = {key: _known(data[key]) for key in (*REQUIRED, *OPTIONAL) if key in data}
+    if "sizes" in sections:
+        sections["sizes"] = _with_orders(sections["sizes"], unpacked)
     name = data.get("name") if isinstance(data.get("name"), str) else None
     run = _as_then(Run(**sections | {"metrics": data["metrics"]}, name=name, graph=graph, circuits=circuits))
     check(run)
     return replace(run, metrics={k: _nan_for_null(row) for k, row in run.metrics.items()})
+
+
+def _with_orders(sizes: Mapping[str, Any], change: Callable[[Any, str], Any]) -> Mapping[str, Any]:
+    """The section with each of its orders changed, given also what it is called."""
+    orders = sizes.get("orders")
+    if not isinstance(orders, dict):
+        return sizes
+    return {**sizes, "orders": {name: change(order, f"order of edges {name[:40]!r}") for name, order in orders.items()}}
 
 
 def _known(value: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 from hap_engine.errors import RunFileError
@@ -42,6 +42,11 @@ def conform(value: Any, shape: Any, where: str) -> None:
     elif isinstance(shape, list):
         conform(value, "list", where)
         inner = shape[0]
+        if isinstance(inner, list):  # all of them at once: a replay may have hundreds of thousands
+            for item in value:
+                if type(item) is not list:
+                    conform(item, "list", f"{where} entry")
+            value, inner, where = list(chain.from_iterable(value)), inner[0], f"{where} entry"
         if inner == "float":  # attention patterns hold most of a file's numbers: no call for each
             value = [x for x in value if not (type(x) is float and -LARGEST <= x <= LARGEST)]
         if kind := KINDS.get(inner) if isinstance(inner, str) else None:
@@ -162,7 +167,7 @@ def _check_at_sizes(run: Findings) -> None:
         where = f"order of edges {name[:40]!r}"
         if not TAG.fullmatch(name):
             raise RunFileError(f"The run file's {where} should be named by a word or two.")
-        if not cells or not all(0 <= cell < real.size for cell in cells) or not real.flat[cells].all():
+        if not cells or not 0 <= min(cells) <= max(cells) < real.size or not real.flat[cells].all():
             raise RunFileError(f"The run file's {where} should hold edges of its graph.")
         if len(set(cells)) < len(cells):
             raise RunFileError(f"The run file's {where} lists an edge twice.")
