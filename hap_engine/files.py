@@ -47,6 +47,7 @@ POWER = re.compile(rb"[eE]\+?\d{3}")
 NOT_NESTING = bytes({*range(256)} - {*b"[]{}"})
 ONE_DIGIT = bytes.maketrans(b"123456789", b"000000000")
 Pairs = list[tuple[str, Any]]
+Stamp = tuple[int, int, int]
 
 # The folder that holds `hap_engine` and `app`: a checkout, or the site-packages of an installation.
 PROGRAM = Path(__file__).resolve().parents[1]
@@ -79,6 +80,12 @@ def files_sha256(paths: Sequence[Path]) -> str:
 def _file_sha256(path: Path, size: int, modified: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamp(path: Path) -> Stamp:
+    """Tells a file from the one that took its place, whatever the clock says: each is a new one. Raises OSError."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def short_hash(data: Any) -> str:

@@ -37,6 +37,7 @@ pages |= {
     "explore": st.Page(explore.page, title="Explore", icon=":material/hub:", default=True),
     "runs": _page("runs", "Runs", "folder_open"),
     "compare": _page("compare", "Compare", "compare_arrows"),
+    "sweep": _page("sweep", "Sweep", "grid_on"),
     "own": _page("own_prompts", "Your prompts", "edit_note", "prompts"),
     "lesson": _page("lesson", "Lesson", "school"),
     "about": _page("about", "How it works", "menu_book"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from app.classroom import check_change
 from app.words import say
 from hap_engine.errors import DiskError, HapError, UnfinishedError
-from hap_engine.files import write_text
+from hap_engine.files import Stamp, stamp, write_text
 from hap_engine.report.titles import circuit_title
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.examples import SHIPPED
@@ -31,7 +31,6 @@ from hap_engine.runs.unfinished import forget
 
 FIRST_TASK = b'"task": {"name": "ioi"'  # as `run_file.save` writes it
 LONGEST_NAME = 80
-Stamp = tuple[int, int, int]
 _changing = threading.Lock()  # of this process; between programs a file
 _unsaved: dict[str, tuple[Run, str]] = {}  # by id: runs that the disk refused, and why
 
@@ -76,7 +75,7 @@ def open_run(run_id: str) -> Run:
         run = _unsaved[run_id][0]
     else:
         path = find(run_id)
-        run = _load(path, _stamp(path))
+        run = _load(path, stamp(path))
     name = given_name(run_id)
     return replace(run, name=name) if name else run
 
@@ -87,7 +86,7 @@ def listed() -> tuple[list[Listed], list[str]]:
     damaged = []
     for path in _files():
         try:
-            item = _summary(path, _stamp(path))
+            item = _summary(path, stamp(path))
         except FileNotFoundError:  # deleted by another tab meanwhile
             continue
         except HapError as error:
@@ -110,7 +109,7 @@ def example() -> str | None:
     others = []
     for path in sorted(SHIPPED.glob("*.json"), key=likely, reverse=True):
         with suppress(HapError):
-            others.append(_load(path, _stamp(path)))
+            others.append(_load(path, stamp(path)))
             if others[-1].model["name"] != "hap-mini":
                 return others[-1].id
     return others[0].id if others else None
@@ -119,7 +118,7 @@ def example() -> str | None:
 def shipped_at(run_id: str) -> str | None:
     """When the shipped run of that id was computed; None if there is none."""
     path = SHIPPED / f"{run_id}.json"
-    return _load(path, _stamp(path)).created if path.is_file() else None
+    return _load(path, stamp(path)).created if path.is_file() else None
 
 
 def given_name(run_id: str) -> str:
@@ -170,7 +169,7 @@ def delete(run_id: str) -> str:
         path = find(run_id)
         if path.parent == SHIPPED:
             raise SavedRunError(say("saved.shipped"))
-        called = given_name(run_id) or _summary(path, _stamp(path)).title
+        called = given_name(run_id) or _summary(path, stamp(path)).title
         path.unlink(missing_ok=True)
         for other in (path.with_suffix(".safetensors"), _title_file(run_id), _mark(run_id)):
             other.unlink(missing_ok=True)
@@ -278,12 +277,6 @@ def _title_file(run_id: str) -> Path:
 
 def _mark(run_id: str) -> Path:
     return runs_folder() / f"{run_id}.imported"
-
-
-def _stamp(path: Path) -> Stamp:
-    """Tells a file from the one that took its place, whatever the clock says: each is a new one."""
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @lru_cache(maxsize=8)

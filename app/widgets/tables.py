@@ -66,8 +66,8 @@ def _title(column: Column) -> str:
     return f' title="{html.escape(column.help)}"' if column.help else ""
 
 
-def grid(rows: Any, columns: str = "", *, titles: Mapping[str, str] | None = None, **more: Any) -> None:
-    """Show rows, or columns of them, in a data grid.
+def grid(rows: Any, columns: str = "", *, titles: Mapping[str, str] | None = None, **more: Any) -> Any:
+    """Show rows, or columns of them, in a data grid; what ``st.dataframe`` gives back.
 
     Args:
         columns: where ``words.toml`` says how columns look; one with a format holds numbers, others text.
@@ -80,4 +80,4 @@ def grid(rows: Any, columns: str = "", *, titles: Mapping[str, str] | None = Non
     if columns:
         looks = widget(columns, **(titles or {})).items()
         more["column_config"] = {name: (number if "format" in look else text)(**look) for name, look in looks}
-    st.dataframe(pd.DataFrame(rows), hide_index=True, **more)
+    return st.dataframe(pd.DataFrame(rows), hide_index=True, **more)

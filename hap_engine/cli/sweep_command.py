@@ -70,8 +70,8 @@ def _status(folder: Folder) -> None:
     print(say("sweeps.status", done=done, running=running, failed=failed, waiting=waiting))
     for cell in found.running:
         print(f"  running  {cell.id}  {title(cell)}")
-    for name, why in found.failed.items():
-        print(f"  failed   {name}  {why.splitlines()[0]}")
+    for cell, why in found.failed:
+        print(f"  failed   {cell.id}  {why.splitlines()[0]}")
     if found.left is not None:
         print(say("sweeps.left", time=duration(found.left)))
     elif not found.driven and found.waiting:

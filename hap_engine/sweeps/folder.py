@@ -19,13 +19,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from hap_engine.errors import SettingsError
-from hap_engine.files import check_writable, hold, sweep, write_text
+from hap_engine.errors import HapError, SettingsError
+from hap_engine.files import check_writable, hold, read_json, sweep, write_text
 from hap_engine.sweeps.study import Cell, of_record, to_record
 from hap_engine.words import say
 
 LIST, NOW, LOCK, FAILED = "sweep.json", "now.json", "sweep.lock", "failed"
 VERSION = 1
+MOST_BYTES = 20 * 2**20  # of a file that is read here
+SAMPLE = 16  # finished cells by whose time the rest is judged: the latest, which are most like it
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Status:
 
     done: Sequence[Cell]
     running: Sequence[Cell]
-    failed: Mapping[str, str]  # why, by id
+    failed: Sequence[tuple[Cell, str]]  # with why
     waiting: Sequence[Cell]
     driven: bool  # a process hands out cells now
     left: float | None
@@ -56,12 +58,12 @@ class Folder:
     def cells(self) -> list[Cell]:
         """The cells of the sweep. Raises SettingsError if there is no sweep or it is of a newer version."""
         try:
-            data = json.loads((self.path / LIST).read_text(encoding="utf-8"))
-            if data["version"] > VERSION:
-                raise SettingsError(say("sweeps.newer", path=self.path, version=data["version"]))
-            return [of_record(record) for record in data["cells"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            data = read_json(self.path / LIST, MOST_BYTES)
+            if data["version"] <= VERSION:
+                return [of_record(record) for record in data["cells"]]
+        except (HapError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(say("sweeps.none", path=self.path)) from error
+        raise SettingsError(say("sweeps.newer", path=self.path, version=data["version"]))
 
     @contextmanager
     def driven(self, cells: Sequence[Cell]) -> Iterator[None]:
@@ -101,21 +103,22 @@ class Folder:
         missing = self.missing(cells)
         driven, now = self._held(), self._get(NOW)
         running = [cell for cell in missing if driven and cell.id in now]
-        failed = {c.id: str(self._get(f"{FAILED}/{c.id}.json").get("why", "")) for c in missing if c not in running}
-        failed = {name: why for name, why in failed.items() if why}
-        waiting = [cell for cell in missing if cell not in running and cell.id not in failed]
+        told = {cell.id: str(self._get(f"{FAILED}/{cell.id}.json").get("why", "")) for cell in missing}
+        failed = [(cell, told[cell.id]) for cell in missing if cell not in running and told[cell.id]]
+        waiting = [cell for cell in missing if cell not in running and not told[cell.id]]
         done = [cell for cell in cells if cell not in missing]
-        taken = [seconds for cell in done if (seconds := self._seconds(cell))]
+        taken = [seconds for cell in done[-SAMPLE:] if (seconds := self._seconds(cell))]
         left = median(taken) * (len(waiting) + len(running) / 2) / len(running) if taken and running else None
         return Status(done, running, failed, waiting, driven, left)
 
     def _seconds(self, cell: Cell) -> float:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            return float(json.loads(self.file(cell).read_text(encoding="utf-8"))["seconds"]["total"])
+            return float(read_json(self.file(cell), MOST_BYTES)["seconds"]["total"])
         return 0.0
 
     def _held(self) -> bool:
-        with suppress(OSError), (self.path / LOCK).open("rb") as file:
+        # To be written, though nothing is: a network's file system locks no other.
+        with suppress(OSError), (self.path / LOCK).open("r+b") as file:
             return not hold(file)
         return False
 
@@ -123,6 +126,6 @@ class Folder:
         write_text(self.path / name, json.dumps(data, indent=1))
 
     def _get(self, name: str) -> dict[str, Any]:
-        with suppress(OSError, ValueError):
-            return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
+        with suppress(OSError, ValueError, TypeError):
+            return dict(read_json(self.path / name, MOST_BYTES))
         return {}

@@ -24,6 +24,7 @@ from typing import Any, get_args, get_type_hints
 
 from hap_engine.errors import HapError, SettingsError
 from hap_engine.models.catalog import identity, resolve
+from hap_engine.runs.schema import ID
 from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, run_id, with_preset
 from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.task import SplitSizes
@@ -129,8 +130,10 @@ def _config(given: Mapping[str, Any]) -> DiscoveryConfig:
 
 
 def of_record(record: Mapping[str, Any]) -> Cell:
-    """A cell as `Cell.given` describes it in a sweep's folder."""
-    return Cell(str(record["id"]), record["given"], _config(record["given"]))
+    """A cell as `Cell.given` describes it in a sweep's folder. Raises ValueError for an id that is no file's name."""
+    if not ID.fullmatch(record["id"]):
+        raise ValueError(record["id"])
+    return Cell(record["id"], record["given"], _config(record["given"]))
 
 
 def to_record(cell: Cell) -> dict[str, Any]:

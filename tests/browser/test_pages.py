@@ -24,6 +24,7 @@ PAGES = {
     "explore": (f"?run={example('hap-mini').id}&pin=a0.h3", "How good are they?"),
     "runs": ("runs", "Every finished run"),
     "compare": ("compare", "The pictures"),
+    "sweep": ("sweep", "Choose the folder of a sweep"),
     "lesson": ("lesson?step=5", "What EAP missed"),
     "exercise": ("lesson?step=8", "Your turn"),
     "own prompts": ("prompts", "Your own prompts"),
