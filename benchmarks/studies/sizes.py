@@ -1,34 +1,36 @@
 """How good are a run's circuits at every size? (docs/studies/sizes.md)
 
-    python -m benchmarks.studies.sizes hap-mini [path/to/SmolLM2.gguf]
+    hap sweep docs/studies/sizes-hap-mini.toml
+    python -m benchmarks.studies.sizes docs/studies/sizes-hap-mini
 
-Three standard runs of IOI a model, one a seed, and of hap-mini three more of seeds that nobody looked at while the
-default was chosen. The circuits of their orders are measured on all 256 held-out prompts
-(a run itself takes 64 of them), and what was measured is kept in data/sizes: it is not computed twice. A run that
-lies under HAP_HOME is used, another one is made and put there.
+    hap sweep docs/studies/sizes-real.toml --model path/to/SmolLM2.gguf
+    python -m benchmarks.studies.sizes docs/studies/sizes-real
+
+Standard runs of IOI, one a seed; three of hap-mini's six are of seeds that nobody looked at while the default was
+chosen. The circuits of their orders are measured on all 256 held-out prompts (a run itself takes 64 of them), and what
+was measured is kept in data/sizes: it is not computed twice, and the run is then not needed.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.studies.pages import DATA, PAGES, fill
-from hap_engine.cli.progress_lines import follow
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.graph.circuit import empty_circuit
 from hap_engine.masked.opening import open_masked
-from hap_engine.models.catalog import resolve, weights_sha256
 from hap_engine.progress import drain
 from hap_engine.report.every_size import size_verdict
 from hap_engine.report.titles import circuit_title
-from hap_engine.runs.run_file import load, runs_folder, save
-from hap_engine.settings import DiscoveryConfig, run_id
+from hap_engine.runs.run_file import load
+from hap_engine.sweeps.folder import Folder
+from hap_engine.sweeps.study import Cell
 from hap_engine.transformer.load import load_model
-from hap_engine.workflows.discover import discover
 from hap_engine.workflows.run_prompts import make_prompts
 
 PAGE, KEPT = PAGES / "sizes.md", DATA / "sizes"
@@ -38,36 +40,26 @@ MINI = {0.2: 0.005, 0.1: 0.007, 0.06: 0.010, 0.04: 0.020, 0.02: 0.080}  # share 
 REAL = {0.1: 0.13, 0.06: 0.14, 0.04: 0.16, 0.02: 0.22, 0.01: 0.30, 0.005: 0.42, 0.002: 0.80}
 
 
-def config(model: str, seed: int) -> DiscoveryConfig:
-    """The usual sparsity of each model; a real one in bfloat16, as the terminal chooses where that is faster."""
-    if model == "hap-mini":
-        return DiscoveryConfig(sparsity=0.98, seed=seed)
-    return DiscoveryConfig(model=model, sparsity=0.99, seed=seed, dtype="bfloat16")
-
-
 def goals_of(model: str) -> dict[float, float]:
     return MINI if model == "hap-mini" else REAL
 
 
-def kept(model: str, seed: int) -> dict[str, Any]:
-    """What was measured of one run; computed if it is not there."""
-    wanted = config(model, seed)
-    name = run_id(wanted, weights_sha256(resolve(model)) or "")
-    path = KEPT / f"{name}.json"
+def kept(folder: Folder, cell: Cell) -> dict[str, Any]:
+    """What was measured of one run of a sweep; computed if it is not there."""
+    path, model = KEPT / f"{cell.id}.json", cell.config.model
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    file = runs_folder() / f"{name}.json"
-    run = load(file) if file.exists() else load(save(follow(discover(wanted)), file))
+    run = load(folder.file(cell))
     masked = open_masked(load_model(model))
-    shares, pairs = goals_of(model), make_prompts(wanted, masked.model.reader).test
+    shares, pairs = goals_of(model), make_prompts(cell.config, masked.model.reader).test
     sizes = [int(share * masked.graph.n_edges + 1e-9) for share in shares]
     circuits = {(name, size): order.circuit(size) for name, order in run.orders.items() for size in sizes}
     full, outcomes = drain(measure(masked, pairs, {**circuits, ("empty", 0): empty_circuit(masked.graph)}))
     kl = {key: round(float(outcome["kl"].mean()), 5) for key, outcome in outcomes.items()}
     top, bottom = (float(each["logit_diff"].mean()) for each in (full, outcomes["empty", 0]))
     faith = {k: round(faithfulness(float(o["logit_diff"].mean()), top, bottom), 5) for k, o in outcomes.items()}
-    record = {"model": masked.model.name, "seed": seed, "shares": list(shares), "n_prompts": len(pairs)}
-    record |= {"steps": wanted.pruning.steps, "command": run.command, "empty": kl["empty", 0]}
+    record = {"model": masked.model.name, "seed": run.seed, "shares": list(shares), "n_prompts": len(pairs)}
+    record |= {"steps": cell.config.pruning.steps, "command": run.command, "empty": kl["empty", 0]}
     record |= {"verdict": size_verdict(run)}
     record["metrics"] = {
         name: {"kl": [kl[name, size] for size in sizes], "faithfulness": [faith[name, size] for size in sizes]}
@@ -123,23 +115,23 @@ def heads(records: list[dict[str, Any]]) -> str:
     return "\n".join(f"- Seed {record['seed']}: {record['verdict']}" for record in records)
 
 
-def unseen(goals: dict[float, float]) -> str:
+def unseen(records: list[dict[str, Any]], goals: dict[float, float]) -> str:
     """hap-mini's table on the seeds that the default was not chosen on."""
-    records = [kept("hap-mini", seed) for seed in UNSEEN]
     seeds = ", ".join(map(str, UNSEEN))
     return f"The default was not chosen on seeds {seeds}:\n\n{table(records, goals)}\n\n{heads(records)}"
 
 
-def main(models: list[str]) -> None:
-    for model in models:
-        goals, records = goals_of(model), [kept(model, seed) for seed in SEEDS]
-        text = section(records, goals)
-        if model == "hap-mini":
-            fill(PAGE, "hap-mini", f"{text}\n\n{unseen(goals)}")
-        else:
-            fill(PAGE, "real", text)
-        print(table(records, goals))
+def main(place: str) -> None:
+    folder = Folder(Path(place))
+    cells = folder.cells()
+    records, goals = [kept(folder, cell) for cell in cells], goals_of(cells[0].config.model)
+    seen = [record for record in records if record["seed"] in SEEDS]
+    text, new = section(seen, goals), [record for record in records if record["seed"] in UNSEEN]
+    if new:
+        text = f"{text}\n\n{unseen(new, goals)}"
+    fill(PAGE, "hap-mini" if goals is MINI else "real", text)
+    print(table(seen, goals))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["hap-mini"])
+    main(sys.argv[1])
