@@ -8,8 +8,10 @@ tests file by file (`tests.builders.parallel`).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -135,3 +137,9 @@ def smollm2_tokenizer(smollm2: str, smollm2_home: None) -> Tokenizer:
 def shared_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """A `HAP_HOME` that outlives the session, for tests that convert the real model."""
     monkeypatch.setenv("HAP_HOME", str(SHARED_HOME))
+
+
+@pytest.fixture
+def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New processes would run this one's main module: Streamlit's test runner leaves its page there."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))

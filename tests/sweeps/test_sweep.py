@@ -6,11 +6,9 @@ import json
 import os
 import signal
 import stat
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -26,6 +24,7 @@ from hap_engine.sweeps.study import Cell, cells
 from hap_engine.sweeps.table import frame
 from hap_engine.sweeps.taking import Taken
 
+pytestmark = pytest.mark.usefixtures("own_main")
 SMALL = {"steps": [4], "train": [16], "validation": [8], "test": [8]}
 FOUR = {**SMALL, "seed": [0, 1], "task": ["ioi", "greater-than"]}
 
@@ -38,12 +37,6 @@ def here(some: Sequence[Cell], folder: Path, workers: int | None) -> Iterator[Ta
             yield Taken(cell, "failed", "no room")
         else:
             yield Taken(cell, "done", compute(cell))
-
-
-@pytest.fixture(autouse=True)
-def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streamlit's test runner leaves its page as this process's main module, which a new process would run."""
-    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
 @pytest.fixture
