@@ -10,8 +10,7 @@ from pandas import DataFrame
 
 from app.widgets.charts import framed, grid, markup, rgba
 from hap_engine.picture.palette import Palette
-from hap_engine.report.metric_sentences import TITLES
-from hap_engine.report.titles import circuit_title
+from hap_engine.report.titles import METRIC_TITLES, circuit_title
 
 ROW, HEAD = 44, 18  # pixels of a row of a map, and of one of heads
 ROOM = 110  # pixels for the axis below
@@ -93,7 +92,7 @@ def head_map(shares: np.ndarray, colours: Palette) -> go.Figure:
 
 
 def _title(measure: str) -> str:
-    return TITLES.get(measure, measure.replace("_", " "))
+    return METRIC_TITLES.get(measure, measure.replace("_", " "))
 
 
 def _label(name: str, value: Any) -> str:

@@ -12,8 +12,7 @@ from app.widgets import charts
 from app.widgets.markdown import plain
 from app.widgets.tables import grid
 from app.words import say, widget
-from hap_engine.report.metric_sentences import TITLES
-from hap_engine.report.titles import circuit_title
+from hap_engine.report.titles import METRIC_TITLES, circuit_title
 from hap_engine.sweeps.table import MEASURES, Results, curves, head_shares, heat, own_size, rows
 
 ANY = "all"
@@ -44,14 +43,18 @@ def _choices(made: DataFrame) -> tuple[str, str, str]:
     tasks = sorted(set(made[made["model"] == model]["task"]))
     task = columns[1].selectbox(**widget("sweep.task"), options=tasks)
     known = [name for name in MEASURES if made[name].notna().any()] or list(MEASURES)
-    measure = columns[2].selectbox(**widget("sweep.measure"), options=known, format_func=lambda n: TITLES.get(n, n))
+    measure = columns[2].selectbox(
+        **widget("sweep.measure"), options=known, format_func=lambda n: METRIC_TITLES.get(n, n)
+    )
     return str(model), str(task), str(measure)
 
 
 def _map(made: DataFrame, down: str, across: str, measure: str, caption: str) -> tuple[str, ...]:
     """A heat map; the runs of the cell that is clicked on."""
     names = say.parts("sweep.axes")
-    title = say("sweep.map", measure=TITLES.get(measure, measure), down=names[down], across=names[across].lower())
+    title = say(
+        "sweep.map", measure=METRIC_TITLES.get(measure, measure), down=names[down], across=names[across].lower()
+    )
     st.subheader(title, anchor=False)
     st.caption(caption)
     cells = heat(made, down, across, measure)

@@ -33,7 +33,7 @@ from hap_engine.settings import PruningConfig
 FORMAT = "hap-run"
 VERSION = 1
 REMEDIES = ("The file is damaged; export it again.", "run `evaluate --full` again.")  # of content that is wrong
-MAX_BYTES = 100 * 2**20  # a SmolLM2 run is about 2 MB, one of 1.6 million edges 40 (`python -m benchmarks.big_run`)
+MAX_BYTES = 60 * 2**20  # a SmolLM2 run is about 2 MB, one of 1.6 million edges 33 (`python -m benchmarks.big_run`)
 
 
 def to_dict(run: Run) -> dict[str, Any]:

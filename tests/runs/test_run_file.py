@@ -148,9 +148,9 @@ def test_too_large_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     path = tmp_path / "big.json"
     with path.open("wb") as file:
         file.truncate(run_file.MAX_BYTES + 1)
-    with pytest.raises(RunFileError, match="at most 20 MB"):
+    with pytest.raises(RunFileError, match="at most 60 MB"):
         load(path)
-    with pytest.raises(RunFileError, match="at most 20 MB"):
+    with pytest.raises(RunFileError, match="at most 60 MB"):
         loads(" " * (run_file.MAX_BYTES + 1))
 
 
