@@ -24,7 +24,7 @@ def heat_map(cells: DataFrame, down: str, across: str, measure: str, colours: Pa
     x, y = ([_label(name, value) for value in cells[name]] for name in (across, down))
     told = [f"{name.replace('_', ' ')} {{}}" for name in (down, across)]
     hover = [
-        f"{told[0].format(b)}, {told[1].format(a)}<br>{markup(_title(measure))} {row.mean:.3g} "
+        f"{told[0].format(b)}, {told[1].format(a)}<br>{markup(METRIC_TITLES[measure])} {row.mean:.3g} "
         f"({row.low:.3g} to {row.high:.3g})<br>runs: {len(row.runs)}"
         for a, b, row in zip(x, y, cells.itertuples(), strict=True)
     ]
@@ -65,7 +65,7 @@ def curve(points: DataFrame, measure: str, colours: Palette) -> go.Figure:
         figure.add_scatter(x=x, y=at["mean"], name=name, legendgroup=name, line=line, hovertemplate="%{y:.3g}")
     axis = {**grid(colours), "automargin": True}
     figure.update_xaxes(**axis, type="log", autorange="reversed", title_text="% of the edges kept")
-    figure.update_yaxes(**axis, title_text=_title(measure), rangemode="tozero")
+    figure.update_yaxes(**axis, title_text=METRIC_TITLES[measure], rangemode="tozero")
     hover = {"bgcolor": colours.surface, "font": {"color": colours.text}}
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     return framed(figure, colours, 380, hovermode="x unified", hoverlabel=hover, legend=legend)
@@ -89,10 +89,6 @@ def head_map(shares: np.ndarray, colours: Palette) -> go.Figure:
         )
     )
     return framed(figure, colours, ROOM + HEAD * max(8, layers), dragmode=False)
-
-
-def _title(measure: str) -> str:
-    return METRIC_TITLES.get(measure, measure.replace("_", " "))
 
 
 def _label(name: str, value: Any) -> str:

@@ -43,18 +43,14 @@ def _choices(made: DataFrame) -> tuple[str, str, str]:
     tasks = sorted(set(made[made["model"] == model]["task"]))
     task = columns[1].selectbox(**widget("sweep.task"), options=tasks)
     known = [name for name in MEASURES if made[name].notna().any()] or list(MEASURES)
-    measure = columns[2].selectbox(
-        **widget("sweep.measure"), options=known, format_func=lambda n: METRIC_TITLES.get(n, n)
-    )
+    measure = columns[2].selectbox(**widget("sweep.measure"), options=known, format_func=METRIC_TITLES.__getitem__)
     return str(model), str(task), str(measure)
 
 
 def _map(made: DataFrame, down: str, across: str, measure: str, caption: str) -> tuple[str, ...]:
     """A heat map; the runs of the cell that is clicked on."""
     names = say.parts("sweep.axes")
-    title = say(
-        "sweep.map", measure=METRIC_TITLES.get(measure, measure), down=names[down], across=names[across].lower()
-    )
+    title = say("sweep.map", measure=METRIC_TITLES[measure], down=names[down], across=names[across].lower())
     st.subheader(title, anchor=False)
     st.caption(caption)
     cells = heat(made, down, across, measure)

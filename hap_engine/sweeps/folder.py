@@ -26,7 +26,7 @@ from hap_engine.words import say
 
 LIST, NOW, LOCK, FAILED = "sweep.json", "now.json", "sweep.lock", "failed"
 VERSION = 1
-MOST_BYTES = 20 * 2**20  # of a file that is read here
+MOST_BYTES = 60 * 2**20  # of a file that is read here
 SAMPLE = 16  # finished cells by whose time the rest is judged: the latest, which are most like it
 
 
