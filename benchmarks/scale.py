@@ -32,8 +32,8 @@ SHAPES = {
 TOKENS = 20.0  # of a prompt of IOI
 RUN = DiscoveryConfig(sparsity=0.99, device="cuda", dtype="bfloat16")
 HELD = ("weights", "prompts", "deltas", "activations")
-# Bytes: of a number in a file's order (4 as base64); of an edge in Python's lists of ends, while an order gets sizes.
-STORED, ORDERS, GROWING = 4 * 4 / 3, 3, 250
+# Bytes in a run file: of a number of an order (4 as base64), of an edge of the replay.
+STORED, REPLAYED, ORDERS = 4 * 4 / 3, 30, 3
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,16 @@ def cards() -> Iterator[str]:
 
 def breaks() -> Iterator[str]:
     """What else grows with the edges."""
-    yield "| edges | cells of the graph | a float32 of each cell | run file | an order on its way to sizes |"
+    yield "| edges | cells of the graph | a float32 of each cell | run file | sizes of an order |"
     yield "|---:|---:|---:|---:|---:|"
     for edges in (1.6e6, 16.9e6, 1e8):
         cells = 2 * edges  # every writer by every reader: about half come after
         refused = f" (**refused**: at most {MAX_CELLS / 1e6:.0f} M)" if cells > MAX_CELLS else ""
-        file = edges * (ORDERS * STORED / 2 + LOOSEST * 30)
+        file = edges * (ORDERS * STORED / 2 + LOOSEST * REPLAYED)
         large = f" (**refused**: at most {MAX_BYTES >> 20} MB)" if file > MAX_BYTES else ""
         yield (
             f"| {edges / 1e6:,.1f} M | {cells / 1e6:,.0f} M{refused} | {4 * cells / 1e9:.2f} GB "
-            f"| {file / 1e6:,.0f} MB{large} | {GROWING * edges / 1e9:.1f} GB |"
+            f"| {file / 1e6:,.0f} MB{large} | {2 * 8 * cells / 1e9:.2f} GB |"
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import scale
 from hap_engine.cli.commands import main
 
 pytestmark = pytest.mark.usefixtures("own_main")
@@ -52,3 +53,9 @@ def test_the_commands_of_a_page_work(page: str, tmp_path: Path, monkeypatch: pyt
         assert main(shlex.split(command)[1:]) == 0, command
     if "names" in " ".join(found):
         assert len(list((tmp_path / "names").glob("[0-9a-f]*.json"))) == 2
+
+
+def test_the_tables_of_large_models_are_those_of_the_formulas() -> None:
+    text = scale.PAGE.read_text(encoding="utf-8")
+    assert "\n".join(scale.cards()) in text
+    assert "\n".join(scale.breaks()) in text
