@@ -136,9 +136,9 @@ class Unfinished:
         if config is not None:
             begun = Interrupted(**vars(begun), config=config)
         known = kept(folder, self.run)
-        if known is None:
+        if known is None and config is not None:  # what is added may be refused yet
             self._write(begun)
-        else:
+        elif known is not None:
             for what, value in of.items():
                 if known.of.get(what) != value:
                     raise UnfinishedError(say("runs.other", run=self.run, what=what))

@@ -17,6 +17,7 @@ from hap_engine.cli.options import make_parser
 from hap_engine.errors import DiskError
 from hap_engine.files import home
 from hap_engine.machine import speed
+from hap_engine.report.titles import circuit_title
 from hap_engine.runs import run_file, unfinished
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder
@@ -81,7 +82,7 @@ def test_discover_shows_a_table_and_the_place(folder: Path, capsys: pytest.Captu
     assert f"Written to {path}" in shown.out
     assert path.stem == load(path).id
     for row in ("full", "empty", "random", "eap"):
-        assert f"\n{row} " in shown.out
+        assert f"\n{circuit_title(row)} " in shown.out
     assert "faithfulness" in shown.out
     for phase in ("load", "prompts", "score", "evaluate", "roles"):
         assert f"{phase}: " in shown.err
@@ -112,11 +113,11 @@ def test_evaluate_gives_the_same_numbers(
     assert main(["evaluate", str(written), "--model", str(folder)]) == 0
     shown = capsys.readouterr().out
     for name, row in run.metrics.items():
-        (line,) = (line for line in shown.splitlines() if line.split()[:1] == [name])
-        cells = line.split()
-        assert cells[1] == f"{row['n_edges']:,}"
+        (line,) = (line for line in shown.splitlines() if line.startswith(f"{circuit_title(name):22}"))
+        cells = line[22:].split()
+        assert cells[0] == f"{row['n_edges']:,}"
         keys = ("kl", "logit_diff", "faithfulness", "accuracy", "top1", "exact_match", "deviation")
-        assert [float(cell) for cell in cells[2:]] == pytest.approx([row[key] for key in keys], abs=2e-3)
+        assert [float(cell) for cell in cells[1:]] == pytest.approx([row[key] for key in keys], abs=2e-3)
 
 
 def test_models_and_tasks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,7 +260,7 @@ def test_a_run_is_searched_again_from_the_terminal(
     assert main(["rival", str(written), *model, "--steps", "2", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "The rival of HAP's circuit has KL" in shown
-    assert "\nrival " in shown
+    assert f"\n{circuit_title('rival')} " in shown
     assert {"hap", "rival"} <= load(out).circuits.keys()
     assert main(["per-prompt", str(written), *model, "--prompts", "3", "--steps", "2", "--out", str(out)]) == 0
     shown = capsys.readouterr().out

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import hap_engine as hap
-from hap_engine.errors import UnfinishedError
+from hap_engine.errors import SettingsError, UnfinishedError
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
@@ -184,3 +184,9 @@ def test_settings_with_defaults_name_a_state(gpt2: MaskedModel) -> None:
         hap.discover(gpt2, sparsity=0.8, sizes=SIZES, progress=until(30))
     (left,) = every_interrupted(runs_folder())
     assert left.config == asked
+
+
+def test_what_is_refused_leaves_nothing(masked: MaskedModel, run: Run, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="from 2 to"):
+        finish(adding(Unfinished(tmp_path), search_again.per_prompt, masked, run, prompts=99))
+    assert list(tmp_path.iterdir()) == []
