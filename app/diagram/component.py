@@ -70,6 +70,7 @@ def comparison(
     run: Run | None = None,
     finding: str = "",
     folded: bool | None = None,
+    present: bool | None = None,
 ) -> list[str]:
     """Show both circuits of `scene`, linked, and return the nodes that are pinned.
 
@@ -82,6 +83,7 @@ def comparison(
         run: whose pruning can be replayed.
         finding: what stands above and beside the pictures, as `told` makes it; nothing does without.
         folded: whether empty layers are thin lines now; None: the page cannot change it.
+        present: whether the run is told as a story, on the whole screen; None: the picture has a button for it.
     """
     memory = st.session_state.setdefault(
         f"{key}:pins",
@@ -107,6 +109,7 @@ def comparison(
         "measurable": run is not None,
         "circuits": [[name, circuit_title(name)] for name in run.circuits] if run else [],
         "folded": folded,
+        "present": present,
         "scene": payload(scene),
         "finding": finding,
     }

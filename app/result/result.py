@@ -107,6 +107,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         run=run,
         finding=component.told(run.fingerprint, left, right, link.prompt, run),
         folded=link.fold,
+        present=link.present,
     )
     seen = shown(picture, key)
     url.put(
@@ -115,8 +116,9 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         drawn=0 if seen.drawn == component.FIRST else seen.drawn or most,
         size=seen.size,
     )
-    if seen.show:  # other circuits, or folded layers
-        url.put(**{name: seen.show[name] for name in ("left", "right", "fold") if name in seen.show})
+    if seen.show:  # other circuits, folded layers, or the end of the story
+        st.session_state["presenting"] = seen.show.get("present", link.present)
+        url.put(**{name: seen.show[name] for name in ("left", "right", "fold", "present") if name in seen.show})
         st.rerun()
     if seen.changes is not None and st.session_state.get(f"{key}:changes") != seen.stamp:
         _change(seen, f"{key}:changes")

@@ -23,10 +23,11 @@ SCRIPTS = (  # one module, in this order
     "lead.js",
     "cuts.js",
     "drawer.js",
+    "story.js",
     "view.js",
     "component.js",
 )
-STYLES = ("component.css", "lead.css")
+STYLES = ("component.css", "lead.css", "story.css")
 
 
 def web(*names: str) -> str:

@@ -214,11 +214,15 @@ def test_the_lesson_cuts_heads_and_is_taken_up_again(tab: Any, address: str) -> 
     tab.get_by_text("7. Test it by ablation").wait_for(timeout=PATIENT)
 
 
-def test_presenter_mode_enlarges_and_hides_the_settings(tab: Any) -> None:
+def test_presenting_tells_the_story_and_sets_large_type_on_the_other_pages(tab: Any) -> None:
+    tab.get_by_role("button", name="Present").first.click(timeout=PATIENT)
+    tab.get_by_text("must say what comes next").wait_for(timeout=PATIENT)
+    assert "present=1" in tab.url
+    tab.keyboard.press("ArrowRight")
+    tab.get_by_text("Its distance from the model").wait_for(timeout=PATIENT)
+    tab.keyboard.press("Escape")
+    tab.wait_for_function("() => !location.search.includes('present')", timeout=PATIENT)
+    press(tab, tab.get_by_role("link", name="Runs"), tab.get_by_text("Every finished run"))
     tab.get_by_role("button", name="Present").first.click(timeout=PATIENT)
     tab.get_by_role("button", name="Normal type").first.wait_for(timeout=PATIENT)
-    tab.wait_for_function(ENLARGED, timeout=PATIENT)
-    tab.get_by_role("button", name="Find the circuit").wait_for(state="detached", timeout=PATIENT)
-    assert "present=1" in tab.url
-    press(tab, tab.get_by_role("link", name="Runs"), tab.get_by_text("Every finished run"))
     tab.wait_for_function(ENLARGED, timeout=PATIENT)

@@ -28,12 +28,17 @@ class Cuts {
     return targets.every((target) => state.get(target) === on);
   }
 
+  /** Other changes, which the page does not hear of. */
+  put(list) {
+    this.list = list;
+    this.sent = performance.now();
+  }
+
   /** A click: "off", "on", or "undo" of what stands about these targets. */
   press(kind, targets) {
     const about = (text) => text.slice(1) === targets.join(",");
     const rest = this.list.filter((text) => !about(text));
-    this.list = kind === "undo" ? rest : [...rest, `${kind === "off" ? "-" : "+"}${targets.join(",")}`];
-    this.sent = performance.now();
+    this.put(kind === "undo" ? rest : [...rest, `${kind === "off" ? "-" : "+"}${targets.join(",")}`]);
     const { view } = this;
     view.send("changes", { list: this.list, stamp: Date.now(), live: this.list.length > 0 && SIDES.some((side) => this.after(side) === null) });
     view.redraw();

@@ -14,16 +14,17 @@ class Lead {
     this.open = new Set(); // lists that show all their heads
   }
 
+  /** One of the run's sentences, by its dotted name. */
   say(name, values = {}) {
-    return filled(this.view.finding.words[name], values);
+    return filled(name.split(".").reduce((words, part) => words[part], this.view.finding.words), values);
   }
 
   draw() {
     const { finding, colours } = this.view;
     this.box.hidden = !finding;
     if (!finding || !colours) return;
-    const sizes = finding.sizes ? [html("p", { class: "hap-quiet" }, finding.sizes)] : [], differ = this.differ();
-    const parts = [html("div", { class: "hap-said" }, this.prompt(), this.scale(), ...sizes, this.explained()), html("div", { class: "hap-differ" }, ...differ)];
+    this.view.root.querySelector(".hap-told").textContent = finding.sizes;
+    const differ = this.differ(), parts = [this.prompt(), html("div", { class: "hap-said" }, this.scale(), this.explained()), html("div", { class: "hap-differ" }, ...differ)];
     this.box.replaceChildren(...parts, ...finding.warnings.map((text) => html("p", { class: "hap-warned" }, text)));
   }
 
@@ -55,15 +56,22 @@ class Lead {
     return curve ? atSizes.value(curve, "kl", atSizes.size) : finding.methods[side].kl === null ? null : { value: finding.methods[side].kl, exact: true };
   }
 
+  /** How far a side is from the model: as a share of the way to "everything corrupted", judged, and in words. */
+  distance(side) {
+    const kl = this.kl(side), { empty } = this.view.finding;
+    if (!kl) return null;
+    const share = empty ? kl.value / empty : null;
+    const judged = share === null ? "" : share > 1 ? "worse" : share > 0.5 ? "far" : "good";
+    const number = `${kl.exact ? "" : this.say("guessed")}${kl.value.toFixed(2)}`;
+    return { share, judged, text: judged ? this.say(judged, { kl: number, share: `${Math.round(100 * (1 - share))} %` }) : `KL ${number}` };
+  }
+
   scale() {
     const { finding, colours } = this.view, { empty } = finding;
     const rows = SIDES.flatMap((side) => {
-      const kl = this.kl(side);
-      if (!kl) return [];
-      const share = empty ? kl.value / empty : null;
-      const judged = share === null ? "" : share > 1 ? "worse" : share > 0.5 ? "far" : "good";
-      const number = `${kl.exact ? "" : this.say("guessed")}${kl.value.toFixed(2)}`;
-      const text = judged ? this.say(judged, { kl: number, share: `${Math.round(100 * (1 - share))} %` }) : `KL ${number}`;
+      const found = this.distance(side);
+      if (!found) return [];
+      const { share, judged, text } = found;
       const track = html("span", { class: "hap-track", "aria-hidden": "true" }, html("i", {}), html("i", { class: "hap-end" }));
       const at = share === null ? 0 : 100 * Math.min(1, share / BEYOND);
       track.firstChild.style.cssText = `width:${at}%;background:${colours[side]}`;
@@ -80,11 +88,14 @@ class Lead {
     this.named = false; // whether a chip says S-inhibition
     const { finding: { methods: { left, right } } } = this.view;
     const titles = { left: left.title, right: right.title };
-    const parts = [["misses", this.only("right")], ["drops", this.only("left")]].flatMap(([name, heads]) => {
-      const count = heads.length === 1 ? this.say("head") : this.say("heads", { n: heads.length });
-      return [html("p", { class: "hap-count" }, this.say(heads.length ? name : `${name}_none`, { ...titles, count })), ...this.chips(name, heads)];
+    return [["misses", this.only("right")], ["drops", this.only("left")]].map(([name, heads]) => {
+      const text = this.say(heads.length ? name : `${name}_none`, { ...titles, count: this.count(heads) });
+      return html("div", { class: "hap-chips" }, html("p", { class: "hap-count" }, text), ...this.chips(name, heads));
     });
-    return parts;
+  }
+
+  count(heads) {
+    return heads.length === 1 ? this.say("head") : this.say("heads", { n: heads.length });
   }
 
   /** The role that the method is about, where a chip names it. */
@@ -107,7 +118,7 @@ class Lead {
     const few = named.length ? named : heads.slice(0, CHIPS), open = this.open.has(name), rest = heads.length - few.length;
     const more = html("button", { type: "button", class: "hap-more", "data-more": name },
       open ? this.say("fewer") : this.say(named.length ? "more" : "others", { n: rest }));
-    return [html("div", { class: "hap-chips" }, ...(open ? heads : few).map((node) => this.chip(node)), ...(rest ? [more] : []))];
+    return [...(open ? heads : few).map((node) => this.chip(node)), ...(rest ? [more] : [])];
   }
 
   /** Show all heads of a list, or few. */

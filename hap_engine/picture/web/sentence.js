@@ -121,13 +121,14 @@ class Sentence {
     this.x = new Map(columns.flatMap(({ first, last, x }) => Array.from({ length: last - first + 1 }, (_, k) => [first + k, x])));
     const upright = Math.max(0, ...columns.filter((column) => column.upright).map(({ text }) => this.width(text)));
     const foot = Math.max(SENTENCE.token, upright + 6) + SENTENCE.role + 6;
-    const full = document.fullscreenElement === panel.element;
+    const full = document.fullscreenElement === panel.element || view.story.on;
     const target = full ? canvas.clientHeight : Math.min(SENTENCE.most, Math.max(SENTENCE.least, innerHeight - SENTENCE.fixed));
     const rise = Math.max(RISE.least, Math.min(full ? 60 : RISE.most, (target - foot - SENTENCE.top) / Math.max(rows, 3)));
     const width = Math.max(canvas.clientWidth, columns.at(-1).x + columns.at(-1).width / 2 + SENTENCE.right);
     this.base = SENTENCE.top + rise * rows + 10;
-    const height = this.base + foot;
-    Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` }).forEach(([key, value]) => this.svg.setAttribute(key, value));
+    const height = (this.foot = this.base + foot);
+    const tall = full ? Math.min(height, canvas.clientHeight) : height; // it fits the screen
+    Object.entries({ width, height: tall, viewBox: `0 0 ${width} ${height}` }).forEach(([key, value]) => this.svg.setAttribute(key, value));
     for (const head of heads) Object.assign(head, { x: this.x.get(head.query), y: SENTENCE.top + rise * (rows - head.row - 0.5), from: this.x.get(head.key), status: this.status(head.i) });
     this.drawn = heads;
     if (!heads.some(({ node }) => node.id === this.current)) this.current = heads[0]?.node.id ?? null;
@@ -239,7 +240,7 @@ class Sentence {
       ? make("text", { transform: `translate(${x + 4},${this.base + 5}) rotate(-90)`, style: "text-anchor: end", fill: colours.text, class: met ? "hap-met" : "" }, text)
       : make("text", { x, y, fill: colours.text, class: met ? "hap-met" : "" }, text);
     group.append(make("title", {}, title), word);
-    if (role) group.append(make("text", { x, y: +this.svg.getAttribute("height") - 6, fill: colours.muted, class: "hap-place" }, role));
+    if (role) group.append(make("text", { x, y: this.foot - 6, fill: colours.muted, class: "hap-place" }, role));
     return group;
   }
 

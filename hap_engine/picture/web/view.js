@@ -27,6 +27,7 @@ class View {
     this.lead = new Lead(this);
     this.cuts = new Cuts(this);
     this.drawer = new Drawer(this);
+    this.story = new Story(this);
     const on = (target, type, action) => target.addEventListener(type, action, { signal: this.abort.signal });
     on(this.root, "click", ({ target }) => this.press(target.closest("button")));
     on(document, "keydown", (event) => this.key(event));
@@ -37,7 +38,7 @@ class View {
 
   press(button) {
     if (!button) return;
-    const { mode, way, unpin, tab, status, pin, cut, targets, more, all } = button.dataset;
+    const { mode, way, unpin, tab, status, pin, cut, targets, more, all, turn } = button.dataset;
     if (mode) this.show(mode, true);
     if (way) this.show(way === "apart" ? this.family : WAYS[this.family], true);
     if (unpin) this.toggle(unpin);
@@ -45,6 +46,7 @@ class View {
     if (cut) this.cuts.press(cut, targets.split(","));
     if (more) this.lead.turn(more);
     if (all) this.drawer.unfold(all);
+    if (turn) this.story.turn(Number(turn));
     if (tab) this.tables.open(tab);
     const panel = this.panels.find(({ element }) => element.contains(button));
     const actions = {
@@ -53,6 +55,7 @@ class View {
       fold: () => this.ask("show", { fold: button.getAttribute("aria-pressed") !== "true" }),
       reset: () => this.reset(),
       full: () => fullScreen(panel.element),
+      present: () => (this.story.on ? this.story.close() : this.story.open()),
       save: () => this.save(panel),
       replay: () => this.replay.toggle(),
       play: () => this.replay.press(),
@@ -124,6 +127,7 @@ class View {
     this.offer(data);
     this.obey(data.command);
     this.replay.receive(data.replay, data.replayable);
+    this.story.receive(data.present);
     if (!this.told) setStateValue("painted", (this.told = true)); // the rest of the page may follow
   }
 
