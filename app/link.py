@@ -2,7 +2,7 @@
 
 Opening the same link in another browser shows the same view. A URL is typed and cut off by people,
 so reading one never fails: a value that cannot be right is left out, and `problems` says in plain
-words which of the rest this run does not have. Only names and settings go into a URL, never data.
+words which of the rest this run does not have. Names, settings and the reader's own words go into a URL, never data.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from hap_engine.picture.at_sizes import reach
 from hap_engine.picture.wire import MAX_PINS, VIEWS
 from hap_engine.runs.record import Run
 
+MAX_WORDS = 16  # notes, and groups, in a link
+WORDS = re.compile(r"[^\x00-\x1f\x7f]{3,400}")  # a note, or a group with its heads
 NAME = re.compile(r"[\w.<>\- ]{1,64}")  # run ids, nodes, circuits, views: nothing else is a name here
 
 
@@ -31,6 +33,8 @@ class Link:
     view: str = ""  # how both are drawn: one of VIEWS
     drawn: int = 0  # edges drawn of each circuit, 0: all
     size: int = 0  # edges that both circuits keep, in a run of every size; 0: those that the run found
+    notes: tuple[str, ...] = ()  # on heads, as "a9.h9:text"
+    groups: tuple[str, ...] = ()  # of heads, as "name:a9.h6,a9.h9"
     fold: bool = False  # layers that hold nothing are thin bands
     prompt: int = 0  # test prompt whose attention and predictions are shown
     corruption: str = ""  # what replaces the clean prompt in a live intervention
@@ -42,11 +46,12 @@ class Link:
         """Read a query; whatever is malformed is left at its default."""
         values: dict[str, object] = {}
         for field in fields(cls):
-            texts = [text for text in query.get(KEYS[field.name], ()) if NAME.fullmatch(text)]
+            shape = WORDS if field.name in ("notes", "groups") else NAME
+            texts = [text for text in query.get(KEYS[field.name], ()) if shape.fullmatch(text)]
             if not texts:
                 continue
-            if field.name == "pins":
-                values["pins"] = tuple(dict.fromkeys(texts))[-MAX_PINS:]
+            if field.default == ():
+                values[field.name] = tuple(dict.fromkeys(texts))[-(MAX_PINS if field.name == "pins" else MAX_WORDS) :]
             elif isinstance(field.default, bool):
                 values[field.name] = texts[-1] == "1"
             elif isinstance(field.default, int):
@@ -64,7 +69,7 @@ class Link:
             value = getattr(self, field.name)
             if value == field.default:
                 continue
-            texts = list(value) if field.name == "pins" else [str(int(value))] if value is True else [str(value)]
+            texts = list(value) if isinstance(value, tuple) else [str(int(value))] if value is True else [str(value)]
             out[KEYS[field.name]] = texts
         return out
 
@@ -103,4 +108,9 @@ class Link:
 
 
 # Names in the URL. Short ones, because links are read aloud in class.
-KEYS = {field.name: field.name for field in fields(Link)} | {"pins": "pin", "other": "with"}
+KEYS = {field.name: field.name for field in fields(Link)} | {
+    "pins": "pin",
+    "other": "with",
+    "notes": "note",
+    "groups": "group",
+}

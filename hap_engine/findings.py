@@ -66,6 +66,7 @@ class Findings:
     rival: Mapping[str, Any] = field(default_factory=dict)
     prompt_circuits: Mapping[str, Any] = field(default_factory=dict)
     cuts: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
 
     @property

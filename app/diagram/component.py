@@ -34,7 +34,7 @@ from hap_engine.runs.record import Run
 
 FIRST = 60  # edges drawn of each circuit at first: as many as can be told apart
 # What the browser reports.
-STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted", "measure", "changes", "show")
+STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted", "measure", "changes", "show", "notes")
 
 
 _mount = st.components.v2.component(
@@ -54,6 +54,7 @@ class Shown:
     changes: tuple[str, ...] | None  # what is switched off or restored, as `Change.text`; None: nothing was, here
     stamp: float  # tells one change from the same made again
     live: bool  # whether the model must say what follows from these changes
+    notes: Mapping[str, Any] | None  # the reader's own words, where some were written here
     show: Mapping[str, Any]  # what else shall be shown: ``left`` and ``right``, circuits by name, or ``fold``
     painted: bool  # whether the first frame is there, so that what is below may follow
 
@@ -71,6 +72,7 @@ def comparison(
     finding: str = "",
     folded: bool | None = None,
     present: bool | None = None,
+    notes: str = "",
 ) -> list[str]:
     """Show both circuits of `scene`, linked, and return the nodes that are pinned.
 
@@ -84,6 +86,7 @@ def comparison(
         finding: what stands above and beside the pictures, as `told` makes it; nothing does without.
         folded: whether empty layers are thin lines now; None: the page cannot change it.
         present: whether the run is told as a story, on the whole screen; None: the picture has a button for it.
+        notes: the reader's own words, as JSON: ``heads`` and ``groups``.
     """
     memory = st.session_state.setdefault(
         f"{key}:pins",
@@ -110,6 +113,7 @@ def comparison(
         "circuits": [[name, circuit_title(name)] for name in run.circuits] if run else [],
         "folded": folded,
         "present": present,
+        "notes": notes,
         "scene": payload(scene),
         "finding": finding,
     }
@@ -122,8 +126,8 @@ def comparison(
 def shown(scene: Scene, key: str = "comparison") -> Shown:
     """What the browser last reported of the comparison with this key."""
     memory = st.session_state.get(f"{key}:pins", {"view": "pair", "drawn": 0, "size": 0})
-    names = ("edge", "view", "drawn", "size", "measure", "changes", "show")
-    edge, view, drawn, size, measure, changed, wanted = (_reported(key, name) for name in names)
+    names = ("edge", "view", "drawn", "size", "measure", "changes", "show", "notes")
+    edge, view, drawn, size, measure, changed, wanted, notes = (_reported(key, name) for name in names)
     asked = changed if isinstance(changed, Mapping) else {}
     known = {(e.writer, e.reader) for e in scene.edges}
     pair = tuple(edge) if isinstance(edge, list | tuple) else ()
@@ -136,6 +140,7 @@ def shown(scene: Scene, key: str = "comparison") -> Shown:
         changes=tuple(map(str, asked["list"])) if isinstance(asked.get("list"), list) else None,
         stamp=float(stamp) if isinstance(stamp := asked.get("stamp"), int | float) else 0.0,
         live=bool(asked.get("live")),
+        notes=notes if isinstance(notes, Mapping) else None,
         show=wanted if isinstance(wanted, Mapping) else {},
         # Where there is no browser (Streamlit's test runner) there is nothing to wait for.
         painted=bool(_reported(key, "painted")) or not len(st.context.headers),

@@ -7,7 +7,7 @@ import streamlit as st
 from app import url
 from app.diagram import component
 from app.diagram.component import Shown, comparison, shown
-from app.result import metrics
+from app.result import metrics, own_words
 from app.stored import saved_runs
 from app.widgets.markdown import plain
 from app.words import say, widget
@@ -108,6 +108,7 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         finding=component.told(run.fingerprint, left, right, link.prompt, run),
         folded=link.fold,
         present=link.present,
+        notes=own_words.as_text(run, link),
     )
     seen = shown(picture, key)
     url.put(
@@ -116,6 +117,10 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         drawn=0 if seen.drawn == component.FIRST else seen.drawn or most,
         size=seen.size,
     )
+    if seen.notes is not None and st.session_state.get(f"{key}:notes") != seen.notes:
+        st.session_state[f"{key}:notes"] = seen.notes
+        own_words.keep(run, seen.notes)
+        st.rerun()
     if seen.show:  # other circuits, folded layers, or the end of the story
         st.session_state["presenting"] = seen.show.get("present", link.present)
         url.put(**{name: seen.show[name] for name in ("left", "right", "fold", "present") if name in seen.show})

@@ -55,6 +55,7 @@ def standalone(
         "replay": played,
         "replayable": played is not None,
         "scene": payload(built),
+        "notes": json.dumps(dict(run.notes)) if run.notes else "",
         "finding": json.dumps(finding(run, left, right)),
     }
     roles = page.roles_table(run, left, right)

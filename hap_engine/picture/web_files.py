@@ -24,6 +24,8 @@ SCRIPTS = (  # one module, in this order
     "cuts.js",
     "drawer.js",
     "story.js",
+    "own.js",
+    "animation.js",
     "view.js",
     "component.js",
 )

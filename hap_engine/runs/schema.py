@@ -189,7 +189,8 @@ def _check_names(run: Findings) -> None:
     described = run.roles.get("heads") or {}
     known = run.graph.writer_index
     cut = [head for row in run.cuts.get("circuits", {}).values() for head in (*row["off"], *row["on"])]
-    unknown = [name for name in (*run.heads, *described, *cut) if name not in known]
+    words = [*run.notes.get("heads", ()), *(head for heads in run.notes.get("groups", {}).values() for head in heads)]
+    unknown = [name for name in (*run.heads, *described, *cut, *words) if name not in known]
     if unknown:
         raise RunFileError(f"The run file describes heads that its graph lacks: {unknown[:3]}.")
 

@@ -12,6 +12,7 @@ class Choice {
     this.off = new Set();
     this.lane = scene.nodes.filter(({ kind, status }) => kind === "mlp" && status !== "none").length <= BARS; // MLPs apart
     this.paths = []; // heads of which only the ways to the logits show
+    this.only = null; // nodes to which the picture is confined
     this.limit = Infinity; // strongest edges of each circuit
     this.replay = null;
     this.step = null; // of the replay
@@ -41,7 +42,7 @@ class Choice {
 
   update() {
     const { nodes, edges } = this.scene;
-    const on = edges.writer.map((_, i) => !this.off.has(STATUS[edges.status[i]]));
+    const on = edges.writer.map((_, i) => !this.off.has(STATUS[edges.status[i]]) && this.inside(i));
     nodes.forEach((node) => {
       node.folded ??= node.hidden;
       node.hidden = node.folded || (node.kind === "mlp" && !this.lane);
@@ -74,7 +75,13 @@ class Choice {
   whole(side) {
     if (this.step !== null) return this.shown[side];
     const { left, right, writer, status } = this.scene.edges;
-    return [...writer.keys()].filter((i) => (side === "union" ? left[i] || right[i] : this.scene.edges[side][i]) && !this.off.has(STATUS[status[i]]));
+    return [...writer.keys()].filter((i) => (side === "union" ? left[i] || right[i] : this.scene.edges[side][i]) && !this.off.has(STATUS[status[i]]) && this.inside(i));
+  }
+
+  /** Whether an edge joins two nodes to which the picture is confined, if it is. */
+  inside(i) {
+    const { edges, readers } = this.scene;
+    return !this.only || (this.only.has(edges.writer[i]) && readers[edges.reader[i]].nodes.some((node) => this.only.has(node)));
   }
 
   /** Whether an edge begins or ends at an MLP. */
@@ -86,14 +93,18 @@ class Choice {
   /** A circuit's edges on the ways from the heads in `paths` to the logits, however weak. */
   ways(side) {
     const { nodes, edges, readers } = this.scene, from = new Set(this.paths), to = new Set([nodes.length - 1]);
-    const up = [...this.order[side]].sort((a, b) => edges.writer[a] - edges.writer[b]); // writers stand in the order of the pass
-    for (const i of up) if (from.has(edges.writer[i])) for (const node of readers[edges.reader[i]].nodes) from.add(node);
-    for (const i of up.reverse()) if (readers[edges.reader[i]].nodes.some((node) => to.has(node))) to.add(edges.writer[i]);
+    const up = [...this.order[side]].sort((a, b) => edges.writer[a] - edges.writer[b]); // mostly in the order of the pass
+    for (let before = 0; before !== from.size + to.size; ) { // again while something is added: a group spans layers
+      before = from.size + to.size;
+      for (const i of up) if (from.has(edges.writer[i])) for (const node of readers[edges.reader[i]].nodes) from.add(node);
+      for (const i of up.toReversed()) if (readers[edges.reader[i]].nodes.some((node) => to.has(node))) to.add(edges.writer[i]);
+    }
     return this.order[side].filter((i) => from.has(edges.writer[i]) && readers[edges.reader[i]].nodes.some((node) => to.has(node)));
   }
 
   /** Whether a node that a circuit keeps steps back, since none of its edges is drawn and it has no role. */
   quiet(side, i) {
+    if (this.only && !this.only.has(i)) return true;
     const at = side === "union" ? this.touched.left[i] || this.touched.right[i] : this.touched[side][i];
     return this.step === null && !at && !this.scene.nodes[i].mark && this.scene.nodes[i].kind !== "logits" && this.scene.nodes[i].kind !== "input";
   }
@@ -190,8 +201,14 @@ class Replay {
   /** Python sends the replay once it is asked for; a saved page brings it along. */
   receive(data, exists) {
     this.button.hidden = !exists;
-    this.offered = data ?? this.offered;
+    if (data && data !== this.sent) this.offered = this.placed((this.sent = data));
     if (this.wanted && !this.view.choice.replay) this.begin();
+  }
+
+  /** The replay of the nodes as the scene has them, groups as one. */
+  placed(data) {
+    const { to } = this.view.scene;
+    return { ...data, writer: data.writer.map((i) => to[i]), nodes: data.nodes.map((nodes) => nodes.map((i) => to[i])) };
   }
 
   toggle() {
@@ -250,10 +267,15 @@ class Replay {
     this.start();
   }
 
+  /** For slides. */
+  animate() {
+    if (this.offered) download(film(this.view, this.offered), "image/svg+xml", "pruning.svg");
+  }
+
   /** Another scene: what was sent for the last one does not fit it. */
   forget() {
     if (this.wanted) this.toggle();
-    this.offered = this.paths = null;
+    this.offered = this.paths = this.sent = null;
   }
 
   end() {

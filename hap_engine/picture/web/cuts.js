@@ -50,7 +50,8 @@ class Cuts {
     const { edges, nodes, readers } = this.view.scene;
     const target = typeof last === "string" ? last : `${nodes[edges.writer[last]].id}->${readers[edges.reader[last]].name}`;
     if (last === null || ["input", "logits"].includes(target)) return;
-    this.press(this.has([target], false) ? "undo" : "off", [target]);
+    const targets = this.view.own.members(target);
+    this.press(this.has(targets, false) ? "undo" : "off", targets);
   }
 
   get base() { return this.view.finding?.cuts ?? null; }
@@ -98,8 +99,9 @@ class Cuts {
   /** Marks of the changes, for the panels: nodes by id, and edges with their ends. */
   get marks() {
     if (!this.list.length) return null;
-    const { scene: { edges, nodes, readers } } = this.view, known = window.hapMarks?.edges ?? [], marks = { nodes: {}, edges: [] };
-    for (const [target, on] of this.state) {
+    const { scene: { edges, nodes, readers } } = this.view, { state } = this, known = window.hapMarks?.edges ?? [], marks = { nodes: {}, edges: [] };
+    for (const { id, members } of nodes) if (members && members.every((head) => state.has(head) && state.get(head) === state.get(members[0]))) marks.nodes[id] = state.get(members[0]);
+    for (const [target, on] of state) {
       const [writer, reader] = target.split("->");
       if (!reader) marks.nodes[target] = on;
       else {

@@ -35,15 +35,18 @@ class Drawer {
   }
 
   node(node) {
-    const { finding } = this.view, known = finding.heads[node.id] ?? {};
+    const { finding, own } = this.view, known = finding.heads[node.id] ?? {};
     const direct = known.direct && !known.role ? this.say("direct", { direct: known.direct.toFixed(3) }) : "";
     return [
       html("h5", {}, node.name),
       this.keepers(node),
-      this.does(node, known),
+      own.form(),
+      ...(node.members ? own.group(node) : []),
+      node.members ? "" : this.does(node, known),
       known.evidence || direct ? html("p", { class: "hap-quiet" }, known.evidence || direct) : "",
-      this.change([node.id]),
-      node.kind === "head" ? this.attention(node, known) : "",
+      this.change(own.members(node.id)),
+      node.kind === "head" && !node.members ? own.note(node) : "",
+      node.kind === "head" && !node.members ? this.attention(node, known) : "",
       ...this.says(known),
       ...this.why(node, known),
       ...this.edges(node),

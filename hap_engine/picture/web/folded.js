@@ -29,7 +29,7 @@ class Folded {
   draw() {
     const { clientWidth: width, clientHeight: height } = this.svg;
     if (!width) return;
-    const { folded, panels } = this.panel.view.scene;
+    const { scene, choice } = this.panel.view, { panels } = scene, folded = choice.only ? refolded(scene, scene.folded, (i) => choice.inside(i)) : scene.folded;
     const box = { width: Math.min(BOX.width, width * 0.31), height: BOX.height };
     const top = Math.max(...folded.groups.map(({ y }) => y)) || 1;
     const rise = height - box.height - 40;

@@ -108,7 +108,7 @@ class Lead {
   only(side) {
     const { scene, finding } = this.view;
     const weight = ({ id }) => { const known = finding.heads[id] ?? {}; return (known.role ? 1e3 : 0) + Math.abs(known.effect ?? known.direct ?? 0); };
-    return scene.nodes.filter(({ kind, status }) => kind === "head" && status === side).sort((a, b) => weight(b) - weight(a));
+    return scene.nodes.filter(({ kind, status, members }) => kind === "head" && !members && status === side).sort((a, b) => weight(b) - weight(a));
   }
 
   chips(name, heads) {

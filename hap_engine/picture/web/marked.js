@@ -31,8 +31,8 @@ class Marked {
 
   /** A node's tooltip, with what happened to it. */
   lines(id) {
-    const [first, ...rest] = this.panel.view.node(id).lines, said = this.said(id);
-    return [first, ...(said ? [`${said[0].toUpperCase()}${said.slice(1)}`] : []), ...rest];
+    const [first, ...rest] = this.panel.view.node(id).lines, said = this.said(id), note = this.panel.view.own.notes[id];
+    return [first, ...(note ? [`“${note}”`] : []), ...(said ? [`${said[0].toUpperCase()}${said.slice(1)}`] : []), ...rest];
   }
 
   /** How many things are off and on. */

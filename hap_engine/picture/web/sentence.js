@@ -44,7 +44,8 @@ class Sentence {
   heads() {
     const { scene: { nodes, sentence }, pinned, index } = this.view;
     const wanted = new Set([...sentence.first, ...pinned.map((id) => index.get(id))]);
-    const found = this.prompt.looks.filter(([i]) => wanted.has(i))
+    const { only } = this.view.choice;
+    const found = this.prompt.looks.filter(([i]) => wanted.has(i) && (!only || only.has(i)))
       .map(([i, query, key, weight]) => ({ i, query, key, weight, node: nodes[i] }))
       .sort((a, b) => a.node.layer - b.node.layer || a.query - b.query || a.i - b.i);
     let floor = 0;

@@ -208,7 +208,7 @@ class Sizes {
 
   /** What is on screen in one sentence: the size, and which S-inhibition heads either circuit keeps there. */
   say() {
-    const { scene } = this.view, { data } = this, size = this.size ?? data.own, heads = scene.nodes.filter(({ ring }) => ring);
+    const { scene } = this.view, { data } = this, size = this.size ?? data.own, heads = scene.nodes.filter(({ ring, members }) => ring && !members);
     const kept = SIDES.map((side) => {
       const names = heads.filter(({ status }) => status === "both" || status === side).map(({ id }) => id);
       const told = names.length > NAMED ? names.length : names.join(" and ") || "none";
@@ -234,13 +234,13 @@ const SIDES = ["left", "right"];
 const COLUMNS = { "other heads": -1, MLPs: 1, "norm writers": 2 }; // of what has no role, in the picture by role
 
 /** The picture by role for the edges and nodes of another size (as groups.py counts them). */
-function refolded({ edges, nodes, readers }, { groups, bundles }) {
+function refolded({ edges, nodes, readers }, { groups }, drawn = () => true) {
   const home = new Map(groups.flatMap(({ id, members }) => members.map((member) => [member, id])));
   const other = { input: "input", logits: "logits", mlp: "MLPs", norm: "norm writers", head: "other heads" };
   const of = nodes.map(({ id, kind }) => home.get(id) ?? other[kind]);
   const counts = new Map();
   edges.writer.forEach((writer, i) => {
-    if (!edges.left[i] && !edges.right[i]) return;
+    if ((!edges.left[i] && !edges.right[i]) || !drawn(i)) return;
     for (const target of new Set(readers[edges.reader[i]].nodes.map((node) => of[node]))) {
       const key = `${of[writer]}\n${target}`;
       if (!counts.has(key)) counts.set(key, { source: of[writer], target, left: 0, right: 0 });
@@ -250,7 +250,7 @@ function refolded({ edges, nodes, readers }, { groups, bundles }) {
   const here = new Set(groups.map(({ id }) => id)), middle = Math.max(...groups.map(({ y }) => y)) / 2;
   const beside = Object.entries(COLUMNS).filter(([id]) => of.includes(id) && !here.has(id) && [...counts.keys()].some((key) => key.split("\n").includes(id)));
   const all = [...groups, ...beside.map(([id, x]) => ({ id, title: id[0].toUpperCase() + id.slice(1), colour: "other", members: [], x, y: middle }))];
-  const keeps = (id, side) => (i) => of[i] === id && (nodes[i].status === "both" || nodes[i].status === side);
+  const keeps = (id, side) => (i) => of[i] === id && !nodes[i].grouped && (nodes[i].status === "both" || nodes[i].status === side);
   const names = (id, side) => [...nodes.keys()].filter(keeps(id, side)).map((i) => nodes[i].id);
   return {
     groups: all.map((group) => {

@@ -28,6 +28,7 @@ class View {
     this.cuts = new Cuts(this);
     this.drawer = new Drawer(this);
     this.story = new Story(this);
+    this.own = new Own(this);
     const on = (target, type, action) => target.addEventListener(type, action, { signal: this.abort.signal });
     on(this.root, "click", ({ target }) => this.press(target.closest("button")));
     on(document, "keydown", (event) => this.key(event));
@@ -38,7 +39,7 @@ class View {
 
   press(button) {
     if (!button) return;
-    const { mode, way, unpin, tab, status, pin, cut, targets, more, all, turn } = button.dataset;
+    const { mode, way, unpin, tab, status, pin, cut, targets, more, all, turn, part } = button.dataset;
     if (mode) this.show(mode, true);
     if (way) this.show(way === "apart" ? this.family : WAYS[this.family], true);
     if (unpin) this.toggle(unpin);
@@ -46,6 +47,7 @@ class View {
     if (cut) this.cuts.press(cut, targets.split(","));
     if (more) this.lead.turn(more);
     if (all) this.drawer.unfold(all);
+    if (part) this.own.part(part);
     if (turn) this.story.turn(Number(turn));
     if (tab) this.tables.open(tab);
     const panel = this.panels.find(({ element }) => element.contains(button));
@@ -80,6 +82,12 @@ class View {
         if (this.choice.paths.length) this.choice.lane = true; // ways lead through MLPs
         this.again();
       },
+      only: () => {
+        this.choice.only = this.choice.only ? null : new Set();
+        this.confine();
+        this.again();
+      },
+      animate: () => this.replay.animate(),
       status: () => {
         const { off } = this.choice;
         off.has(status) ? off.delete(status) : off.add(status);
@@ -87,6 +95,12 @@ class View {
       },
     };
     actions[button.dataset.do]?.();
+  }
+
+  /** The picture of what is pinned alone follows the pins. */
+  confine() {
+    const { choice, index, scene } = this;
+    if (choice.only) choice.only = new Set([index.get("input"), scene.nodes.length - 1, ...this.pinned.map((id) => index.get(id))]);
   }
 
   /** Choose anew, and draw. */
@@ -99,9 +113,10 @@ class View {
 
   /** What the buttons of the edges say. */
   pressed() {
-    const { choice } = this, state = { differs: choice.off.has("both"), lane: choice.lane, paths: choice.paths.length > 0 };
+    const { choice } = this, state = { differs: choice.off.has("both"), lane: choice.lane, paths: choice.paths.length > 0, only: choice.only !== null };
     for (const [name, on] of Object.entries(state)) this.root.querySelector(`[data-do="${name}"]`).setAttribute("aria-pressed", on);
     this.root.querySelector('[data-do="paths"]').disabled = !this.pinned.length && !choice.paths.length;
+    this.root.querySelector('[data-do="only"]').hidden = !this.pinned.length && !choice.only;
   }
 
   update({ data: [data], setStateValue, setTriggerValue }) {
@@ -112,7 +127,9 @@ class View {
     this.root.style.setProperty("--hap-height", data.height);
     const dark = isDark(this.root) ?? this.theme === "dark";
     const theme = dark ? "dark" : "light";
-    const fresh = data.scene !== this.text, repaint = fresh || theme !== this.theme;
+    const regrouped = data.notes !== this.notesText && this.own.receive(data.notes && JSON.parse(data.notes));
+    this.notesText = data.notes;
+    const fresh = data.scene !== this.text || regrouped, repaint = fresh || theme !== this.theme;
     this.theme = theme;
     if (fresh) this.read(data);
     this.colours = this.scene.colours[theme];
@@ -144,7 +161,7 @@ class View {
   read({ scene: text, start }) {
     const before = this.scene;
     this.text = text;
-    this.scene = JSON.parse(text);
+    this.scene = grouped(JSON.parse(text), this.own.groups);
     const { nodes, edges, readers, lift } = this.scene;
     this.index = new Map(nodes.map(({ id }, i) => [id, i]));
     this.paths = edges.writer.map((_, i) => curve(edges, i, lift));
@@ -171,6 +188,16 @@ class View {
     this.matrix.read();
     this.atSizes.read(size);
     this.tables.draw();
+  }
+
+  /** Other groups: the same circuits with other boxes, and other pins. */
+  regroup(pins) {
+    const { sent } = this.replay;
+    this.read({ scene: this.text, start: {} });
+    if (sent) this.replay.receive(sent, true);
+    this.show(this.mode);
+    this.last = pins.at(-1);
+    this.pin(pins);
   }
 
   /** What the page can show instead: another of the run's circuits in a panel, empty layers as thin lines. */
@@ -376,7 +403,8 @@ class View {
     const { choice } = this, opens = !choice.lane && this.pinned.some((id) => this.node(id)?.kind === "mlp");
     if (opens) choice.lane = true; // a pinned MLP is drawn
     if (choice.paths.length) choice.paths = this.pinned.map((id) => this.index.get(id));
-    if (opens || choice.paths.length) this.again();
+    this.confine();
+    if (opens || choice.paths.length || choice.only) this.again();
     this.pressed();
     this.light();
     this.words.describe();

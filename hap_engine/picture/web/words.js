@@ -34,7 +34,7 @@ class Words {
   describe() {
     const { view } = this;
     const chips = view.pinned.map((id) =>
-      html("button", { type: "button", "data-unpin": id, "aria-label": `${id}, ${view.node(id).name}: unpin` }, id));
+      html("button", { type: "button", "data-unpin": id, "aria-label": `${id}, ${view.node(id).name}: unpin` }, id.replace(/^group:/, "")));
     view.root.querySelector(".hap-pins").replaceChildren(...chips);
     const names = view.pinned.map((id) => view.node(id).name);
     if (view.edge !== null) names.push(`edge ${this.edge(view.edge)[0]}`);
