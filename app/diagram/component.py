@@ -25,6 +25,7 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.media_file_manager import MediaFileManager
 
+from app.link import KEYS
 from hap_engine.picture import finding, scene
 from hap_engine.picture.scene import Scene
 from hap_engine.picture.web_files import PLOTLY, SCRIPTS, STYLES, web
@@ -114,6 +115,7 @@ def comparison(
         "folded": folded,
         "present": present,
         "notes": notes,
+        "address": {"pins": KEYS["pins"], "view": KEYS["view"]} if present is not None else None,
         "scene": payload(scene),
         "finding": finding,
     }

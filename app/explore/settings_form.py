@@ -31,7 +31,7 @@ EFFORTS = ("quick", "standard", "thorough", "one-size")
 
 def show() -> None:
     """Draw the settings; pressing the button starts a job and puts it in the URL."""
-    st.subheader("New run", anchor=False)
+    st.header("New run", anchor=False)
     st.caption(say("settings.another"))
     source = model_and_task.model()
     task = model_and_task.task(source)

@@ -28,7 +28,7 @@ WORD = re.compile(r"\S+")
 
 def show(source: Source | None, reader: Reader, rows: list[Row], wrong: dict[int, str]) -> None:
     """Draw the chosen row, the first with a problem at first."""
-    st.subheader("Row by row", anchor=False)
+    st.header("Row by row", anchor=False)
     first = min(wrong, default=1)
     narrow, _ = st.columns([1, 4])
     words, key = widget("own.row"), f"draft-row-{len(rows)}-{first}"
@@ -89,7 +89,7 @@ def _ask(source: Source | None, rows: list[Row], wrong: dict[int, str]) -> None:
     usable = [number for number in range(1, len(rows) + 1) if number not in wrong]
     if source is None or not usable:
         return
-    st.subheader("What the model says", anchor=False)
+    st.header("What the model says", anchor=False)
     pairs = [drafts.pair_of(rows[number - 1]) for number in usable]
     bos = tokens.bos()
     key = f"ask-{source.reference}-{bos}-{short_hash([pair.to_dict() for pair in pairs])}"

@@ -89,7 +89,7 @@ def _what_differs(one: Run, two: Run) -> None:
 
 
 def _metrics(one: Run, two: Run, labels: tuple[str, str]) -> None:
-    st.subheader("Against the full model", anchor=False)
+    st.header("Against the full model", anchor=False)
     rows = [
         {**row, "Measure": METRIC_TITLES.get(row["Measure"], row["Measure"])} for row in two_runs.metric_rows(one, two)
     ]
@@ -101,7 +101,7 @@ def _metrics(one: Run, two: Run, labels: tuple[str, str]) -> None:
     st.caption(say("compare.prompts", left=tests[0], right=tests[1]))
     rows = two_runs.role_rows(one, two)
     if rows:
-        st.subheader("Roles", anchor=False)
+        st.header("Roles", anchor=False)
         grid(rows, alt=say("compare.roles"))
         unknown = [run.title for run in (one, two) if not has_roles(run)]
         if unknown:
@@ -114,7 +114,7 @@ def _short(label: str, side: str) -> str:
 
 
 def _overlap(one: Run, two: Run) -> None:
-    st.subheader("What they share", anchor=False)
+    st.header("What they share", anchor=False)
     reason = two_runs.comparable(one, two)
     if reason:
         st.info(plain(reason), icon=":material/difference:")
@@ -165,7 +165,7 @@ def _with_role(head: str, one: Run, two: Run) -> str:
 
 
 def _pictures(one: Run, two: Run, labels: tuple[str, str]) -> None:
-    st.subheader("The pictures", anchor=False)
+    st.header("The pictures", anchor=False)
     if not two_runs.comparable(one, two):
         drawn = _picture(one.fingerprint, two.fingerprint, labels, one, two)
         key, asked = f"two-{one.id}-{two.id}", url.link()

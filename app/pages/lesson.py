@@ -123,7 +123,7 @@ def _step(run: Run, step: Step, number: int) -> bool:
 def _title(text: str, step: int) -> None:
     """The step's heading; a move to another step begins there, for the eye and for the keyboard."""
     with st.container(key="lesson-step"):
-        st.subheader(text, anchor=False)
+        st.header(text, anchor=False)
         _to_top(key="lesson-top", data=[step])
 
 

@@ -28,7 +28,7 @@ MODULES = {
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """Draw the chosen section for this run, its two circuits and the pinned nodes."""
-    st.subheader("Ask the model", anchor=False)
+    st.header("Ask the model", anchor=False)
     names = list(SECTIONS)
     name = st.segmented_control(
         "Question",

@@ -18,7 +18,7 @@ from hap_engine.runs.record import Run
 
 def show(run: Run, left: str, right: str) -> None:
     """Draw both tables with what is needed to read them."""
-    st.subheader("How good are they?", anchor=False, help=define("held-out prompts"))
+    st.header("How good are they?", anchor=False, help=define("held-out prompts"))
     if run.metrics:
         _metrics(run)
     _roles(run, left, right)
@@ -58,7 +58,7 @@ def _roles(run: Run, left: str, right: str) -> None:
     ]
     if not rows:
         return
-    st.subheader("Which roles do they keep?", anchor=False, help=define("role"))
+    st.header("Which roles do they keep?", anchor=False, help=define("role"))
     sides = [Column(f"In {circuit_title(name)}") for name in (left, right)]
     columns = [Column("Role"), Column("Heads"), *sides, Column("Which", words=True)]
     table(columns, rows, caption="Heads of each role that the circuits keep")

@@ -23,7 +23,7 @@ SIGNS: Mapping[str, tuple[str, str]] = say.parts("node.signs")
 
 def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     """Details of the node that was pinned last; tabs if there are several."""
-    st.subheader("What does it do?", anchor=False)
+    st.header("What does it do?", anchor=False)
     tabs = st.tabs(list(reversed(pins)), key=f"node-{'-'.join(pins)}")  # other pins are other tabs: the last one opens
     for tab, name in zip(tabs, reversed(pins), strict=True):
         with tab:

@@ -52,7 +52,7 @@ def _detail(run: Run, left: str, right: str, pins: list[str], edge: tuple[str, s
 
         node.show(run, left, right, pins)
     elif not edge:
-        st.subheader("What does it do?", anchor=False)
+        st.header("What does it do?", anchor=False)
         st.caption(say("result.start"))
 
 
@@ -88,7 +88,8 @@ def _heading(run: Run) -> None:
     where = "elsewhere (imported)" if saved_runs.imported(run.id) else "on this machine"
     told = {"where": where, "date": date, "seconds": run.seconds.get("total", 0), "run": run}
     made = say("result.example" if saved_runs.is_shipped(run) else "result.computed", **told)
-    st.markdown(f"**{plain(run.title)}** &nbsp; :small[{made}]")
+    with st.container(key="run-title"):
+        st.title(f"{plain(run.title)} &nbsp; :small[{made}]", anchor=False)
 
 
 def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str], Shown]:

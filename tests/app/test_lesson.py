@@ -162,7 +162,7 @@ def opened(**query: Any) -> AppTest:
 
 
 def texts(app: AppTest) -> str:
-    groups = [app.markdown, app.caption, app.error, app.info, app.success, app.warning, app.subheader]
+    groups = [app.markdown, app.caption, app.error, app.info, app.success, app.warning, app.header]
     return " ".join(str(element.value).replace("\\", "") for group in groups for element in group)
 
 
@@ -172,11 +172,11 @@ def test_the_lesson_is_walked_from_start_to_exercise() -> None:
     for number in range(1, 8):
         assert not app.exception
         assert app.query_params["step"] == str(number)
-        assert app.subheader[0].value.startswith(f"{number}. ")
+        assert app.header[0].value.startswith(f"{number}. ")
         assert len(app.radio) == 1
         label = "Next" if number < 7 else "Exercise"
         next(b for b in app.button if b.label == label).click().run()
-    assert app.subheader[0].value == "Your turn"
+    assert app.header[0].value == "Your turn"
     app.text_input[0].set_value("99.9").run()
     assert "no head a99.h9" in texts(app)
 
@@ -197,7 +197,7 @@ def test_a_deep_link_opens_its_step_with_its_run() -> None:
     save(run, runs_folder() / f"{run.id}.json")
     app = opened(step=3, run=run.id)
     assert not app.exception
-    assert app.subheader[0].value.startswith("3. ")
+    assert app.header[0].value.startswith("3. ")
     assert str(run.graph.n_edges) in " ".join(app.radio[0].options)
 
 

@@ -33,7 +33,7 @@ def open_app(**query: str | list[str]) -> AppTest:
 
 
 def texts(app: AppTest) -> str:
-    parts = [app.markdown, app.caption, app.error, app.info, app.success, app.warning]
+    parts = [app.markdown, app.caption, app.error, app.info, app.success, app.warning, app.title]
     return " ".join(str(element.value) for group in parts for element in group)
 
 

@@ -38,7 +38,7 @@ class Drawer {
     const { finding, own } = this.view, known = finding.heads[node.id] ?? {};
     const direct = known.direct && !known.role ? this.say("direct", { direct: known.direct.toFixed(3) }) : "";
     return [
-      html("h5", {}, node.name),
+      html("h2", {}, node.name),
       this.keepers(node),
       own.form(),
       ...(node.members ? own.group(node) : []),
@@ -85,7 +85,7 @@ class Drawer {
       token.style.background = `color-mix(in srgb, ${colours.right} ${Math.round(40 * share)}%, transparent)`;
       return token;
     });
-    return html("div", {}, html("h6", { title: this.say("looks_help") }, this.say("looks", { token: (prompt.tokens[from]?.[0] ?? "").trim() })), html("p", { class: "hap-shaded" }, ...shown));
+    return html("div", {}, html("h3", { title: this.say("looks_help") }, this.say("looks", { token: (prompt.tokens[from]?.[0] ?? "").trim() })), html("p", { class: "hap-shaded" }, ...shown));
   }
 
   /** The token at which a head acts: the first half of its evidence's pair of roles, else the last token. */
@@ -106,7 +106,7 @@ class Drawer {
   /** Words that it promotes and holds back, where the run stores them. */
   says({ promotes, holds }) {
     return [["promotes", promotes], ["holds", holds]].flatMap(([name, words]) => (words?.length
-      ? [html("h6", {}, this.say(name)), html("p", { class: "hap-words" }, ...words.map(([word, share]) => html("span", {}, `${word.trim() || "␣"} `, html("small", {}, `${share > 0 ? "+" : ""}${(100 * share).toFixed(1)}`))))]
+      ? [html("h3", {}, this.say(name)), html("p", { class: "hap-words" }, ...words.map(([word, share]) => html("span", {}, `${word.trim() || "␣"} `, html("small", {}, `${share > 0 ? "+" : ""}${(100 * share).toFixed(1)}`))))]
       : []));
   }
 
@@ -115,7 +115,7 @@ class Drawer {
     if (!finding.eap || node.status !== "right" || !rank) return [];
     const size = scene.panels.left.edges;
     const text = this.say(rank > size ? "why_rank" : "why_path", { edge, rank: rank.toLocaleString("en"), size: size.toLocaleString("en") });
-    return [html("h6", {}, this.say("why")), html("p", {}, text)];
+    return [html("h3", {}, this.say("why")), html("p", {}, text)];
   }
 
   /** What switching parts off, or restoring them, does; both ways stand here, for either circuit. */
@@ -140,12 +140,12 @@ class Drawer {
       if (!list.length) return [];
       const shown = this.whole.has(name) ? list : list.slice(0, LISTED);
       const all = shown.length < list.length ? [html("button", { type: "button", class: "hap-more", "data-all": name }, this.say("all", { n: list.length }))] : [];
-      return [html("h6", {}, `${this.say(name)} (${list.length})`), html("div", { class: "hap-rows" }, ...shown.map((i) => row(i, into)), ...all)];
+      return [html("h3", {}, `${this.say(name)} (${list.length})`), html("div", { class: "hap-rows" }, ...shown.map((i) => row(i, into)), ...all)];
     });
   }
 
   edge(i) {
     const { edges, nodes, readers } = this.view.scene, [title, ...lines] = this.view.words.edge(i);
-    return [html("h5", {}, title), ...lines.map((line) => html("p", {}, line)), this.change([`${nodes[edges.writer[i]].id}->${readers[edges.reader[i]].name}`])];
+    return [html("h2", {}, title), ...lines.map((line) => html("p", {}, line)), this.change([`${nodes[edges.writer[i]].id}->${readers[edges.reader[i]].name}`])];
   }
 }

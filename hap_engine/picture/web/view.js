@@ -33,6 +33,7 @@ class View {
     on(this.root, "click", ({ target }) => this.press(target.closest("button")));
     on(document, "keydown", (event) => this.key(event));
     on(document, "hap-marks", () => this.scene && this.heard());
+    window.addEventListener("popstate", () => this.address && this.scene && this.back(), { signal: this.abort.signal, capture: true });
     this.sizes = new ResizeObserver(() => this.scene && this.resize());
     for (const { plot } of this.panels) this.sizes.observe(plot.parentElement);
   }
@@ -124,6 +125,7 @@ class View {
     this.ask = setTriggerValue;
     this.measurable = data.measurable;
     this.key_ = data.key;
+    this.address = data.address; // names of pins and view in the address, where the page has one
     this.root.style.setProperty("--hap-height", data.height);
     const dark = isDark(this.root) ?? this.theme === "dark";
     const theme = dark ? "dark" : "light";
@@ -227,6 +229,17 @@ class View {
     }
     this.last ??= this.pinned.at(-1) ?? null;
     this.changed();
+  }
+
+  /** The browser's Back and Forward: the page hears of the same pins and view as the address has. */
+  back() {
+    const query = new URLSearchParams(location.search), pins = query.getAll(this.address.pins).filter((id) => this.index.has(id));
+    if (`${pins}` !== `${this.pinned}`) {
+      this.last = pins.at(-1) ?? null;
+      this.pin(pins);
+    }
+    const view = query.get(this.address.view) ?? "sentence";
+    if (view !== this.mode) this.show(view, true);
   }
 
   // Drawing -------------------------------------------------------------------------------------
