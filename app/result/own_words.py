@@ -42,14 +42,14 @@ def as_text(run: Run, link: Link) -> str:
 def keep(run: Run, told: Mapping[str, Any]) -> None:
     """Put what the picture says into the address and, where runs may be changed here, into the run's file."""
     said = _clean(run, told)
-    url.put(
-        notes=tuple(f"{head}:{text}" for head, text in said["heads"].items()),
-        groups=tuple(f"{name}:{','.join(heads)}" for name, heads in said["groups"].items()),
-    )
     try:
         saved_runs.keep(replace(run, notes={"version": ADDED_VERSION, **said}), run)
     except HapError as error:
         st.toast(plain(str(error)))
+    url.put(
+        notes=tuple(f"{head}:{text}" for head, text in said["heads"].items()),
+        groups=tuple(f"{name}:{','.join(heads)}" for name, heads in said["groups"].items()),
+    )
 
 
 def _clean(run: Run, told: Mapping[str, Any]) -> dict[str, Any]:

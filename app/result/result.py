@@ -112,12 +112,15 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         notes=own_words.as_text(run, link),
     )
     seen = shown(picture, key)
-    url.put(
-        pins=tuple(pins),
-        view="" if seen.view == "sentence" else seen.view,
-        drawn=0 if seen.drawn == component.FIRST else seen.drawn or most,
-        size=seen.size,
-    )
+    told = {
+        "pins": tuple(pins),
+        "view": "" if seen.view == "sentence" else seen.view,
+        "drawn": 0 if seen.drawn == component.FIRST else seen.drawn or most,
+        "size": seen.size,
+    }
+    if st.session_state.get(f"{key}:told") != told or link != url.link():  # else Back would lead to where one is
+        st.session_state[f"{key}:told"] = told
+        url.put(**told)
     if seen.notes is not None and st.session_state.get(f"{key}:notes") != seen.notes:
         st.session_state[f"{key}:notes"] = seen.notes
         own_words.keep(run, seen.notes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hap_engine.runs.examples import example
 from tests.browser.conftest import press
 
 pytestmark = pytest.mark.browser
@@ -45,6 +46,19 @@ def test_clicking_a_node_keeps_the_zoom_and_opens_its_details(address: str, visi
     page.keyboard.press("Enter")
     page.get_by_text("S-inhibition head.").first.wait_for(timeout=30_000)
     assert "pin=" in page.url
+
+
+def test_back_takes_back_one_pin_a_press(address: str, visit: Any) -> None:
+    page = visit(f"{address}/?run={example('hap-mini').id}").page
+    for head in ("a3.h0", "a3.h1"):
+        page.locator(f'.hap-panel[data-side=right] .hap-head-box[data-id="{head}"]').click(timeout=60_000)
+        page.wait_for_function(f"() => location.search.includes('{head}')", timeout=60_000)
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=60_000)
+    for left in ("&pin=a3.h0", ""):
+        page.go_back()
+        page.wait_for_function(f"() => location.search.endsWith('{left}') && !location.search.includes('a3.h1')")
+        pins = 1 if left else 0
+        page.wait_for_function(f"() => document.querySelectorAll('[data-unpin]').length === {pins}", timeout=60_000)
 
 
 def test_a_run_ends_in_a_result(address: str, visit: Any) -> None:

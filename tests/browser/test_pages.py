@@ -7,6 +7,7 @@ axe-core is injected from ``tests/vendor``; it makes no request. What Streamlit 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ def violations(page: Any) -> list[str]:
     return lines
 
 
+HEADINGS = """() => [...document.querySelectorAll(".stMainBlockContainer :is(h1, h2, h3, h4, h5, h6)")]
+    .filter((one) => one.getClientRects().length)
+    .map((one) => Number(one.tagName[1]))"""
+UNNAMED = """() => [...document.querySelectorAll("svg, svg *")].filter((one) => one.tabIndex >= 0
+    && !one.getAttribute("aria-label") && !one.closest("a, button")).map((one) => one.outerHTML.slice(0, 120))"""
+FOCUSED = """() => { const link = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(link);
+    return [link.dataset.testid, outlineStyle, parseFloat(outlineWidth) >= 2]; }"""
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_no_serious_violation(page: Any, address: str, name: str) -> None:
     path, words = PAGES[name]
@@ -78,3 +88,19 @@ def test_no_serious_violation(page: Any, address: str, name: str) -> None:
     page.wait_for_timeout(500)
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    levels = page.evaluate(HEADINGS)
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in pairwise(levels))
+    assert page.evaluate(UNNAMED) == []
+
+
+def test_the_focus_is_seen_in_the_navigation(chromium: Any, address: str) -> None:
+    page = chromium.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.goto(f"{address}/about")
+    page.get_by_text("A transformer is a sum").first.wait_for(timeout=90_000)
+    page.get_by_role("link", name="Runs").focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate(FOCUSED) == ["stTopNavLink", "solid", True]
+    page.context.close()
