@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from hap_engine.report.titles import METRIC_TITLES, circuit_title
 
 ROW, HEAD = 44, 18  # pixels of a row of a map, and of one of heads
 ROOM = 110  # pixels for the axis below
-DASHES = ("solid", "dash", "dot", "dashdot")  # a second time through the colours
+RANDOM = "random"
+SHARES = (50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)  # marks of the axis, in percent
 
 
 def heat_map(cells: DataFrame, down: str, across: str, measure: str, colours: Palette) -> go.Figure:
@@ -54,17 +56,22 @@ def heat_map(cells: DataFrame, down: str, across: str, measure: str, colours: Pa
 def curve(points: DataFrame, measure: str, colours: Palette) -> go.Figure:
     """Means over the runs at each size, the lowest and highest as a band."""
     figure = go.Figure()
-    palette = (colours.right, colours.left, colours.mover, colours.s_inhibition, colours.repeat, colours.both)
-    for number, (circuit, at) in enumerate(points.groupby("circuit", sort=False)):
-        colour, dash = palette[number % len(palette)], DASHES[number // len(palette) % len(DASHES)]
+    known = {"eap": colours.left, "hap": colours.right, RANDOM: colours.muted}  # as in the pictures
+    others = [name for name in dict.fromkeys(points["circuit"]) if name not in known]
+    known |= dict(zip(others, cycle((colours.mover, colours.s_inhibition, colours.repeat, colours.both)), strict=False))
+    for circuit, at in points.groupby("circuit", sort=False):
+        colour = known[str(circuit)]
         name, x = markup(circuit_title(str(circuit))), 100 * at["kept"]
-        edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": name}
+        seen: dict[str, Any] = {"legendgroup": name}
+        if circuit == RANDOM:  # far above the others: a click on its name brings it
+            seen["visible"] = "legendonly"
+        edge = {**seen, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
         figure.add_scatter(x=x, y=at["low"], **edge)
         figure.add_scatter(x=x, y=at["high"], fill="tonexty", fillcolor=rgba(colour, 0.15), **edge)
-        line = {"color": colour, "width": 2, "dash": dash}
-        figure.add_scatter(x=x, y=at["mean"], name=name, legendgroup=name, line=line, hovertemplate="%{y:.3g}")
+        line = {"color": colour, "width": 2}
+        figure.add_scatter(x=x, y=at["mean"], name=name, line=line, hovertemplate="%{y:.3g}", **seen)
     axis = {**grid(colours), "automargin": True}
-    figure.update_xaxes(**axis, type="log", autorange="reversed", title_text="% of the edges kept")
+    figure.update_xaxes(**axis, type="log", autorange="reversed", title_text="% of the edges kept", tickvals=SHARES)
     figure.update_yaxes(**axis, title_text=METRIC_TITLES[measure], rangemode="tozero")
     hover = {"bgcolor": colours.surface, "font": {"color": colours.text}}
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}

@@ -15,7 +15,7 @@ from app.words import say, widget
 from hap_engine.report.titles import METRIC_TITLES, circuit_title
 from hap_engine.sweeps.table import MEASURES, Results, curves, head_shares, heat, own_size, rows
 
-ANY = "all"
+ANY, RANDOM = "all", "random"  # which would take all of the colours
 
 
 def show(results: Results) -> str | None:
@@ -53,7 +53,7 @@ def _map(made: DataFrame, down: str, across: str, measure: str, caption: str) ->
     title = say("sweep.map", measure=METRIC_TITLES[measure], down=names[down], across=names[across].lower())
     st.subheader(title, anchor=False)
     st.caption(caption)
-    cells = heat(made, down, across, measure)
+    cells = heat(made[made["circuit"] != RANDOM], down, across, measure)
     if cells.empty:
         st.info(say("sweep.unmeasured"))
         return ()
@@ -68,7 +68,7 @@ def _map(made: DataFrame, down: str, across: str, measure: str, caption: str) ->
 
 def _tasks(made: DataFrame, measure: str) -> tuple[str, ...]:
     own = own_size(made)
-    circuits = sorted(set(own["circuit"]), key=lambda name: name not in set(own["method"]))
+    circuits = sorted(set(own["circuit"]) - {RANDOM}, key=lambda name: name not in set(own["method"]))
     columns = st.columns(2)
     circuit = columns[0].selectbox(**widget("sweep.circuit"), options=circuits, format_func=circuit_title)
     sparsity = columns[1].selectbox(**widget("sweep.sparsity"), options=[ANY, *sorted(set(own["sparsity"]))])
