@@ -16,28 +16,29 @@ from hap_engine.cli.commands import main
 pytestmark = pytest.mark.usefixtures("own_main")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 STUDY = "model = 'hap-mini'\nseed = [0, 1]\nsteps = 4\ntrain = 16\nvalidation = 8\ntest = 8\n"
-BLOCK = re.compile(r"^```\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)  # its language, and what it holds
 # A cluster's head and a large model on a card become what is here.
 GONE = ("--address 10.0.0.1:6379", "--device cuda", "--preset quick", "--dtype bfloat16")
-FEW = "--steps 4 --train 16 --validation 8 --test 8 --dtype float32"
+FEW = "--steps 4 --dtype float32"
 STUB = """#!/bin/sh
 for number in 0 1; do SLURM_ARRAY_TASK_ID=$number sh "$1" || exit 1; done
 echo Submitted batch job 7
 """
 
 
-def commands(page: str) -> list[str]:
+def commands(name: str) -> list[str]:
     """Those of the program, in the page's order, made small."""
-    lines = [line for block in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")) for line in block.splitlines()]
+    blocks = BLOCK.findall((DOCS / name).read_text(encoding="utf-8"))
+    lines = [line for language, text in blocks if not language for line in text.splitlines()]
     found = [line for line in lines if line.startswith("hap ") and "docs/studies" not in line]
     for old, new in {**dict.fromkeys(GONE, ""), "meta-llama/Llama-3.1-8B": "hap-mini"}.items():
         found = [line.replace(old, new) for line in found]
     return [f"{line} {FEW}" if " discover " in line else line for line in found]
 
 
-@pytest.mark.parametrize("page", ["sweeps.md", "slurm.md", "ray.md", "scale.md"])
-def test_the_commands_of_a_page_work(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if page == "ray.md":
+@pytest.mark.parametrize("name", ["sweeps.md", "slurm.md", "ray.md", "scale.md"])
+def test_the_commands_of_a_page_work(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "ray.md":
         pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
     (tmp_path / "names.toml").write_text(STUDY)
     stub = tmp_path / "bin" / "sbatch"
@@ -47,7 +48,7 @@ def test_the_commands_of_a_page_work(page: str, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", f"{stub.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(DOCS.parent))
     monkeypatch.chdir(tmp_path)
-    found = commands(page)
+    found = commands(name)
     assert found
     for command in found:
         assert main(shlex.split(command)[1:]) == 0, command
