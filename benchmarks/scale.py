@@ -32,8 +32,7 @@ SHAPES = {
 TOKENS = 20.0  # of a prompt of IOI
 RUN = DiscoveryConfig(sparsity=0.99, device="cuda", dtype="bfloat16")
 HELD = ("weights", "prompts", "deltas", "activations")
-# Bytes in a run file: of a number of an order (4 as base64), of an edge of the replay.
-STORED, REPLAYED, ORDERS = 4 * 4 / 3, 30, 3
+STORED, ORDERS = 4 * 4 / 3, 3  # bytes of a number in a run file's orders and replay: 4 as base64
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def breaks() -> Iterator[str]:
     for edges in (1.6e6, 16.9e6, 1e8):
         cells = 2 * edges  # every writer by every reader: about half come after
         refused = f" (**refused**: at most {MAX_CELLS / 1e6:.0f} M)" if cells > MAX_CELLS else ""
-        file = edges * (ORDERS * STORED / 2 + LOOSEST * REPLAYED)
+        file = edges * (ORDERS * STORED / 2 + LOOSEST * 2 * STORED)
         large = f" (**refused**: at most {MAX_BYTES >> 20} MB)" if file > MAX_BYTES else ""
         yield (
             f"| {edges / 1e6:,.1f} M | {cells / 1e6:,.0f} M{refused} | {4 * cells / 1e9:.2f} GB "

@@ -25,7 +25,7 @@ from hap_engine.files import home, parse_json, write_text
 from hap_engine.findings import EDGE_VALUES, METRICS, CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.runs.compact import packed, unpacked
+from hap_engine.runs.compact import packed, packed_replay, unpacked, unpacked_replay
 from hap_engine.runs.record import Run
 from hap_engine.runs.schema import OPTIONAL, REQUIRED, check, check_header, conform
 from hap_engine.settings import PruningConfig
@@ -33,7 +33,7 @@ from hap_engine.settings import PruningConfig
 FORMAT = "hap-run"
 VERSION = 1
 REMEDIES = ("The file is damaged; export it again.", "run `evaluate --full` again.")  # of content that is wrong
-MAX_BYTES = 60 * 2**20  # a SmolLM2 run is about 2 MB, one of 1.6 million edges 33 (`python -m benchmarks.big_run`)
+MAX_BYTES = 60 * 2**20  # a SmolLM2 run is about 2 MB, one of 1.6 million edges 23 (`python -m benchmarks.big_run`)
 
 
 def to_dict(run: Run) -> dict[str, Any]:
@@ -44,6 +44,7 @@ def to_dict(run: Run) -> dict[str, Any]:
         "version": VERSION,
         **{key: getattr(run, key) for key in plain},
         "sizes": _with_orders(run.sizes, lambda order, _: packed(order)),
+        "replay": packed_replay(run.replay, run.graph),
         "graph": run.graph.to_dict(),
         "circuits": {key: _circuit_to_dict(record) for key, record in run.circuits.items()},
     }
@@ -81,6 +82,8 @@ def _read(data: dict[str, Any]) -> Run:
     sections = {key: _known(data[key]) for key in (*REQUIRED, *OPTIONAL) if key in data}
     if "sizes" in sections:
         sections["sizes"] = _with_orders(sections["sizes"], unpacked)
+    if "replay" in sections:
+        sections["replay"] = unpacked_replay(sections["replay"], graph)
     name = data.get("name") if isinstance(data.get("name"), str) else None
     run = _as_then(Run(**sections | {"metrics": data["metrics"]}, name=name, graph=graph, circuits=circuits))
     check(run)
