@@ -62,10 +62,10 @@ class EdgeOrder:
         lives = np.maximum(np.arange(never), np.maximum(fed[rows], useful[columns]))
         return np.where(lives < never, np.searchsorted(np.sort(lives), lives, side="right"), 0)
 
-    @property
+    @cached_property
     def sizes(self) -> Int[np.ndarray, " size"]:
         """The live sizes that there are, ascending: one more edge may bring several to life."""
-        return np.unique(self.enters[self.enters > 0])
+        return np.flatnonzero(np.bincount(self.enters)[1:]) + 1
 
     @cached_property
     def nodes(self) -> dict[str, int]:
