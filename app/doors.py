@@ -34,6 +34,8 @@ POLICY = "; ".join(
         "frame-ancestors 'self'",
     )
 )
+# Where a page other than the first finds the server: Streamlit would first ask under the page's path, which is a 404.
+BASE = b"<script>window.__streamlit={BACKEND_BASE_URL:location.origin+location.pathname.replace(/[^/]*$/,'')}</script>"
 HEADERS = (
     (b"content-security-policy", POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
@@ -77,6 +79,9 @@ class Doors:
             why = refusal(*asked, told.get(b"host", ""), told.get(b"origin", ""))
         except ValueError:  # no address has such a form
             why = "The request names no host."
+        if not why and b"text/html" in dict(scope["headers"]).get(b"accept", b"") and scope["path"] != "/":
+            plain = [pair for pair in scope["headers"] if pair[0] not in (b"accept-encoding", b"if-none-match")]
+            return await self.app({**scope, "headers": plain}, receive, _with_base(_with_headers(send)))
         if not why:
             return await self.app(scope, receive, _with_headers(send))
         if scope["type"] == "websocket":
@@ -85,6 +90,25 @@ class Doors:
         plain = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]
         await send({"type": "http.response.start", "status": 403, "headers": plain})
         return await send({"type": "http.response.body", "body": why.encode()})
+
+
+def _with_base(send: Send) -> Send:
+    """Put `BASE` into a page, as its first script."""
+    held: list[Message] = []
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            held.append(message)
+            return
+        if held:
+            message["body"] = message["body"].replace(b"<head>", b"<head>" + BASE, 1)
+            start = held.pop()
+            kept = [pair for pair in start["headers"] if pair[0] not in (b"content-length", b"etag", b"last-modified")]
+            whole = [] if message.get("more_body") else [(b"content-length", str(len(message["body"])).encode())]
+            await send({**start, "headers": [*kept, *whole]})
+        await send(message)
+
+    return sent
 
 
 def _with_headers(send: Send) -> Send:

@@ -77,7 +77,8 @@ class Findings:
     def fingerprint(self) -> str:
         """Tells this content from that of the same run with other circuits; for caches of a process."""
         circuits = tuple((name, record.circuit) for name, record in self.circuits.items())
-        return f"{self.id}-{self.created}-{hash((circuits, tuple(self.sizes.get('grid', ())))):x}"
+        parts = circuits, tuple(self.sizes.get("grid", ())), bool(self.cuts)
+        return f"{self.id}-{self.created}-{hash(parts):x}"
 
     @cached_property
     def orders(self) -> dict[str, EdgeOrder]:

@@ -76,9 +76,13 @@ def _tokens(path: Path | None, modified: int, told: str, _config: DiscoveryConfi
 @st.fragment(run_every=2)  # a number: for "2s" Streamlit imports pandas
 def _wait() -> None:
     """Measure this machine in a process of its own: it needs torch, which this one may not load."""
+    at_work = None  # not in the first script run: the picture comes first
+    if "machine-waits" in st.session_state:
+        at_work = _measuring(str(speed.home().absolute())).poll() is None
+    if at_work is False and speed.known() is None:
+        st.warning(plain(say("torch.unmeasured", python=sys.executable)), icon=":material/build:")
+        return
     st.caption("Measuring this machine once, for an estimate of time and memory …")
-    if "machine-waits" in st.session_state:  # not in the first script run: the picture comes first
-        _measuring(str(speed.home().absolute()))
     st.session_state["machine-waits"] = True
     if speed.known() is not None:
         st.rerun()

@@ -53,7 +53,7 @@ def table() -> list[Row]:
     base = state["draft-base"]
     looks = widget("own.columns")
     frame: Any = pd.DataFrame(base, columns=list(looks), dtype=str).fillna({"spaces": drafts.BY_RULE}).fillna("")
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
+    frame.index = pd.RangeIndex(1, len(frame) + 1, name="Row")
     columns: dict[str, Any] = {name: st.column_config.TextColumn(**look) for name, look in looks.items()}
     columns["spaces"] = st.column_config.SelectboxColumn(**looks["spaces"], options=[drafts.BY_RULE, AS_WRITTEN])
     given = [name for name in drafts.EXACT[1:] if any(name in row for row in base)]

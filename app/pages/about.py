@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -10,15 +11,26 @@ from typing import Any
 import streamlit as st
 
 from app import glossary
+from hap_engine.files import assets
 from hap_engine.tasks.builtin import TASKS
 from hap_engine.words import beside
 
-TEXTS: Mapping[str, str] = tomllib.loads(beside(__file__, "about.toml"))
+STYLE = "<style>.hap-drawing { display: block; width: min(100%, 760px); margin: 12px 0; }</style>"
+TEXTS: Mapping[str, Any] = tomllib.loads(beside(__file__, "about.toml"))
+
+
+def _picture(part: Mapping[str, str]) -> str:
+    """A drawing from the bundled run, made by docs/generate/method_pictures.py."""
+    if "picture" not in part:
+        return ""
+    data = b64encode((assets() / "pictures" / f"{part['picture']}.svg").read_bytes()).decode()
+    return f'{STYLE}<img class="hap-drawing" alt="{escape(part["alt"])}" src="data:image/svg+xml;base64,{data}">'
 
 
 def page(pages: Mapping[str, Any]) -> None:
     st.title("How it works", anchor=False)
-    st.html(glossary.rich(TEXTS["method"]))
+    for part in TEXTS["method"]:
+        st.html(glossary.rich(part["text"]) + _picture(part))
     if "lesson" in pages:
         st.page_link(pages["lesson"], label="Take the lesson: seven steps on a real run", icon=":material/school:")
     st.header("The picture", anchor=False)

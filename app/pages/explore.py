@@ -44,6 +44,9 @@ def page() -> None:
         if st.button("Show the example"):
             st.query_params.clear()
             st.rerun()
+        from app.pages import runs
+
+        runs.cards(saved_runs.listed()[0], st.session_state["pages"])
         return
     result.show(run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -15,8 +16,11 @@ from app.widgets.markdown import plain
 from app.words import say, widget
 from hap_engine.crash_report import explain
 from hap_engine.errors import HapError
+from hap_engine.picture.palette import palette
 from hap_engine.report.titles import circuit_title
+from hap_engine.words import beside
 
+STYLE = beside(__file__, "runs.html")
 AT_ONCE = 20  # runs shown before "Show more": a class can collect hundreds
 
 
@@ -30,7 +34,11 @@ def page(pages: Mapping[str, Any]) -> None:
         st.warning(plain(message), icon=":material/broken_image:")
     if classroom.rules() is None:
         _import()
-    shown = _filtered(runs)
+    cards(_filtered(runs), pages)
+
+
+def cards(shown: list[Listed], pages: Mapping[str, Any]) -> None:
+    """A card for each run: its circuits small, what it found, what can be done with it."""
     count = st.session_state.get("runs-shown", AT_ONCE)
     for run in shown[:count]:
         _card(run, pages)
@@ -59,9 +67,11 @@ def _searched(run: Listed) -> str:
 
 def _card(run: Listed, pages: Mapping[str, Any]) -> None:
     with st.container(border=True, key=f"run-{run.id}"):
-        words, buttons = st.columns([5, 4], vertical_alignment="center")
+        picture, words, buttons = st.columns([2, 6, 4], vertical_alignment="center")
+        picture.html(f"{STYLE}{_picture(run)}")
         with words:
             st.markdown(f"**{plain(run.title)}**" + (" :blue-badge[example]" if run.shipped else ""))
+            st.html(f'<div class="hap-card-told">{run.told}</div>')
             st.caption(" · ".join(map(plain, _facts(run))))
         with buttons.container(horizontal=True, horizontal_alignment="right"):
             _buttons(run, pages)
@@ -72,13 +82,20 @@ def _card(run: Listed, pages: Mapping[str, Any]) -> None:
                 _delete(run)
 
 
+def _picture(run: Listed) -> str:
+    """The thumbnail as an image, which is all of SVG that Streamlit lets into a page."""
+    colours = palette(st.context.theme.type)
+    fills = f"rect{{fill:{colours.both}}}.left{{fill:{colours.left}}}.right{{fill:{colours.right}}}"
+    svg = run.thumbnail.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    data = b64encode(svg.replace(">", f"><style>{fills}</style>", 1).encode()).decode()
+    return f'<img class="hap-card-picture" alt="{say("runs.picture")}" src="data:image/svg+xml;base64,{data}">'
+
+
 def _facts(run: Listed) -> list[str]:
     method = circuit_title(run.method)
     facts = [run.model, run.task] if run.named else []
     facts += [f"{method}, {run.edges:,} edges", f"seed {run.seed}", _date(run.created)]
-    if run.kl is not None:
-        facts.append(f"KL {run.kl:.2f}")
-    return [*facts, run.verdict] if run.verdict else facts
+    return facts
 
 
 def _date(created: str) -> str:

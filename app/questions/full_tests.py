@@ -25,7 +25,7 @@ from hap_engine.settings import RESAMPLES
 
 def show(run: Run) -> None:
     """The findings, the curve over sizes and the ablations; what is missing is offered."""
-    st.markdown("#### Put to the test")
+    st.markdown("### Put to the test")
     words, pictures = st.columns([3, 2], gap="large")
     with words:
         scorecard.show([*findings(run), *untested(run)])

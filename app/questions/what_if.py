@@ -46,7 +46,15 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         _effect(run, base, changes, circuit, {"left": left, "right": right})
     else:
         st.caption(say("try.first"))
+    if not run.cuts and opened_models.button(run, **widget("try.cuts"), disabled=add_to_run.busy(run)):
+        add_to_run.begin(run, add_to_run.with_model(run, _cuts))
     add_to_run.save_button(run, circuit, changed=bool(changes), disabled=bool(why))
+
+
+def _cuts() -> add_to_run.Add:
+    from hap_engine.workflows.add_to_run import add_cuts
+
+    return add_cuts
 
 
 def circuit_of(run: Run, name: str) -> Circuit:

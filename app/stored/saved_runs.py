@@ -20,8 +20,7 @@ from app.classroom import check_change
 from app.words import say
 from hap_engine.errors import DiskError, HapError, UnfinishedError
 from hap_engine.files import Stamp, stamp, write_text
-from hap_engine.report.titles import circuit_title
-from hap_engine.report.verdict import verdict
+from hap_engine.runs import gallery
 from hap_engine.runs.examples import SHIPPED
 from hap_engine.runs.merge import changing, merged, with_added
 from hap_engine.runs.record import Run
@@ -55,7 +54,8 @@ class Listed:
     seed: int
     method: str
     kl: float | None
-    verdict: str
+    thumbnail: str  # as HTML, with what was found
+    told: str
     has_eap: bool  # holds EAP's circuit beside the one it set out to find
     eap_kl: float | None  # of EAP's circuit of that size
     continues: str  # id of the run from whose circuit it goes on
@@ -306,22 +306,12 @@ def _listed(run: Run, shipped: bool = False) -> Listed:
         seed=run.seed,
         method=run.main,
         kl=run.metrics.get(run.main, {}).get("kl"),
-        verdict=short_verdict(run),
+        thumbnail=gallery.thumbnail(run),
+        told=gallery.told(run),
         has_eap="eap" in run.circuits and run.main != "eap",
         eap_kl=run.metrics.get("eap", {}).get("kl"),
         continues=str(run.settings.get("continues") or ""),
     )
-
-
-def short_verdict(run: Run) -> str:
-    """The verdict on S-inhibition heads in a few words, for a list."""
-    if "eap" not in run.circuits or run.main == "eap" or not run.roles:
-        return ""
-    judged = verdict(run)
-    if not judged.heads:
-        return say("saved.none")
-    left, right, of = (len(heads) for heads in (judged.kept_left, judged.kept_right, judged.heads))
-    return say("saved.kept", left=left, circuit=circuit_title(run.main), right=right, all=of)
 
 
 def is_shipped(run: Run) -> bool:

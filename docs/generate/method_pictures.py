@@ -1,4 +1,4 @@
-"""The drawings of docs/method.md: ``python -m docs.generate.method_pictures``.
+"""The drawings of docs/method.md and of the page "How it works": ``python -m docs.generate.method_pictures``.
 
 Each is drawn from the engine's own code or from what a run measured, and written to docs/images. Colours are
 variables of the page (`parts.colours`); a file that is looked at by itself takes them from its own style.
@@ -28,6 +28,7 @@ from hap_engine.runs.examples import example
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "images"
+SHIPPED = ROOT / "assets" / "pictures"  # those of the page
 STYLE = f":root {{ {variables(LIGHT)} }} @media (prefers-color-scheme: dark) {{ :root {{ {variables(DARK)} }} }}"
 LIVE, CORRUPT, BOTH, INK, QUIET = (
     f"var(--hap-{name})" for name in ("right", "left", "both", "text", "muted")
@@ -336,10 +337,15 @@ PICTURES: dict[str, Callable[[], str]] = {
 }
 
 
+ON_THE_PAGE = ("method-edge", "method-graph", "method-eap", "method-hap")
+
+
 def main() -> None:
     for name, draw in PICTURES.items():
         path = OUT / f"{name}.svg"
         path.write_text(draw(), encoding="utf-8")
+        if name in ON_THE_PAGE:
+            (SHIPPED / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
         print(path)
 
 

@@ -6,13 +6,15 @@ The site needs no server and asks nothing of any: an index of cards, and beside 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 
+import numpy as np
+
 from hap_engine.files import write_text
-from hap_engine.picture import page, scene
+from hap_engine.picture import page
 from hap_engine.picture.palette import DARK, LIGHT
 from hap_engine.picture.standalone import standalone
 from hap_engine.report.titles import circuit_title
@@ -42,9 +44,14 @@ def write_gallery(runs: Sequence[Run], folder: Path) -> list[Path]:
 
 def card(run: Run) -> str:
     """The inside of one card as HTML; every text of the run is escaped."""
+    return f"{thumbnail(run)}<strong>{escape(run.title)}</strong>{told(run)}"
+
+
+def told(run: Run) -> str:
+    """The finding in one line and both circuits' KL, as HTML."""
     rows = [(circuit_title(name), page.shown(run.metrics[name].get("kl"))) for name in run.sides if name in run.metrics]
     numbers = "".join(f"<span>KL of {escape(title)} <b>{value}</b></span>" for title, value in rows)
-    return f"{thumbnail(run)}<strong>{escape(run.title)}</strong><p>{escape(finding(run))}</p><div>{numbers}</div>"
+    return f"<p>{escape(finding(run))}</p><div>{numbers}</div>"
 
 
 def finding(run: Run) -> str:
@@ -54,19 +61,20 @@ def finding(run: Run) -> str:
 
 
 def thumbnail(run: Run) -> str:
-    """Both circuits as one small SVG: a box a kept node, layers from bottom to top; colours come from the page."""
-    built = scene.build(run, *run.sides)
-    (left, right), (low, high) = built.layout.x_range, built.layout.y_range
-    x, y = WIDE / (right - left), TALL / (high - low)
-    boxes = "".join(
-        f'<rect class="{node.status}" x="{(node.x - box.half_width - left) * x:.1f}"'
-        f' y="{(high - node.y - box.half_height) * y:.1f}" width="{2 * box.half_width * x:.1f}"'
-        f' height="{max(1.5, 2 * box.half_height * y):.1f}"/>'
-        for node in _kept(built.nodes)
-        for box in (built.layout.boxes[node.id],)
+    """Both circuits as one small SVG: a box a kept head, a bar at its right a kept MLP, layers from bottom to top;
+    colours come from the page."""
+    graph, sides = run.graph, dict(zip(("left", "right"), run.sides, strict=True))
+    kept = {side: {*np.flatnonzero(run.circuits[name].circuit.kept.any(axis=1))} for side, name in sides.items()}
+    wide, tall = WIDE / (graph.n_heads + 2), TALL / graph.n_layers
+    boxes = []
+    for row, node in enumerate(graph.writers):
+        keeping = [side for side in sides if row in kept[side]]
+        if keeping and node.kind in ("head", "mlp"):
+            at = node.head if node.head is not None else graph.n_heads + 0.2
+            place = f'x="{(at + 0.1) * wide:.1f}" y="{TALL - (node.layer + 0.85) * tall:.1f}"'
+            size = f'width="{wide * (0.8 if node.kind == "head" else 1.6):.1f}" height="{0.7 * tall:.1f}"'
+            boxes.append(f'<rect class="{keeping[0] if len(keeping) == 1 else "both"}" {place} {size}/>')
+    return (
+        f'<svg viewBox="0 0 {WIDE} {TALL}" role="img" aria-label="Heads and MLPs that each circuit keeps">'
+        f"{''.join(boxes)}</svg>"
     )
-    return f'<svg viewBox="0 0 {WIDE} {TALL}" role="img" aria-label="Heads that each circuit keeps">{boxes}</svg>'
-
-
-def _kept(nodes: Iterable[scene.SceneNode]) -> list[scene.SceneNode]:
-    return [node for node in nodes if node.status != "none"]

@@ -150,7 +150,7 @@ def _with_per_prompt(run: Run, values: dict[str, Any]) -> dict[str, Any]:
     return {key: {**row, "per_prompt": values[key]} if key in values else row for key, row in run.metrics.items()}
 
 
-def add_cuts(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
+def add_cuts(masked: MaskedModel, run: Run, place: Place = NOWHERE) -> Generator[Progress, None, Run]:
     """The answer's probability in either circuit with each single head switched off, or restored where it lacks it.
 
     Of the heads that either keeps, or that have a role, on the first test prompts: a picture answers "what if" without
@@ -163,13 +163,17 @@ def add_cuts(masked: MaskedModel, run: Run) -> Generator[Progress, None, Run]:
     sides = {name: run.circuits[name].circuit for name in run.sides}
     known = set(run.roles.get("heads") or {}).union(*(circuit.heads for circuit in sides.values()))
     heads = [head for head in run.graph.heads if head in known]
-    found: dict[str, Any] = {}
+    found = place.found()  # whole circuits
     for name, circuit in sides.items():
-        found[name] = {"base": _answers(bench, circuit), "off": {}, "on": {}}
+        if name in found:
+            continue
+        row: dict[str, Any] = {"base": _answers(bench, circuit), "off": {}, "on": {}}
         for done, head in enumerate(heads):
             yield Progress("evaluate", done, len(heads), f"Measuring what follows from each head in {name}'s circuit")
             on = head not in circuit.heads
-            found[name]["on" if on else "off"][head] = _answers(bench, apply(circuit, [Change(on, (head,))]))
+            row["on" if on else "off"][head] = _answers(bench, apply(circuit, [Change(on, (head,))]))
+        found[name] = row
+        place.offer(f"measuring single heads of {name}'s circuit", lambda: {**found})
     return replace(run, cuts={"version": ADDED_VERSION, "n_prompts": len(bench.pairs), "circuits": found})
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app import classroom
-from app.doors import HOSTS, POLICY, refusal
+from app.doors import BASE, HOSTS, POLICY, refusal
 from tests.builders.servers import answer, free_port, proxy, served
 
 
@@ -60,6 +60,8 @@ def test_a_server_keeps_strangers_out_and_asks_nothing_of_elsewhere(mode: list[s
         page = answer(port, "GET", "/")
         assert page.status == 200
         assert page.headers["content-security-policy"] == POLICY
+        assert BASE not in page.read()
+        assert BASE in answer(port, "GET", "/runs", Accept="text/html", **{"Accept-Encoding": "gzip"}).read()
         for path in ("/", "/_stcore/health", "/media/x"):
             assert answer(port, "GET", path, Host="evil.example").status == 403
         assert knock(port, f"http://localhost:{port}") == 101

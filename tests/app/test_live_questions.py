@@ -141,6 +141,21 @@ def test_every_number_is_read_aloud(mini: Run) -> None:
     assert not app.exception
 
 
+def test_a_run_without_single_cuts_gets_them_on_its_page(mini: Run) -> None:
+    save(replace(mini, cuts={}), runs_folder() / f"{mini.id}.json")
+    app = open_app(run=mini.id)
+    app.button(key="compute-cuts").click().run()
+    end = time.time() + 180
+    while "compute-cuts" in {button.key for button in app.button} and time.time() < end:
+        assert not app.exception, app.exception
+        time.sleep(0.3)
+        app.run()
+    found = load(runs_folder() / f"{mini.id}.json").cuts
+    assert found["circuits"].keys() == mini.cuts["circuits"].keys()
+    assert found["circuits"]["hap"]["off"].keys() == mini.cuts["circuits"]["hap"]["off"].keys()
+    assert not [button for button in open_app(run=mini.id).button if button.key == "compute-cuts"]
+
+
 def test_a_typed_sentence_is_read_by_the_model_and_by_both_circuits(mini: Run) -> None:
     head = next(iter(mini.roles["heads"]))
     app = open_app(run=mini.id, ask="sentence", pin=head)

@@ -40,7 +40,10 @@ def test_runs_are_listed_with_their_facts_as_plain_text(run: Run) -> None:
     app = opened("runs")
     assert not app.exception
     assert "**<b>my</b> *run***" in texts(app)
-    assert "S-inhibition heads kept: EAP" in texts(app)
+    cards = [element.proto.body for element in app.get("html") if 'class="hap-card-told"' in element.proto.body]
+    assert "EAP alone misses" in cards[0] or "S-inhibition" in cards[0]
+    assert f"KL of HAP <b>{run.metrics['hap']['kl']:.2f}</b>" in cards[0]
+    assert any("data:image/svg+xml" in element.proto.body for element in app.get("html"))
     assert "example" in texts(app)
     assert app.button(key=f"delete-{run.id}").disabled is False
     assert app.button(key=f"delete-{saved_runs.listed()[0][-1].id}").disabled is True

@@ -154,8 +154,8 @@ def test_the_verdict_of_a_list_is_computed() -> None:
     kept = run.circuits["eap"].circuit.heads
     heads = [h for h, r in run.roles["heads"].items() if r["role"] == "s_inhibition"]
     count = sum(head in kept for head in heads)
-    assert f"EAP {count}, HAP" in saved_runs.short_verdict(run)
-    assert saved_runs.short_verdict(replace(run, roles={})) == ""
+    assert f"EAP keeps {count} and HAP keeps" in saved_runs._listed(run).told
+    assert "Distance from the full model" in saved_runs._listed(replace(run, roles={})).told
     assert json.loads(dumps(run))["id"] == run.id
 
 

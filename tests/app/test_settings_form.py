@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.explore import cost
 from app.stored import recent_models
-from app.work import discoveries
+from app.work import discoveries, heavy_imports
 from app.work.worker import Worker
+from hap_engine.errors import SettingsError
 from hap_engine.machine import speed
 from hap_engine.models.catalog import resolve
 from hap_engine.settings import DiscoveryConfig
@@ -114,6 +116,30 @@ def test_where_there_is_a_gpu_it_is_offered(monkeypatch: pytest.MonkeyPatch) -> 
     app = where.select("cpu").run()
     assert "GB of memory." in texts(app)
     assert [config.device for config in asked] == ["cuda"]
+
+
+def test_where_torch_does_not_start_the_page_says_what_to_repair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that measures this machine has ended, and nothing is known: no endless "Measuring …"."""
+
+    class Ended:
+        def poll(self) -> int:
+            return 1
+
+    monkeypatch.setattr(speed, "known", lambda: None)
+    monkeypatch.setattr(cost, "_measuring", lambda home: Ended())
+    said = texts(open_app().run())
+    assert "PyTorch does not start here" in said
+    assert "pip install" in said
+    assert "Measuring this machine" not in said
+
+
+def test_work_says_what_to_repair_where_torch_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise OSError("libtorch_cpu.so: cannot open shared object file")
+
+    monkeypatch.setattr(heavy_imports, "import_module", broken)
+    with pytest.raises(SettingsError, match=r"PyTorch does not start here \(libtorch_cpu.so.*pip install"):
+        heavy_imports.load.__wrapped__()
 
 
 def test_a_run_that_will_not_fit_is_told_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

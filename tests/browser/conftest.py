@@ -136,8 +136,7 @@ class Visit:
         self.page.route("**/*", self._route)
 
     def _console(self, message: Any) -> None:
-        """Streamlit's own probes are left out: on a page's path it first asks one that is a 404."""
-        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+        if message.type == "error":
             self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _frame(self, payload: Any) -> None:

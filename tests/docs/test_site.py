@@ -12,7 +12,7 @@ import hap_engine as hap
 from app import serve
 from app.glossary import TERMS
 from docs.generate import slopes
-from docs.generate.method_pictures import OUT, PICTURES
+from docs.generate.method_pictures import ON_THE_PAGE, OUT, PICTURES, SHIPPED
 from docs.generate.parts import citation, fill_in, relinked, section
 from hap_engine.cli.options import make_parser
 from tests.builders.site import ROOT, Loaded, pages
@@ -123,3 +123,9 @@ def test_what_to_cite() -> None:
     for number in re.findall(r"arxiv\.org/abs/([\d.]+)", (ROOT / "CITATION.cff").read_text(encoding="utf-8")):
         assert f"eprint = {{{number}}}" in shown
     assert "@misc{gu2025," in shown
+
+
+def test_the_page_how_it_works_has_the_pictures_that_the_command_draws() -> None:
+    for name in ON_THE_PAGE:
+        shipped = (SHIPPED / f"{name}.svg").read_text(encoding="utf-8")
+        assert shipped == (OUT / f"{name}.svg").read_text(encoding="utf-8")
