@@ -27,6 +27,12 @@ def show(scene: Scene, changes: Sequence[Change]) -> None:
     _mount(key="marks", data=[{"hapMarks": marks(scene, changes)}])
 
 
+def promoted(node: str, up: Sequence[tuple[str, float]], down: Sequence[tuple[str, float]]) -> None:
+    """Say which words a node promotes and holds back, with the change of their probability."""
+    said = {"promotes": list(map(list, up)), "holds": list(map(list, down))}
+    _mount(key=f"promoted-{node}", data=[{f"hapPromoted {node}": said}])
+
+
 def answer(changes: Sequence[Change], probabilities: Mapping[str, Sequence[float]]) -> None:
     """Say the answer's probability before and after `changes`, a side of the picture."""
     _mount(key="answer", data=[{"hapAnswer": {"changes": [change.text for change in changes], **probabilities}}])

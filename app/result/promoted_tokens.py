@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.diagram import marks
 from app.questions import choices
 from app.widgets.tables import Column, table
 from app.words import say
@@ -26,6 +27,7 @@ def show(run: Run, name: str) -> None:
         )
         return
     up, down = bench.promoted(name)
+    marks.promoted(name, up, down)
     table(
         [Column("Promotes"), Column("by"), Column("Holds back"), Column("by")],
         [

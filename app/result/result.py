@@ -125,6 +125,11 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         st.session_state[f"{key}:notes"] = seen.notes
         own_words.keep(run, seen.notes)
         st.rerun()
+    if "words" in seen.show:  # the details below ask the model, and tell the picture
+        from app.work import opened_models
+
+        opened_models.want(run)
+        st.rerun()
     if seen.show:  # other circuits, folded layers, or the end of the story
         st.session_state["presenting"] = seen.show.get("present", link.present)
         url.put(**{name: seen.show[name] for name in ("left", "right", "fold", "present") if name in seen.show})

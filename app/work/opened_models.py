@@ -179,13 +179,17 @@ def model_on_demand(run: Run, name: str, what: str) -> MaskedModel | None:
     return _model_of(run, f"{what}-{name}") if _wanted(run, name, what) else None
 
 
+def want(run: Run) -> None:
+    """Have the model opened for what shows a node."""
+    st.session_state[f"want-model-{run.id}"] = True
+
+
 def _wanted(run: Run, name: str, what: str) -> bool:
     """Whether the model is open or was asked for; draws the button that asks for it."""
-    asked = f"want-model-{run.id}"
-    if opened(run) is not None or st.session_state.get(asked):
+    if opened(run) is not None or st.session_state.get(f"want-model-{run.id}"):
         return True
     if button(run, f"Open the model to see {what}", key=f"{what}-{name}", icon=":material/play_arrow:"):
-        st.session_state[asked] = True
+        want(run)
         st.rerun()
     return False
 

@@ -179,3 +179,10 @@ def test_an_own_circuit_is_saved_compared_and_deleted(address: str, visit: Any, 
     page.wait_for_function("location.search.includes('right=mine')")
     page.get_by_role("button", name="Delete it").click()
     page.get_by_text("Your circuit:").wait_for(state="detached", timeout=60_000)
+
+
+def test_the_drawer_has_the_model_say_which_words_a_head_promotes(address: str, visit: Any) -> None:
+    page = visit(f"{address}/?run={example('hap-mini').id}&pin=a3.h1").page
+    page.get_by_role("button", name="Ask the model which words it promotes").click(timeout=90_000)
+    page.locator(".hap-drawer h3", has_text="It promotes").wait_for(timeout=240_000)
+    assert page.locator(".hap-drawer .hap-words").count() == 2

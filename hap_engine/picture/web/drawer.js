@@ -47,10 +47,17 @@ class Drawer {
       this.change(own.members(node.id)),
       node.kind === "head" && !node.members ? own.note(node) : "",
       node.kind === "head" && !node.members ? this.attention(node, known) : "",
-      ...this.says(known),
+      ...(node.members ? [] : this.says(node)),
       ...this.why(node, known),
       ...this.edges(node),
     ];
+  }
+
+  /** Have the model opened and asked which words a node promotes. */
+  ask(id) {
+    this.asked = id;
+    this.view.ask("show", { words: id });
+    this.draw();
   }
 
   /** Show all edges of a list. */
@@ -103,8 +110,11 @@ class Drawer {
     if (focused) this.box.querySelector(`[data-query="${this.token}"]`).focus();
   }
 
-  /** Words that it promotes and holds back, where the run stores them. */
-  says({ promotes, holds }) {
+  /** Words that it promotes and holds back, as the model said; else the button that asks it, where there is one to ask. */
+  says({ id, kind }) {
+    const { view } = this, { promotes, holds } = window[`hapPromoted ${id}`] ?? {};
+    if (!promotes && view.measurable && ["head", "mlp"].includes(kind))
+      return [html("button", { type: "button", "data-words": id }, this.say(this.asked === id ? "waits" : "ask_words"))];
     return [["promotes", promotes], ["holds", holds]].flatMap(([name, words]) => (words?.length
       ? [html("h3", {}, this.say(name)), html("p", { class: "hap-words" }, ...words.map(([word, share]) => html("span", {}, `${word.trim() || "␣"} `, html("small", {}, `${share > 0 ? "+" : ""}${(100 * share).toFixed(1)}`))))]
       : []));

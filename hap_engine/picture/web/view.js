@@ -40,7 +40,7 @@ class View {
 
   press(button) {
     if (!button) return;
-    const { mode, way, unpin, tab, status, pin, cut, targets, more, all, turn, part } = button.dataset;
+    const { mode, way, unpin, tab, status, pin, cut, targets, more, all, turn, part, words } = button.dataset;
     if (mode) this.show(mode, true);
     if (way) this.show(way === "apart" ? this.family : WAYS[this.family], true);
     if (unpin) this.toggle(unpin);
@@ -48,6 +48,7 @@ class View {
     if (cut) this.cuts.press(cut, targets.split(","));
     if (more) this.lead.turn(more);
     if (all) this.drawer.unfold(all);
+    if (words) this.drawer.ask(words);
     if (part) this.own.part(part);
     if (turn) this.story.turn(Number(turn));
     if (tab) this.tables.open(tab);
