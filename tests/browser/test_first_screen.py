@@ -28,6 +28,9 @@ def test_the_picture_begins_in_the_upper_third_below_one_row_of_controls(visit: 
     page.wait_for_selector(".hap-head-box", timeout=60_000)
     page.locator(".hap-chips").first.wait_for(timeout=30_000)
     assert page.evaluate(BOX, ".hap-panels")[0] <= 240
+    above = page.evaluate(BOX, ".st-key-run-title h1")  # between the navigation and the finding
+    assert page.evaluate(BOX, "[data-testid=stTopNavLink]")[1] <= above[0]
+    assert above[1] <= page.evaluate(BOX, ".hap-lead")[0] + 6
     top, bottom = page.evaluate(BOX, ".hap-controls")
     assert bottom - top < 40
     if page.locator(".hap-prompt small").count():
