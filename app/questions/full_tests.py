@@ -130,7 +130,7 @@ def _offer_tests(run: Run) -> None:
             return examine
 
         add_to_run.begin(run, add_to_run.with_model(run, add))
-    st.code(f"python -m hap_engine evaluate {run.id}.json --full", language="bash")
+    st.code(f"python -m hap_engine evaluate {run.id}.json --full", language=None)
 
 
 def _offer_samples(run: Run) -> None:
@@ -144,7 +144,7 @@ def _offer_samples(run: Run) -> None:
             return bootstrap
 
         add_to_run.begin(run, add_to_run.with_model(run, add))
-    st.code(f"python -m hap_engine stability {run.id}.json --bootstrap {RESAMPLES}", language="bash")
+    st.code(f"python -m hap_engine stability {run.id}.json --bootstrap {RESAMPLES}", language=None)
 
 
 def _offer_seeds(run: Run) -> None:

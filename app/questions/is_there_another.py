@@ -40,7 +40,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
             return find_rival
 
         add_to_run.begin(run, add_to_run.with_model(run, add))
-    st.code(f"python -m hap_engine rival {run.id}.json", language="bash")
+    st.code(f"python -m hap_engine rival {run.id}.json", language=None)
     _by_prompt(run)
     add_to_run.finish(run)
 
@@ -67,7 +67,7 @@ def _by_prompt(run: Run) -> None:
             return per_prompt
 
         add_to_run.begin(run, add_to_run.with_model(run, add, prompts=count))
-    st.code(f"python -m hap_engine per-prompt {run.id}.json --prompts {count}", language="bash")
+    st.code(f"python -m hap_engine per-prompt {run.id}.json --prompts {count}", language=None)
 
 
 def _groups(run: Run) -> None:

@@ -20,7 +20,7 @@ from hap_engine.runs.run_file import dumps
 
 def show(run: Run) -> None:
     """Draw everything that a reader needs to trust the run, or to repeat it."""
-    st.code(run.command, language="bash")
+    st.code(run.command, language=None)
     seconds = " · ".join(f"{name} {value:,.1f} s" for name, value in run.seconds.items())
     st.caption(plain(f"Seconds: {seconds}"))
     architecture, parameters = run.model.get("architecture", "?"), run.model.get("n_parameters", 0)

@@ -107,7 +107,7 @@ def _code(run: Run) -> None:
     from app.export import snippets
 
     st.markdown(say("share.terminal"))
-    st.code(run.command, language="bash")
+    st.code(run.command, language=None)
     st.markdown("In Python:")
     st.code(snippets.python(run), language="python")
 

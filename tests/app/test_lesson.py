@@ -125,7 +125,8 @@ def test_every_alias_leads_to_a_definition_that_is_not_circular() -> None:
 
 def test_the_pages_use_defined_terms_only() -> None:
     for text in (
-        *(about.TEXTS[name] for name in ("method", "teaching", "picture")),
+        *(part["text"] for part in about.TEXTS["method"]),
+        *(about.TEXTS[name] for name in ("teaching", "picture")),
         *(t for run in RUNS for step in lesson.steps(run) for t in (step.text, step.reveal)),
     ):
         assert rich(text)

@@ -15,6 +15,7 @@ AXE = ROOT / "tests" / "vendor" / "axe" / "axe.min.js"
 FIND = """async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
     .map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((n) => n.html.slice(0, 160)).join(' | ')}`)"""
 
+STILL = "() => document.getAnimations().every(({ playState }) => playState !== 'running')"
 QUESTIONS = {  # and what is drawn when it is there
     "What if …?": "Start from",
     "Type a sentence": "Your sentence",
@@ -59,6 +60,8 @@ def test_no_violation_in_any_question(visit: Any, address: str, scheme: str) -> 
             page.locator(".st-key-ask").get_by_role("button", name=title)
         ).first.click()
         page.get_by_text(there).first.wait_for(timeout=60_000)
+        page.mouse.move(0, 0)
+        page.wait_for_function(STILL, timeout=30_000)  # a colour on its way to another has no contrast yet
         assert page.evaluate(FIND) == [], title
 
 
