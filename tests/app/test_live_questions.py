@@ -36,12 +36,17 @@ def mini() -> Run:
 def until(app: AppTest, text: str, seconds: float = 60) -> AppTest:
     """Rerun the page, as its refreshing parts do, until it says `text`."""
     end = time.time() + seconds
-    while text not in texts(app) and time.time() < end:
+    while text not in _all(app) and time.time() < end:
         assert not app.exception, app.exception
         time.sleep(0.3)
         app.run()
-    assert text in texts(app), texts(app)[-1500:]
+    assert text in _all(app), _all(app)[-1500:]
     return app
+
+
+def _all(app: AppTest) -> str:
+    """With what a scorecard says."""
+    return " ".join([*(element.proto.body for element in app.get("html")), texts(app)])
 
 
 def buttons(app: AppTest) -> dict[str, bool]:
@@ -232,7 +237,8 @@ def test_a_run_is_put_to_the_test_and_its_seeds_are_compared(mini: Run) -> None:
     save(other, runs_folder() / f"{other.id}.json")
     app = open_app(run=run.id, ask="numbers")
     app.button(key="scrutinise").click().run()
-    until(app, "Is it all of the mechanism?", 180)
+    until(app, "of the logit difference between the full model and everything corrupted", 180)
+    assert "Is it all of the mechanism?" in _all(app)
     assert "scrutinise" not in [button.key for button in app.main.button]
     assert load(runs_folder() / f"{run.id}.json").statistics["n_prompts"] == 6
     app.button(key="seeds").click().run()
@@ -258,7 +264,7 @@ def test_a_run_is_searched_again_on_samples_of_its_prompts(mini: Run, monkeypatc
     workers.short_work().forget("revise-few-samples")  # stopped: what was found is kept
     app.run().button(key="samples").click().run()
     until(app, "0.8 is asked of a stable circuit")
-    assert any("Would other prompts and another seed find the same?" in e.proto.body for e in app.get("html"))
+    assert "Would other prompts and another seed find the same?" in _all(app)
     assert "samples" not in [button.key for button in app.main.button]
     kept = load(runs_folder() / f"{run.id}.json").stability
     assert (kept["resamples"], kept["steps"]) == (2, 3)
