@@ -55,4 +55,4 @@ def project(log_alpha: Float[Tensor, " edge"], budget: float, noise: float = 1.0
             low = middle
         else:
             high = middle
-    return torch.tensor((low + high) / 2).to(log_alpha)
+    return torch.tensor((low + high) / 2, dtype=log_alpha.dtype).to(log_alpha)

@@ -164,7 +164,7 @@ def test_the_terminal_lists_and_measures_tasks(folder: Path, capsys: pytest.Capt
     assert all(f"{name}: " in listed for name in TASKS)
     assert main(["tasks", "--model", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert "logit_diff" in shown
+    assert "Logit difference" in shown
     assert "cannot do this task well enough" in shown, "a random model"
     assert "capital         cannot be asked: The task “Capital of a country” needs at least 10" in shown
     assert main(["tasks", "--model", str(folder), "--task", "iio"]) == 1
