@@ -62,7 +62,7 @@ def test_marks_of_an_edge_and_of_a_restored_head_go_with_the_change(address: str
     if twin.count():  # where a circuit keeps it, a screen reader hears it too
         assert "restored" in twin.get_attribute("aria-label")
     page.get_by_role("radio", name="How good is it?").click()
-    page.get_by_text("nats from the full model's").first.wait_for(timeout=60_000)
+    page.get_by_text("nats from the full model's").first.wait_for(state="attached", timeout=60_000)  # a row is closed
     assert page.locator(".hap-marked rect").count()  # the change is in the address, whatever is asked
     page.get_by_role("radio", name="What if …?").click()
     page.get_by_role("button", name="Start over").click(timeout=60_000)
@@ -89,7 +89,7 @@ def test_every_question_opens_and_says_something(address: str, visit: Any, mini:
     page = visit(f"{address}/{mini}", scheme).page
     page.set_viewport_size({"width": width, "height": 900})
     questions = {
-        "How good is it?": "nats from the full model's",
+        "How good is it?": "Not tested yet.",
         "Why was it missed?": "EAP",
         "Which prompts fail?": re.compile("test prompt|before numbers per prompt"),
         "Can it be smaller?": "Edge Pruning can go on among these",
