@@ -1,6 +1,6 @@
 """Make the README's pictures from the real app: ``python -m docs.generate.screenshots [part ...]``.
 
-Parts: ``first-paint``, ``run``, ``result`` and ``animation``; all of them by default.
+Parts: ``first-screen``, ``run``, ``result`` and ``animation``; all of them by default.
 
 Needs Chromium on the path and Playwright (requirements-dev.txt). Starts its own server with an empty
 home folder, so that the pictures show what a first visitor sees.
@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "images"
 PORT = 8599
 PLOT = ".hap-head-box, .nsewdrag"
+SCREENS = ((1280, 720), (1440, 900), (390, 844), (3840, 2160))  # a projector, a laptop, a phone, a large display
+SHADES = 128  # of a picture of the first screen
 FRAMES = 14  # of the animation
 WIDTH = 640  # of the animation in pixels
 COLOURS = 48  # of all frames together: enough for the few of the picture, and keeps the file below 1.5 MB
@@ -70,12 +72,17 @@ def _open(browser: Any, scheme: str, query: str = "") -> Any:
     return page
 
 
-def _first_paint(browser: Any) -> None:
+def _first_screen(browser: Any) -> None:
     for scheme in ("light", "dark"):
-        page = _open(browser, scheme)
-        page.wait_for_selector(PLOT, timeout=90_000)
-        time.sleep(3)
-        page.screenshot(path=OUT / f"first-paint-{scheme}.png")
+        for width, height in SCREENS:
+            page = _open(browser, scheme)
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_selector(PLOT, timeout=90_000)
+            page.mouse.move(width - 1, height - 1)
+            time.sleep(5)
+            shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+            shot.quantize(SHADES).save(OUT / f"first-screen-{width}x{height}-{scheme}.png", optimize=True)
+            page.context.close()
 
 
 def _started(browser: Any, effort: str) -> Any:
@@ -150,7 +157,7 @@ def _frame(page: Any) -> Image.Image:
     return shown.resize((WIDTH, round(shown.height * WIDTH / shown.width)), Image.Resampling.LANCZOS)
 
 
-PARTS = {"first-paint": _first_paint, "run": _run, "result": _result, "animation": _animation}
+PARTS = {"first-screen": _first_screen, "run": _run, "result": _result, "animation": _animation}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -89,7 +89,7 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
 def test_a_section_of_a_file_is_put_in_with_its_links() -> None:
     shown = fill_in("before\n<!-- made: section README.md -->\nafter", "studies/index.md")
     assert shown.startswith("before\n")
-    assert "](../images/first-paint-light.png)" in shown
+    assert "](../images/first-screen-1440x900-light.png)" in shown
     assert "## " not in shown, "only what stands above the first heading"
     assert section("README.md", "Limits").startswith("Templates are")
 
