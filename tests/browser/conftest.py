@@ -22,6 +22,7 @@ from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps
 
 ROOT = Path(__file__).parents[2]
+PATIENT = 90_000  # milliseconds
 LOOKS = (("light", 1440), ("dark", 700))  # every interaction works in both: scheme and page width
 QUIET = (
     "--no-sandbox",
@@ -54,8 +55,25 @@ def chromium() -> Iterator[Any]:
         refuse(f"no browser on the path (looked for {', '.join(names)})")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield browser
+        yield Patient(browser)
         browser.close()
+
+
+class Patient:
+    """A browser whose pages wait as long as a busy machine needs, wherever a test names no time of its own."""
+
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+
+    def new_context(self, **settings: Any) -> Any:
+        context = self.browser.new_context(**settings)
+        context.set_default_timeout(PATIENT)
+        return context
+
+    def new_page(self, **settings: Any) -> Any:
+        page = self.browser.new_page(**settings)
+        page.set_default_timeout(PATIENT)
+        return page
 
 
 @pytest.fixture(scope="session")
@@ -177,9 +195,6 @@ def _visits(chromium: Any) -> Iterator[Callable[..., Visit]]:
         one.context.close()
         assert one.errors == []
         assert one.outside == []
-
-
-PATIENT = 90_000
 
 
 def press(page: Any, what: Any, there: Any) -> None:

@@ -37,11 +37,11 @@ def address(serve: Any) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_violation(visit: Any, address: str, scheme: str) -> None:
     page = visit(address, scheme).page
-    page.wait_for_selector(".hap-panel[data-side=right] .hap-head-box", timeout=60_000)
-    page.get_by_role("searchbox", name="Find a node").fill("S-inhibition", timeout=60_000)
+    page.wait_for_selector(".hap-panel[data-side=right] .hap-head-box", timeout=90_000)
+    page.get_by_role("searchbox", name="Find a node").fill("S-inhibition", timeout=90_000)
     page.keyboard.press("Enter")
-    page.locator(".hap-pins button").first.wait_for(timeout=30_000)
-    page.get_by_text("How this run was made").wait_for(timeout=30_000)
+    page.locator(".hap-pins button").first.wait_for(timeout=90_000)
+    page.get_by_text("How this run was made").wait_for(timeout=90_000)
     page.locator(".hap-tables summary").click()
     page.add_script_tag(path=str(AXE))
     for view in ("On the sentence", "Overlay", "Edges", "Side by side", "By role", "Matrix"):
@@ -60,9 +60,9 @@ def test_no_violation_in_any_question(visit: Any, address: str, scheme: str) -> 
         page.locator(".st-key-ask").get_by_role("radio", name=title).or_(
             page.locator(".st-key-ask").get_by_role("button", name=title)
         ).first.click()
-        page.get_by_text(there).first.wait_for(timeout=60_000)
+        page.get_by_text(there).first.wait_for(timeout=90_000)
         page.mouse.move(0, 0)
-        page.wait_for_function(STILL, timeout=30_000)  # a colour on its way to another has no contrast yet
+        page.wait_for_function(STILL, timeout=90_000)  # a colour on its way to another has no contrast yet
         assert page.evaluate(FIND) == [], title
 
 
@@ -70,10 +70,10 @@ def test_no_violation_in_any_question(visit: Any, address: str, scheme: str) -> 
 def test_nothing_is_cut_off_at_any_width(visit: Any, address: str, width: int, height: int) -> None:
     page = visit(address).page
     page.set_viewport_size({"width": width, "height": height})
-    page.wait_for_selector(".hap-panel[data-side=left] .hap-head-box", timeout=60_000)
+    page.wait_for_selector(".hap-panel[data-side=left] .hap-head-box", timeout=90_000)
     for view in ("By role", "Matrix", "Edges", "Overlay", "On the sentence"):
         page.locator(".hap-bar").get_by_role("button", name=view, exact=True).first.click()
-        page.wait_for_function(FITS, timeout=30_000)  # a picture of the width before may stand for a moment
+        page.wait_for_function(FITS, timeout=90_000)  # a picture of the width before may stand for a moment
         panel = page.locator(".hap-panel[data-side=left]").bounding_box()
         assert panel["width"] <= width
         assert panel["x"] >= 0

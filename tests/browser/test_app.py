@@ -24,16 +24,16 @@ def address(serve: Callable[[Path], str]) -> str:
 
 def test_first_paint_is_an_interactive_labelled_example(address: str, visit: Any) -> None:
     page = visit(address).page
-    page.wait_for_selector(PLOT, timeout=60_000)
+    page.wait_for_selector(PLOT, timeout=90_000)
     page.get_by_text("Example, computed before").wait_for()
     assert page.locator(".hap-panel:visible").count() == 2
 
 
 def test_the_efforts_stand_in_one_row(address: str, visit: Any) -> None:
     page = visit(address).page
-    page.get_by_role("button", name="New run").click(timeout=60_000)
+    page.get_by_role("button", name="New run").click(timeout=90_000)
     buttons = page.locator(".st-key-effort button")
-    buttons.nth(2).wait_for(timeout=60_000)
+    buttons.nth(2).wait_for(timeout=90_000)
     page.wait_for_timeout(800)  # the panel slides in
     boxes = [box for i in range(buttons.count()) if (box := buttons.nth(i).bounding_box())]
     assert len({box["y"] for box in boxes[-3:]}) == 1
@@ -41,24 +41,24 @@ def test_the_efforts_stand_in_one_row(address: str, visit: Any) -> None:
 
 def test_clicking_a_node_keeps_the_zoom_and_opens_its_details(address: str, visit: Any) -> None:
     page = visit(address).page
-    page.wait_for_selector(PLOT, timeout=60_000)
-    page.get_by_role("searchbox", name="Find a node").fill("S-inhibition", timeout=60_000)
+    page.wait_for_selector(PLOT, timeout=90_000)
+    page.get_by_role("searchbox", name="Find a node").fill("S-inhibition", timeout=90_000)
     page.keyboard.press("Enter")
-    page.get_by_text("S-inhibition head.").first.wait_for(timeout=30_000)
+    page.get_by_text("S-inhibition head.").first.wait_for(timeout=90_000)
     assert "pin=" in page.url
 
 
 def test_back_takes_back_one_pin_a_press(address: str, visit: Any) -> None:
     page = visit(f"{address}/?run={example('hap-mini').id}").page
     for head in ("a3.h0", "a3.h1"):
-        page.locator(f'.hap-panel[data-side=right] .hap-head-box[data-id="{head}"]').click(timeout=60_000)
-        page.wait_for_function(f"() => location.search.includes('{head}')", timeout=60_000)
-        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=60_000)
+        page.locator(f'.hap-panel[data-side=right] .hap-head-box[data-id="{head}"]').click(timeout=90_000)
+        page.wait_for_function(f"() => location.search.includes('{head}')", timeout=90_000)
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=90_000)
     for left in ("&pin=a3.h0", ""):
         page.go_back()
         page.wait_for_function(f"() => location.search.endsWith('{left}') && !location.search.includes('a3.h1')")
         pins = 1 if left else 0
-        page.wait_for_function(f"() => document.querySelectorAll('[data-unpin]').length === {pins}", timeout=60_000)
+        page.wait_for_function(f"() => document.querySelectorAll('[data-unpin]').length === {pins}", timeout=90_000)
 
 
 def test_a_run_ends_in_a_result(address: str, visit: Any) -> None:
@@ -68,12 +68,12 @@ def test_a_run_ends_in_a_result(address: str, visit: Any) -> None:
     page.get_by_text("Computed on this machine").wait_for(timeout=240_000)
     assert "run=" in page.url
     assert "job=" not in page.url
-    page.wait_for_selector(PLOT, timeout=60_000)
+    page.wait_for_selector(PLOT, timeout=90_000)
 
 
 def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, visit: Any) -> None:
     page = visit(f"{address}/?new=1&effort=thorough&seed=7").page
-    page.get_by_text("Advanced", exact=True).click(timeout=60_000)
+    page.get_by_text("Advanced", exact=True).click(timeout=90_000)
     steps = page.get_by_role("spinbutton", name="Steps")
     steps.fill("3000")  # it shall go on until it is cancelled
     steps.press("Enter")
@@ -85,11 +85,11 @@ def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, 
     second.get_by_role("button", name="Cancel").click(timeout=120_000)
     second.get_by_text("The run was cancelled").wait_for(timeout=120_000)
     page.get_by_text("The run was cancelled").wait_for(timeout=120_000)
-    page.wait_for_selector(".hap-curves circle", timeout=60_000)  # what was known by then
+    page.wait_for_selector(".hap-curves circle", timeout=90_000)  # what was known by then
     page.get_by_text("training steps", exact=False).first.wait_for(timeout=120_000)
     page.get_by_role("button", name="Close this message").click()
     page.get_by_text("The run was cancelled").wait_for(state="detached", timeout=120_000)
-    page.wait_for_selector(PLOT, timeout=60_000)  # the run that was there before
+    page.wait_for_selector(PLOT, timeout=90_000)  # the run that was there before
     assert "job=" not in page.url
 
 
@@ -100,5 +100,5 @@ def test_the_other_pages_open(address: str, visit: Any) -> None:
 
 
 def start(page: Any) -> None:
-    page.get_by_role("button", name="Find the circuit").click(timeout=60_000)
-    page.get_by_role("button", name="Cancel").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Find the circuit").click(timeout=90_000)
+    page.get_by_role("button", name="Cancel").wait_for(timeout=90_000)

@@ -28,7 +28,7 @@ def look(request: pytest.FixtureRequest) -> tuple[str, int]:
 @pytest.fixture(scope="module")
 def loaded(stay: Any, address: str, look: tuple[str, int]) -> Any:
     visited = stay(address, *look)
-    visited.page.wait_for_selector(f"{RIGHT} .hap-nodes rect", state="attached", timeout=30_000)
+    visited.page.wait_for_selector(f"{RIGHT} .hap-nodes rect", state="attached", timeout=90_000)
     return visited
 
 
@@ -62,7 +62,7 @@ def _middle_node(page: Any) -> str:
 
 
 def _wait_pins(page: Any, text: str) -> None:
-    page.get_by_text(f"pins: {text}", exact=True).wait_for(timeout=10_000)
+    page.get_by_text(f"pins: {text}", exact=True).wait_for(timeout=90_000)
 
 
 def test_zoom_is_linked_and_a_click_keeps_it(opened: Any) -> None:
@@ -144,7 +144,7 @@ def test_search_understands_every_way_to_name_a_node(opened: Any, typed: str, fo
 
 def test_a_ghost_marks_what_only_the_other_circuit_has(visit: Any, address: str, look: tuple[str, int]) -> None:
     page = visit(f"{address}/?edges=24", *look).page
-    page.wait_for_selector(f"{RIGHT} .hap-nodes rect", state="attached", timeout=30_000)
+    page.wait_for_selector(f"{RIGHT} .hap-nodes rect", state="attached", timeout=90_000)
     kept = (
         "(panel) => [...document.querySelectorAll(`${panel} .hap-nodes rect`)].map((r) => [r.dataset.id,"
         " r.getAttribute('aria-label')])"
@@ -187,7 +187,7 @@ def test_a_message_that_finds_the_view_off_the_page(opened: Any) -> None:
         view.remove();
     }""")
     page.get_by_role("button", name="pin from Python").click()
-    page.wait_for_function("() => window.place[0].querySelector('[data-unpin=m0]')", timeout=10_000)
+    page.wait_for_function("() => window.place[0].querySelector('[data-unpin=m0]')", timeout=90_000)
     page.evaluate("() => window.place[1].append(window.place[0])")
     page.locator('.hap-pins [data-unpin="m0"]').click()
     _wait_pins(page, "none")
@@ -226,7 +226,7 @@ def test_theme_changes_without_a_remount(opened: Any, look: tuple[str, int]) -> 
 
 def test_rings_keep_their_distance_when_the_window_grows(opened: Any, look: tuple[str, int]) -> None:
     page = opened.page
-    page.wait_for_selector(f"{LEFT} .nsewdrag", timeout=30_000)
+    page.wait_for_selector(f"{LEFT} .nsewdrag", timeout=90_000)
     ring = """() => document.querySelector('.hap-plot').data
         .filter(({ name }) => `${name}`.startsWith('S-inhibition')).flatMap(({ x }) => x).join()"""
     before = page.evaluate(ring)

@@ -37,7 +37,7 @@ def measure(browser: Any, address: str) -> dict[str, float]:
         page = context.new_page()
         page.add_init_script(WATCH)
         page.goto(address)
-        page.wait_for_function("() => window.seen.picture && window.seen.text", timeout=60_000)
+        page.wait_for_function("() => window.seen.picture && window.seen.text", timeout=90_000)
         return dict(page.evaluate("() => window.seen"))
     finally:
         context.close()

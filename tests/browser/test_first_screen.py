@@ -25,8 +25,8 @@ def address(serve: Any) -> str:
 def test_the_picture_begins_in_the_upper_third_below_one_row_of_controls(visit: Any, address: str, run: str) -> None:
     page = visit(f"{address}/?run={run}", width=1280).page
     page.set_viewport_size({"width": 1280, "height": 720})
-    page.wait_for_selector(".hap-head-box", timeout=60_000)
-    page.locator(".hap-chips").first.wait_for(timeout=30_000)
+    page.wait_for_selector(".hap-head-box", timeout=90_000)
+    page.locator(".hap-chips").first.wait_for(timeout=90_000)
     assert page.evaluate(BOX, ".hap-panels")[0] <= 240
     above = page.evaluate(BOX, ".st-key-run-title h1")  # between the navigation and the finding
     assert page.evaluate(BOX, "[data-testid=stTopNavLink]")[1] <= above[0]
@@ -40,6 +40,6 @@ def test_the_picture_begins_in_the_upper_third_below_one_row_of_controls(visit: 
 def test_on_a_phone_the_finding_and_the_head_of_the_picture_stand_on_the_first_screen(visit: Any, address: str) -> None:
     page = visit(address, width=390).page
     page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_selector(".hap-head-box", timeout=60_000)
+    page.wait_for_selector(".hap-head-box", timeout=90_000)
     assert page.evaluate(BOX, ".hap-panels")[0] < 560
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -19,26 +19,26 @@ PANEL = ".hap-panel[data-side=right]"
 def test_empty_layers_fold_and_unfold(visit: Any, serve: Any, look: tuple[str, int]) -> None:
     one = visit(f"{serve(MAIN)}/?run={example('SmolLM2').id}&view=pair", *look)
     page = one.page
-    page.wait_for_selector(f"{PANEL} .js-plotly-plot .nsewdrag", timeout=60_000)
+    page.wait_for_selector(f"{PANEL} .js-plotly-plot .nsewdrag", timeout=90_000)
     before = page.locator(f"{PANEL} .hap-nodes rect").count()
     toggle = page.get_by_text("Fold empty layers")
     toggle.click()
-    page.wait_for_function("() => location.search.includes('fold')", timeout=30_000)
+    page.wait_for_function("() => location.search.includes('fold')", timeout=90_000)
     assert page.locator(f"{PANEL} .hap-nodes rect").count() <= before
     toggle.click()
-    page.wait_for_function("() => !location.search.includes('fold')", timeout=30_000)
+    page.wait_for_function("() => !location.search.includes('fold')", timeout=90_000)
 
 
 def test_a_class_may_look_and_run_but_change_nothing(visit: Any, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "1")
     address = serve(MAIN, fresh=True)
     page = visit(address).page
-    page.wait_for_selector(f"{PANEL} .hap-head-box", timeout=60_000)
+    page.wait_for_selector(f"{PANEL} .hap-head-box", timeout=90_000)
     page.get_by_text("Class mode: look, compare, export").wait_for()
     assert page.get_by_role("button", name="Find the circuit").is_visible()
     assert page.get_by_text("Advanced", exact=True).count() == 0
     page.goto(f"{address}/runs")
-    page.get_by_text("SmolLM2", exact=False).first.wait_for(timeout=60_000)
+    page.get_by_text("SmolLM2", exact=False).first.wait_for(timeout=90_000)
     assert page.get_by_role("button", name="Delete").count() == 0
     assert page.get_by_role("button", name="Rename").count() == 0
 
@@ -50,9 +50,9 @@ def test_reduced_motion_slows_the_replay(chromium: Any, serve: Any) -> None:
         context = chromium.new_context(viewport={"width": 1440, "height": 1000}, reduced_motion=motion)
         page = context.new_page()
         page.goto(address)
-        page.wait_for_selector(f"{PANEL} .js-plotly-plot .nsewdrag", timeout=60_000)
+        page.wait_for_selector(f"{PANEL} .js-plotly-plot .nsewdrag", timeout=90_000)
         page.get_by_role("button", name="Replay pruning").click()
-        page.locator(".hap-replay input").wait_for(timeout=10_000)
+        page.locator(".hap-replay input").wait_for(timeout=90_000)
         page.wait_for_timeout(1_500)
         shown[motion] = int(page.locator(".hap-replay input").input_value())
         context.close()

@@ -22,7 +22,7 @@ PRUNING = re.compile(r"Pruning edges · \d+ of 60")
 def test_a_killed_server_goes_on_with_its_run(start_server: Any, visit: Any, tmp_path: Path) -> None:
     server, address = start_server(APP, tmp_path)
     page = visit(f"{address}/?new=1&effort=quick&kept=4.0").page
-    page.get_by_role("button", name="Find the circuit").click(timeout=60_000)
+    page.get_by_role("button", name="Find the circuit").click(timeout=90_000)
     page.get_by_text(PRUNING).wait_for(timeout=240_000)
     server.kill()
     server.wait()
@@ -34,7 +34,7 @@ def test_a_killed_server_goes_on_with_its_run(start_server: Any, visit: Any, tmp
 
     _, address = start_server(APP, tmp_path)
     page = visit(f"{address}/?job={job}").page
-    page.get_by_text("this run was interrupted while pruning, step ").wait_for(timeout=60_000)
+    page.get_by_text("this run was interrupted while pruning, step ").wait_for(timeout=90_000)
     page.get_by_role("button", name="Go on").click()
     page.get_by_text("It goes on from there").first.wait_for(timeout=240_000)
     page.get_by_text("Computed on this machine").wait_for(timeout=240_000)

@@ -24,7 +24,7 @@ def page(serve: Callable[[Path], str], stay: Any, tmp_path_factory: pytest.TempP
     """The run on its question "How good is it?"."""
     address = serve(MAIN)
     page = stay(address).page
-    page.wait_for_selector(".hap-head-box, .nsewdrag", timeout=60_000)
+    page.wait_for_selector(".hap-head-box, .nsewdrag", timeout=90_000)
     bring(page, quick(example("hap-mini"), "small"), tmp_path_factory.mktemp("run"))
     page.get_by_text("It is in the list below").wait_for(timeout=PATIENT)
     page.goto(f"{address}/?run=small&ask=numbers")
@@ -33,8 +33,8 @@ def page(serve: Callable[[Path], str], stay: Any, tmp_path_factory: pytest.TempP
 
 def test_the_statistics_are_measured_and_read_aloud(page: Any) -> None:
     offer = page.get_by_role("button", name="Put it to the test now")
-    offer.click(timeout=60_000)
-    page.get_by_role("button", name="Stop").wait_for(timeout=60_000)
+    offer.click(timeout=90_000)
+    page.get_by_role("button", name="Stop").wait_for(timeout=90_000)
     assert offer.is_disabled()  # one thing at a time
     page.get_by_text("Is HAP closer to the model than EAP, beyond chance?").wait_for(timeout=PATIENT)
     for said in ("Does it make the model's mistakes too?", "KL of each circuit under each kind"):
@@ -43,7 +43,7 @@ def test_the_statistics_are_measured_and_read_aloud(page: Any) -> None:
     sizes.locator(".scatterlayer .trace").nth(2).wait_for()
     offer.wait_for(state="detached")
     page.reload()  # the file holds them now
-    page.get_by_text("Is HAP closer to the model than EAP, beyond chance?").wait_for(timeout=60_000)
+    page.get_by_text("Is HAP closer to the model than EAP, beyond chance?").wait_for(timeout=90_000)
 
 
 def test_another_seed_is_found_and_compared(page: Any) -> None:
@@ -55,4 +55,4 @@ def test_another_seed_is_found_and_compared(page: Any) -> None:
     page.get_by_text("Would another seed find the same?").click(timeout=PATIENT)
     page.get_by_text(f"Seeds {SEED + 1}, {SEED}; ").or_(page.get_by_text(f"Seeds {SEED}, {SEED + 1}; ")).wait_for()
     page.goto(first)
-    page.get_by_text(f"This machine holds the same run with seed {SEED + 1}").wait_for(timeout=60_000)
+    page.get_by_text(f"This machine holds the same run with seed {SEED + 1}").wait_for(timeout=90_000)

@@ -103,7 +103,7 @@ def test_a_head_is_pinned_by_click_and_by_keyboard_and_a_pin_without_role_joins(
     other = sorted(placed & ioi.circuits["hap"].circuit.heads - set(ioi.roles["heads"]))[0]
     page.get_by_role("searchbox", name="Find a node").fill(other)
     page.keyboard.press("Enter")
-    page.locator(f'.hap-panel[data-side=right] .hap-head-box[data-id="{other}"]').wait_for(timeout=10_000)
+    page.locator(f'.hap-panel[data-side=right] .hap-head-box[data-id="{other}"]').wait_for(timeout=90_000)
     assert page.evaluate(OVERLAPS) == []
 
 
@@ -182,6 +182,6 @@ def on_prompt(run: Run) -> Any:
 
 def test_a_run_without_attention_shows_its_edges_and_says_why(page: Any, ioi: Run, tmp_path: Path) -> None:
     show(page, replace(ioi, attention=[]), tmp_path)
-    page.get_by_text("stores no attention between tokens").wait_for(timeout=10_000)
+    page.get_by_text("stores no attention between tokens").wait_for(timeout=90_000)
     assert page.get_by_role("button", name="On the sentence").is_hidden()
     assert page.locator(".hap").get_attribute("data-view") == "pair"

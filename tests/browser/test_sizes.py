@@ -39,7 +39,7 @@ def test_circuits_follow_the_hand_and_nothing_is_sent_meanwhile(visit: Any, serv
     page, sent = one.page, []
     page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(1)))
     page.goto(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1")
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY, timeout=90_000)
     page.get_by_text("painted: True").wait_for()
     assert drawn(page) == [90, 90]
     assert told(page).startswith("90 edges")
@@ -67,22 +67,22 @@ def test_circuits_follow_the_hand_and_nothing_is_sent_meanwhile(visit: Any, serv
     assert len(sent) == before
     page.mouse.up()
     size = int(told(page).split()[0])
-    page.get_by_text(f"size: {size}").wait_for(timeout=30_000)
+    page.get_by_text(f"size: {size}").wait_for(timeout=90_000)
     assert len(sent) == before + 1
-    page.wait_for_selector(f"{RIGHT} .hap-plot:not(.hap-sketched)", timeout=30_000)
+    page.wait_for_selector(f"{RIGHT} .hap-plot:not(.hap-sketched)", timeout=90_000)
 
 
 def test_keys_step_the_measured_sizes_and_the_way_back_is_the_runs_own(visit: Any, serve: Any) -> None:
     page = visit(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1").page
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY, timeout=90_000)
     whole = page.locator(".hap-title").all_text_contents()
     page.locator(SLIDER).focus()
     page.keyboard.press("ArrowRight")
-    page.get_by_text("size: 45").wait_for(timeout=30_000)
+    page.get_by_text("size: 45").wait_for(timeout=90_000)
     assert drawn(page) == kept(sized_run(Graph(6, 6, 2), edges=90), 45)
     assert "on 4 test prompts" in page.locator(f"{LEFT} .hap-legend").text_content()
     page.keyboard.press("End")
-    page.get_by_text("size: 3,").wait_for(timeout=30_000)
+    page.get_by_text("size: 3,").wait_for(timeout=90_000)
     assert max(drawn(page)) <= 3
     page.get_by_role("button", name="By role").click()  # counted anew
     counts = page.locator(f"{LEFT} .hap-bundle text").all_text_contents()
@@ -93,7 +93,7 @@ def test_keys_step_the_measured_sizes_and_the_way_back_is_the_runs_own(visit: An
     page.locator(SLIDER).focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
-    page.get_by_text("size: 0").wait_for(timeout=30_000)
+    page.get_by_text("size: 0").wait_for(timeout=90_000)
     assert drawn(page) == [90, 90]
     assert page.locator(".hap-title").all_text_contents() == whole
 
@@ -102,18 +102,18 @@ def test_a_link_remembers_the_size(visit: Any, serve: Any, tmp_path: Any) -> Non
     run = sized_run()
     page = visit(serve(ROOT / "app" / "main.py")).page
     bring(page, run, tmp_path)
-    page.get_by_text("It is in the list below").wait_for(timeout=60_000)
+    page.get_by_text("It is in the list below").wait_for(timeout=90_000)
     address = page.url.split("/runs")[0]
     page.goto(f"{address}/?run={run.id}")
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY, timeout=90_000)
     page.wait_for_selector(SLIDER)
     page.locator(SLIDER).focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => location.search.includes('size=30')", timeout=60_000)
+    page.wait_for_function("() => location.search.includes('size=30')", timeout=90_000)
     page.reload()
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY, timeout=90_000)
     page.wait_for_function(
-        "() => document.querySelector('.hap-sizes output').textContent.startsWith('30 edges')", timeout=60_000
+        "() => document.querySelector('.hap-sizes output').textContent.startsWith('30 edges')", timeout=90_000
     )
     assert drawn(page) == kept(run, 30)
     assert "size=30" in page.url
@@ -121,7 +121,7 @@ def test_a_link_remembers_the_size(visit: Any, serve: Any, tmp_path: Any) -> Non
 
 def test_the_chart_reads_values_and_moves_the_slider(visit: Any, serve: Any) -> None:
     page = visit(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1").page
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY, timeout=90_000)
     run = sized_run(Graph(6, 6, 2), edges=90)
     rows = page.locator(".hap-at-size tbody tr").all_text_contents()
     assert [row.split("90")[0] for row in rows] == ["EAP", "HAP", "Random circuits"]
@@ -136,7 +136,7 @@ def test_the_chart_reads_values_and_moves_the_slider(visit: Any, serve: Any) -> 
     assert f"EAP: KL {run.sizes['metrics']['eap']['kl'][2]:.3f}" in tip.text_content()
     assert tip.text_content().startswith("45 edges")
     page.mouse.click(x, y)
-    page.get_by_text("size: 45").wait_for(timeout=30_000)
+    page.get_by_text("size: 45").wait_for(timeout=90_000)
     assert drawn(page) == kept(run, 45)
     heads = chart.locator("text", has_text="a")
     head = next(one for one in survivals(run) if one.smallest["hap"])
@@ -152,7 +152,7 @@ def test_a_large_circuit_is_drawn_by_its_first_edges_and_its_heads_are_all_known
     page.keyboard.press("Home")
     run = sized_run(Graph(24, 16, 16), edges=2000)
     loosest = run.sizes["grid"][0]
-    page.get_by_text(f"size: {loosest},").wait_for(timeout=60_000)
+    page.get_by_text(f"size: {loosest},").wait_for(timeout=90_000)
     lane = page.locator("[data-do=lane]")
     if lane.get_attribute("aria-pressed") == "false":  # edges of MLPs are drawn when their lane is open
         lane.click()
@@ -164,7 +164,7 @@ def test_a_large_circuit_is_drawn_by_its_first_edges_and_its_heads_are_all_known
 
 def test_what_few_samples_keep_is_faint_at_every_measured_size(visit: Any, serve: Any) -> None:
     page = visit(f"{serve(ROOT / 'tests' / 'browser' / 'diagram_page.py')}/?sizes=1&samples=1", *LOOKS[0]).page
-    page.wait_for_selector(READY, timeout=60_000)
+    page.wait_for_selector(READY, timeout=90_000)
     legends = [page.locator(f"{side} .hap-legend") for side in (LEFT, RIGHT)]
     said = "faint: fewer than half of the searches keep it · 5"
     assert [said in legend.text_content() for legend in legends] == [False, True]

@@ -29,7 +29,7 @@ def address(serve: Any) -> str:
 @pytest.fixture(scope="module", params=LOOKS, ids=lambda look: look[0])
 def page(request: pytest.FixtureRequest, stay: Any, address: str) -> Any:
     page = stay(address, *request.param).page
-    page.wait_for_selector(f"{RIGHT} .js-plotly-plot .nsewdrag", timeout=30_000)
+    page.wait_for_selector(f"{RIGHT} .js-plotly-plot .nsewdrag", timeout=90_000)
     return page
 
 
@@ -39,7 +39,7 @@ def back(page: Any) -> Any:
     yield
     page.get_by_role("button", name="Edges", exact=True).first.click()
     page.get_by_role("button", name="Clear", exact=True).click()
-    page.get_by_text("pins: none", exact=True).wait_for(timeout=10_000)
+    page.get_by_text("pins: none", exact=True).wait_for(timeout=90_000)
 
 
 def set_slider(page: Any, selector: str, value: int) -> None:
@@ -56,14 +56,14 @@ def test_the_slider_draws_the_strongest_edges_and_moves_nothing(page: Any) -> No
     measure = page.locator(f"{LEFT} .hap-measure")
     assert re.search(r"faithfulness \d", measure.text_content())
     set_slider(page, ".hap-threshold input", 40)
-    page.get_by_text("drawn: 20").wait_for(timeout=10_000)
+    page.get_by_text("drawn: 20").wait_for(timeout=90_000)
     assert page.evaluate(DRAWN, LEFT) == page.evaluate(DRAWN, RIGHT) == 20
     assert "20 strongest edges" in page.locator(".hap-threshold output").text_content()
     assert "% of the circuit's" in measure.text_content()
     assert "faithfulness at this cut not measured" in measure.text_content()
     assert page.evaluate(PLACES).split(",") == before, "a head that is kept stays so, however few edges are drawn"
     set_slider(page, ".hap-threshold input", 60)
-    page.get_by_text("drawn: 0").wait_for(timeout=10_000)
+    page.get_by_text("drawn: 0").wait_for(timeout=90_000)
     assert page.evaluate(DRAWN, LEFT) == 90
 
 
@@ -78,7 +78,7 @@ def test_a_legend_entry_hides_its_edges(page: Any) -> None:
 
 def test_roles_fold_heads_and_pin_them(page: Any) -> None:
     page.get_by_role("button", name="By role").click()
-    page.get_by_text("view: roles").wait_for(timeout=10_000)
+    page.get_by_text("view: roles").wait_for(timeout=90_000)
     group = page.locator(f'{RIGHT} [data-group="s-inhibition"]')
     assert "S-inhibition heads" in group.get_attribute("aria-label")
     group.hover()
@@ -141,7 +141,7 @@ def test_an_edge_is_hovered_and_selected_in_the_diagram(page: Any) -> None:
 
 def test_the_replay_shrinks_to_the_circuit(page: Any) -> None:
     page.get_by_role("button", name="Replay pruning").click()
-    page.get_by_text(re.compile(r"step \d+ of 10")).wait_for(timeout=10_000)
+    page.get_by_text(re.compile(r"step \d+ of 10")).wait_for(timeout=90_000)
     play = page.locator(".hap-replay [data-do=play]")
     if play.text_content() == "Pause":
         play.click()
@@ -175,7 +175,7 @@ def test_tables_sort_filter_and_are_tied_to_the_picture(page: Any) -> None:
     assert rows.count() >= 1
     rows.first.click()
     node = rows.first.locator("th").text_content()
-    page.get_by_text(f"pins: {node}", exact=True).wait_for(timeout=10_000)
+    page.get_by_text(f"pins: {node}", exact=True).wait_for(timeout=90_000)
     page.locator(".hap-tables input").fill("")
     page.locator(".hap-tables summary").click()
 
@@ -215,7 +215,7 @@ def test_a_large_circuit_answers_quickly(
 ) -> None:
     """From the pointer's event to the next frame, in the browser's own clock."""
     page = visit(f"{address}/?edges={edges}").page
-    page.wait_for_selector(f"{RIGHT} .js-plotly-plot .nsewdrag", timeout=60_000)
+    page.wait_for_selector(f"{RIGHT} .js-plotly-plot .nsewdrag", timeout=90_000)
     page.wait_for_timeout(1500)
     hover, click = page.evaluate(
         """async (panel) => {

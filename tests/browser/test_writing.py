@@ -31,37 +31,37 @@ def fill(page: Any, column: int, row: int, text: str) -> None:
     across = (0.2, 0.6, 0.84, 0.95)[column]
     page.mouse.dblclick(box["x"] + across * box["width"], box["y"] + 35 * (row + 0.5))
     editor = page.locator(".gdg-input")
-    editor.wait_for(timeout=10_000)
+    editor.wait_for(timeout=90_000)
     editor.fill(text)
     page.keyboard.press("Enter")
 
 
 def test_type_mend_reload_and_run(address: str, visit: Any) -> None:
     page = open_page(address, visit)
-    page.get_by_text("No rows yet").wait_for(timeout=60_000)
+    page.get_by_text("No rows yet").wait_for(timeout=90_000)
     page.get_by_role("button", name="Start from a task").click()
     page.get_by_role("button", name="Add 12 pairs of it").click()
-    page.get_by_text("12 of 12 rows can be used").wait_for(timeout=60_000)
+    page.get_by_text("12 of 12 rows can be used").wait_for(timeout=90_000)
 
     fill(page, 2, 1, "Zyxwv")
-    page.get_by_text("11 of 12 rows can be used").wait_for(timeout=30_000)
+    page.get_by_text("11 of 12 rows can be used").wait_for(timeout=90_000)
     page.get_by_text("does not know 'Zyxwv'").first.wait_for()
     assert page.get_by_role("button", name="Use these prompts").is_disabled()
 
     page.close()
     page = open_page(address, visit)  # a new session: what was typed is still there
-    page.get_by_text("11 of 12 rows can be used").wait_for(timeout=60_000)
+    page.get_by_text("11 of 12 rows can be used").wait_for(timeout=90_000)
     page.get_by_text("does not know 'Zyxwv'").first.wait_for()
     page.get_by_role("button", name="Drop unusable rows").click()
-    page.get_by_text("11 of 11 rows can be used").wait_for(timeout=30_000)
+    page.get_by_text("11 of 11 rows can be used").wait_for(timeout=90_000)
 
-    with page.expect_download(timeout=60_000) as saved:
+    with page.expect_download(timeout=90_000) as saved:
         page.get_by_role("button", name="Download", exact=True).click()
     assert len(Path(saved.value.path()).read_text().splitlines()) == 11
 
     page.get_by_role("button", name="Use these prompts").click()
     find(page)
-    page.get_by_text("Your own prompts").first.wait_for(timeout=60_000)
+    page.get_by_text("Your own prompts").first.wait_for(timeout=90_000)
 
 
 def find(page: Any) -> None:
@@ -74,14 +74,14 @@ def find(page: Any) -> None:
 
 def test_pasted_html_and_foreign_scripts_stay_text(address: str, visit: Any) -> None:
     page = open_page(address, visit)
-    page.get_by_text("rows can be used").wait_for(timeout=60_000)
+    page.get_by_text("rows can be used").wait_for(timeout=90_000)
     page.get_by_role("button", name="Paste rows").click()
     attack = "<img src=x onerror=document.title='hacked'> *b*"
     hebrew = "שלום 🙂"
     page.get_by_role("textbox", name="One pair a line").fill(f"{attack}\t{hebrew}\ta\tb")
     page.get_by_role("textbox", name="One pair a line").press("Control+Enter")
     page.get_by_role("button", name="Add these rows").click()
-    page.get_by_text("11 of 12 rows can be used").wait_for(timeout=30_000)
+    page.get_by_text("11 of 12 rows can be used").wait_for(timeout=90_000)
     page.locator(".hap-text", has_text=attack).wait_for()
     assert page.locator(".hap-text", has_text=hebrew).is_visible()
     assert page.title() != "hacked"
@@ -110,9 +110,9 @@ def test_a_file_that_nobody_tuned_for_runs_to_the_end(address: str, visit: Any, 
     page = open_page(address, visit)
     page.get_by_role("button", name="Open a file").click()
     page.locator("input[type=file]").set_input_files(file)
-    page.get_by_text("Row 13: clean and corrupt are the same").wait_for(timeout=60_000)
+    page.get_by_text("Row 13: clean and corrupt are the same").wait_for(timeout=90_000)
     page.get_by_role("button", name="Open the other 12 rows").click()
-    page.get_by_text("12 of 12 rows can be used").wait_for(timeout=60_000)
+    page.get_by_text("12 of 12 rows can be used").wait_for(timeout=90_000)
     page.get_by_role("button", name="Use these prompts").click()
     find(page)
-    page.get_by_text("Your own prompts").first.wait_for(timeout=60_000)
+    page.get_by_text("Your own prompts").first.wait_for(timeout=90_000)

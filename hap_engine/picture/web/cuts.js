@@ -7,14 +7,18 @@ class Cuts {
   constructor(view) {
     this.view = view;
     this.list = []; // texts: "-a9.h6", "+a3.h1->m7"
-    this.sent = 0;
+    this.sent = -Infinity;
   }
 
-  /** What the page says; it may be older than the last change here. */
+  /** What the page says; it may be older than the last change here, and is then heard again a little later. */
   hear({ changes = [] }) {
-    const same = `${changes}` === `${this.list}`;
-    if (!same && performance.now() - this.sent < PATIENCE) return;
-    this.sent = 0;
+    const early = this.sent + PATIENCE - performance.now();
+    clearTimeout(this.later);
+    if (early > 0 && `${changes}` !== `${this.list}`) {
+      this.later = setTimeout(() => this.view.root.isConnected && this.view.heard(), early);
+      return;
+    }
+    this.sent = -Infinity;
     this.list = changes;
   }
 
