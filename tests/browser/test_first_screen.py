@@ -13,7 +13,10 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 RUNS = [load(path).id for path in sorted((ROOT / "assets" / "runs").glob("*.json"))]
 BOX = "(at) => { const { top, bottom } = document.querySelector(at).getBoundingClientRect(); return [top, bottom]; }"
-LOWEST = "() => Math.max(...[...document.querySelectorAll('.hap-prompt small')].map((one) => one.getBoundingClientRect().bottom))"  # noqa: E501
+LOWEST = """() => {
+  const named = [...document.querySelectorAll('.hap-prompt small')];
+  return Math.max(...named.map((one) => one.getBoundingClientRect().bottom));
+}"""
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,10 @@ from hap_engine.runs.record import Run
 
 pytestmark = pytest.mark.browser
 PATIENT = 180_000
-BOX = "() => { const box = document.querySelector('.hap'); return [box.scrollHeight - box.clientHeight, box.scrollWidth - box.clientWidth]; }"  # noqa: E501
+BOX = """() => {
+  const box = document.querySelector('.hap');
+  return [box.scrollHeight - box.clientHeight, box.scrollWidth - box.clientWidth];
+}"""
 SIZE = "() => document.querySelector('.hap-tells').getBoundingClientRect().height"
 
 
