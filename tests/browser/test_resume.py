@@ -16,12 +16,12 @@ from tests.builders.tiny_models import finish
 
 pytestmark = pytest.mark.browser
 APP = Path(__file__).with_name("eager_app.py")
-PRUNING = re.compile(r"Pruning edges · \d+ of 60")
+PRUNING = re.compile(r"Pruning edges · \d+ of 200")
 
 
 def test_a_killed_server_goes_on_with_its_run(start_server: Any, visit: Any, tmp_path: Path) -> None:
     server, address = start_server(APP, tmp_path)
-    page = visit(f"{address}/?new=1&effort=quick&kept=4.0").page
+    page = visit(f"{address}/?new=1&effort=standard&kept=4.0").page
     page.get_by_role("button", name="Find the circuit").click(timeout=90_000)
     page.get_by_text(PRUNING).wait_for(timeout=240_000)
     server.kill()

@@ -3,13 +3,16 @@
    The browser decides, and Python, where there is one, keeps it in the run file and in the address. */
 
 const NOTE = 200, NAME = 40; // characters
+const PAUSE = 800; // milliseconds
 
 class Own {
   constructor(view) {
     this.view = view;
     this.notes = {}; // head -> text
     this.groups = {}; // name -> heads
-    view.root.addEventListener("change", ({ target }) => target.dataset.note && this.write(target.dataset.note, target.value), { signal: view.abort.signal });
+    this.typed = new Map(); // head -> text that is not told yet: the drawer may be drawn anew under the hand
+    for (const [type, after] of [["input", PAUSE], ["change", 0]])
+      view.root.addEventListener(type, ({ target }) => target.dataset.note && this.type(target.dataset.note, target.value, after), { signal: view.abort.signal });
     view.root.addEventListener("submit", (event) => this.name(event), { signal: view.abort.signal });
   }
 
@@ -22,6 +25,16 @@ class Own {
 
   tell() {
     this.view.send("notes", { heads: this.notes, groups: this.groups });
+  }
+
+  /** What is typed is written after a pause, or when the field is left. */
+  type(head, text, after) {
+    this.typed.set(head, text);
+    clearTimeout(this.later);
+    this.later = setTimeout(() => {
+      for (const [at, words] of this.typed) this.write(at, words);
+      this.typed.clear();
+    }, after);
   }
 
   write(head, text) {
@@ -70,7 +83,7 @@ class Own {
   /** Below a head in the drawer: the note on it. */
   note(node) {
     const area = html("textarea", { "data-note": node.id, maxlength: NOTE, rows: 2, "aria-label": this.view.lead.say("note", { head: node.short }), placeholder: this.view.lead.say("note", { head: node.short }) });
-    area.value = this.notes[node.id] ?? "";
+    area.value = this.typed.get(node.id) ?? this.notes[node.id] ?? "";
     return area;
   }
 
