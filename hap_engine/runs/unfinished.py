@@ -32,7 +32,8 @@ from hap_engine.words import say
 
 VERSION = 1
 EVERY = 20.0  # seconds: what a killed run loses, with the step it was in
-SHARE = 0.01  # of a run's time goes into writing, however slow the disk
+SHARE = 0.01  # of a run's time goes into writing, unless that would put it off for longer than this
+LONGEST = 25.0  # seconds: a state of 150 MB (`--bootstrap` on SmolLM2) takes half a second, and 30 s are promised
 MOST = 64  # interrupted runs that are kept: of a sweep many at once, in a class anybody can start and cancel some
 LARGEST = 2**33  # bytes; a state has some ten numbers for each edge
 WAIT = 0.5  # seconds for a lock: a page that looks who has it takes it for a moment
@@ -173,7 +174,7 @@ class Unfinished:
         with replacing(_file(self.folder, about.run)) as file:
             file.write(save({name: np.asarray(array, order="C") for name, array in arrays.items()}, {"hap": text}))
         took = time.monotonic() - started
-        self._next = started + took + max(EVERY, took / SHARE)
+        self._next = started + took + max(EVERY, min(LONGEST, took / SHARE))
 
 
 class Following(Unfinished):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import random
 import shutil
@@ -197,6 +198,18 @@ def test_a_clock_that_jumps_changes_nothing(gpt2: MaskedModel, tmp_path: Path, m
     run = finish(work)
     assert path.read_bytes() == written, "an hour has not passed, whatever the calendar says"
     assert 0 < run.seconds["total"] < 600
+
+
+def test_a_slow_disk_puts_a_state_off_for_no_longer_than_is_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "SHARE", 1e-9)
+    seconds = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))
+    state = Unfinished(tmp_path)
+    with state.opened("slow", config(), {}):
+        looks = sum(1 for _ in itertools.takewhile(lambda _: not state.due, range(1000)))
+    assert looks <= 30
 
 
 KILLED = """
