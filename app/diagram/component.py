@@ -18,7 +18,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import streamlit as st
@@ -35,7 +35,8 @@ from hap_engine.runs.record import Run
 
 FIRST = 60  # edges drawn of each circuit at first: as many as can be told apart
 # What the browser reports.
-STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted", "measure", "changes", "show", "notes")
+STATES = ("pinned", "edge", "view", "drawn", "size", "replay", "painted", "changes", "notes")
+CLICKS = ("measure", "show")  # and asks for, once: what it reports next may stop the run that would have answered
 
 
 _mount = st.components.v2.component(
@@ -121,6 +122,7 @@ def comparison(
     }
     # In a list: Streamlit searches the values of a mapping for data frames, and imports pandas for it.
     callbacks: dict[str, Any] = {f"on_{name}_change": _ignore for name in STATES}
+    callbacks |= {f"on_{name}_change": partial(_note, key, name) for name in CLICKS}
     _mount(key=key, data=[data], **callbacks)
     return current
 
@@ -128,8 +130,9 @@ def comparison(
 def shown(scene: Scene, key: str = "comparison") -> Shown:
     """What the browser last reported of the comparison with this key."""
     memory = st.session_state.get(f"{key}:pins", {"view": "pair", "drawn": 0, "size": 0})
-    names = ("edge", "view", "drawn", "size", "measure", "changes", "show", "notes")
-    edge, view, drawn, size, measure, changed, wanted, notes = (_reported(key, name) for name in names)
+    names = ("edge", "view", "drawn", "size", "changes", "notes")
+    edge, view, drawn, size, changed, notes = (_reported(key, name) for name in names)
+    measure, wanted = (st.session_state.get(f"{key}:{name}") for name in CLICKS)
     asked = changed if isinstance(changed, Mapping) else {}
     known = {(e.writer, e.reader) for e in scene.edges}
     pair = tuple(edge) if isinstance(edge, list | tuple) else ()
@@ -147,6 +150,11 @@ def shown(scene: Scene, key: str = "comparison") -> Shown:
         # Where there is no browser (Streamlit's test runner) there is nothing to wait for.
         painted=bool(_reported(key, "painted")) or not len(st.context.headers),
     )
+
+
+def answered(key: str, click: str) -> None:
+    """What was asked for by a click is done: one of `CLICKS`."""
+    st.session_state.pop(f"{key}:{click}", None)
 
 
 def valid_pins(scene: Scene, pinned: Any) -> list[str]:
@@ -184,6 +192,15 @@ def _reported(key: str, name: str) -> Any:
     """What the browser last reported, or None before its first report."""
     state = st.session_state.get(key)
     return state.get(name) if state is not None else None
+
+
+def _note(key: str, click: str) -> None:
+    """Keep what a click asks for until it is `answered`; of several the last word counts."""
+    asked = _reported(key, click)
+    if isinstance(asked, Mapping):
+        asked = {**st.session_state.get(f"{key}:{click}", {}), **asked}
+    if asked is not None:
+        st.session_state[f"{key}:{click}"] = asked
 
 
 def _ignore() -> None:

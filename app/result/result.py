@@ -24,6 +24,7 @@ def show(run: Run) -> None:
     if run.orders and seen.painted:
         from app.questions import every_size
 
+        component.answered(_key(run), "measure")
         every_size.measure(run, seen.measure)
     st.space("small")
     details, numbers = st.columns(2, gap="large")
@@ -92,11 +93,16 @@ def _heading(run: Run) -> None:
         st.title(f"{plain(run.title)} &nbsp; :small[{made}]", anchor=False)
 
 
+def _key(run: Run) -> str:
+    """Of the comparison among the session's widgets."""
+    return f"comparison-{run.id}"
+
+
 def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str], Shown]:
     """The finding with the linked comparison; returns the pinned nodes, and what the browser says of it."""
     picture = component.picture(run.fingerprint, left, right, link.fold, run)
     most = max(len(run.circuits[side].circuit) for side in (left, right))
-    key = f"comparison-{run.id}"
+    key = _key(run)
     pins = comparison(
         picture,
         key=key,
@@ -125,14 +131,14 @@ def _picture(run: Run, left: str, right: str, link: url.Link) -> tuple[list[str]
         st.session_state[f"{key}:notes"] = seen.notes
         own_words.keep(run, seen.notes)
         st.rerun()
-    if "words" in seen.show:  # the details below ask the model, and tell the picture
-        from app.work import opened_models
+    if seen.show:  # other circuits, folded layers, the end of the story, or the words that a head promotes
+        if "words" in seen.show:  # the details below ask the model, and tell the picture
+            from app.work import opened_models
 
-        opened_models.want(run)
-        st.rerun()
-    if seen.show:  # other circuits, folded layers, or the end of the story
+            opened_models.want(run)
         st.session_state["presenting"] = seen.show.get("present", link.present)
         url.put(**{name: seen.show[name] for name in ("left", "right", "fold", "present") if name in seen.show})
+        component.answered(key, "show")
         st.rerun()
     if seen.changes is not None and st.session_state.get(f"{key}:changes") != seen.stamp:
         _change(seen, f"{key}:changes")

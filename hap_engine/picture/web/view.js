@@ -56,7 +56,7 @@ class View {
     const actions = {
       clear: () => this.clear(),
       close: () => this.close(),
-      fold: () => this.ask("show", { fold: button.getAttribute("aria-pressed") !== "true" }),
+      fold: () => this.fold(button),
       reset: () => this.reset(),
       full: () => fullScreen(panel.element),
       present: () => (this.story.on ? this.story.close() : this.story.open()),
@@ -201,6 +201,13 @@ class View {
     this.show(this.mode);
     this.last = pins.at(-1);
     this.pin(pins);
+  }
+
+  /** Python draws it; the button says at once what was asked, so that a second click takes it back. */
+  fold(button) {
+    const fold = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", fold);
+    this.ask("show", { fold });
   }
 
   /** What the page can show instead: another of the run's circuits in a panel, empty layers as thin lines. */
