@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from hap_engine.report.missed_heads import missed_heads
+from hap_engine.report.missed_heads import fate, missed_heads
 from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.runs.record import Run
 from hap_engine.words import Words
@@ -125,9 +125,8 @@ def _why_missed(run: Run, missed: tuple[str, ...]) -> str:
     kept = run.circuits["eap"].n_raw
     lines = []
     for head in missed[:6]:
-        rank = run.heads.get(head, {}).get("eap_rank")
-        why = "why.unranked" if rank is None else "why.low" if rank > kept else "why.dead"
-        lines.append(f"- **{head}**{role_of(run, head)}: {TEXTS(why, rank=rank, kept=kept)}.")
+        why = TEXTS(f"why.{fate(run, head)}", rank=run.heads.get(head, {}).get("eap_rank"), kept=kept)
+        lines.append(f"- **{head}**{role_of(run, head)}: {why}.")
     more = TEXTS("why.more", more=len(missed) - 6) if len(missed) > 6 else ""
     return TEXTS("why.some", lines="\n".join(lines), more=more)
 

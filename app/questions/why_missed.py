@@ -12,7 +12,7 @@ from app.words import say, widget
 from app.work import opened_models, workers
 from hap_engine.explain.why_missed import PROMPTS, explain
 from hap_engine.picture.palette import Palette
-from hap_engine.report.missed_heads import Explanation, missed_heads
+from hap_engine.report.missed_heads import Explanation, how_dropped, missed_heads
 from hap_engine.report.titles import circuit_title, role_title
 from hap_engine.runs.record import Run
 
@@ -44,13 +44,8 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
     with go_:
         if opened_models.button(run, **widget("missed.measure", head=head, prompts=PROMPTS)):
             _begin(run, key, head, left, right)
-    rank = run.heads.get(head, {}).get("eap_rank")
-    if rank:
-        edge = " → ".join(run.heads[head].get("eap_edge") or [])
-        cut, raw = run.circuits[left], run.circuits[left].n_raw
-        sizes = {"left": titles["left"], "raw": raw, "live": len(cut.circuit)}
-        ends = say(f"missed.{'dead' if rank <= raw else 'beyond'}", **sizes) if left == "eap" else ""
-        st.caption(say("missed.rank", head=head, edge=plain(edge), rank=rank, edges=run.graph.n_edges, why=ends))
+    if told := how_dropped(run, head, left):
+        st.caption(plain(told))
     if why:
         ask_for_weights(run, why)
     explained = opened_models.result(key)

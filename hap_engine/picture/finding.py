@@ -11,6 +11,7 @@ from typing import Any
 
 from hap_engine.findings import Findings
 from hap_engine.report.every_size import evidence_of, size_verdict
+from hap_engine.report.missed_heads import how_dropped, missed_heads
 from hap_engine.report.titles import circuit_title, role_title, say
 from hap_engine.report.verdict import warnings
 
@@ -35,6 +36,7 @@ def finding(run: Findings, left: str, right: str, prompt: int = 0) -> dict[str, 
         "sizes": size_verdict(run),
         "warnings": warnings(run),
         "heads": {head: _head(run, head, facts) for head, facts in run.heads.items()},
+        "dropped": {head: how_dropped(run, head, left) for head in missed_heads(run, left, right)},
         "attention": _attention(run, prompt),
         "cuts": _cuts(run, {"left": left, "right": right}, prompt),
     }
@@ -58,11 +60,7 @@ def _prompt(run: Findings, index: int) -> dict[str, Any]:
 
 def _head(run: Findings, head: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     known = (run.roles.get("heads") or {}).get(head) or {}
-    told = {
-        "rank": facts.get("eap_rank"),
-        "edge": " → ".join(map(str, facts.get("eap_edge") or ())),
-        "direct": _finite(facts.get("direct_effect")),
-    }
+    told = {"rank": facts.get("eap_rank"), "direct": _finite(facts.get("direct_effect"))}
     if not known:
         return told
     role = str(known["role"])

@@ -94,5 +94,25 @@ def missed_heads(run: Findings, left: str, right: str) -> tuple[str, ...]:
     return tuple(head for head in order if head in only)
 
 
+def fate(run: Findings, head: str) -> str:
+    """How EAP came to lack a head: ``unranked`` where no rank is stored, ``beyond`` the cut, or ``dead``: its best edge
+    is among those that EAP took, but no path of them runs through the head."""
+    rank = run.heads.get(head, {}).get("eap_rank")
+    return "beyond" if rank and rank > run.circuits["eap"].n_raw else "dead" if rank else "unranked"
+
+
+def how_dropped(run: Findings, head: str, left: str) -> str:
+    """Where EAP's ranking has a head's best edge and, if `left` is EAP's circuit, how it lost the head; plain text,
+    empty where no rank is stored. Measured on the run's training prompts, as `Explanation.how` is on others."""
+    known, cut = run.heads.get(head, {}), run.circuits[left]
+    if not known.get("eap_rank"):
+        return ""
+    told = {"left": circuit_title(left), "raw": cut.n_raw, "live": len(cut.circuit), "edges": run.graph.n_edges}
+    edge, ends = " → ".join(map(str, known.get("eap_edge") or ())), ""
+    if left == "eap":
+        ends = say(f"missed.{fate(run, head)}", **told)
+    return say("missed.ranked", head=head, edge=edge, rank=known["eap_rank"], ends=ends, **told).strip()
+
+
 def _edges(count: int) -> str:
     return f"{count} edge" + ("s" if count != 1 else "")

@@ -14,7 +14,9 @@ from streamlit.testing.v1 import AppTest
 from app.questions.is_there_another import similar_figure
 from app.questions.menu import SECTIONS
 from app.stored import related_runs
+from app.widgets.markdown import plain
 from app.work import workers
+from hap_engine.picture.finding import finding
 from hap_engine.picture.palette import LIGHT
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
@@ -66,6 +68,29 @@ def test_removing_every_s_inhibition_head_shows_its_effect_and_can_be_undone(min
     assert "do" not in app.query_params
     assert "the preference for the right answer" not in texts(app)
     assert not app.exception
+
+
+def _why_missed() -> None:
+    import streamlit as st
+
+    from app.questions import why_missed
+    from hap_engine.runs.run_file import load
+
+    run = load(st.session_state["shown"])
+    why_missed.show(run, *run.sides, [st.session_state["head"]])
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
+def test_the_question_and_the_drawer_say_one_thing_of_a_missed_head(path: Path) -> None:
+    run = load(path)
+    dropped, live = finding(run, *run.sides)["dropped"], len(run.circuits["eap"].circuit)
+    ranks = {head: run.heads[head]["eap_rank"] for head in dropped}
+    dead = [head for head, rank in ranks.items() if live < rank <= run.circuits["eap"].n_raw]
+    for head in {*dead, min(ranks, key=ranks.__getitem__), max(ranks, key=ranks.__getitem__)}:
+        app = AppTest.from_function(_why_missed)
+        app.session_state["shown"], app.session_state["head"] = path, head
+        app.run()
+        assert plain(dropped[head]) in [caption.value for caption in app.caption], head
 
 
 def test_a_link_with_changes_shows_their_effect(mini: Run) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from hap_engine.picture.finding import finding
 from hap_engine.picture.palette import role
 from hap_engine.picture.scene import targets
 from hap_engine.picture.standalone import standalone
+from hap_engine.report.every_size import circuit_at
 from hap_engine.report.token_places import on_sentence
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
@@ -178,6 +180,32 @@ def on_prompt(run: Run) -> Any:
     found = on_sentence(run, *run.sides)
     assert found is not None
     return found.prompts[0].looks
+
+
+def test_the_drawer_says_why_a_head_was_missed_as_the_report_does_and_follows_the_size(
+    page: Any, ioi: Run, tmp_path: Path
+) -> None:
+    show(page, ioi, tmp_path)
+    dropped, drawer = finding(ioi, *ioi.sides)["dropped"], page.locator(".hap-drawer")
+    dead = next(head for head, told in dropped.items() if "this edge among them" in told)
+    page.get_by_role("searchbox", name="Find a node").fill(dead)
+    page.keyboard.press("Enter")
+    drawer.get_by_text("Why EAP misses it").wait_for(timeout=90_000)
+    assert drawer.locator("h3", has_text="Why EAP misses it").locator("+ p").inner_text() == dropped[dead]
+    page.locator(".hap-sizes input").focus()
+    page.keyboard.press("ArrowLeft")  # a looser size, at which the sentence above does not hold
+    page.wait_for_function(
+        "(told) => !document.querySelector('.hap-drawer').innerText.includes(told)", arg=dropped[dead]
+    )
+    least = ioi.orders["eap"].nodes[dead]  # of EAP's circuits that keep it
+    for _ in range(3):
+        size = int(page.locator(".hap-sizes output").inner_text().split(" ")[0].replace(",", ""))
+        missed = drawer.locator(".hap-badge", has_text="not kept by EAP").count() > 0
+        assert missed == (size < least), size
+        own = size == len(ioi.circuits["hap"].circuit)
+        why = dropped[dead] if own else f"keeps it in its circuits of {least:,} edges"
+        assert (why in drawer.inner_text()) == (missed and dead in circuit_at(ioi, "hap", size).heads), size
+        page.keyboard.press("ArrowRight")
 
 
 def test_a_run_without_attention_shows_its_edges_and_says_why(page: Any, ioi: Run, tmp_path: Path) -> None:

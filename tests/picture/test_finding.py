@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
 
 from hap_engine.picture.finding import finding
-from hap_engine.runs.examples import example
+from hap_engine.report.missed_heads import missed_heads
+from hap_engine.runs.examples import SHIPPED, example
+from hap_engine.runs.run_file import load
 from tests.builders.fakes import fake_run
 
 
@@ -24,6 +30,21 @@ def test_it_names_the_prompt_the_distances_and_every_head_with_its_evidence() ->
     assert head["said"] == "1% of attention"
     row = found["attention"]["a22.h5"][-1]
     assert len(row) == len(found["prompt"]["tokens"])
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
+def test_why_a_head_was_missed_is_what_the_order_of_edges_says(path: Path) -> None:
+    """Taken edges are counted before those on no path are removed."""
+    run = load(path)
+    taken, told = run.orders["eap"].cells[: run.circuits["eap"].n_raw], finding(run, *run.sides)["dropped"]
+    assert list(told) == list(missed_heads(run, *run.sides))
+    kept = np.zeros_like(run.graph.edge_mask)
+    kept.flat[taken] = True
+    for head, sentence in told.items():
+        row = run.graph.writer_index[head]
+        touched = kept[row].any() or kept[:, run.graph.feeds[:, row]].any()
+        assert ("this edge among them;" in sentence, "not among them." in sentence) == (touched, not touched), head
+    assert not any("of its ranking" in sentence for sentence in finding(run, "hap", "eap")["dropped"].values())
 
 
 def test_a_run_that_stores_little_says_little() -> None:

@@ -48,7 +48,7 @@ class Drawer {
       node.kind === "head" && !node.members ? own.note(node) : "",
       node.kind === "head" && !node.members ? this.attention(node, known) : "",
       ...(node.members ? [] : this.says(node)),
-      ...this.why(node, known),
+      ...this.why(node),
       ...this.edges(node),
     ];
   }
@@ -120,12 +120,14 @@ class Drawer {
       : []));
   }
 
-  why(node, { rank, edge }) {
-    const { finding, scene } = this.view;
-    if (!finding.eap || node.status !== "right" || !rank) return [];
-    const size = scene.panels.left.edges;
-    const text = this.say(rank > size ? "why_rank" : "why_path", { edge, rank: rank.toLocaleString("en"), size: size.toLocaleString("en") });
-    return [html("h3", {}, this.say("why")), html("p", {}, text)];
+  /** Of the run's own circuits as the report says it; at another size, from which size on EAP keeps the node. */
+  why(node) {
+    const { finding, scene, atSizes, index } = this.view;
+    if (!finding.eap || node.status !== "right") return [];
+    const from = atSizes.size === null ? 0 : atSizes.data.left.nodes[index.get(node.id)], size = scene.panels.left.edges;
+    const text = atSizes.size === null ? finding.dropped[node.id]
+      : this.say(from ? "why_from" : "why_never", { from: from.toLocaleString("en"), size: size.toLocaleString("en") });
+    return text ? [html("h3", {}, this.say("why")), html("p", {}, text)] : [];
   }
 
   /** What switching parts off, or restoring them, does; both ways stand here, for either circuit. */

@@ -115,9 +115,11 @@ class Folded {
   }
 
   pin(id) {
-    const group = this.panel.view.scene.folded.groups.find((one) => one.id === id);
-    if (group) this.panel.view.pin([...new Set([...group[this.kept], ...group.members])]
-      .filter((name) => this.panel.view.node(name).status !== "none").slice(0, this.panel.view.scene.maxPins));
+    const { view } = this.panel, group = view.scene.folded.groups.find((one) => one.id === id);
+    if (!group) return;
+    const heads = [...new Set([...group[this.kept], ...group.members])].filter((name) => view.node(name).status !== "none");
+    view.last = heads.slice(0, view.scene.maxPins).at(-1) ?? null;
+    view.pin(heads.slice(0, view.scene.maxPins));
   }
 }
 

@@ -134,6 +134,7 @@ class Sizes {
       view.threshold.set(Number.isFinite(view.choice.limit) ? view.choice.limit : 0);
       view.choice.update();
       view.matrix.read();
+      view.drawer.draw();
       this.say();
     }
   }

@@ -135,6 +135,7 @@ class Words {
     if (!found.length) return;
     view.found = [];
     this.search.value = "";
+    view.last = found.at(-1);
     view.pin([...view.pinned.filter((id) => !found.includes(id)), ...found]);
     view.reveal(found[0]);
     if (found.length === 1) view.panels[0].focus(found[0]);
