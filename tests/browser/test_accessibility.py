@@ -69,6 +69,26 @@ def test_no_violation_in_any_question(visit: Any, address: str, scheme: str) -> 
         assert page.evaluate(FIND) == [], title
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_question_can_be_read_under_the_pointer_chosen_or_not(visit: Any, address: str, scheme: str) -> None:
+    page = visit(f"{address}/?run={example('hap-mini').id}", scheme).page
+    questions = page.locator(".st-key-ask [role=radio]")
+    questions.first.wait_for(timeout=90_000)
+    page.add_script_tag(path=str(AXE))
+    for place, title in enumerate(QUESTIONS):
+        question = questions.nth(place)
+        assert question.inner_text().strip() == title
+        for chosen in (place == 0, True):
+            if chosen:
+                question.click()
+                page.locator(f".st-key-ask [role=radio][aria-checked=true]:has-text('{title}')").wait_for(
+                    timeout=90_000
+                )
+            question.hover()
+            page.wait_for_function(STILL, timeout=90_000)
+            assert page.evaluate(FIND.replace("document,", "'.st-key-ask',")) == [], (title, chosen)
+
+
 @pytest.mark.parametrize(("width", "height"), [(360, 740), (768, 1024), (3840, 2160)])
 def test_nothing_is_cut_off_at_any_width(visit: Any, address: str, width: int, height: int) -> None:
     page = visit(address).page
