@@ -148,7 +148,7 @@ class DiscoveryConfig:
         if self.start is not None and self.method == "eap":
             raise SettingsError("EAP learns nothing, so it cannot go on from a run. Use hap or ep.")
         if self.memory is not None and not 0 < self.memory < 1e5:
-            raise SettingsError(f"Expected memory in GB above 0, got {self.memory:g}.")
+            raise SettingsError(f"Expected memory above 0 and below 100,000 GB, got {self.memory:g} GB.")
         if not 0 <= self.seed < SEEDS:
             raise SettingsError(f"Expected a seed from 0 to 2147483647, got {self.seed}.")
 

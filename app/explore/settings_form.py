@@ -57,6 +57,7 @@ def show() -> None:
     )
     advanced = {"pruning": PRESETS[effort]} if rules else _advanced(task, effort)
     config = _config(source, task, sparsity, advanced)
+    impossible = impossible or _too_few(config, share)
     if st.button(**widget("settings.find"), disabled=config is None or bool(impossible)):
         assert config is not None
         _start(config)
@@ -75,6 +76,13 @@ def _unknown_task(source: Source | None, task: str) -> str:
     """Why a circuit of this task would say nothing of this model; empty where that was not measured."""
     answer = task_answers.known(source).get(task) if source else None
     return "" if answer is None or task_answers.usable(answer) else str(answer.get("sentence", ""))
+
+
+def _too_few(config: DiscoveryConfig | None, share: float) -> str:
+    """Why so many per cent of the edges cannot be kept of those that are left to Edge Pruning; empty if they can."""
+    if config is None or config.method != "hap" or config.keep is None or 100 * config.keep >= share:
+        return ""
+    return say("settings.few", share=share, left=100 * config.keep)
 
 
 def _explain_size(source: Source | None, sparsity: float) -> str:

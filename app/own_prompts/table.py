@@ -14,7 +14,7 @@ from app.words import say, widget
 from hap_engine.errors import DiskError, HapError
 from hap_engine.models.catalog import Source
 from hap_engine.tasks.builtin import MADE, TASKS
-from hap_engine.tasks.prompts_file import parse_rows
+from hap_engine.tasks.prompts_file import MAX_BYTES, parse_rows
 from hap_engine.tasks.rows import KEYS, MAX_ROWS, check_count, sift, told
 from hap_engine.tasks.spaces import AS_WRITTEN
 from hap_engine.tasks.task import SplitSizes
@@ -85,7 +85,8 @@ def fill(source: Source | None) -> None:
     version = st.session_state.get("draft-version", 0)  # other rows close what is open
     upload, paste, example, clear = st.columns(4)
     with upload.popover("Open a file", icon=":material/upload_file:", width="stretch", key=f"draft-open-{version}"):
-        file = st.file_uploader(**widget("own.file"), key=f"draft-file-{version}")
+        most = MAX_BYTES >> 20
+        file = st.file_uploader(**widget("own.file"), key=f"draft-file-{version}", max_upload_size=most)
         if file is not None:
             _open(file.getvalue(), file.name)
     with paste.popover("Paste rows", icon=":material/content_paste:", width="stretch", key=f"draft-paste-{version}"):

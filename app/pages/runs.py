@@ -18,6 +18,7 @@ from hap_engine.crash_report import explain
 from hap_engine.errors import HapError
 from hap_engine.picture.palette import palette
 from hap_engine.report.titles import circuit_title
+from hap_engine.runs.run_file import MAX_BYTES
 from hap_engine.words import beside
 
 STYLE = beside(__file__, "runs.html")
@@ -180,7 +181,7 @@ def _say_what_happened() -> None:
 
 def _import() -> None:
     with st.expander(**widget("runs.import")):
-        file = st.file_uploader(**widget("runs.file"))
+        file = st.file_uploader(**widget("runs.file"), max_upload_size=MAX_BYTES >> 20)
         if file is None or st.session_state.get("imported") == file.file_id:
             return
         try:

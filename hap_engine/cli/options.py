@@ -39,7 +39,20 @@ def _offer(command: argparse.ArgumentParser, settings: str, defaults: bool = Fal
     for name, text in offered(config).items():
         kind = next(kind for kind in (*get_args(types[name]), types[name]) if kind is not NoneType)
         option, said = f"--{name.replace('_', '-')}", text.replace("%", "%%")
-        command.add_argument(option, type=kind, default=usual.get(name), help=said, **more)
+        command.add_argument(option, type=_read(kind, text), default=usual.get(name), help=said, **more)
+
+
+def _read(kind: type, about: str) -> Callable[[str], Any]:
+    """Reads a value; where it is no number says which kind is expected, and what of, with its unit."""
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            expected = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"expected {expected} ({about}), got {text!r}") from None
+
+    return read if kind in (int, float) else kind
 
 
 def _offer_lists(command: argparse.ArgumentParser, lists: str) -> None:
@@ -50,7 +63,7 @@ def _offer_lists(command: argparse.ArgumentParser, lists: str) -> None:
 def _add(command: argparse.ArgumentParser, name: str, **option: Any) -> None:
     """An option as the file has it; ``{bos}`` in a help is that of the setting."""
     if "type" in option:
-        option["type"] = KINDS[option["type"]]
+        option["type"] = _read(KINDS[option["type"]], option.get("help", ""))
     if "help" in option:
         option["help"] = option["help"].replace("{bos}", offered(DiscoveryConfig)["bos"])
     command.add_argument(name, **option)

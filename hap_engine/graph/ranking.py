@@ -25,8 +25,10 @@ def edge_budget(graph: Graph, sparsity: float) -> int:
         raise SettingsError(f"Expected a sparsity between 0 and 1 (0.98 keeps 2 % of the edges), got {sparsity:g}.")
     budget = int(graph.n_edges * (1 - sparsity) + 1e-9)
     if budget < 2:
-        most = math.floor(1e6 * (1 - 2 / graph.n_edges)) / 1e6
-        raise SettingsError(say("graph.no_path", sparsity=sparsity, budget=budget, graph=graph, most=most))
+        most, least = math.floor(1e6 * (1 - 2 / graph.n_edges)) / 1e6, math.ceil(2e6 / graph.n_edges) / 1e4
+        kept = 100 * (1 - sparsity)
+        told = say("graph.no_path", kept=kept, sparsity=sparsity, budget=budget, graph=graph, most=most, least=least)
+        raise SettingsError(told)
     return budget
 
 

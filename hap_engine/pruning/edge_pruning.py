@@ -90,7 +90,9 @@ def prune(
         SettingsError: if there are fewer candidates than `target`, or KL is not finite.
     """
     if len(candidates) < target:
-        raise SettingsError(say("pruning.few_candidates", target=target, candidates=len(candidates)))
+        needed, share = (100 * edges / candidates.graph.n_edges for edges in (target, len(candidates)))
+        count = len(candidates)
+        raise SettingsError(say("pruning.few_candidates", target=target, count=count, needed=needed, share=share))
     generator = torch.Generator().manual_seed(seed)
     strategy = BUDGETS[config.budget]
     log_alpha = (

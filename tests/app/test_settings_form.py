@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.explore import cost
 from app.stored import recent_models
+from app.stored.related_runs import SIZES
 from app.work import discoveries, heavy_imports
 from app.work.worker import Worker
 from hap_engine.errors import SettingsError
 from hap_engine.machine import speed
 from hap_engine.models.catalog import resolve
+from hap_engine.runs import run_file
 from hap_engine.settings import DiscoveryConfig
+from hap_engine.tasks import prompts_file
 from tests.builders.fake_hub import put
-from tests.builders.pages import open_app, texts
+from tests.builders.pages import open_app, texts, turn_to
 from tests.builders.tiny_models import MACHINE
 
 
@@ -153,6 +158,61 @@ def test_a_model_that_cannot_work_is_told_before_a_run(tmp_path: Path) -> None:
     (path / "config.json").write_text(json.dumps({"model_type": "mamba"}))
     recent_models.remember(resolve(str(path)))
     assert "cannot be taken apart" in texts(open_app(model="my-mamba"))
+
+
+def test_a_size_that_makes_no_path_is_told_in_per_cent_as_it_was_chosen() -> None:
+    app = open_app(kept="0.1")
+    said = texts(app)
+    assert "Keeping 0.1 % (sparsity 0.999) leaves 1 of" in said
+    least = float(said.split("Keep at least ")[1].split(" %")[0])
+    assert next(button for button in app.button if button.label == "Find the circuit").disabled
+    enough = open_app(kept=str(next(share for share in SIZES if share >= least)))
+    assert not next(button for button in enough.button if button.label == "Find the circuit").disabled
+
+
+def test_a_loose_set_smaller_than_the_circuit_is_told_in_per_cent_before_the_run() -> None:
+    app = open_app(kept="2.0")
+    app.toggle(key="automatic").set_value(False).run()
+    app.slider(key="keep").set_value(1).run()
+    find = next(button for button in app.button if button.label == "Find the circuit")
+    assert "Of 1 % of the edges no 2 % can be kept" in texts(app)
+    assert find.disabled
+    app.slider(key="keep").set_value(2).run()
+    assert not next(button for button in app.button if button.label == "Find the circuit").disabled
+
+
+def test_advanced_settings_survive_a_visit_to_another_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[DiscoveryConfig] = []
+    monkeypatch.setattr(discoveries, "submit", lambda worker, config, owner="": asked.append(config) or "nothing")
+    app = open_app()
+    chosen: dict[str, Any] = {"method": "eap", "scorer": "eap-gim", "bos": "always", "dtype": "bfloat16"}
+    for name, value in chosen.items():
+        app.selectbox(key=name).select(value).run()
+    app.selectbox(key="budget-standard").select("projection").run()
+    app.selectbox(key="corruption-ioi").select("s2").run()
+    app.number_input(key="steps-standard").set_value(77).run()
+    app.number_input(key="memory").set_value(3.0).run()
+    app.number_input(key="seed").set_value(5).run()
+    app.toggle(key="automatic").set_value(False).run()
+    app.slider(key="keep").set_value(42).run()
+    turn_to(app, "Runs")
+    assert not app.get("slider")
+    turn_to(app, "Explore")
+    next(button for button in app.button if button.label == "Find the circuit").click().run()
+    (config,) = asked
+    assert {name: getattr(config, name) for name in chosen} == chosen
+    assert (config.pruning.steps, config.pruning.budget, config.corruption) == (77, "projection", "s2")
+    assert (config.memory, config.seed, config.keep) == (3.0, 5, 0.42)
+
+
+def test_a_file_may_be_as_large_as_the_error_says() -> None:
+    """What the browser refuses is what the reader would."""
+    app = open_app()
+    runs, own = turn_to(app, "Runs").get("file_uploader"), turn_to(app, "Your prompts").get("file_uploader")
+    sizes = [one.proto.max_upload_size_mb << 20 for one in (runs[0], own[0])]
+    assert sizes == [run_file.MAX_BYTES, prompts_file.MAX_BYTES]
+    config = tomllib.loads((Path(__file__).parents[2] / "app" / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["maxUploadSize"] << 20 >= max(sizes)
 
 
 def test_a_task_says_what_the_model_must_do() -> None:

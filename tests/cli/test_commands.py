@@ -140,6 +140,10 @@ def test_models_and_tasks(capsys: pytest.CaptureFixture[str]) -> None:
         (["--sparsity", "98"], "sparsity between 0 and 1"),
         (["--sparsity", "nan"], "sparsity between 0 and 1"),
         (["--keep", "2"], "keep between 0 and 1"),
+        (["--memory", "2e5"], "below 100,000 GB, got 200000 GB"),
+        (["--sparsity", "0.999"], "Keeping 0.1 % (sparsity 0.999) leaves 0 of 110 edges"),
+        (["--sparsity", "0.999"], "Keep at least 1.8182 % (a sparsity of at most 0.981818)"),
+        (["--keep", "0.05"], "10 candidate edges, 9.09 % of all"),
         (["--seed", "-1"], "seed from 0"),
         (["--bos", "alway"], "Did you mean 'always'"),
         (["--steps", "0"], "steps from 1"),
@@ -156,6 +160,22 @@ def test_discover_explains_wrong_settings(
 ) -> None:
     given = [] if "--model" in arguments else ["--model", str(folder)]
     fails(capsys, ["discover", *given, *FAST, *arguments], words)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--memory", "8GB"], "expected a number (GB that the run may take), got '8GB'"),
+        (["--sparsity", "98%"], "expected a number (share of edges removed), got '98%'"),
+        (["--steps", "1.5"], "expected a whole number (steps of Edge Pruning), got '1.5'"),
+    ],
+)
+def test_what_is_no_number_is_told_in_the_options_own_unit(
+    option: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["discover", *option])
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

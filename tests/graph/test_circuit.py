@@ -171,8 +171,10 @@ def test_too_sparse_is_refused() -> None:
 def test_the_limit_that_the_message_names_works(graph: Graph) -> None:
     with pytest.raises(SettingsError) as caught:
         edge_budget(graph, 1 - 1 / graph.n_edges)
-    limit = float(str(caught.value).split("at most ")[1].rstrip("."))
+    limit = float(str(caught.value).split("at most ")[1].rstrip(".)"))
     assert edge_budget(graph, limit) == 2
+    share = float(str(caught.value).split("at least ")[2].split(" %")[0])
+    assert edge_budget(graph, 1 - share / 100) == 2
 
 
 def test_set_algebra() -> None:

@@ -49,7 +49,7 @@ def test_less_memory_means_smaller_parts_and_then_an_error() -> None:
     assert batches == sorted(batches, reverse=True)
     with pytest.raises(SettingsError, match=r"one prompt at a time.*got 0.1 GB.*--memory"):
         estimate.limits_within(dataclasses.replace(CONFIG, memory=0.1), SHAPE, 20)
-    with pytest.raises(SettingsError, match="memory in GB above 0"):
+    with pytest.raises(SettingsError, match=r"memory above 0 and below 100,000 GB, got 0 GB"):
         dataclasses.replace(CONFIG, memory=0)
 
 

@@ -158,7 +158,7 @@ def test_gradients_stay_on_for_the_consumer(prepared: Prepared) -> None:
 def test_fewer_candidates_than_the_target(prepared: Prepared) -> None:
     graph = prepared.masked.graph
     few = Circuit.from_names(graph, [("input", "logits")])
-    with pytest.raises(SettingsError, match=r"at least 20 candidate edges .* got 1"):
+    with pytest.raises(SettingsError, match=r"at least 20 candidate edges.* got 1 on"):
         learn(prepared, few, 20, PruningConfig())
 
 
