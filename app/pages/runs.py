@@ -71,7 +71,8 @@ def _card(run: Listed, pages: Mapping[str, Any]) -> None:
         picture, words, buttons = st.columns([2, 6, 4], vertical_alignment="center")
         picture.html(f"{STYLE}{_picture(run)}")
         with words:
-            st.markdown(f"**{plain(run.title)}**" + (" :blue-badge[example]" if run.shipped else ""))
+            badge = say(f"runs.badges.{'shipped' if run.shipped else 'copied'}") if run.shipped or run.copied else ""
+            st.markdown(f"**{plain(run.title)}** {badge}".strip())
             st.html(f'<div class="hap-card-told">{run.told}</div>')
             st.caption(" · ".join(map(plain, _facts(run))))
         with buttons.container(horizontal=True, horizontal_alignment="right"):
@@ -147,14 +148,14 @@ def _save_name(run_id: str, name: str, seen: str) -> str:
     return f"Renamed to “{name}”." if name else "The run has its own title again."
 
 
-def _deleted(run_id: str) -> str:
-    return f"Deleted “{saved_runs.delete(run_id)}”."
+def _deleted(run: Listed) -> str:
+    return say("runs.back" if run.copied else "runs.deleted", title=saved_runs.delete(run.id))
 
 
 def _delete(run: Listed) -> None:
-    st.warning(**widget("runs.warning"))
+    st.warning(**widget("runs.restoring" if run.copied else "runs.warning"))
     with st.container(horizontal=True):
-        st.button(**widget("runs.sure", run=run.id), on_click=_do, args=(lambda: _deleted(run.id),))
+        st.button(**widget("runs.sure", run=run.id), on_click=_do, args=(lambda: _deleted(run),))
         st.button(**widget("runs.keep", run=run.id), on_click=_ask, args=("delete", run))
 
 

@@ -88,7 +88,8 @@ def _heading(run: Run) -> None:
     date = plain(run.created[:10])
     where = "elsewhere (imported)" if saved_runs.imported(run.id) else "on this machine"
     told = {"where": where, "date": date, "seconds": run.seconds.get("total", 0), "run": run}
-    made = say("result.example" if saved_runs.is_shipped(run) else "result.computed", **told)
+    kind = "added" if saved_runs.is_copy(run) else "example" if saved_runs.is_shipped(run) else "computed"
+    made = say(f"result.{kind}", **told)
     with st.container(key="run-title"):
         st.title(f"{plain(run.title)} &nbsp; :small[{made}]", anchor=False)
 

@@ -44,6 +44,7 @@ class Listed:
 
     id: str
     shipped: bool
+    copied: bool  # the user's copy of a shipped run, which it hides, with what was added here
     title: str
     named: bool
     created: str
@@ -296,6 +297,7 @@ def _listed(run: Run, shipped: bool = False) -> Listed:
     return Listed(
         id=run.id,
         shipped=shipped,
+        copied=not shipped and is_shipped(run),
         title=run.title,
         named=False,
         created=run.created,
@@ -312,6 +314,11 @@ def _listed(run: Run, shipped: bool = False) -> Listed:
         eap_kl=run.metrics.get("eap", {}).get("kl"),
         continues=str(run.settings.get("continues") or ""),
     )
+
+
+def is_copy(run: Run) -> bool:
+    """A shipped run with what was added to it here."""
+    return is_shipped(run) and (run.id in _unsaved or find(run.id).parent != SHIPPED)
 
 
 def is_shipped(run: Run) -> bool:

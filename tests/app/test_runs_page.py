@@ -12,8 +12,10 @@ from streamlit.testing.v1 import AppTest
 
 from app.stored import saved_runs
 from hap_engine.graph.graph import Graph
+from hap_engine.runs.examples import example
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, runs_folder, save
+from tests.builders import pages
 from tests.builders.fakes import fake_run
 
 
@@ -94,6 +96,23 @@ def test_delete_asks_first(run: Run) -> None:
     app.button(key=f"yes-{run.id}").click().run()
     assert "Deleted" in texts(app)
     assert run.id not in [item.id for item in saved_runs.listed()[0]]
+
+
+def test_an_example_with_a_note_is_still_the_example_and_comes_back_when_it_is_deleted() -> None:
+    shipped = example("hap-mini")
+    noted = replace(shipped, notes={"version": 1, "heads": {"a0.h3": "mine"}, "groups": {}})
+    saved_runs.keep(noted, shipped)
+    assert "Example with what you added" in pages.texts(pages.open_app(run=shipped.id))
+    app = opened("runs")
+    assert ":blue-badge[example] :gray-badge[with what you added]" in texts(app)
+    app.button(key=f"delete-{shipped.id}").click().run()
+    assert "The example itself comes back" in texts(app)
+    app.button(key=f"yes-{shipped.id}").click().run()
+    assert "the example is again as it came" in texts(app)
+    assert "with what you added" not in texts(app)
+    assert app.button(key=f"delete-{shipped.id}").disabled
+    assert saved_runs.open_run(shipped.id).notes == {}
+    assert "Example, computed before" in pages.texts(pages.open_app(run=shipped.id))
 
 
 def test_a_run_deleted_by_another_tab(run: Run) -> None:
