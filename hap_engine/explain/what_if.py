@@ -97,16 +97,16 @@ class Bench:
         return trace.whole(layer.z[node.head]) * shrink @ block.w_heads[node.head]
 
     @torch.no_grad()
-    def promoted(self, node: str, count: int = TOP) -> tuple[Tokens, Tokens]:
-        """What a node says straight to the logits on the first prompt.
+    def promoted(self, node: str, count: int = TOP, prompt: int = 0) -> tuple[Tokens, Tokens]:
+        """What a node says straight to the logits on one of the prompts.
 
         Only its edge to ``logits`` is cut; reported are the tokens whose probability that lowers most
         (the node promotes them) and raises most (it holds them back), with the change it makes.
         """
-        writer, at = self.masked.graph.writer_index[node], int(self._batch.last[0])
+        writer, at = self.masked.graph.writer_index[node], int(self._batch.last[prompt])
         delta = self._written(self._clean, writer) - self._written(self._corrupt, writer)
-        without = self.masked.unembed(self._clean.final[:1] - delta[:1, at]).softmax(-1)[0]
-        change = (self._full[0].exp() - without).cpu().numpy()
+        without = self.masked.unembed((self._clean.final[prompt] - delta[prompt, at])[None]).softmax(-1)[0]
+        change = (self._full[prompt].exp() - without).cpu().numpy()
         order = np.argsort(-change)
 
         def tokens(ids: np.ndarray) -> Tokens:

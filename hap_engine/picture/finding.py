@@ -39,6 +39,7 @@ def finding(run: Findings, left: str, right: str, prompt: int = 0) -> dict[str, 
         "dropped": {head: how_dropped(run, head, left) for head in missed_heads(run, left, right)},
         "attention": _attention(run, prompt),
         "cuts": _cuts(run, {"left": left, "right": right}, prompt),
+        "promoted": _promoted(run, prompt),
     }
 
 
@@ -95,6 +96,14 @@ def _cuts(run: Findings, sides: Mapping[str, str], prompt: int) -> dict[str, Any
         | {state: {head: shares[prompt] for head, shares in row[state].items()} for state in ("off", "on")}
         for side, row in rows.items()
     }
+
+
+def _promoted(run: Findings, prompt: int) -> dict[str, dict[str, list[tuple[str, float]]]]:
+    """Of each node whose words are stored those that it promotes and holds back on this prompt, strongest first."""
+    if prompt >= run.cuts.get("n_prompts", 0):
+        return {}
+    stored = run.cuts.get("promoted", {})
+    return {node: {way: list(words.items()) for way, words in rows[prompt].items()} for node, rows in stored.items()}
 
 
 def _finite(value: Any) -> float | None:

@@ -192,7 +192,9 @@ def _check_names(run: Findings) -> None:
     known = run.graph.writer_index
     cut = [head for row in run.cuts.get("circuits", {}).values() for head in (*row["off"], *row["on"])]
     words = [*run.notes.get("heads", ()), *(head for heads in run.notes.get("groups", {}).values() for head in heads)]
-    unknown = [name for name in (*run.heads, *described, *cut, *words) if name not in known]
+    unknown = [
+        name for name in (*run.heads, *described, *cut, *run.cuts.get("promoted", ()), *words) if name not in known
+    ]
     if unknown:
         raise RunFileError(f"The run file describes heads that its graph lacks: {unknown[:3]}.")
 
@@ -208,6 +210,8 @@ def _check_sizes(run: Findings) -> None:
         answers = [row["base"], *row["off"].values(), *row["on"].values()]
         if name not in run.circuits or any(len(row) != run.cuts["n_prompts"] for row in answers):
             raise RunFileError("The run file's cuts should give each circuit one probability for each prompt.")
+    if any(len(rows) != run.cuts["n_prompts"] for rows in run.cuts.get("promoted", {}).values()):
+        raise RunFileError("The run file's cuts should give each node the words that it promotes for each prompt.")
     for prompt in run.attention:
         for head, sides in prompt["heads"].items():
             for side in ("clean", "corrupt"):

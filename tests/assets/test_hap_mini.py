@@ -81,7 +81,7 @@ def test_it_has_an_s_inhibition_head_by_causal_evidence(run: Run) -> None:
 def test_shipped_runs_are_whole_and_say_where_they_come_from(path: Path) -> None:
     shipped = load(path)
     assert path.stem == shipped.id
-    assert path.stat().st_size < 3e6
+    assert path.stat().st_size < 3.1e6
     assert shipped.command.startswith("python -m hap_engine discover --model ")
     assert len(shipped.model["sha256"]) == 64
     assert shipped.created.startswith("20")
@@ -90,6 +90,8 @@ def test_shipped_runs_are_whole_and_say_where_they_come_from(path: Path) -> None
     assert {row["split"] for row in shipped.metrics.values()} == {"test"}
     assert len(shipped.prompts["test"]) == 256
     assert len(shipped.attention) >= 2
+    kept = shipped.circuits["eap"].circuit.heads | shipped.circuits["hap"].circuit.heads
+    assert kept <= set(shipped.cuts["promoted"])  # an example says without weights what follows from each head
 
 
 def test_a_run_of_each_kind_ships() -> None:

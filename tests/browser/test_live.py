@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,12 @@ def test_an_own_circuit_is_saved_compared_and_deleted(address: str, visit: Any, 
     page.get_by_text("Your circuit:").wait_for(state="detached", timeout=90_000)
 
 
-def test_the_drawer_has_the_model_say_which_words_a_head_promotes(address: str, visit: Any) -> None:
-    page = visit(f"{address}/?run={example('hap-mini').id}&pin=a3.h1").page
+def test_the_drawer_has_the_model_say_which_words_a_head_promotes(address: str, visit: Any, tmp_path: Path) -> None:
+    page = visit(address).page
+    run = replace(example("hap-mini"), id="without-words", cuts={})
+    bring(page, run, tmp_path)
+    page.get_by_text("Imported “").wait_for()
+    page.goto(f"{address}/?run={run.id}&pin=a3.h1")
     promotes = page.locator(".hap-drawer h3", has_text="It promotes")
     page.get_by_role("button", name="Ask the model which words it promotes").or_(promotes).first.wait_for()
     page.evaluate("() => document.querySelector('.hap-drawer [data-words]')?.click()")  # an open model is not asked for

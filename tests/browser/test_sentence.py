@@ -208,6 +208,20 @@ def test_the_drawer_says_why_a_head_was_missed_as_the_report_does_and_follows_th
         page.keyboard.press("ArrowRight")
 
 
+def test_the_drawer_shows_stored_words_without_weights(page: Any, ioi: Run, tmp_path: Path) -> None:
+    show(page, ioi, tmp_path)
+    told = finding(ioi, *ioi.sides)["promoted"]
+    nothing = next(node for node in told if not told[node]["promotes"] and node.startswith("a"))
+    loud = max((node for node in told if node.startswith("a")), key=lambda node: len(told[node]["promotes"]))
+    for node, words in ((loud, [word.strip() for word, _ in told[loud]["promotes"]]), (nothing, [])):
+        page.get_by_role("searchbox", name="Find a node").fill(node)
+        page.keyboard.press("Enter")
+        page.locator(".hap-drawer h2", has_text=node[1:].replace(".h", ".")).wait_for(timeout=90_000)
+        shown = page.locator(".hap-drawer h3:has-text('It promotes') + .hap-words span").all_inner_texts()
+        assert [text.rsplit(" ", 1)[0] for text in shown] == words
+        assert page.get_by_text("By itself it changes the probability of no next word").count() == (not words)
+
+
 def test_a_run_without_attention_shows_its_edges_and_says_why(page: Any, ioi: Run, tmp_path: Path) -> None:
     show(page, replace(ioi, attention=[]), tmp_path)
     page.get_by_text("stores no attention between tokens").wait_for(timeout=90_000)

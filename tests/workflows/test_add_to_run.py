@@ -195,6 +195,27 @@ def test_single_cuts_are_what_changed_circuits_answer(gpt2: MaskedModel, run: Ru
     assert told["base"] == revised.cuts["circuits"]["hap"]["base"][1]
 
 
+def test_stored_words_are_what_each_node_promotes_on_that_prompt(
+    gpt2: MaskedModel, run: Run, pairs: list[EncodedPair]
+) -> None:
+    revised = finish(add_cuts(gpt2, run))
+    stored = revised.cuts["promoted"]
+    assert {"m0", *revised.cuts["circuits"]["hap"]["off"]} <= set(stored)
+    assert any(rows[1]["promotes"] for rows in stored.values())
+    bench = Bench(gpt2, pairs[1:2])
+    for node in stored:
+        told = finding(revised, "eap", "hap", 1)["promoted"][node]
+        for way, words in zip(("promotes", "holds"), bench.promoted(node, 3), strict=True):
+            assert told[way] == [(word, pytest.approx(x, abs=2e-4)) for word, x in words[: len(told[way])]]
+            assert all(abs(x) < 7e-4 for _, x in words[len(told[way]) :])
+    assert finding(revised, "eap", "hap", revised.cuts["n_prompts"])["promoted"] == {}
+    foreign = {**revised.cuts, "promoted": {"a99.h0": stored["m0"]}}
+    short = {**revised.cuts, "promoted": {"m0": stored["m0"][:1]}}
+    for cuts in (foreign, short):
+        with pytest.raises(RunFileError):
+            loads(dumps(replace(run, cuts=cuts)))
+
+
 def test_cuts_of_what_the_run_lacks_are_refused(gpt2: MaskedModel, run: Run) -> None:
     cuts = {"version": 1, "n_prompts": 1, "circuits": {"hap": {"base": [0.5], "off": {"a99.h0": [0.1]}, "on": {}}}}
     with pytest.raises(RunFileError, match=r"a99\.h0"):

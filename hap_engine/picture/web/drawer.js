@@ -110,11 +110,13 @@ class Drawer {
     if (focused) this.box.querySelector(`[data-query="${this.token}"]`).focus();
   }
 
-  /** Words that it promotes and holds back, as the model said; else the button that asks it, where there is one to ask. */
+  /** Words that it promotes and holds back, as the run stores or the model said them; else, where there is one, the button
+      that asks it. */
   says({ id, kind }) {
-    const { view } = this, { promotes, holds } = window[`hapPromoted ${id}`] ?? {};
+    const { view } = this, { promotes, holds } = view.finding.promoted[id] ?? window[`hapPromoted ${id}`] ?? {};
     if (!promotes && view.measurable && ["head", "mlp"].includes(kind))
       return [html("button", { type: "button", "data-words": id }, this.say(this.asked === id ? "waits" : "ask_words"))];
+    if (promotes && !promotes.length && !holds.length) return [html("p", { class: "hap-quiet" }, this.say("says_nothing"))];
     return [["promotes", promotes], ["holds", holds]].flatMap(([name, words]) => (words?.length
       ? [html("h3", {}, this.say(name)), html("p", { class: "hap-words" }, ...words.map(([word, share]) => html("span", {}, `${word.trim() || "␣"} `, html("small", {}, `${share > 0 ? "+" : ""}${(100 * share).toFixed(1)}`))))]
       : []));
