@@ -2,9 +2,9 @@
 
     python -m benchmarks.page [--rounds 7] [run.json]
 
-The server is a real one with a folder of its own; the page shows the first example, or the run of a file. Times are
-medians of `rounds`, in milliseconds: of a load from the start of the navigation, of everything else from the event of
-the hand to the frame in which its answer stands.
+The server is a real one with a folder of its own; the page shows the first example, or the run of a file; clicks are
+measured on hap-mini's. Times are medians of `rounds`, in milliseconds: of a load from the start of the navigation, of
+everything else from the event of the hand to the frame in which its answer stands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+from hap_engine.runs.examples import example
 from hap_engine.runs.run_file import load, save
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +41,7 @@ new MutationObserver(() => {
   note("text", (document.querySelector("[data-testid=stMain]")?.innerText.length ?? 0) > 40);
   note("picture", ["left", "right"].every((side) => {
     const panel = document.querySelector(`.hap-panel[data-side=${side}]`);
-    return panel?.querySelector(".hap-edges path") && panel.querySelector(".hap-nodes rect");
+    return panel?.querySelector(".hap-head-box, .hap-edges path");
   }));
 }).observe(document, { childList: true, subtree: true });
 """
@@ -71,6 +73,29 @@ HOVER = """async (at) => {
 }"""
 
 
+# Press what `press` finds and wait for the frame in which `stands` holds.
+UNTIL = """async ([press, stands]) => {
+  const there = new Function(`return ${stands}`), frame = () => new Promise(requestAnimationFrame);
+  const target = new Function(`return ${press}`)(), start = performance.now();
+  if (!target) throw new Error(`nothing there: ${press}`);
+  target.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true }));
+  while (!there()) {
+    if (performance.now() - start > 20_000) throw new Error(`it never came: ${stands}`);
+    await frame();
+  }
+  await frame();
+  return performance.now() - start;
+}"""
+BOX = 'document.querySelector(`.hap-panel[data-side=right] .hap-head-box[data-id="%s"]`)'
+HEADS = ("a3.h0", "a3.h1")  # of hap-mini, in both circuits
+BUTTON = '[...document.querySelectorAll(`%s`)].find((one) => one.textContent.trim().endsWith("%s"))'
+DRAWER = 'document.querySelector(".hap-drawer h2")?.textContent.includes("%s")'
+BARS = '[...document.querySelectorAll(".hap-answer output")].some((one) => /→ \\d/.test(one.textContent))'
+SAYS = 'document.querySelector("[data-testid=stMain]").innerText.includes("%s")'
+TITLED = 'document.querySelector("h1")?.textContent.includes("%s")'
+SETTLED = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+
+
 def page_loads(browser: Any, address: str, rounds: int) -> dict[str, float]:
     """First text and first picture in new profiles, the server being warm."""
     found = []
@@ -82,8 +107,8 @@ def page_loads(browser: Any, address: str, rounds: int) -> dict[str, float]:
 
 
 def redraw(browser: Any, address: str, rounds: int) -> dict[str, float]:
-    """The slider is dragged about `EDGES` edges: both circuits, their curves and numbers."""
-    with visited(browser, address) as page:
+    """The slider is dragged about `EDGES` edges: both circuits, all of their edges, their curves and numbers."""
+    with visited(browser, with_query(address, view="pair", drawn="5000")) as page:
         page.wait_for_selector(".hap-panel[data-side=right] .js-plotly-plot .nsewdrag", timeout=120_000)
         page.wait_for_selector(".hap-sizes:not([hidden])", timeout=120_000)
         page.wait_for_timeout(2000)
@@ -94,15 +119,59 @@ def redraw(browser: Any, address: str, rounds: int) -> dict[str, float]:
 
 def hover(browser: Any, address: str, rounds: int) -> dict[str, float]:
     """The pointer goes onto a head."""
-    with visited(browser, address) as page:
+    with visited(browser, with_query(address, view="pair")) as page:
         page.wait_for_selector(".hap-panel[data-side=left] .js-plotly-plot .nsewdrag", timeout=120_000)
         page.wait_for_timeout(2000)
         times = [page.evaluate(HOVER, at) for at in range(rounds + 1)][1:]
     return {"hover": statistics.median(times)}
 
 
-GOALS = {"first text": 1500, "first picture": 2500, "hover": 30, f"slider at {EDGES:,} edges": 100}
-CASES: tuple[Callable[[Any, str, int], dict[str, float]], ...] = (page_loads, hover, redraw)
+def clicks(browser: Any, address: str, rounds: int) -> dict[str, float]:
+    """In hap-mini: a head into the drawer, another view, a question, a cut that the run stores, another page."""
+    found: dict[str, list[float]] = {}
+    with visited(browser, with_query(address, run=example("hap-mini").id)) as page:
+        page.wait_for_selector(".hap-head-box", timeout=120_000)
+        page.get_by_text("How this run was made").wait_for(timeout=120_000)
+
+        def time_of(name: str, press: str, stands: str) -> None:
+            page.wait_for_selector(SETTLED, state="attached", timeout=60_000)
+            page.wait_for_timeout(700)
+            found.setdefault(name, []).append(page.evaluate(UNTIL, [press, stands]))
+
+        for at in range(rounds + 1):
+            head = HEADS[at % 2]
+            time_of("click to drawer", BOX % head, DRAWER % head[1:].replace(".h", "."))
+            time_of("cut to new bars", BUTTON % (".hap-cuts button", "offDel"), BARS)
+            time_of("undo", BUTTON % (".hap-cuts button", "Undo"), f"!{BARS}")
+            for view, drawn in (("By role", ".hap-group"), ("On the sentence", ".hap-head-box")):
+                shown = f"document.querySelector('{drawn}')?.getClientRects().length"
+                time_of("view switch", BUTTON % (".hap-modes button", view), shown)
+            page.keyboard.press("Escape")
+            for question, answer in (("good is it?", "Not tested yet"), ("missed?", "EAP ranks the best edge")):
+                time_of("question tab", BUTTON % (".st-key-ask button", question), SAYS % answer)
+            for link, title in (("Runs", "Runs"), ("Explore", "hap-mini")):
+                time_of("page change", BUTTON % ('[data-testid="stTopNavLink"]', link), TITLED % title)
+            page.wait_for_selector(".hap-head-box", timeout=120_000)
+    del found["undo"]
+    return {name: statistics.median(times[len(times) // (rounds + 1) :]) for name, times in found.items()}
+
+
+def with_query(address: str, **query: str) -> str:
+    return f"{address}{'&' if '?' in address else '/?'}{urlencode(query)}"
+
+
+GOALS = {
+    "first text": 1500,
+    "first picture": 2500,
+    "hover": 30,
+    f"slider at {EDGES:,} edges": 100,
+    "click to drawer": 200,
+    "view switch": 150,
+    "question tab": 300,
+    "cut to new bars": 400,
+    "page change": 300,
+}
+CASES: tuple[Callable[[Any, str, int], dict[str, float]], ...] = (page_loads, hover, redraw, clicks)
 
 
 @contextmanager
