@@ -23,7 +23,8 @@ WIDTH = 1000  # pixels of a still
 
 def executed(notebook: Any, folder: Path) -> Any:
     """A notebook after all its cells ran in `folder`, with this checkout's engine and a home of its own."""
-    client = NotebookClient(notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": folder}})
+    patience: dict[str, Any] = {"timeout": 600, "startup_timeout": 300}  # seconds; a busy machine starts kernels slowly
+    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": folder}}, **patience)
     return client.execute(env=os.environ | {"PYTHONPATH": str(ROOT), "HAP_HOME": str(folder / "home")})
 
 
