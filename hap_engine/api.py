@@ -62,13 +62,18 @@ Watch = Callable[[Progress], object]
 Prompts = Run | Sequence[EncodedPair] | Sequence[PromptPair]
 
 
-def open_model(reference: str, device: str = "cpu", *, progress: Watch | None = None) -> MaskedModel:
+def open_model(
+    reference: str, device: str = "cpu", *, layers_on: str | None = None, progress: Watch | None = None
+) -> MaskedModel:
     """Open a bundled or Hub model, a folder or a ``.gguf`` file, ready for the masked pass.
+
+    Args:
+        layers_on: cards for its layers: ``auto``, or such as ``cuda:0,cuda:1``; None: all of it is on `device`.
 
     Raises:
         ModelError: if it cannot be opened, or its masked pass does not reproduce it.
     """
-    return open_masked(follow(loading(reference, device), progress))
+    return open_masked(follow(loading(reference, device, layers_on), progress))
 
 
 def discover(

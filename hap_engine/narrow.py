@@ -8,7 +8,7 @@ What only moves numbers (a transpose, some rows) moves the narrow ones.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -155,6 +155,21 @@ def keep_narrow(hf_model: Any) -> None:
         for name, value in module._buffers.items():
             if value is not None and value.dtype in DTYPES:
                 module._buffers[name] = value.float()
+
+
+def put(module: Module, where: Callable[[Module], torch.device]) -> None:
+    """Move the frozen weights of a module, narrow as they are, each to where the part that holds it belongs."""
+    made: dict[tuple[int, torch.device], tuple[Parameter, Parameter]] = {}
+    for part in module.modules():
+        device = where(part)
+        for name, weight in part._parameters.items():
+            if weight is not None:
+                key = id(weight), device
+                if key not in made:
+                    kept = Narrow([weight.raw().to(device)]) if isinstance(weight, Narrow) else weight.data.to(device)
+                    made[key] = Parameter(kept, requires_grad=False), weight
+                part._parameters[name] = made[key][0]
+        part._buffers.update({name: x if x is None else x.to(device) for name, x in part._buffers.items()})
 
 
 def copied(module: Module, dtype: torch.dtype) -> Module:

@@ -5,6 +5,7 @@ Equal settings on equal weights give equal runs, so their hash is the run's name
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -27,6 +28,8 @@ METHODS = ("hap", "eap", "ep")
 SCORERS = ("eap", "eap-abs", "eap-gim", "eap-relp", "eap-ig", "eap-ig-mid", "eap-ig-kl", "rank-mean")
 BUDGETS = ("projection", "every-size", "lagrangian")
 DTYPES = ("float32", "bfloat16")
+EVERY_CARD = "auto"  # as `layers_on`: all cards of this machine
+CARDS = re.compile(r"cuda:\d+(,cuda:\d+)*")
 # What every run does, whatever its settings.
 EAP_PROMPTS = 200  # as many as the papers use
 IG_PROMPTS = 64  # EAP-IG costs several passes a prompt; 64 prompts rank as well as 200
@@ -116,6 +119,7 @@ class DiscoveryConfig:
     dtype: str = "float32"  # Evaluation is always float32.
     bos: str = "auto"  # A Gemma without it is a broken model; GPT-2, Pythia and SmolLM2 were not trained with one.
     memory: float | None = None  # None: batches are not split.
+    layers_on: str | None = None  # None: all of the model is on `device`. A matter of the machine: in no run's id.
     start: EarlierRun | None = None  # instead of candidates by scores
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
 
@@ -149,8 +153,17 @@ class DiscoveryConfig:
             raise SettingsError("EAP learns nothing, so it cannot go on from a run. Use hap or ep.")
         if self.memory is not None and not 0 < self.memory < 1e5:
             raise SettingsError(f"Expected memory above 0 and below 100,000 GB, got {self.memory:g} GB.")
+        if self.layers_on is not None:
+            self._check_cards(self.layers_on)
         if not 0 <= self.seed < SEEDS:
             raise SettingsError(f"Expected a seed from 0 to 2147483647, got {self.seed}.")
+
+    def _check_cards(self, cards: str) -> None:
+        named = cards.split(",")
+        if cards != EVERY_CARD and not (CARDS.fullmatch(cards) and len(set(named)) == len(named)):
+            raise SettingsError(say("settings.cards", cards=cards))
+        if self.device != "cuda":
+            raise SettingsError(say("settings.cards_device", device=self.device))
 
     @property
     def candidate_scorer(self) -> str:
@@ -164,7 +177,7 @@ class DiscoveryConfig:
     def to_dict(self) -> dict[str, Any]:
         """The run file's ``settings``. Model and own prompts are identified by their hashes."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        del plain["model"], plain["prompts"], plain["start"]
+        del plain["model"], plain["prompts"], plain["start"], plain["layers_on"]
         if self.start is not None:
             plain["continues"] = self.start.run
         pruning = asdict(self.pruning)

@@ -55,6 +55,11 @@ class Block:
     parallel: bool
 
     @property
+    def device(self) -> torch.device:
+        """Where it is, and so where it is computed."""
+        return self.w_in.device
+
+    @property
     def heads(self) -> int:
         return len(self.w_out)
 

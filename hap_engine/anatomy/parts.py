@@ -9,7 +9,7 @@ from typing import Any
 from hap_engine.anatomy.blocks import Block
 from hap_engine.anatomy.ends import Entrance, Exit, find_entrance, find_exit
 from hap_engine.anatomy.layers import take_apart
-from hap_engine.anatomy.skeleton import Skeleton
+from hap_engine.anatomy.skeleton import Place, Skeleton
 from hap_engine.graph.graph import Graph
 
 
@@ -47,13 +47,13 @@ class Parts:
         return dict(Counter(block.core.way for block in self.blocks))
 
 
-def parts_of(hf_model: Any) -> Parts:
-    """Take a Hugging Face causal language model apart.
+def parts_of(hf_model: Any, place: Place) -> Parts:
+    """Take a Hugging Face causal language model apart, once it is where `place` puts it.
 
     Raises:
         LookupError: saying which part is not what the engine has.
     """
-    skeleton = Skeleton(hf_model)
+    skeleton = Skeleton(hf_model, place)
     leave = find_exit(skeleton)
     blocks, centred = take_apart(skeleton, leave.norm)
     return Parts(skeleton, tuple(blocks), find_entrance(skeleton), leave, centred)

@@ -20,14 +20,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Module, ModuleList
 
-from hap_engine.anatomy.twins import Call, Stop, acting, same, twin, watch
+from hap_engine.anatomy.twins import Call, Stop, acting, first, moved, same, twin, watch
 
 PROBE = 5  # tokens: enough to see which part looks at others
+Place = Callable[[Any, list[Module]], None]  # puts a model and, of it, the layers where they are computed
 MIXES = 1e-5  # of its output: more than experts, which take tokens in other groups, round otherwise
+
+
+def stay(hf_model: Any, layers: list[Module]) -> None:
+    """All of a model is where it should be."""
 
 
 class Skeleton:
     """A model's layers, and the way to run what is around them.
+
+    Each layer is computed where its weights are; what is around them, on `device`.
 
     Attributes:
         layers: in the order in which they are called.
@@ -38,12 +45,14 @@ class Skeleton:
         LookupError: saying what cannot be found.
     """
 
-    def __init__(self, hf_model: Any) -> None:
+    def __init__(self, hf_model: Any, place: Place) -> None:
         self.hf_model = hf_model
         self._calls: dict[tuple[int, int], list[Call]] = {}
         self._streams: dict[tuple[int, int], list[Call]] = {}
-        self.device = next(hf_model.parameters()).device
         self.path, self.layers, self._besides = _find_layers(hf_model)
+        place(hf_model, self.layers)
+        self.device = hf_model.get_input_embeddings().weight.device
+        self.devices = [next(layer.parameters()).device for layer in self.layers]
         self.width = self.streams(1, PROBE)[0].stream.shape[-1]
         self.n_heads = int(hf_model.config.get_text_config().num_attention_heads)
         found = [_find_attention(*each) for each in zip(self.layers, self.streams(1, PROBE), strict=True)]
@@ -89,6 +98,19 @@ class Skeleton:
         parts = {} if unembed is None else {self.unembedding: unembed}
         return self._around(tokens, lambda *_: final[:, None], **parts).logits[:, 0]
 
+    def own_logits(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+        """What the model itself says."""
+
+        def there(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+            given = (moved(value, self.devices[index]) for value in (args, kwargs))
+            out: Tensor = first(self.layers[index](*next(given), **next(given)))
+            return out.to(self.device)
+
+        several = set(self.devices) != {self.device}
+        said = self._around(tokens, there) if several else self.hf_model(tokens, use_cache=False)
+        logits: Tensor = said.logits.float()
+        return logits
+
     @property
     def unembedding(self) -> str:
         """The name of the module that gives the logits."""
@@ -104,7 +126,7 @@ class Skeleton:
 
             def pass_on(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
                 stream = _stream(args, kwargs)
-                found.append(Call.of(args, kwargs, stream.shape[-1]))
+                found.append(Call.of(args, kwargs, stream.shape[-1]).on(self.devices[index]))
                 if len(found) == len(self.layers):
                     raise Stop
                 return stream

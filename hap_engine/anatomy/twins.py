@@ -84,6 +84,10 @@ class Call:
         found: Tensor = self.args[self.at] if isinstance(self.at, int) else self.kwargs[self.at]
         return found
 
+    def on(self, device: torch.device) -> Call:
+        """The same with all its tensors on a device."""
+        return Call(moved(self.args, device), moved(self.kwargs, device), self.at)
+
     def others(self) -> list[Tensor]:
         """The other tensors that are shaped as the stream is."""
         besides = (value for at, value in given(self.args, self.kwargs) if at != self.at)
@@ -97,6 +101,15 @@ class Call:
         else:
             kwargs[self.at] = stream
         return module(*args, **kwargs)
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """What a module takes or gives, all tensors in it on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if type(value) in (list, tuple):
+        return type(value)(moved(part, device) for part in value)
+    return {name: moved(part, device) for name, part in value.items()} if type(value) is dict else value
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ the ordinary forward pass and nothing has to be mixed. What remains is its gradi
 
 Each slot's own gradient with respect to what it reads is formed in the backward pass of `_Slots`, multiplied
 with the deltas of all writers before it, and forgotten. As in the masked pass (`delta_buffer.py`), the readers
-of a few layers are multiplied together. This equals the gradient of `MaskedModel.logits`
+of a few layers are multiplied together, and each card on which layers are has the deltas of all writers before their
+end. This equals the gradient of `MaskedModel.logits`
 at m = 1 (tests/attribution/test_scorers.py) for a fraction of its cost.
 
 `Rules` (`gradient_rules.py`) change how gradients flow backwards.
@@ -15,7 +16,7 @@ at m = 1 (tests/attribution/test_scorers.py) for a fraction of its cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -30,17 +31,13 @@ from hap_engine.anatomy.replay import Handed, Replayed
 from hap_engine.attribution.gradient_rules import PLAIN, Rules, Softmax, normed, secant_rule, shared
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.masked.masked_pass import MaskedModel, put_rows
-from hap_engine.masked.plan import Positions, look_ahead
-from hap_engine.transformer.plain_pass import Trace, TraceRows
+from hap_engine.masked.plan import Positions, Stretch, look_ahead
+from hap_engine.transformer.plain_pass import Trace
 from hap_engine.words import say
 
 
 class EdgeGradients:
-    """Adds up ``d metric / d m`` of one batch over any number of passes.
-
-    Attributes:
-        total: ``[writer, reader]``, summed over prompts, positions and passes.
-    """
+    """Adds up ``d metric / d m`` of one batch over any number of passes."""
 
     def __init__(
         self,
@@ -57,19 +54,11 @@ class EdgeGradients:
         self.masked, self.graph, self.last = masked, masked.graph, last
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
-        self.total = torch.zeros(self.graph.edge_mask.shape, device=last.device)
-        self._dtype = masked.mix_dtype
+        self._cards = [_Card(self, stretch) for stretch in masked.stretches]
+        self._card_of = [card for card in self._cards for _ in range(card.first, card.end)]
         self._together, self._readers_of_layer = look_ahead(self.graph), self.graph.slots + 1
-        self._delta = self._take("delta", len(self.graph.writers))
-        self._grads = self._take("readers", self._together * self._readers_of_layer)
         self._filled = False
-        self._heads = torch.arange(self.graph.n_heads, device=last.device)
         _check_rules(masked, rules)
-
-    def _take(self, use: str, rows: int) -> Float[Tensor, "row token d_model"]:
-        shape = (rows, len(self.positions.wide), self.clean_embed.shape[-1])
-        device = self.clean_embed.device
-        return self.masked.workspace.take(use, shape, self._dtype, device)
 
     def add(self, point: float, metric: Callable[[Tensor], Tensor]) -> None:
         """Add the gradient of ``metric(logits)`` where ``embed = corrupt + point (clean - corrupt)``."""
@@ -84,10 +73,14 @@ class EdgeGradients:
         value.backward()
 
     def close(self) -> Float[Tensor, "writer reader"]:
-        """Hand the buffers back and return `total`."""
-        self.masked.workspace.give("delta", self._delta)
-        self.masked.workspace.give("readers", self._grads)
-        return self.total
+        """Hand the buffers back and return the sum over prompts, positions and passes."""
+        for card in self._cards:
+            self.masked.workspace.give("delta", card.delta)
+            self.masked.workspace.give("readers", card.grads)
+        total, *more = (card.total.to(self.last.device) for card in self._cards)
+        for other in more:
+            total += other
+        return total
 
     # -- forward ---------------------------------------------------------------------------------
 
@@ -97,12 +90,15 @@ class EdgeGradients:
         fill, self._filled = not self._filled, True
         embed = corrupt.embed + point * (self.clean_embed - corrupt.embed)
         resid = embed.flatten(0, 1)[wide].requires_grad_(torch.is_grad_enabled())
-        rows = corrupt.at(wide)
         if fill:
             change = (self.clean_embed - corrupt.embed).flatten(0, 1)[wide]
-            self._delta[0] = masked.without_mean(change)
+            self._cards[0].delta[0] = masked.without_mean(change).to(self._cards[0].device)
         apply = partial(normed, rules=self.rules)
         for index, block in enumerate(masked.blocks):
+            card = self._card_of[index]
+            if fill and index == card.first:
+                card.receive(self._cards)
+            resid = resid.to(card.device)
             z = self._attention(index, block, resid)
             total = block.summed(z)
             attn_out = total if block.post is None else apply(block.post, total)
@@ -110,29 +106,30 @@ class EdgeGradients:
             share = self.rules.gate_share if block.mlp.gated else 1.0
             mlp_out = shared(block.mlp(read, apply).squeeze(0), share)
             if fill:
-                self._fill(index, block, rows, z.detach(), total.detach(), mlp_out.detach())
+                self._fill(index, block, card, z.detach(), total.detach(), mlp_out.detach())
             resid = resid + attn_out + mlp_out
-        final = self._watch(resid[self.positions.ends], None)
-        return masked.unembed(final, apply)
+        final = self._watch(resid[self._cards[-1].positions.ends], None)
+        return masked.unembed(final.to(masked.device), apply)
 
-    def _fill(self, index: int, block: Block, rows: TraceRows, z: Tensor, total: Tensor, mlp_out: Tensor) -> None:
+    def _fill(self, index: int, block: Block, card: _Card, z: Tensor, total: Tensor, mlp_out: Tensor) -> None:
         """Keep by how much what a layer writes differs from the corrupt run."""
-        graph, shrink = self.graph, rows.shrink(index)
-        change = z - rows.z(index, self._heads)
+        graph, rows, delta = self.graph, card.rows, card.delta
+        shrink = rows.shrink(index)
+        change = z - rows.z(index, card.heads)
         if block.post is not None:
             change = change * shrink
         first = graph.head_row(index)
-        out = self._delta[first : first + graph.n_heads]
+        out = delta[first : first + graph.n_heads]
         torch.bmm(change.to(out.dtype), block.w_write, out=out)
         norm = graph.norm_row(index)
         if norm is not None:
-            self._delta[norm] = self.masked.without_mean(block.rescaled(total, shrink))
-        self._delta[graph.mlp_row(index)] = self.masked.without_mean(mlp_out - rows.mlp(index)[1])
+            delta[norm] = self.masked.without_mean(block.rescaled(total, shrink))
+        delta[graph.mlp_row(index)] = self.masked.without_mean(mlp_out - rows.mlp(index)[1])
 
     def _attention(
         self, index: int, block: Block, resid: Float[Tensor, "token d_model"]
     ) -> Float[Tensor, "head token d_head"]:
-        masked, wide, shape = self.masked, self.positions.wide, self.clean_embed.shape[:2]
+        masked, wide, shape = self.masked, self._card_of[index].positions.wide, self.clean_embed.shape[:2]
         live = _Slots.apply(resid, self, index, block)
         slots = self.corrupt.whole(self.corrupt.layers[index].slots).flatten(1, 2)
         every = torch.arange(len(slots), device=wide.device)
@@ -160,23 +157,23 @@ class EdgeGradients:
 
     # -- backward --------------------------------------------------------------------------------
 
-    def contract(self, rows: slice, columns: slice, grad: Float[Tensor, "reader token d_model"]) -> None:
-        """Multiply readers' gradients with the deltas of some writers."""
-        delta, grad = self._delta[rows], grad.to(self._delta.dtype)
+    def contract(self, card: _Card, rows: slice, columns: slice, grad: Float[Tensor, "reader token d_model"]) -> None:
+        """Multiply the gradients of a card's readers with the deltas of some writers."""
+        delta, grad = card.delta[rows], grad.to(card.delta.dtype)
         if grad.shape[1] != delta.shape[1]:  # the logits
-            delta = delta[:, self.positions.ends]
+            delta = delta[:, card.positions.ends]
         if self.magnitude:
             products = torch.bmm(grad.transpose(0, 1), delta.permute(1, 2, 0))
             products = products.abs().sum(0, dtype=torch.float32)
         else:
             products = grad.flatten(1) @ delta.flatten(1).T
-        self.total[rows, columns] += products.T.float()
+        card.total[rows, columns] += products.T.float()
 
     def _grads_of(self, index: int) -> Float[Tensor, "reader token d_model"]:
         """Where the gradients of a layer's slots and, last, of its MLP are kept."""
-        count = self._readers_of_layer
-        first = index % self._together * count
-        return self._grads[first : first + count]
+        card, count = self._card_of[index], self._readers_of_layer
+        first = (index - card.first) % self._together * count
+        return card.grads[first : first + count]
 
     def mlp_read(self, index: int, grad: Float[Tensor, "token d_model"]) -> None:
         """An MLP sees what its layer's slots see, and the layer's heads: contract with those, and keep
@@ -184,7 +181,7 @@ class EdgeGradients:
         column, upstream = self.graph.column(index, self.graph.slots), self.graph.upstream
         rows = slice(upstream[column - 1], upstream[column])
         if rows.start < rows.stop:  # not in parallel blocks
-            self.contract(rows, slice(column, column + 1), grad[None])
+            self.contract(self._card_of[index], rows, slice(column, column + 1), grad[None])
         self._grads_of(index)[-1] = grad
 
     def slots_read(
@@ -195,21 +192,52 @@ class EdgeGradients:
 
         Returns the sum over the slots.
         """
-        grads, upstream = self._grads_of(index), self.graph.upstream
+        card, grads, upstream = self._card_of[index], self._grads_of(index), self.graph.upstream
         own, low = grads[:-1], centred.to(grads.dtype)
         torch.bmm(grad.to(low.dtype), block.w_read.mT, out=own)
         own.addcmul_(low[None], scaled.to(low.dtype))
         if block.norm.recentres:
             own.sub_(own.mean(-1, keepdim=True))
-        start = index - index % self._together
+        start = index - (index - card.first) % self._together
         first, column = (i * self._readers_of_layer for i in (start, index))
         if index > start:
             rows = slice(upstream[first], upstream[column])
-            self.contract(rows, slice(column, column + len(grads)), grads)
+            self.contract(card, rows, slice(column, column + len(grads)), grads)
         else:
-            last = min(start + self._together, self.graph.n_layers) * self._readers_of_layer
-            self.contract(slice(0, upstream[first]), slice(first, last), self._grads[: last - first])
+            last = min(start + self._together, card.end) * self._readers_of_layer
+            self.contract(card, slice(0, upstream[first]), slice(first, last), card.grads[: last - first])
         return own.sum(0, dtype=torch.float32)
+
+
+class _Card:
+    """What is kept on one card, all of it in the dtype of the delta buffer but `total`.
+
+    Attributes:
+        delta: ``[writer, token, d_model]`` of all writers before the end of its layers.
+        grads: of the readers of the layers that go together.
+        total: ``[writer, reader]``; of others' readers 0.
+    """
+
+    def __init__(self, owner: EdgeGradients, stretch: Stretch) -> None:
+        graph, self.device, self.first, self.end = owner.graph, stretch.device, stretch.first, stretch.end
+        self.positions, self.written = owner.positions.on(self.device), stretch.writers(graph)
+        self.rows = owner.corrupt.at(self.positions.wide)
+        self.heads = torch.arange(graph.n_heads, device=self.device)
+        self.total = torch.zeros(graph.edge_mask.shape, device=self.device)
+
+        def take(use: str, rows: int) -> Float[Tensor, "row token d_model"]:
+            shape = (rows, len(self.positions.wide), owner.clean_embed.shape[-1])
+            return owner.masked.workspace.take(use, shape, owner.masked.mix_dtype, self.device)
+
+        self.delta = take("delta", self.written.stop)
+        self.grads = take("readers", look_ahead(graph) * (graph.slots + 1))
+
+    def receive(self, cards: Sequence[_Card]) -> None:
+        """The deltas of the writers on cards before it."""
+        for card in cards:
+            if card.first < self.first:
+                rows = slice(card.written.start, card.written.stop)
+                self.delta[rows].copy_(card.delta[rows])
 
 
 def _check_rules(masked: MaskedModel, rules: Rules) -> None:
@@ -254,7 +282,7 @@ class _Watch(torch.autograd.Function):
         owner, index = ctx.owner, ctx.index
         if index is None:
             column = len(owner.graph.readers) - 1
-            owner.contract(slice(0, None), slice(column, column + 1), grad[None])
+            owner.contract(owner._cards[-1], slice(0, None), slice(column, column + 1), grad[None])
         else:
             owner.mlp_read(index, grad)
         return grad, None, None

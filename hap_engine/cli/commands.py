@@ -74,7 +74,8 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
     from hap_engine.machine.estimate import AUTO, faster_dtype
 
     given = _given(options, DiscoveryConfig) | {"dtype": DiscoveryConfig.dtype}  # decided below: it takes measuring
-    config = DiscoveryConfig(**given, sizes=_sizes(options.prompts), prompts=_given_prompts(options))
+    more = {"sizes": _sizes(options.prompts), "prompts": _given_prompts(options), "layers_on": options.layers_on}
+    config = DiscoveryConfig(**given | more)
     if options.preset:
         config = with_preset(config, options.preset)
     config = replace(config, pruning=replace(config.pruning, **_given(options, PruningConfig)))
@@ -145,7 +146,7 @@ def _continue(options: argparse.Namespace) -> None:
     config = further(load(_found(options.file)), options.sparsity)
     if options.steps:
         config = replace(config, pruning=replace(config.pruning, steps=options.steps))
-    _run(replace(config, model=options.model or config.model), options.out)
+    _run(replace(config, model=options.model or config.model, layers_on=options.layers_on), options.out)
 
 
 def _resume(options: argparse.Namespace) -> None:
@@ -161,7 +162,8 @@ def _resume(options: argparse.Namespace) -> None:
     if left is None or options.forget:
         forget(folder, options.run)
         return print(f"Nothing is kept of run {options.run[:64]} any more.")
-    _run(left.config, options.out or (Path(left.out) if left.out else None), left.run)
+    config = replace(left.config, layers_on=options.layers_on or left.config.layers_on)
+    _run(config, options.out or (Path(left.out) if left.out else None), left.run)
 
 
 def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
@@ -185,11 +187,11 @@ def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     if cost is not None and not OTHERS:
         print(f"{cost.sentence} (an estimate for this machine)", file=sys.stderr)
     if OTHERS and os.environ["RANK"] != "0":  # it computes its share; process 0 tells and writes
-        with joined(config.device):
+        with joined(config.device, config.layers_on):
             drain(discover(config, None, Following(folder, out, resumed)))
         return
     state = Unfinished(folder, out, resumed)
-    with joined(config.device):
+    with joined(config.device, config.layers_on):
         run = _kept_up(discover(config, None, state), state)
     path, problem = _kept(run, None, out or folder / f"{run.id}.json")
     print_table(run.metrics, run)

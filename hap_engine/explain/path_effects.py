@@ -164,8 +164,9 @@ def _output_shift(passes: TwoPasses, layer: int, head: int) -> Float[Tensor, "se
     stack = torch.cat([passes.resid(layer, "S2")[None], passes.resid(layer, "S2") - passes.upstream(layer, "S2")])
     given = {slot: (masked.slot_at(layer, slot, head, stack), s2) for slot in "kv"}
     _, z = masked.attended(passes.clean, layer, head, passes.at["END"], given)
-    shrink = passes.corrupt.at(passes.corrupt.tokens(passes.at["END"])).shrink(layer)
-    out = z * shrink @ masked.blocks[layer].w_heads[head]
+    block = masked.blocks[layer]
+    shrink = passes.corrupt.at(passes.corrupt.tokens(passes.at["END"]).to(block.device)).shrink(layer)
+    out = (z.to(block.device) * shrink @ block.w_heads[head]).to(masked.device)
     return out[:1] - out[1:]
 
 

@@ -90,11 +90,11 @@ class Bench:
             return trace.embed
         layer, block = trace.layers[node.layer], self.masked.blocks[node.layer]
         if node.kind == "mlp":
-            return trace.whole(layer.mlp_out)
+            return trace.whole(layer.mlp_out).to(self.masked.device)
         shrink = self._corrupt.whole(self._corrupt.layers[node.layer].shrink)
         if node.kind == "norm":
-            return block.rescaled(block.summed(trace.whole(layer.z)), shrink)
-        return trace.whole(layer.z[node.head]) * shrink @ block.w_heads[node.head]
+            return block.rescaled(block.summed(trace.whole(layer.z)), shrink).to(self.masked.device)
+        return (trace.whole(layer.z[node.head]) * shrink @ block.w_heads[node.head]).to(self.masked.device)
 
     @torch.no_grad()
     def promoted(self, node: str, count: int = TOP, prompt: int = 0) -> tuple[Tokens, Tokens]:

@@ -96,11 +96,12 @@ def assemble(masked: MaskedModel, outputs: Outputs, last: Int[Tensor, " batch"])
     """The residual streams that arise when every writer puts out a given value."""
     resid, layers = outputs[0], []
     for block, z, mlp_out, shrink in zip(masked.blocks, outputs[1::3], outputs[2::3], outputs[3::3], strict=True):
+        resid = resid.to(block.device)
         slots = block.slots(resid)
         mlp_in, after = masked.after_attention(block, resid, block.written_at(z, shrink))
         layers.append((mlp_in, slots, z / shrink, mlp_out, shrink))
         resid = after + mlp_out
-    return masked.traced(outputs[0], layers, at_last(resid, last))
+    return masked.traced(outputs[0], layers, at_last(resid.to(masked.device), last))
 
 
 def _outputs(trace: Trace) -> Outputs:

@@ -14,6 +14,9 @@ classes do the same arithmetic:
 
 A reader leaves its gradient in its row of `Span.readers`, where it found what it got.
 
+Where the layers of a model are on several cards, each has buffers of its own: of the rows that its layers write, and of
+those that its readers read from cards before it, which are sent there once (`Receive`) and whose gradients come back.
+
 Torch's kernels for Apple's GPUs set some limits, which cost nothing elsewhere: rows are set by indexing
 (``index_copy_`` is there since 2.8 only), no product is empty (in some versions it is whatever was in memory), and
 none is written into a tensor with gaps.
@@ -61,7 +64,7 @@ class Span:
         self.columns = plan.indices(columns, mask.device)
         self.mask = mask.T.index_select(0, self.columns).index_select(1, self.writers)
         self.delta = self._take("delta", len(self.writers))
-        opened = range(0, plan.graph.n_layers, look_ahead(plan.graph))
+        opened = range(plan.first, plan.end, look_ahead(plan.graph))
         room = max(len(plan.columns(name, layer)) for layer in opened)
         self.readers, self.first = self._take("readers", len(columns) if training else room), 0
         self._mixed: dict[int, int] = {}  # how many rows a reader has mixed, by its place
@@ -132,6 +135,17 @@ class Span:
         if self._grad is None:
             self._grad = self._take("grad", len(self.writers)).zero_()
         return self.indices.rows(self._grad, rows)
+
+    def add_grads(self, first: int, rows: list[int], grads: Float[Tensor, "row token d_model"]) -> None:
+        """Add the gradients that readers on another card have for some rows, before any reader here leaves its own.
+
+        Args:
+            first: the first row that was written here: no other is read on another card.
+        """
+        if self._grad is None:
+            self._grad, self._set = self._take("grad", len(self.writers)), first
+            self._grad[first:].zero_()
+        self._grad.index_add_(0, self.indices(rows, self.device), grads)
 
     def mask_grad(self) -> Float[Tensor, "reader row"]:
         """The gradient of `mask`, at the end of the backward pass."""
@@ -226,12 +240,24 @@ def span_of(
 
 
 class Tape:
-    """The buffers of one masked pass."""
+    """The buffers of one masked pass on one card.
+
+    Args:
+        plan: the card's part.
+        written: the writers of its layers.
+    """
 
     def __init__(
-        self, plan: Plan, positions: Positions, mask: Tensor, d_model: int, dtype: torch.dtype, workspace: Workspace
+        self,
+        plan: Plan,
+        written: range,
+        positions: Positions,
+        mask: Tensor,
+        d_model: int,
+        dtype: torch.dtype,
+        workspace: Workspace,
     ) -> None:
-        self.plan, self.ends, self.dtype = plan, positions.ends, dtype
+        self.plan, self.written, self.ends, self.dtype = plan, written, positions.ends, dtype
         training = mask.requires_grad and torch.is_grad_enabled()
         values = mask.detach().to(dtype)
         self.spans = {}
@@ -241,7 +267,7 @@ class Tape:
 
     def open(self, token: Tensor, layer: int) -> Tensor:
         """Mix what is written so far for the readers of this layer and the next few, if it is their turn."""
-        if layer % look_ahead(self.plan.graph):
+        if (layer - self.plan.first) % look_ahead(self.plan.graph):
             return token
         for name, span in self.spans.items():
             if columns := self.plan.columns(name, layer):
@@ -259,6 +285,12 @@ class Tape:
         """What neighbouring readers get, once all of it is mixed."""
         span = self.spans[span_name]
         return span.at(span.places(columns))
+
+    def sent(self, other: Tape, name: str) -> tuple[list[int], list[int]]:
+        """Which rows of a span another card has from here: where they are there, and here."""
+        writers = other.plan.writers[name]
+        writers = writers[(writers >= self.written.start) & (writers < self.written.stop)]
+        return other.plan.rows(name, writers), self.plan.rows(name, writers)
 
     def release(self) -> None:
         for span in self.spans.values():
@@ -280,6 +312,31 @@ class FirstToken(torch.autograd.Function):
             grad[span.writers[:, None], span.columns] = span.mask_grad().T.float()
         ctx.tape.release()
         return grad.to(ctx.like.dtype), None
+
+
+class Receive(torch.autograd.Function):
+    """Bring a card the rows of cards before it that its readers read; their gradients go back."""
+
+    @staticmethod
+    def forward(ctx: Any, token: Tensor, tape: Tape, before: list[Tape]) -> Tensor:
+        ctx.tape, ctx.before = tape, before
+        for sender in before:
+            for name, span in tape.spans.items():
+                here, there = sender.sent(tape, name)
+                if here:
+                    rows = sender.plan.indices.rows(sender.spans[name].delta, there)
+                    span.delta[here[0] : here[-1] + 1].copy_(rows)
+        return token.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        for sender in ctx.before:
+            for name, span in ctx.tape.spans.items():
+                here, there = sender.sent(ctx.tape, name)
+                if here:
+                    first, into = sender.plan.rows(name, [sender.written.start])[0], sender.spans[name]
+                    into.add_grads(first, there, span.row_grads(here).to(into.device))
+        return grad, None, None
 
 
 class Mix(torch.autograd.Function):

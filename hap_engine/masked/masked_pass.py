@@ -21,6 +21,7 @@ tests/masked/test_masked_pass.py):
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,8 +32,8 @@ from torch import Tensor
 from hap_engine.anatomy.attention import Attend, table_rows
 from hap_engine.anatomy.closed_form import Closed
 from hap_engine.machine.workload import LITTLE
-from hap_engine.masked.delta_buffer import FirstToken, Read, ReadSlots, Tape, Write
-from hap_engine.masked.plan import LayerPlan, Plan, Positions
+from hap_engine.masked.delta_buffer import FirstToken, Read, ReadSlots, Receive, Tape, Write
+from hap_engine.masked.plan import LayerPlan, Plan, Positions, stretches
 from hap_engine.masked.workspace import Workspace
 from hap_engine.transformer.load import Model
 from hap_engine.transformer.plain_pass import PlainModel, Trace, TraceRows
@@ -46,6 +47,7 @@ class MaskedModel(PlainModel):
         self.dtype = self.mix_dtype = torch.float32
         self.workspace = Workspace()
         self.exact = self  # the same model in float32
+        self.stretches = stretches([block.device for block in self.blocks])
 
     def _meet(self, tokens: Int[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> None:
         if tokens.shape[1] > self.exact.met:
@@ -108,35 +110,41 @@ class MaskedModel(PlainModel):
         last: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch vocab"]:
         """`logits` by a plan that may compute more than the mask needs. Never waits for a GPU."""
-        d_model = clean_embed.shape[-1]
-        tape = Tape(plan, positions, mask, d_model, self.mix_dtype, self.workspace)
-        token = FirstToken.apply(mask, tape)
-        if plan.writes_input:
-            span = "wide" if plan.wide_writer[0] else "narrow"
-            change = (clean_embed - corrupt.embed).flatten(0, 1)[getattr(positions, span)]
-            change = self.without_mean(change)[None].to(tape.dtype)
-            token = Write.apply(change, None, token, tape, span, [0])
-        every = torch.arange(clean_embed.shape[1], device=self.device)[None]
-        tokens = torch.arange(clean_embed[..., 0].numel(), device=self.device)
-        rows = {name: corrupt.at(getattr(positions, name)) for name in tape.spans}
-        base = _Base(corrupt.at(tokens), rows, positions, last, every, clean_embed.shape[:2])
-        for index, layer in enumerate(plan.layers):
-            token = tape.open(token, index)
-            token = self._attention_layer(plan, tape, token, index, layer, base)
-            token = self._mlp_layer(tape, token, index, layer, base)
-        column = len(self.graph.readers) - 1
+        tapes, ends = list[Tape](), list[Tensor]()
+        training = mask.requires_grad and torch.is_grad_enabled()
+        for stretch in self.stretches:
+            part = plan.part(stretch, training=training)
+            here, there = positions.on(stretch.device), mask.to(stretch.device)
+            tape = Tape(
+                part, stretch.writers(self.graph), here, there, clean_embed.shape[-1], self.mix_dtype, self.workspace
+            )
+            token = FirstToken.apply(there, tape)
+            if tapes:
+                token = Receive.apply(token + ends[-1].to(stretch.device), tape, [*tapes])
+            if part.first == 0 and part.writes_input:
+                span = "wide" if part.wide_writer[0] else "narrow"
+                change = (clean_embed - corrupt.embed).flatten(0, 1)[getattr(positions, span)]
+                change = self.without_mean(change)[None].to(stretch.device, tape.dtype)
+                token = Write.apply(change, None, token, tape, span, [0])
+            base = _Base.of(corrupt, here, last.to(stretch.device), clean_embed.shape[:2])
+            for index in range(part.first, part.end):
+                token = tape.open(token, index)
+                token = self._attention_layer(tape, token, index, part.layers[index], base)
+                token = self._mlp_layer(tape, token, index, part.layers[index], base)
+            tapes.append(tape)
+            ends.append(token)
+        column, final = len(self.graph.readers) - 1, corrupt.final.to(token.device)
         if plan.read[column]:
             token = tape.mix(token, "narrow", [column], column)
-            final = Read.apply(token, tape.rows("narrow", [column])[0], corrupt.final)
+            final = Read.apply(token, tape.rows("narrow", [column])[0], final)
         else:  # nothing is live: the logits still hang on the mask, with gradient 0
-            final = corrupt.final + token
+            final = final + token
         if not final.requires_grad:
-            tape.release()
-        return self.unembed(final)
+            for tape in tapes:
+                tape.release()
+        return self.unembed(final.to(self.device))
 
-    def _attention_layer(
-        self, plan: Plan, tape: Tape, token: Tensor, index: int, layer: LayerPlan, base: _Base
-    ) -> Tensor:
+    def _attention_layer(self, tape: Tape, token: Tensor, index: int, layer: LayerPlan, base: _Base) -> Tensor:
         if not layer.wide_heads + layer.narrow_heads:
             return token
         live: dict[str, Tensor] = {}
@@ -144,7 +152,7 @@ class MaskedModel(PlainModel):
             if columns:
                 token, live[span] = self._slots(token, tape, span, index, columns, base)
         some = self._heads_alone if isinstance(self.blocks[index].core, Closed) else self._heads_together
-        z = some(plan, index, layer, live, base)
+        z = some(tape.plan, index, layer, live, base)
         for span, heads in (("wide", layer.wide_heads), ("narrow", layer.narrow_heads)):
             if heads:
                 token = self._write_heads(token, tape, span, index, heads, z[span], base)
@@ -160,7 +168,7 @@ class MaskedModel(PlainModel):
         graph, core, frame = self.graph, self.blocks[index].core, self.frame(index, *base.shape)
         assert isinstance(core, Closed)
         first, n_heads, n_kv = graph.column(index), graph.n_heads, graph.n_kv_heads
-        pick = partial(plan.indices, device=self.device)
+        pick = partial(plan.indices, device=base.device)
         group = n_heads // n_kv
         kv = sorted({head // group for head in heads})
         wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
@@ -184,7 +192,7 @@ class MaskedModel(PlainModel):
             q = base.spans["narrow"].slots(index, which)
             if layer.narrow_slots:
                 at = [chosen.index(column - first) for column in layer.narrow_slots]
-                q = put_rows(q, pick(at), torch.arange(len(base.last), device=self.device), live["narrow"])
+                q = put_rows(q, pick(at), torch.arange(len(base.last), device=base.device), live["narrow"])
             rows = table_rows(frame.tables, base.last[:, None])
             q, at_last = core.turn(q[:, :, None], which, which[:0], rows), base.last[:, None]
             bias = frame.bias_at(at_last, which)
@@ -195,7 +203,7 @@ class MaskedModel(PlainModel):
         self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], base: _Base
     ) -> dict[str, Tensor]:
         """The same of attention in its family's own words, which computes all heads at all positions."""
-        first, pick = self.graph.column(index), partial(plan.indices, device=self.device)
+        first, pick = self.graph.column(index), partial(plan.indices, device=base.device)
         slots = base.whole.slots(index, pick(range(self.graph.slots)))
         for span, columns in (("wide", layer.wide_slots), ("narrow", layer.narrow_slots)):
             if columns:
@@ -218,7 +226,7 @@ class MaskedModel(PlainModel):
         block, corrupt = self.blocks[index], base.spans[span]
         first = self.graph.column(index)
         chosen = [column - first for column in columns]
-        slots, rows = tape.plan.indices(chosen, self.device), tape.plan.indices.rows
+        slots, rows = tape.plan.indices(chosen, base.device), tape.plan.indices.rows
         centred = block.norm.centre(corrupt.attn_in(index))
         bias = rows(block.b_in, chosen)
         product = corrupt.slots(index, slots).sub_(bias).mul_(block.norm.sigma(centred))
@@ -234,7 +242,7 @@ class MaskedModel(PlainModel):
         if not places:
             return token
         written = [heads[at] for at in places]
-        change = tape.plan.indices.rows(z, places) - corrupt.z(index, tape.plan.indices(written, self.device))
+        change = tape.plan.indices.rows(z, places) - corrupt.z(index, tape.plan.indices(written, base.device))
         if block.post is not None:
             change = change * corrupt.shrink(index)
         weight = tape.plan.indices.rows(block.w_write, written)
@@ -247,7 +255,7 @@ class MaskedModel(PlainModel):
         """Write what the change of scale adds to all that the heads of a layer wrote."""
         span, block = str(layer.norm), self.blocks[index]
         assert block.post is not None
-        corrupt, pick = base.spans[span], partial(tape.plan.indices, device=self.device)
+        corrupt, pick = base.spans[span], partial(tape.plan.indices, device=base.device)
         every = corrupt.z(index, pick(range(self.graph.n_heads)))
         for from_span, heads in (("wide", layer.wide_heads), ("narrow", layer.narrow_heads)):
             if heads:
@@ -273,7 +281,7 @@ class MaskedModel(PlainModel):
 
 @dataclass(frozen=True, eq=False)
 class _Base:
-    """The corrupt run, on which every layer of one masked pass builds, and the prompts' positions."""
+    """The corrupt run, on which every layer of one masked pass builds, and the prompts' positions, all on its card."""
 
     whole: TraceRows  # the corrupt run at all tokens
     spans: dict[str, TraceRows]  # and at those of each span
@@ -281,6 +289,17 @@ class _Base:
     last: Int[Tensor, " batch"]
     every: Int[Tensor, "1 pos"]
     shape: tuple[int, ...]  # batch, pos
+
+    @classmethod
+    def of(cls, corrupt: Trace, positions: Positions, last: Int[Tensor, " batch"], shape: tuple[int, ...]) -> _Base:
+        """On the card of the positions."""
+        whole = corrupt.at(torch.arange(math.prod(shape), device=last.device))
+        spans = {"wide": corrupt.at(positions.wide), "narrow": corrupt.at(positions.narrow)}
+        return cls(whole, spans, positions, last, torch.arange(shape[1], device=last.device)[None], shape)
+
+    @property
+    def device(self) -> torch.device:
+        return self.last.device
 
 
 def put_rows(

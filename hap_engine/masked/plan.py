@@ -1,4 +1,4 @@
-"""What a masked pass has to compute, and at which positions.
+"""What a masked pass has to compute, at which positions, and on which cards.
 
 Two facts make most of the work unnecessary, and neither changes a number:
 
@@ -14,8 +14,10 @@ So every live writer and reader is *wide* (needed at every position) or *narrow*
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -30,6 +32,28 @@ from hap_engine.machine.workload import LOOK_AHEAD
 def look_ahead(graph: Graph) -> int:
     """How many layers' readers are mixed together."""
     return max(1, round(LOOK_AHEAD / (graph.slots + 1)))
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Layers that follow one another on one card: from `first` to before `end`."""
+
+    device: torch.device
+    first: int
+    end: int
+
+    def writers(self, graph: Graph) -> range:
+        """Those that write there: of these layers, and before layer 0 the input."""
+        return range(graph.head_row(self.first) if self.first else 0, graph.head_row(self.end))
+
+
+def stretches(devices: Sequence[torch.device]) -> list[Stretch]:
+    """Of layers that are on these devices."""
+    found, end = list[Stretch](), 0
+    for device, layers in groupby(devices):
+        first, end = end, end + len(list(layers))
+        found.append(Stretch(device, first, end))
+    return found
 
 
 @dataclass(frozen=True)
@@ -48,11 +72,19 @@ class LayerPlan:
 
 
 class Plan:
-    """The live part of a circuit, sorted into wide and narrow."""
+    """The live part of a circuit, sorted into wide and narrow.
+
+    Attributes:
+        first, end: the layers whose readers it is of, from `first` to before `end`: all, or those of a card (`part`).
+        writers: rows of each span's buffer: all that write, or those that write or are read there.
+        readers: of each span.
+    """
 
     def __init__(self, circuit: Circuit) -> None:
         self.graph = graph = circuit.graph
+        self.first, self.end = 0, graph.n_layers
         self.indices = Indices()
+        self._parts: dict[tuple[Stretch, bool], Plan] = {}
         self.live = circuit.live.kept
         self.written = written = np.asarray(self.live.any(axis=1))
         self.read: Bool[np.ndarray, " reader"] = np.asarray(self.live.any(axis=0))
@@ -75,15 +107,33 @@ class Plan:
         nonzero: Bool[np.ndarray, "writer reader"] = (mask.detach() != 0).cpu().numpy()
         return cls(Circuit(graph, nonzero & graph.edge_mask))
 
+    def part(self, stretch: Stretch, *, training: bool) -> Plan:
+        """What of it concerns one card, which keeps the rows that its layers write and those that they read.
+
+        Args:
+            training: all that come before its readers, for the gradients of edges that are closed.
+        """
+        if (stretch.first, stretch.end) == (self.first, self.end):
+            return self
+        if (stretch, training) not in self._parts:
+            made = self._parts[stretch, training] = copy.copy(self)
+            made.first, made.end, made.indices = stretch.first, stretch.end, Indices()
+            made.readers = {span: made._columns(span, made.first, made.end) for span in self.writers}
+            own = np.isin(np.arange(len(self.written)), stretch.writers(self.graph))
+            edges = self.graph.edge_mask if training else self.live
+            here = {span: own | edges[:, readers].any(axis=1) for span, readers in made.readers.items()}
+            made.writers = {span: writers[here[span][writers]] for span, writers in self.writers.items()}
+        return self._parts[stretch, training]
+
     def columns(self, span: str, first: int) -> list[int]:
         """The live readers of a span in the layers opened with `first`, the logits after the last."""
-        return self._columns(span, first, first + look_ahead(self.graph))
+        return self._columns(span, first, min(first + look_ahead(self.graph), self.end))
 
     def _columns(self, span: str, first: int, end: int) -> list[int]:
         found: list[int] = []
-        for layer in range(first, min(end, self.graph.n_layers)):
+        for layer in range(first, end):
             found += self.layer_columns(span, layer)
-        if span == "narrow" and end >= self.graph.n_layers and self.read[-1]:
+        if span == "narrow" and end == self.graph.n_layers and self.read[-1]:
             found.append(len(self.read) - 1)
         return found
 
@@ -167,6 +217,10 @@ class Positions:
         active = ((differs.cumsum(1) > 0) & (at <= last[:, None])) | end
         wide = active.flatten().nonzero()[:, 0]
         return cls(wide, end.flatten().nonzero()[:, 0], end.flatten()[wide].nonzero()[:, 0])
+
+    def on(self, device: torch.device) -> Positions:
+        """The same on another card."""
+        return Positions(self.wide.to(device), self.narrow.to(device), self.ends.to(device))
 
     @classmethod
     def all(cls, last: Int[Tensor, " batch"], length: int) -> Positions:

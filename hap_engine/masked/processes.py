@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, distributed
 
 from hap_engine.errors import SettingsError
+from hap_engine.transformer.cards import cards_of
 from hap_engine.words import say
 
 T = TypeVar("T")
@@ -34,8 +35,9 @@ def number() -> int:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
-    """Work with the other processes that ``torchrun`` started, each on a card of its own where `device` is ``cuda``.
+def joined(device: str, layers_on: str | None = None) -> Iterator[None]:
+    """Work with the other processes that ``torchrun`` started, each on a card of its own where `device` is ``cuda``, or
+    on some for its layers.
 
     Raises:
         SettingsError: if there are fewer cards than processes on this machine.
@@ -43,7 +45,9 @@ def joined(device: str) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    if device == "cuda":
+    if layers_on is not None:
+        torch.cuda.set_device(cards_of(layers_on)[0])
+    elif device == "cuda":
         local, wanted = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
         if wanted > (cards := torch.cuda.device_count()):
             raise SettingsError(say("masked.too_few_cards", cards=cards, wanted=wanted))

@@ -115,7 +115,8 @@ def full_logits(masked: MaskedModel, batch: Batch) -> Float[Tensor, "batch vocab
 class Traces:
     """Traces of prompts, token after token: a prompt takes as much memory as it is long.
 
-    Made once and filled in place, so that nothing is in memory twice; a batch's trace looks into it.
+    Made once and filled in place, so that nothing is in memory twice; a batch's trace looks into it. What a layer read
+    and wrote stays on the layer's card.
     """
 
     def __init__(self, like: Trace, lengths: Sequence[int]) -> None:
@@ -139,7 +140,7 @@ class Traces:
         self._embed[into] = trace.embed[real]
         for kept, new in zip(self._layers, trace.layers, strict=True):
             for mine, x in zip(kept, new, strict=True):
-                mine[..., into, :] = x.index_select(-2, out)
+                mine[..., into.to(x.device), :] = x.index_select(-2, out.to(x.device))
         self._final[chosen] = trace.final
 
     def get(self, indices: Int[Tensor, " batch"], length: int) -> Trace:

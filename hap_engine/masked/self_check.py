@@ -151,7 +151,7 @@ def _own_logits(masked: MaskedModel, tokens: Tensor, last: Tensor) -> Float[Tens
     rows: dict[int, Tensor] = {}
     for end in last.unique().tolist():
         for group in (last == end).nonzero()[:, 0].split(GROUP):
-            logits = masked.model.hf_model(tokens[group, : end + 1], use_cache=False).logits[:, -1].float()
+            logits = masked.model.parts.skeleton.own_logits(tokens[group, : end + 1])[:, -1]
             rows.update(zip(group.tolist(), logits, strict=True))
     return torch.stack([rows[index] for index in range(len(last))])
 
@@ -186,9 +186,11 @@ def _worst_part(masked: MaskedModel, tokens: Tensor, last: Tensor) -> tuple[str,
         core = masked.blocks[index].core
         name = f"{skeleton.attention[index]}.{core.replay.output.name}"
         parts = {"heads": layer.get_submodule(name), "layer": layer}
-        seen = {one.name: one for one in watch(parts, partial(call.run, layer, streams[index]))}
+        stream = streams[index].to(skeleton.devices[index])
+        seen = {one.name: one for one in watch(parts, partial(call.run, layer, stream))}
         out, stream = seen["layer"].output, streams[index]
         assert out is not None
+        out = out.to(masked.device)
         if index == len(skeleton.layers) - 1:
             ours, out, stream = trace.final, at_last(out, last), at_last(stream, last)
         else:

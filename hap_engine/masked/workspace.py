@@ -13,7 +13,7 @@ class Workspace:
     """Large scratch tensors, kept from pass to pass under the name of their use.
 
     Measured: touching fresh memory costs as much as the arithmetic on it. One tensor is kept for each
-    use, whatever its dtype, so no more memory is held than one pass needs.
+    use on each device, whatever its dtype, so no more memory is held than one pass needs.
     """
 
     ROOM = 1.125  # batches differ a little in length: a tensor that had to grow gets this much room
@@ -23,7 +23,7 @@ class Workspace:
 
     def take(self, use: Hashable, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         """A tensor of arbitrary content."""
-        size, kept = math.prod(shape) * dtype.itemsize, self._free.pop(use, None)
+        size, kept = math.prod(shape) * dtype.itemsize, self._free.pop((use, device), None)
         if kept is None or kept.nbytes() < size:
             room = size if kept is None else int(size * self.ROOM)
             kept = None  # before the larger one is made
@@ -36,4 +36,4 @@ class Workspace:
 
     def give(self, use: Hashable, tensor: Tensor) -> None:
         """Hand back what `take` gave for that use."""
-        self._free[use] = tensor.untyped_storage()
+        self._free[use, tensor.device] = tensor.untyped_storage()

@@ -43,7 +43,8 @@ def loss_of_gates(prepared: Prepared, candidates: Circuit, size: int) -> LossOfG
     """
     own = len(processes.share(range(size)))
     loss_of: LossOfGates = partial(gate_loss, prepared, candidates)
-    if prepared.masked.device.type == "cuda" and 0 < own <= prepared.limits.batch:
+    one_card = len(prepared.masked.stretches) == 1  # a recording is of one
+    if prepared.masked.device.type == "cuda" and one_card and 0 < own <= prepared.limits.batch:
         loss_of = Recorded(prepared, candidates, own)
     return loss_of if processes.count() == 1 else partial(_added, loss_of)
 

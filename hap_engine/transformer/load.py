@@ -7,7 +7,7 @@ in fewer bits stay so in memory (`hap_engine.narrow`). Pickle checkpoints and re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 
 from hap_engine.anatomy.parts import Parts, parts_of
+from hap_engine.anatomy.skeleton import Place, stay
 from hap_engine.errors import HapError, ModelError, UnsupportedModelError
 from hap_engine.graph.graph import Graph
 from hap_engine.machine.memory import out_of_memory
@@ -29,6 +30,7 @@ from hap_engine.models.supported import WORKING, check_config, max_tokens, read_
 from hap_engine.narrow import copied, keep_narrow
 from hap_engine.progress import Progress, Report, watched
 from hap_engine.tasks.reader import Reader, reader_with
+from hap_engine.transformer.cards import cards_of, over
 from hap_engine.transformer.convert_gguf import convert_gguf, first_line
 from hap_engine.transformer.stored_forms import reads_more, text_part
 from hap_engine.transformer.weights import named, read_weights
@@ -88,7 +90,8 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return next(self.hf_model.parameters()).device
+        """Where its ends are computed, and with them all that is no layer's."""
+        return self.parts.skeleton.device
 
     def bridge(self) -> Any:
         """A copy of the model as a TransformerLens ``TransformerBridge``, for hooks and tools of your own.
@@ -133,6 +136,7 @@ def load_model(
     reference: str,
     *,
     device: str = "cpu",
+    layers_on: str | None = None,
     progress: Report = lambda message, share: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Model:
@@ -140,6 +144,7 @@ def load_model(
 
     Args:
         device: ``cpu``, ``cuda``, ``mps``, … as torch spells it.
+        layers_on: cards for its layers, as in `DiscoveryConfig`; None: all of it is on `device`.
         progress: called with a message and the share done; only a download reports in between.
         stopped: asked during a download; True ends it.
 
@@ -147,7 +152,9 @@ def load_model(
         ModelError: if it is missing, unreadable, offline, or of an unsupported kind.
     """
     source = resolve(reference)
-    check_device(device)
+    cards = cards_of(layers_on) if layers_on else (torch.device(device),)
+    for card in cards:
+        check_device(str(card))
     progress(f"Opening {source.name}", 0.0)
     if source.kind == "hub" and source.path is None:
         folder = download(source.name, source.revision, progress, stopped)
@@ -155,12 +162,12 @@ def load_model(
         progress(f"Opening {source.name}", 1.0)
     assert source.path is not None
     folder = convert_gguf(source, progress) if source.kind == "gguf" else source.path
-    model = _from_folder(source, folder, torch.device(device), progress)
+    model = _from_folder(source, folder, cards, progress)
     progress(f"Opened {source.name}", 1.0)
     return model
 
 
-def loading(reference: str, device: str = "cpu") -> Generator[Progress, None, Model]:
+def loading(reference: str, device: str = "cpu", layers_on: str | None = None) -> Generator[Progress, None, Model]:
     """`load_model` as a generator of progress records, so that a download can be watched.
 
     A caller that stops iterating stops a download at its next piece; what came so far is kept for
@@ -169,7 +176,7 @@ def loading(reference: str, device: str = "cpu") -> Generator[Progress, None, Mo
     """
 
     def work(report: Report, stopped: Callable[[], bool]) -> Model:
-        return load_model(reference, device=device, progress=report, stopped=stopped)
+        return load_model(reference, device=device, layers_on=layers_on, progress=report, stopped=stopped)
 
     return (yield from watched(work, "load", f"Opening {reference}"))
 
@@ -185,9 +192,17 @@ def check_device(device: str) -> None:
 
 
 def from_hf(
-    hf_model: Any, tokenizer: Tokenizer, source: Source, sha256: str = "", stored_dtype: str = "float32"
+    hf_model: Any,
+    tokenizer: Tokenizer,
+    source: Source,
+    sha256: str = "",
+    stored_dtype: str = "float32",
+    place: Place = stay,
 ) -> Model:
     """Take an in-memory Hugging Face causal language model apart. It is frozen and put in eval mode.
+
+    Args:
+        place: where its layers go (`hap_engine.transformer.cards.over`).
 
     Raises:
         UnsupportedModelError: naming the part that the engine cannot describe.
@@ -195,7 +210,7 @@ def from_hf(
     keep_narrow(hf_model.eval().requires_grad_(False))
     with in_words(f"{source.name} ({type(hf_model).__name__}) cannot be taken apart"):
         hf_model = text_part(hf_model) if reads_more(hf_model.config) else hf_model
-        parts = parts_of(hf_model)
+        parts = parts_of(hf_model, place)
     count = sum(weight.numel() for weight in hf_model.parameters())
     return Model(source, sha256, hf_model, parts, tokenizer, parts.graph, count, stored_dtype)
 
@@ -216,13 +231,14 @@ def in_words(failing: str) -> Iterator[None]:
         raise UnsupportedModelError(f"{failing}: {cause.rstrip('.')}. {WORKING}") from error
 
 
-def _from_folder(source: Source, folder: Path, device: torch.device, progress: Report) -> Model:
+def _from_folder(source: Source, folder: Path, cards: Sequence[torch.device], progress: Report) -> Model:
     config = _checked_config(source.name, folder)
     if is_changed_copy(folder):
         raise ModelError(say("transformer.changed_copy", source=source))
     try:
         hf_model = read_weights(source.name, folder, progress)
-        hf_model.to(device)
+        if len(cards) == 1:
+            hf_model.to(cards[0])
         tokenizer = _load_tokenizer(folder)
     except ModelError:
         raise
@@ -230,7 +246,8 @@ def _from_folder(source: Source, folder: Path, device: torch.device, progress: R
         raise ModelError(say("transformer.unopened", source=source, reason=first_line(error))) from error
     key = "stored_dtype" if source.kind == "gguf" else "dtype"
     stored = str(config.get(key) or config.get("torch_dtype") or "unknown")
-    made = from_hf(hf_model, tokenizer, source, weights_sha256(source) or "", stored)
+    place = over(source.name, cards) if len(cards) > 1 else stay
+    made = from_hf(hf_model, tokenizer, source, weights_sha256(source) or "", stored, place)
     return replace(made, reading=reading_sha256(source))
 
 

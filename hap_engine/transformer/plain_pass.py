@@ -64,11 +64,11 @@ class Trace:
 
     def whole(self, x: Float[Tensor, "*axes token d"]) -> Float[Tensor, "*axes batch pos d"]:
         """One of a layer's tensors at all tokens."""
-        return x.index_select(-2, self.places).unflatten(-2, self.embed.shape[:-1])
+        return x.index_select(-2, self.places.to(x.device)).unflatten(-2, self.embed.shape[:-1])
 
 
 class TraceRows:
-    """Copies of what the layers of a trace read and wrote at some tokens.
+    """Copies of what the layers of a trace read and wrote at some tokens, where these indices are.
 
     What a layer's attention reads is what the MLP before it read and wrote: of an MLP both are copied
     together and remembered until another's are asked for.
@@ -76,15 +76,16 @@ class TraceRows:
 
     def __init__(self, trace: Trace, tokens: Int[Tensor, " some"]) -> None:
         self._trace, self._tokens = trace, tokens
-        self._places = trace.places.index_select(0, tokens)
+        self._places = trace.places.to(tokens.device).index_select(0, tokens)
         self._layer: int | None = None
         self._mlp: tuple[Tensor, Tensor]
 
     def mlp(self, layer: int) -> tuple[Float[Tensor, "some d_model"], Float[Tensor, "some d_model"]]:
         """What an MLP read and what it wrote."""
         if layer != self._layer:
-            kept, places = self._trace.layers[layer], self._places
-            both = kept.mlp_in.index_select(0, places), kept.mlp_out.index_select(0, places)
+            kept, here = self._trace.layers[layer], self._places.device
+            places = self._places.to(kept.mlp_in.device)  # the layer before a card's first is on another
+            both = kept.mlp_in.index_select(0, places).to(here), kept.mlp_out.index_select(0, places).to(here)
             self._layer, self._mlp = layer, both
         return self._mlp
 
@@ -93,7 +94,8 @@ class TraceRows:
             return self.mlp(layer)[0]
         if layer:
             return torch.add(*self.mlp(layer - 1))
-        return self._trace.embed.flatten(0, 1).index_select(0, self._tokens)
+        embed = self._trace.embed
+        return embed.flatten(0, 1).index_select(0, self._tokens.to(embed.device)).to(self._tokens.device)
 
     def slots(self, layer: int, chosen: Int[Tensor, " slot"]) -> Float[Tensor, "slot some width"]:
         return rows_at(self._trace.layers[layer].slots, chosen, self._places)
@@ -156,7 +158,7 @@ class PlainModel:
         end = int(last[row])
         ids = tokens[row : row + 1, : end + 1]
         got = self.unembed(self.plain_trace(ids, last[row : row + 1]).final)
-        want = self.model.hf_model(ids).logits[:, -1].float()
+        want = self.model.parts.skeleton.own_logits(ids)[:, -1]
         difference = float((got - want).abs().max() / want.abs().max())
         if not difference <= TOLERANCE:
             raise UnsupportedModelError(
@@ -170,6 +172,7 @@ class PlainModel:
         resid = embed = self.embed(tokens)
         layers = []
         for index, block in enumerate(self.blocks):
+            resid = resid.to(block.device)
             slots = block.slots(resid)
             z = block.core.z(slots, self.frame(index, *tokens.shape))
             total = block.summed(z)
@@ -177,7 +180,7 @@ class PlainModel:
             mlp_out = block.mlp(mlp_in)
             layers.append((mlp_in, slots, z, mlp_out, block.shrink(total)))
             resid = after + mlp_out
-        return self.traced(embed, layers, at_last(resid, last))
+        return self.traced(embed, layers, at_last(resid.to(self.device), last))
 
     def traced(
         self,
@@ -206,7 +209,7 @@ class PlainModel:
         """Attention patterns of one layer of a plain pass."""
         slots = trace.whole(trace.layers[layer].slots)
         pattern: Tensor = self.blocks[layer].core.pattern(slots, self.frame(layer, *slots.shape[1:3]))
-        return pattern
+        return pattern.to(self.device)
 
     def head_outputs_at(
         self, trace: Trace, layer: int, positions: Int[Tensor, " batch"], scale: Trace | None = None
@@ -216,11 +219,12 @@ class PlainModel:
         Args:
             scale: the run at whose scale heads write, where their sum is normed; None: `trace` itself.
         """
-        heads = torch.arange(self.graph.n_heads, device=self.device)
+        block = self.blocks[layer]
+        heads = torch.arange(self.graph.n_heads, device=block.device)
         scaling = trace if scale is None else scale
-        shrink = scaling.at(scaling.tokens(positions)).shrink(layer)
-        z = trace.at(trace.tokens(positions)).z(layer, heads)
-        return torch.einsum("hbe,hed->hbd", z * shrink, self.blocks[layer].w_heads)
+        shrink = scaling.at(scaling.tokens(positions).to(block.device)).shrink(layer)
+        z = trace.at(trace.tokens(positions).to(block.device)).z(layer, heads)
+        return torch.einsum("hbe,hed->hbd", z * shrink, block.w_heads).to(self.device)
 
     def slot_at(
         self, layer: int, slot: str, head: int, resid: Float[Tensor, "sender batch d_model"]
@@ -229,7 +233,8 @@ class PlainModel:
         are those of the head's group."""
         block = self.blocks[layer]
         row = self.slot_row(slot, head)
-        return block.norm.standardise(resid) @ block.w_in[row] + block.b_in[row]
+        value = block.norm.standardise(resid.to(block.device)) @ block.w_in[row] + block.b_in[row]
+        return value.to(self.device)
 
     def slot_row(self, slot: str, head: int) -> int:
         """Where a query head's slot is among the slots of its layer."""
@@ -252,26 +257,28 @@ class PlainModel:
         """
         block, slots = self.blocks[layer], trace.whole(trace.layers[layer].slots)
         senders, (_, batch, length, _) = len(next(iter(given.values()))[0]), slots.shape
-        rows = torch.arange(batch, device=self.device)
+        rows, query_at = torch.arange(batch, device=block.device), query_at.to(block.device)
         patterns, reads = [], []
         for start in range(0, senders, SENDERS):
             count = min(SENDERS, senders - start)
             values = slots.repeat(1, count, 1, 1).unflatten(1, (count, batch))
             for slot, (value, at) in given.items():
-                values[self.slot_row(slot, head), :, rows, at] = value[start : start + count]
+                some = value[start : start + count].to(block.device)
+                values[self.slot_row(slot, head), :, rows, at.to(block.device)] = some
             values, at = values.flatten(1, 2), query_at.repeat(count)
             pattern, z = block.core.of_head(values, self.frame(layer, count * batch, length), head, at)
             patterns.append(pattern.unflatten(0, (count, batch)))
             reads.append(z.unflatten(0, (count, batch)))
-        return torch.cat(patterns), torch.cat(reads)
+        return torch.cat(patterns).to(self.device), torch.cat(reads).to(self.device)
 
     def copied(self, layer: int, head: int, value: Float[Tensor, "batch width"]) -> Float[Tensor, "batch d_model"]:
         """What a head writes where it attends to one place of this value alone."""
         block = self.blocks[layer]
+        value = value.to(block.device)
         values = value.new_zeros(len(block.w_in), len(value), 1, value.shape[-1])
         values[self.slot_row("v", head), :, 0] = value
         _, z = block.core.of_head(values, self.frame(layer, len(value), 1), head, torch.zeros_like(value[:, 0]).long())
-        return z @ block.w_heads[head]
+        return (z @ block.w_heads[head]).to(self.device)
 
 
 def at_last(x: Float[Tensor, "*axes batch pos d"], last: Int[Tensor, " batch"]) -> Tensor:

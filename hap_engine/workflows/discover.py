@@ -144,7 +144,7 @@ def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, N
     yield from with_data(config.find_task())
     if model is None:
         try_prompts(config)
-        model = yield from loading(config.model, config.device)
+        model = yield from loading(config.model, config.device, config.layers_on)
     if config.start is not None and config.start.weights not in (model.identity, model.sha256):
         raise SettingsError(say("workflows.other_weights", config=config, model=model))
     edge_budget(model.graph, config.sparsity)  # refuses a sparsity that leaves no edge

@@ -71,7 +71,7 @@ def hf_model(family: str, seed: int = 0, layers: int = LAYERS) -> Any:
         "qwen2": lambda: tf.Qwen2ForCausalLM(tf.Qwen2Config(num_key_value_heads=2, **sizes, **common)),
         "gemma2": lambda: tf.Gemma2ForCausalLM(tf.Gemma2Config(num_key_value_heads=2, head_dim=8, **sizes, **common)),
     }
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return enlarged(makers[family]())
 

@@ -6,12 +6,16 @@ import os
 import re
 import shlex
 import stat
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import scale
 from hap_engine.cli.commands import main
+from hap_engine.transformer import load
+from tests.builders.cards import ROOM, cards
 
 pytestmark = pytest.mark.usefixtures("own_main")
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -36,6 +40,12 @@ def commands(name: str) -> list[str]:
     return [f"{line} {FEW}" if " discover " in line else line for line in found]
 
 
+def opened_here(work: Callable[..., Any], *_: object) -> Generator[Any, None, Any]:
+    """`hap_engine.progress.watched` without its thread."""
+    yield from ()
+    return work(lambda message, share: None, lambda: False)
+
+
 @pytest.mark.parametrize("name", ["sweeps.md", "slurm.md", "ray.md", "scale.md"])
 def test_the_commands_of_a_page_work(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "ray.md":
@@ -54,6 +64,21 @@ def test_the_commands_of_a_page_work(name: str, tmp_path: Path, monkeypatch: pyt
         assert main(shlex.split(command)[1:]) == 0, command
     if "names" in " ".join(found):
         assert len(list((tmp_path / "names").glob("[0-9a-f]*.json"))) == 2
+
+
+def test_the_layers_of_a_model_go_over_cards_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On pretended ones: what is pretended holds for one thread, so the model is opened in this one."""
+    blocks = BLOCK.findall((DOCS / "scale.md").read_text(encoding="utf-8"))
+    (command,) = (text.strip() for _, text in blocks if "--layers-on" in text)
+    monkeypatch.setattr(load, "watched", opened_here)
+    monkeypatch.chdir(tmp_path)
+    main(shlex.split("discover --method eap --prompts 8,4,4 --dtype float32 --out first.json"))  # warms up transformers
+    small = f"{command.replace('meta-llama/Llama-3.1-70B', 'hap-mini')} --steps 2 --prompts 8,4,4 --out run.json"
+    with cards(ROOM, ROOM):
+        assert main(shlex.split(small)[1:]) == 0, capsys.readouterr().err
+    assert (tmp_path / "run.json").exists()
 
 
 def test_the_tables_of_large_models_are_those_of_the_formulas() -> None:

@@ -25,8 +25,9 @@ from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.load import load_model
 from hap_engine.workflows import retest
 from tests.builders import apple_gpu
-from tests.builders.apple_gpu import There, kernels, pretended
+from tests.builders.apple_gpu import kernels, pretended
 from tests.builders.descents import descent
+from tests.builders.pretended import There
 from tests.builders.tiny_models import FAMILIES, SIZES, random_pairs, saved
 
 SETTINGS: dict[str, Any] = {
