@@ -78,18 +78,7 @@ class Circuit:
     @cached_property
     def live(self) -> Circuit:
         """The circuit without dead edges (no path from ``input``, or none to ``logits``)."""
-        graph, kept, feeds = self.graph, self.kept, self.graph.feeds
-        fed = np.zeros(len(graph.writers), dtype=bool)
-        fed[0] = True
-        for writers, readers in graph.stages:
-            reached = kept[: writers.start, readers][fed[: writers.start]].any(axis=0)
-            fed[writers] = feeds[readers, writers][reached].any(axis=0)
-        useful = np.zeros(len(graph.readers), dtype=bool)
-        useful[-1] = True
-        for writers, readers in reversed(graph.stages):
-            wanted = kept[writers, readers.stop :][:, useful[readers.stop :]].any(axis=1)
-            useful[readers] = feeds[readers, writers][:, wanted].any(axis=1)
-        return Circuit(graph, kept & fed[:, None] & useful[None, :])
+        return Circuit(self.graph, self.graph.live(self.kept))
 
     @cached_property
     def heads(self) -> frozenset[str]:
@@ -151,37 +140,48 @@ def random_circuit(graph: Graph, live: int, rng: np.random.Generator) -> Circuit
     Plain random edge sets of a sparse size are almost always wholly dead, so they say nothing. Here
     each drawn edge is joined to the circuit: its writer to a random writer that is already fed, its
     reader to a random reader that already reaches the logits. A draw that would overshoot is
-    dropped, so the size is exact.
+    dropped, so the size is exact; it is 0 where even the shortest path has more edges.
     """
-    kept = np.zeros_like(graph.edge_mask)
-    fed = np.zeros(len(graph.writers), dtype=bool)
+    kept, at = np.zeros_like(graph.edge_mask), graph.reader_spans
+    spans = at.tolist()
+    fed = np.zeros((len(graph.writers), len(graph.spans)), dtype=bool)
     useful = np.zeros(len(graph.readers), dtype=bool)
-    fed[0] = useful[-1] = True
+    fed[0] = differs = [span.differs for span in graph.spans]
+    useful[-1] = True
+
+    def one(among: np.ndarray) -> int:
+        """The number of a random one; -1 where there is none."""
+        return int(rng.choice(np.flatnonzero(among))) if among.any() else -1
+
+    def joined(writer: int, reader: int) -> list[tuple[int, int]]:
+        """An edge with what joins it to the circuit; nothing where the circuit is not that far yet."""
+        path = [(writer, reader)]
+        if not fed[writer, spans[reader]]:
+            into = one(graph.inputs(writer, spans[reader]))
+            path.append((one(fed[:, spans[into]] & graph.edge_mask[:, into]), into))
+        if not useful[reader]:
+            to, span = divmod(one(graph.fed_by(reader)), len(graph.spans))
+            path.append((to, one(useful & graph.edge_mask[to] & (at == span))))
+        return path if min(map(min, path)) >= 0 else []
+
     rows, columns = np.nonzero(graph.edge_mask)
     size, live = 0, min(live, graph.n_edges)
     while size < live:
         before = size
         for draw in rng.permutation(len(rows)):
-            w, r = int(rows[draw]), int(columns[draw])
-            path = [(w, r)]
-            if not fed[w]:
-                reader = int(rng.choice(np.flatnonzero(graph.feeds[:, w])))
-                path.append((int(rng.choice(np.flatnonzero(fed[: graph.upstream[reader]]))), reader))
-            if not useful[r]:
-                writer = int(rng.choice(np.flatnonzero(graph.feeds[r])))
-                later = useful & graph.edge_mask[writer]
-                path.append((writer, int(rng.choice(np.flatnonzero(later)))))
-            path = [edge for edge in path if not kept[edge]]
+            path = [edge for edge in joined(int(rows[draw]), int(columns[draw])) if not kept[edge]]
             if size + len(path) > live:
                 continue
             for writer, reader in path:
                 kept[writer, reader] = True
-                fed |= graph.feeds[reader]
-                useful |= graph.feeds[:, writer]
+                fed |= graph.fed_by(reader)
+                useful |= graph.inputs(writer, spans[reader])
             size += len(path)
             if size == live:
                 break
+        if not size:  # no path is so short
+            break
         if size == before:  # only paths of two or more edges are left: start over
             kept[:], fed[:], useful[:], size = False, False, False, 0
-            fed[0] = useful[-1] = True
+            fed[0], useful[-1] = differs, True
     return Circuit(graph, kept)

@@ -48,18 +48,22 @@ class EdgeOrder:
         the logits. A path is there when its last edge is, so one pass over the graph each way finds the earliest.
         """
         graph, never = self.graph, len(self.cells)
+        at, spans = graph.reader_spans, range(len(graph.spans))
         numbers = np.full(graph.edge_mask.shape, never)
         numbers.flat[self.cells] = np.arange(never)
-        fed, useful = np.full(len(graph.writers), never), np.full(len(graph.readers), never)
-        fed[0] = useful[-1] = -1
-        for writers, readers in graph.stages:
-            reached = np.maximum(numbers[: writers.start, readers], fed[: writers.start, None]).min(axis=0)
-            fed[writers] = np.where(graph.feeds[readers, writers], reached[:, None], never).min(axis=0)
-        for writers, readers in reversed(graph.stages):
-            wanted = np.maximum(numbers[writers, readers.stop :], useful[readers.stop :]).min(axis=1)
-            useful[readers] = np.where(graph.feeds[readers, writers], wanted, never).min(axis=1)
+        fed, useful = np.full((len(graph.writers), len(spans)), never), np.full(len(graph.readers), never)
+        fed[0, [span.differs for span in graph.spans]] = useful[-1] = -1
+        for writers, readers, feeds in graph.stages:
+            reached = np.maximum(numbers[: writers.start, readers], fed[: writers.start, at[readers]]).min(axis=0)
+            fed[writers] = np.where(feeds, reached[:, None, None], never).min(axis=0)
+        wanted = np.full_like(fed, never)
+        for writers, readers, feeds in reversed(graph.stages):
+            later = np.maximum(numbers[writers, readers.stop :], useful[readers.stop :])
+            for span in spans:
+                wanted[writers, span] = later[:, at[readers.stop :] == span].min(axis=1, initial=never)
+            useful[readers] = np.where(feeds, wanted[writers], never).min(axis=(1, 2))
         rows, columns = np.unravel_index(self.cells, numbers.shape)
-        lives = np.maximum(np.arange(never), np.maximum(fed[rows], useful[columns]))
+        lives = np.maximum(np.arange(never), np.maximum(fed[rows, at[columns]], useful[columns]))
         return np.where(lives < never, np.searchsorted(np.sort(lives), lives, side="right"), 0)
 
     @cached_property

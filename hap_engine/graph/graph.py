@@ -12,6 +12,11 @@ data; the dataclasses are names for their rows and columns (the idea is EAP-IG's
 
 With L layers, H heads and K KV heads there are ``1 + L(H+1)`` writers and ``L(H+2K+1) + 1`` readers.
 
+A *positional* graph has the parts of its prompts as `spans` (Haklay et al. 2025, arXiv 2502.04577). What a component
+reads at the tokens of one span is then a reader of its own, ``a5.h1<q>@END``, and an edge acts at its reader's span:
+a writer's output there is read there. Between spans things move by attention alone, from the keys and values at one
+span to a head at the same or a later one (`Span.sees`). A graph without spans is the case of one.
+
 Two things are not the same in every model, and are measured when it is opened:
 
 * Where the sum of a layer's heads is normed before it enters the stream (Gemma 2), a head's share of it depends on all
@@ -23,7 +28,7 @@ Two things are not the same in every model, and are measured when it is opened:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,7 +56,7 @@ class Writer:
 class Reader:
     """A column: ``kind`` is ``head``, ``mlp`` or ``logits``; `slot` is ``q``, ``k``, ``v`` or empty.
 
-    `head` counts KV heads where `slot` is ``k`` or ``v``.
+    `head` counts KV heads where `slot` is ``k`` or ``v``; `span` is the number of the span at which it reads.
     """
 
     name: str
@@ -59,6 +64,24 @@ class Reader:
     layer: int
     head: int | None = None
     slot: str = ""
+    span: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of the prompts, each of which has it once; a whole prompt is its spans without a gap.
+
+    Attributes:
+        sees: the numbers of the spans with a token before some token of this one, or in it: itself and others.
+        differs: whether clean and corrupted prompts differ there. Where they never do the input changes nothing.
+    """
+
+    name: str
+    sees: tuple[int, ...]
+    differs: bool = True
+
+
+WHOLE = (Span("", (0,)),)  # of a graph that does not ask where
 
 
 @dataclass(frozen=True)
@@ -71,6 +94,7 @@ class Graph:
         post_norm: the sum of a layer's heads is normed, so each layer has a norm writer.
         coupled: of each slot of a layer, the heads that it feeds; empty where a query feeds its head, and keys and
             values the heads of their group.
+        spans: the parts of the prompts, the one with the scored position last. By default the whole prompt.
     """
 
     n_layers: int
@@ -79,6 +103,7 @@ class Graph:
     parallel: bool = False
     post_norm: bool = False
     coupled: tuple[tuple[int, ...], ...] = ()
+    spans: tuple[Span, ...] = WHOLE
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Graph:
@@ -96,15 +121,22 @@ class Graph:
             raise RunFileError(say("graph.too_large", layers=layers, heads=heads, cells=cells, most=MAX_CELLS))
         if sizes[1] % sizes[2]:
             raise RunFileError(f"{sizes[1]} heads cannot share {sizes[2]} KV heads evenly.")
+        spans = tuple(_span(row, data["spans"]) for row in data.get("spans", ())) or WHOLE
+        if len(spans) * cells > MAX_CELLS:
+            raise RunFileError(
+                say("graph.too_large", layers=layers, heads=heads, cells=len(spans) * cells, most=MAX_CELLS)
+            )
         coupled = tuple(tuple(map(int, fed)) for fed in data.get("coupled", ()))
         if coupled and (len(coupled) != heads + 2 * kv or not all(0 <= head < heads for head in sum(coupled, ()))):
             raise RunFileError(f"Expected the heads that each of {heads + 2 * kv} slots feeds, got {coupled}.")
-        return cls(layers, heads, kv, bool(data.get("parallel")), bool(data.get("post_norm")), coupled)
+        return cls(layers, heads, kv, bool(data.get("parallel")), bool(data.get("post_norm")), coupled, spans)
 
     def to_dict(self) -> dict[str, Any]:
         more: dict[str, Any] = {"post_norm": True} if self.post_norm else {}
         if self.coupled:
             more["coupled"] = [list(fed) for fed in self.coupled]
+        if self.positional:
+            more["spans"] = [{"name": s.name, "sees": [*s.sees], "differs": s.differs} for s in self.spans]
         return {
             "n_layers": self.n_layers,
             "n_heads": self.n_heads,
@@ -133,9 +165,18 @@ class Graph:
     def mlp_row(self, layer: int) -> int:
         return self.head_row(layer, self.n_heads + self.post_norm)
 
-    def column(self, layer: int, slot: int = 0) -> int:
-        """Of a layer's slot (q heads, k heads, v heads, then the MLP)."""
-        return layer * (self.slots + 1) + slot
+    @property
+    def positional(self) -> bool:
+        return self.spans != WHOLE
+
+    def column(self, layer: int, slot: int = 0, span: int = 0) -> int:
+        """Of a layer's slot (q heads, k heads, v heads, then the MLP) at a span.
+
+        A layer has the slots of its heads at one span after the other, then its MLP at each.
+        """
+        spans = len(self.spans)
+        first = layer * spans * (self.slots + 1)
+        return first + (spans * slot + span if slot == self.slots else span * self.slots + slot)
 
     @cached_property
     def slot_feeds(self) -> Bool[np.ndarray, "slot head"]:
@@ -157,15 +198,16 @@ class Graph:
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
-        found = []
+        found, places = [], [(f"@{span.name}" if span.name else "", at) for at, span in enumerate(self.spans)]
         for layer in range(self.n_layers):
-            for slot in "qkv":
-                found += [
-                    Reader(f"a{layer}.h{h}<{slot}>", "head", layer, h, slot)
-                    for h in range(self.n_heads if slot == "q" else self.n_kv_heads)
-                ]
-            found.append(Reader(f"m{layer}", "mlp", layer))
-        return (*found, Reader("logits", "logits", self.n_layers))
+            for suffix, at in places:
+                for slot in "qkv":
+                    found += [
+                        Reader(f"a{layer}.h{h}<{slot}>{suffix}", "head", layer, h, slot, at)
+                        for h in range(self.n_heads if slot == "q" else self.n_kv_heads)
+                    ]
+            found += [Reader(f"m{layer}{suffix}", "mlp", layer, span=at) for suffix, at in places]
+        return (*found, Reader("logits", "logits", self.n_layers, span=len(self.spans) - 1))
 
     @cached_property
     def writer_index(self) -> dict[str, int]:
@@ -187,35 +229,83 @@ class Graph:
 
     @cached_property
     def edge_mask(self) -> Bool[np.ndarray, "writer reader"]:
-        """True where an edge is real."""
-        return np.arange(len(self.writers))[:, None] < self.upstream[None, :]
+        """True where an edge is real: its writer comes before its reader and, at the reader's span, can carry a change
+        from the input to the logits."""
+        before = np.arange(len(self.writers))[:, None] < self.upstream[None, :]
+        return self.live(before) if self.positional else before
 
     @cached_property
     def feeds(self) -> Bool[np.ndarray, "reader writer"]:
-        """True where a reader is an input of a writer: a slot of the heads that it feeds (k and v usually of all heads
-        of their group) and of its layer's norm writer."""
+        """True where a reader is an input of a writer at some span: a slot of the heads that it feeds (k and v usually
+        of all heads of their group) and of its layer's norm writer."""
         found = np.zeros((len(self.readers), len(self.writers)), dtype=bool)
-        for layer in range(self.n_layers):
-            first, row, mlp = self.column(layer), self.head_row(layer), self.mlp_row(layer)
-            found[first : first + self.slots, row : row + self.n_heads] = self.slot_feeds
-            found[first : first + self.slots, row + self.n_heads : mlp] = True
-            found[first + self.slots, mlp] = True
+        for writers, readers, feeds in self.stages:
+            found[readers, writers] = feeds.any(axis=2)
         return found
 
     @cached_property
-    def stages(self) -> tuple[tuple[slice, slice], ...]:
+    def reader_spans(self) -> Int[np.ndarray, " reader"]:
+        return np.array([reader.span for reader in self.readers])
+
+    @cached_property
+    def stages(self) -> tuple[tuple[slice, slice, Bool[np.ndarray, "reader writer span"]], ...]:
         """Writers that do not see one another (a layer's heads and norm writer; an MLP) with the readers that feed
-        them, in order."""
+        them, in order, and at which spans they do."""
+        spans = len(self.spans)
+        here = np.eye(spans, dtype=bool)
+        sees = np.array([[one in span.sees for span in self.spans] for one in range(spans)])
+        query = np.arange(self.slots) < self.n_heads
+        fed = np.concatenate([self.slot_feeds, np.ones((self.slots, int(self.post_norm)), dtype=bool)], axis=1)
+        to = np.where(query[:, None], here[:, None], sees[:, None])  # [span of the slot, slot, span of the head]
+        heads = (to[:, :, None] & fed[None, :, :, None]).reshape(spans * self.slots, -1, spans)
         found = []
         for layer in range(self.n_layers):
             row, mlp, first = self.head_row(layer), self.mlp_row(layer), self.column(layer)
-            found.append((slice(row, mlp), slice(first, first + self.slots)))
-            found.append((slice(mlp, mlp + 1), slice(first + self.slots, first + self.slots + 1)))
+            middle = self.column(layer, self.slots)
+            found.append((slice(row, mlp), slice(first, middle), heads))
+            found.append((slice(mlp, mlp + 1), slice(middle, middle + spans), here[:, None]))
         return tuple(found)
+
+    def live(self, kept: Bool[np.ndarray, "writer reader"]) -> Bool[np.ndarray, "writer reader"]:
+        """The kept edges that lie on a path from ``input`` to ``logits``: no other changes the logits."""
+        spans, at = len(self.spans), self.reader_spans
+        fed = np.zeros((len(self.writers), spans), dtype=bool)
+        fed[0] = [span.differs for span in self.spans]
+        for writers, readers, feeds in self.stages:
+            reached = (kept[: writers.start, readers] & fed[: writers.start, at[readers]]).any(axis=0)
+            fed[writers] = feeds[reached].any(axis=0)
+        useful = np.zeros(len(self.readers), dtype=bool)
+        useful[-1] = True
+        wanted = np.zeros_like(fed)
+        for writers, readers, feeds in reversed(self.stages):
+            later = kept[writers, readers.stop :] & useful[readers.stop :]
+            for span in range(spans):
+                wanted[writers, span] = later[:, at[readers.stop :] == span].any(axis=1)
+            useful[readers] = (feeds & wanted[writers]).any(axis=(1, 2))
+        return np.asarray(kept & fed[:, at] & useful[None, :])
+
+    def inputs(self, writer: int, span: int) -> Bool[np.ndarray, " reader"]:
+        """The readers that feed a writer at a span."""
+        found = np.zeros(len(self.readers), dtype=bool)
+        if writer:
+            writers, readers, feeds = self.stages[self._stage(self.writers[writer])]
+            found[readers] = feeds[:, writer - writers.start, span]
+        return found
+
+    def fed_by(self, reader: int) -> Bool[np.ndarray, "writer span"]:
+        """The writers that a reader feeds, and at which spans."""
+        found = np.zeros((len(self.writers), len(self.spans)), dtype=bool)
+        if self.readers[reader].kind != "logits":
+            writers, readers, feeds = self.stages[self._stage(self.readers[reader])]
+            found[writers] = feeds[reader - readers.start]
+        return found
+
+    def _stage(self, node: Writer | Reader) -> int:
+        return 2 * node.layer + (node.kind == "mlp")
 
     @property
     def n_edges(self) -> int:
-        return int(self.upstream.sum())
+        return int(self.edge_mask.sum()) if self.positional else int(self.upstream.sum())
 
     @cached_property
     def heads(self) -> tuple[str, ...]:
@@ -236,3 +326,11 @@ class Graph:
             visible = [known.name for known in self.writers[: self.upstream[r]]]
             raise UnknownNameError(f"writer before {reader}", writer, visible)
         return w, r
+
+
+def _span(row: Mapping[str, Any], every: Sequence[Any]) -> Span:
+    """Raises RunFileError for what `Graph.to_dict` would not write."""
+    name, sees = row.get("name"), row.get("sees")
+    if not isinstance(name, str) or not name or not isinstance(sees, list) or not set(sees) <= {*range(len(every))}:
+        raise RunFileError(f"Expected spans with a name and the numbers of the spans they see, got {str(row)[:80]}.")
+    return Span(name, tuple(sorted(sees)), bool(row.get("differs", True)))
