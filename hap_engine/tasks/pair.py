@@ -77,7 +77,10 @@ class PromptPair:
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """A `PromptPair` as token ids, with its roles as token positions (0-based)."""
+    """A `PromptPair` as token ids, with its roles as token positions (0-based).
+
+    `spans` are the numbers of the spans that its tokens lie in (`hap_engine.tasks.spans`); empty where nobody asks.
+    """
 
     pair: PromptPair
     clean_ids: tuple[int, ...]
@@ -87,6 +90,7 @@ class EncodedPair:
     roles: Mapping[str, int]
     more_answer_ids: tuple[int, ...] = ()
     more_distractor_ids: tuple[int, ...] = ()
+    spans: tuple[int, ...] = ()
 
     @property
     def answer_ids(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from hap_engine.errors import SettingsError
 from hap_engine.files import home
+from hap_engine.graph.graph import WHOLE, Span
 from hap_engine.tasks.pair import EncodedPair
 
 SPLITS = ("train", "validation", "test")
@@ -42,12 +43,14 @@ class PromptSets:
 
     Attributes:
         note: what a user should know of how they were made.
+        spans: the parts of the prompts, where it matters at which an edge acts.
     """
 
     train: tuple[EncodedPair, ...]
     validation: tuple[EncodedPair, ...]
     test: tuple[EncodedPair, ...]
     note: str = field(default="", kw_only=True)
+    spans: tuple[Span, ...] = field(default=WHOLE, kw_only=True)
 
     @classmethod
     def of(cls, splits: Mapping[str, tuple[EncodedPair, ...]], note: str = "") -> PromptSets:

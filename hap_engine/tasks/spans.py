@@ -1,0 +1,143 @@
+"""The parts of a set of prompts: which token lies in which span (Haklay et al. 2025, arXiv 2502.04577).
+
+The prompts of a task differ in length and in the order of their names, so tokens are told apart by what they are for.
+A way to divide them names the spans of one prompt; `divided` does so for a set and finds out which span comes before
+which. Every token is in one span. A span need not be in one piece, and some prompts may lack it.
+
+* ``roles``: each token with a role is a span (several roles at one token are one); besides, what stands before the
+  first of them, between them, and after the last one before the scored token. Prompts without roles: as ``changes``.
+* ``changes``: each run of tokens that the corrupted prompt has otherwise; before, between, after.
+* ``coarse``: before the first token that differs, from there to the last one, after it.
+* ``tokens``: every token of prompts of one length.
+
+The scored token is a span of its own everywhere, ``END``, and the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import median
+
+from hap_engine.errors import TaskError, UnknownNameError
+from hap_engine.graph.graph import Span
+from hap_engine.tasks.pair import EncodedPair
+from hap_engine.tasks.task import PromptSets
+from hap_engine.words import say
+
+END = "END"
+MOST = 64  # spans: a circuit of more has no picture that can be read
+
+
+def divided(sets: PromptSets, way: str) -> PromptSets:
+    """The same prompts, each token in a span.
+
+    Raises:
+        UnknownNameError: for a way that does not exist.
+        TaskError: where prompts cannot be divided alike, naming the row of the first that differs.
+    """
+    if way not in WAYS:
+        raise UnknownNameError("way to divide prompts into spans", way, WAYS)
+    every = (*sets.train, *sets.validation, *sets.test)
+    names = WAYS[way](every)
+    order = _in_order(names)
+    if len(order) > MOST:
+        raise TaskError(say("tasks.many_spans", count=len(order), most=MOST, way=way))
+    number = {name: at for at, name in enumerate(order)}
+    placed = [replace(pair, spans=tuple(map(number.__getitem__, one))) for pair, one in zip(every, names, strict=True)]
+    first, second = len(sets.train), len(sets.train) + len(sets.validation)
+    return replace(
+        sets,
+        train=tuple(placed[:first]),
+        validation=tuple(placed[first:second]),
+        test=tuple(placed[second:]),
+        spans=_spans(order, placed),
+    )
+
+
+def _by_roles(pairs: Sequence[EncodedPair]) -> list[list[str]]:
+    if not any(pair.roles for pair in pairs):
+        return _by_changes(pairs)
+    return [_around(_named(pair.roles), len(pair.clean_ids)) for pair in pairs]
+
+
+def _named(roles: Mapping[str, int]) -> dict[int, str]:
+    """The span of each token that has a role."""
+    found: dict[int, str] = {}
+    for role, place in roles.items():
+        found[place] = f"{found[place]}/{role}" if place in found else role
+    return found
+
+
+def _by_changes(pairs: Sequence[EncodedPair]) -> list[list[str]]:
+    runs = [_runs(pair) for pair in pairs]
+    for row, (one, pair) in enumerate(zip(runs, pairs, strict=True), 1):
+        if len(one) != len(runs[0]):
+            raise TaskError(say("tasks.other_changes", row=row, found=len(one), first=len(runs[0]), pair=pair.pair))
+    numbered = [{at: f"change {n}" for n, run in enumerate(one, 1) for at in run} for one in runs]
+    return [_around(one, len(pair.clean_ids)) for one, pair in zip(numbered, pairs, strict=True)]
+
+
+def _coarse(pairs: Sequence[EncodedPair]) -> list[list[str]]:
+    names = []
+    for pair in pairs:
+        at = [place for run in _runs(pair) for place in run]
+        inside = dict.fromkeys(range(at[0], at[-1] + 1), "changed")
+        names.append(_around(inside, len(pair.clean_ids)))
+    return names
+
+
+def _by_tokens(pairs: Sequence[EncodedPair]) -> list[list[str]]:
+    length = len(pairs[0].clean_ids)
+    for row, pair in enumerate(pairs, 1):
+        if len(pair.clean_ids) != length:
+            raise TaskError(say("tasks.other_length", row=row, found=len(pair.clean_ids), first=length, pair=pair.pair))
+    return [[*(f"token {at}" for at in range(1, length)), END] for _ in pairs]
+
+
+def _runs(pair: EncodedPair) -> list[range]:
+    """The runs of neighbouring tokens that the corrupted prompt has otherwise."""
+    found: list[range] = []
+    for at, (clean, corrupt) in enumerate(zip(pair.clean_ids, pair.corrupt_ids, strict=True)):
+        if clean != corrupt:
+            follows = found and found[-1].stop == at
+            found[-1:] = [range(found[-1].start, at + 1)] if follows else [*found[-1:], range(at, at + 1)]
+    return found
+
+
+def _around(named: Mapping[int, str], length: int) -> list[str]:
+    """Names for all tokens of a prompt, of which some have one."""
+    inside = [at for at in named if at < length - 1]
+    low, high = min(inside, default=length), max(inside, default=-1)
+    names = [named.get(at, "before" if at < low else "after" if at > high else "between") for at in range(length - 1)]
+    return [*names, END]
+
+
+WAYS: Mapping[str, Callable[[Sequence[EncodedPair]], list[list[str]]]] = {
+    "roles": _by_roles,
+    "changes": _by_changes,
+    "coarse": _coarse,
+    "tokens": _by_tokens,
+}
+
+
+def _in_order(names: Sequence[Sequence[str]]) -> list[str]:
+    """The spans from left to right, by where they stand in the middle of the prompts."""
+    places: dict[str, list[float]] = {}
+    for one in names:
+        for at, name in enumerate(one):
+            places.setdefault(name, []).append(at / len(one))
+    return sorted(places, key=lambda name: (name == END, median(places[name])))
+
+
+def _spans(order: Sequence[str], pairs: Sequence[EncodedPair]) -> tuple[Span, ...]:
+    """What each span sees, and where the prompts differ, in any of them."""
+    count = len(order)
+    sees, differs = [set[int]() for _ in order], [False] * count
+    for pair in pairs:
+        seen = set[int]()
+        for span, clean, corrupt in zip(pair.spans, pair.clean_ids, pair.corrupt_ids, strict=True):
+            seen.add(span)
+            sees[span] |= seen
+            differs[span] |= clean != corrupt
+    return tuple(Span(name, tuple(sorted(sees[at])), differs[at]) for at, name in enumerate(order))
