@@ -86,7 +86,7 @@ class EdgeGradients:
 
     def _forward(self, point: float) -> Float[Tensor, "batch vocab"]:
         """The ordinary pass; the first one is the clean one and fills the deltas."""
-        masked, graph, corrupt, wide = self.masked, self.graph, self.corrupt, self.positions.wide
+        masked, graph, corrupt, wide = self.masked, self.graph, self.corrupt, self.positions.tokens[0]
         fill, self._filled = not self._filled, True
         embed = corrupt.embed + point * (self.clean_embed - corrupt.embed)
         resid = embed.flatten(0, 1)[wide].requires_grad_(torch.is_grad_enabled())
@@ -129,7 +129,7 @@ class EdgeGradients:
     def _attention(
         self, index: int, block: Block, resid: Float[Tensor, "token d_model"]
     ) -> Float[Tensor, "head token d_head"]:
-        masked, wide, shape = self.masked, self._card_of[index].positions.wide, self.clean_embed.shape[:2]
+        masked, wide, shape = self.masked, self._card_of[index].positions.tokens[0], self.clean_embed.shape[:2]
         live = _Slots.apply(resid, self, index, block)
         slots = self.corrupt.whole(self.corrupt.layers[index].slots).flatten(1, 2)
         every = torch.arange(len(slots), device=wide.device)
@@ -221,12 +221,12 @@ class _Card:
     def __init__(self, owner: EdgeGradients, stretch: Stretch) -> None:
         graph, self.device, self.first, self.end = owner.graph, stretch.device, stretch.first, stretch.end
         self.positions, self.written = owner.positions.on(self.device), stretch.writers(graph)
-        self.rows = owner.corrupt.at(self.positions.wide)
+        self.rows = owner.corrupt.at(self.positions.tokens[0])
         self.heads = torch.arange(graph.n_heads, device=self.device)
         self.total = torch.zeros(graph.edge_mask.shape, device=self.device)
 
         def take(use: str, rows: int) -> Float[Tensor, "row token d_model"]:
-            shape = (rows, len(self.positions.wide), owner.clean_embed.shape[-1])
+            shape = (rows, len(self.positions.tokens[0]), owner.clean_embed.shape[-1])
             return owner.masked.workspace.take(use, shape, owner.masked.mix_dtype, self.device)
 
         self.delta = take("delta", self.written.stop)

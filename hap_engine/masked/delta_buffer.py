@@ -1,18 +1,18 @@
-"""The delta buffer over the tokens of one span, and what its readers mix of it.
+"""The delta buffer over the tokens of one zone, and what its readers mix of it.
 
 ``live_w - corrupt_w`` of every live writer is a row of a buffer ``[row, token, d_model]``, one buffer for the tokens
-of each span (`plan.Plan`: wide, narrow). What a reader gets is its column of the mask with the rows before it. Two
+of each zone (`plan.Plan`). What a reader gets is its column of the mask with the rows before it. Two
 classes do the same arithmetic:
 
-* `Span` multiplies matrices, all tokens side by side. Layer by layer such a product has few columns and reads most
+* `Buffer` multiplies matrices, all tokens side by side. Layer by layer such a product has few columns and reads most
   of the buffer again. So a few layers are opened together (`plan.LOOK_AHEAD`): one product mixes for all their
   readers the rows written so far, and each layer then adds the few rows written since. The backward pass goes
   the same way back.
-* `SparseSpan` adds up, for each reader, the rows that it has an edge from, and in the backward pass for each row the
+* `SparseBuffer` adds up, for each reader, the rows that it has an edge from, and in the backward pass for each row the
   gradients of the readers that it has an edge to. A sparse circuit has an edge in one of eight pairs of its
   writers and readers, and the products spend their time on the other seven.
 
-A reader leaves its gradient in its row of `Span.readers`, where it found what it got.
+A reader leaves its gradient in its row of `Buffer.readers`, where it found what it got.
 
 Where the layers of a model are on several cards, each has buffers of its own: of the rows that its layers write, and of
 those that its readers read from cards before it, which are sent there once (`Receive`) and whose gradients come back.
@@ -40,32 +40,32 @@ SPARSE = 0.25  # of the pairs have an edge: measured, sums are faster below 0.22
 PIECE = 64  # readers whose gradients are one product: enough for nine tenths of its full speed
 
 
-class Span:
-    """The delta buffer over the tokens of one span, mixed by matrix products.
+class Buffer:
+    """The delta buffer over the tokens of one zone, mixed by matrix products.
 
     Attributes:
         delta: ``[row, token, d_model]``, filled in writer order.
-        mask: ``[reader, row]``, the mask's entries for the span's readers, ascending.
+        mask: ``[reader, row]``, the mask's entries for the zone's readers, ascending.
         before: how many rows come before each reader.
         readers: ``[reader, token, d_model]``, what the readers get, and in the backward pass its gradients: of all
             readers if there will be one, else of those of the open layers, from number `first` on.
     """
 
     def __init__(
-        self, name: str, plan: Plan, tokens: int, mask: Tensor, d_model: int, workspace: Workspace, *, training: bool
+        self, zone: int, plan: Plan, tokens: int, mask: Tensor, d_model: int, workspace: Workspace, *, training: bool
     ) -> None:
-        self.name, self.workspace, self.indices = name, workspace, plan.indices
+        self.zone, self.workspace, self.indices = zone, workspace, plan.indices
         self.device, self.dtype = mask.device, mask.dtype
         self.tokens, self.d_model, self.training = tokens, d_model, training
-        columns = plan.readers[name]
+        columns = plan.readers[zone]
         self.place = {column: place for place, column in enumerate(columns)}
-        self.before = [plan.seen(name, column) for column in columns]
-        self.writers = plan.indices(plan.writers[name].tolist(), mask.device)
+        self.before = [plan.seen(zone, column) for column in columns]
+        self.writers = plan.indices(plan.writers[zone].tolist(), mask.device)
         self.columns = plan.indices(columns, mask.device)
         self.mask = mask.T.index_select(0, self.columns).index_select(1, self.writers)
         self.delta = self._take("delta", len(self.writers))
         opened = range(plan.first, plan.end, look_ahead(plan.graph))
-        room = max(len(plan.columns(name, layer)) for layer in opened)
+        room = max(len(plan.columns(zone, layer)) for layer in opened)
         self.readers, self.first = self._take("readers", len(columns) if training else room), 0
         self._mixed: dict[int, int] = {}  # how many rows a reader has mixed, by its place
         self._start()
@@ -78,7 +78,7 @@ class Span:
 
     def _take(self, use: str, rows: int) -> Tensor:
         shape = (rows, self.tokens, self.d_model)
-        return self.workspace.take((self.name, use), shape, self.dtype, self.device)
+        return self.workspace.take((self.zone, use), shape, self.dtype, self.device)
 
     def places(self, columns: list[int]) -> slice:
         """Where neighbouring readers are."""
@@ -152,13 +152,13 @@ class Span:
         return self._mask_grad
 
     def release(self) -> None:
-        self.workspace.give((self.name, "delta"), self.delta)
-        self.workspace.give((self.name, "readers"), self.readers)
+        self.workspace.give((self.zone, "delta"), self.delta)
+        self.workspace.give((self.zone, "readers"), self.readers)
         if self._grad is not None:
-            self.workspace.give((self.name, "grad"), self._grad)
+            self.workspace.give((self.zone, "grad"), self._grad)
 
 
-class SparseSpan(Span):
+class SparseBuffer(Buffer):
     """The same, mixed by sums over edges."""
 
     def _start(self) -> None:
@@ -230,13 +230,13 @@ class Edges:
         self.other, self.value = other, mask[one, other]
 
 
-def span_of(
-    name: str, plan: Plan, tokens: int, mask: Tensor, d_model: int, workspace: Workspace, *, training: bool
-) -> Span:
-    """The kind of span that is faster for a plan. GPUs multiply: sums were measured on processors only."""
-    few = plan.edges(name) < SPARSE * plan.pairs(name)
-    kind = SparseSpan if few and mask.device.type == "cpu" else Span
-    return kind(name, plan, tokens, mask, d_model, workspace, training=training)
+def buffer_of(
+    zone: int, plan: Plan, tokens: int, mask: Tensor, d_model: int, workspace: Workspace, *, training: bool
+) -> Buffer:
+    """The kind of buffer that is faster for a plan. GPUs multiply: sums were measured on processors only."""
+    few = plan.edges(zone) < SPARSE * plan.pairs(zone)
+    kind = SparseBuffer if few and mask.device.type == "cpu" else Buffer
+    return kind(zone, plan, tokens, mask, d_model, workspace, training=training)
 
 
 class Tape:
@@ -260,41 +260,41 @@ class Tape:
         self.plan, self.written, self.ends, self.dtype = plan, written, positions.ends, dtype
         training = mask.requires_grad and torch.is_grad_enabled()
         values = mask.detach().to(dtype)
-        self.spans = {}
-        for name in ("wide", "narrow"):
-            tokens = len(getattr(positions, name))
-            self.spans[name] = span_of(name, plan, tokens, values, d_model, workspace, training=training)
+        self.buffers = [
+            buffer_of(zone, plan, len(tokens), values, d_model, workspace, training=training)
+            for zone, tokens in enumerate(positions.tokens)
+        ]
 
     def open(self, token: Tensor, layer: int) -> Tensor:
         """Mix what is written so far for the readers of this layer and the next few, if it is their turn."""
         if (layer - self.plan.first) % look_ahead(self.plan.graph):
             return token
-        for name, span in self.spans.items():
-            if columns := self.plan.columns(name, layer):
-                span.open(span.places(columns))
-                token = self.mix(token, name, columns, self.plan.graph.column(layer))
+        for zone, buffer in enumerate(self.buffers):
+            if columns := self.plan.columns(zone, layer):
+                buffer.open(buffer.places(columns))
+                token = self.mix(token, zone, columns, self.plan.graph.column(layer))
         return token
 
-    def mix(self, token: Tensor, span_name: str, columns: list[int], before: int) -> Tensor:
+    def mix(self, token: Tensor, zone: int, columns: list[int], before: int) -> Tensor:
         """Add what is written before reader `before` for neighbouring readers that lack the same of it."""
-        span = self.spans[span_name]
-        due = span.due(span.places(columns), self.plan.seen(span_name, before))
-        return token if due is None else Mix.apply(token, span, *due)
+        buffer = self.buffers[zone]
+        due = buffer.due(buffer.places(columns), self.plan.seen(zone, before))
+        return token if due is None else Mix.apply(token, buffer, *due)
 
-    def rows(self, span_name: str, columns: list[int]) -> Float[Tensor, "reader token d_model"]:
+    def rows(self, zone: int, columns: list[int]) -> Float[Tensor, "reader token d_model"]:
         """What neighbouring readers get, once all of it is mixed."""
-        span = self.spans[span_name]
-        return span.at(span.places(columns))
+        buffer = self.buffers[zone]
+        return buffer.at(buffer.places(columns))
 
-    def sent(self, other: Tape, name: str) -> tuple[list[int], list[int]]:
-        """Which rows of a span another card has from here: where they are there, and here."""
-        writers = other.plan.writers[name]
+    def sent(self, other: Tape, zone: int) -> tuple[list[int], list[int]]:
+        """Which rows of a zone another card has from here: where they are there, and here."""
+        writers = other.plan.writers[zone]
         writers = writers[(writers >= self.written.start) & (writers < self.written.stop)]
-        return other.plan.rows(name, writers), self.plan.rows(name, writers)
+        return other.plan.rows(zone, writers), self.plan.rows(zone, writers)
 
     def release(self) -> None:
-        for span in self.spans.values():
-            span.release()
+        for buffer in self.buffers:
+            buffer.release()
 
 
 class FirstToken(torch.autograd.Function):
@@ -308,8 +308,8 @@ class FirstToken(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
         grad = torch.zeros_like(ctx.like, dtype=torch.float32)
-        for span in ctx.tape.spans.values():
-            grad[span.writers[:, None], span.columns] = span.mask_grad().T.float()
+        for buffer in ctx.tape.buffers:
+            grad[buffer.writers[:, None], buffer.columns] = buffer.mask_grad().T.float()
         ctx.tape.release()
         return grad.to(ctx.like.dtype), None
 
@@ -321,37 +321,37 @@ class Receive(torch.autograd.Function):
     def forward(ctx: Any, token: Tensor, tape: Tape, before: list[Tape]) -> Tensor:
         ctx.tape, ctx.before = tape, before
         for sender in before:
-            for name, span in tape.spans.items():
-                here, there = sender.sent(tape, name)
+            for zone, buffer in enumerate(tape.buffers):
+                here, there = sender.sent(tape, zone)
                 if here:
-                    rows = sender.plan.indices.rows(sender.spans[name].delta, there)
-                    span.delta[here[0] : here[-1] + 1].copy_(rows)
+                    rows = sender.plan.indices.rows(sender.buffers[zone].delta, there)
+                    buffer.delta[here[0] : here[-1] + 1].copy_(rows)
         return token.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         for sender in ctx.before:
-            for name, span in ctx.tape.spans.items():
-                here, there = sender.sent(ctx.tape, name)
+            for zone, buffer in enumerate(ctx.tape.buffers):
+                here, there = sender.sent(ctx.tape, zone)
                 if here:
-                    first, into = sender.plan.rows(name, [sender.written.start])[0], sender.spans[name]
-                    into.add_grads(first, there, span.row_grads(here).to(into.device))
+                    first, into = sender.plan.rows(zone, [sender.written.start])[0], sender.buffers[zone]
+                    into.add_grads(first, there, buffer.row_grads(here).to(into.device))
         return grad, None, None
 
 
 class Mix(torch.autograd.Function):
-    """Have a span mix some rows for some readers."""
+    """Have a buffer mix some rows for some readers."""
 
     @staticmethod
-    def forward(ctx: Any, token: Tensor, span: Span, places: slice, rows: slice) -> Tensor:
-        ctx.kept = span, places, rows
-        span.mix(places, rows)
+    def forward(ctx: Any, token: Tensor, buffer: Buffer, places: slice, rows: slice) -> Tensor:
+        ctx.kept = buffer, places, rows
+        buffer.mix(places, rows)
         return token.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        span, places, rows = ctx.kept
-        span.unmix(places, rows)
+        buffer, places, rows = ctx.kept
+        buffer.unmix(places, rows)
         return (grad, *[None] * 3)
 
 
@@ -413,9 +413,9 @@ class Read(torch.autograd.Function):
 
 
 class Write(torch.autograd.Function):
-    """Put rows into a span's buffer: `value` itself, or ``value @ weight`` for heads.
+    """Put rows into a zone's buffer: `value` itself, or ``value @ weight`` for heads.
 
-    A wide row is copied to the narrow buffer as well: readers at the scored position look there.
+    A row of all tokens is copied to the last zone as well: readers at the scored position look there.
     """
 
     @staticmethod
@@ -425,31 +425,32 @@ class Write(torch.autograd.Function):
         weight: Float[Tensor, "row d_value d_model"] | None,
         token: Tensor,
         tape: Tape,
-        span_name: str,
+        zone: int,
         writers: list[int],
     ) -> Tensor:
-        ctx.tape, ctx.span_name, ctx.weight = tape, span_name, weight
-        narrow, ctx.late = tape.spans["narrow"], tape.plan.rows("narrow", writers)
-        late = tape.plan.indices(ctx.late, token.device)
-        if span_name == "narrow":
+        ctx.tape, ctx.zone, ctx.weight = tape, zone, weight
+        ctx.rows = tape.plan.rows(zone, writers)
+        late = zone == tape.plan.zones - 1
+        if late and tape.plan.copied:  # rows of the other zone lie between them
             rows = value if weight is None else torch.bmm(value, weight)
-            narrow.delta[late] = rows
+            tape.buffers[zone].delta[tape.plan.indices(ctx.rows, token.device)] = rows
             return token.clone()
-        ctx.rows = tape.plan.rows("wide", writers)
-        rows = tape.plan.indices.rows(tape.spans["wide"].delta, ctx.rows)
+        rows = tape.plan.indices.rows(tape.buffers[zone].delta, ctx.rows)
         if weight is None:
             rows.copy_(value)
         else:
             torch.bmm(value, weight, out=rows)
-        narrow.delta[late] = rows.index_select(1, tape.ends)
+        if tape.plan.copied:
+            ctx.late = tape.plan.rows(zone + 1, writers)
+            tape.buffers[zone + 1].delta[tape.plan.indices(ctx.late, token.device)] = rows.index_select(1, tape.ends)
         return token.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        rows = ctx.tape.spans["narrow"].row_grads(ctx.late)
-        if ctx.span_name == "wide":
-            late, rows = rows, ctx.tape.spans["wide"].row_grads(ctx.rows)
-            rows.index_add_(1, ctx.tape.ends, late)
+        tape, zone = ctx.tape, ctx.zone
+        rows = tape.buffers[zone].row_grads(ctx.rows)
+        if tape.plan.copied and zone == 0:
+            rows.index_add_(1, tape.ends, tape.buffers[1].row_grads(ctx.late))
         if ctx.weight is not None:
             rows = torch.bmm(rows, ctx.weight.mT)
         return rows, None, grad, None, None, None

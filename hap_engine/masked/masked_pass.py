@@ -14,7 +14,7 @@ tests/masked/test_masked_pass.py):
 
 * Only live components are computed, only from the first token in which the prompts differ, and
   those that matter at the scored position alone only there (`plan.py`).
-* The deltas ``live_w - corrupt_w`` of a pass lie in one buffer per span of tokens, and the readers of a few
+* The deltas ``live_w - corrupt_w`` of a pass lie in one buffer per zone of tokens, and the readers of a few
   layers are mixed from it in one matrix product (`delta_buffer.py`).
 """
 
@@ -22,15 +22,17 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from hap_engine.anatomy.attention import Attend, table_rows
 from hap_engine.anatomy.closed_form import Closed
+from hap_engine.graph.graph import Span
 from hap_engine.machine.workload import LITTLE
 from hap_engine.masked.delta_buffer import FirstToken, Read, ReadSlots, Receive, Tape, Write
 from hap_engine.masked.plan import LayerPlan, Plan, Positions, stretches
@@ -79,6 +81,13 @@ class MaskedModel(PlainModel):
         other.workspace = Workspace()
         return other
 
+    def at_spans(self, spans: tuple[Span, ...]) -> MaskedModel:
+        """The same model on the positional graph of these spans: a mask has a column for each reader at each span."""
+        other = self.apart()
+        other.graph = replace(self.graph, spans=spans)
+        other.exact = self.exact if self.exact is self else self.exact.at_spans(spans)
+        return other
+
     # -- the masked pass -------------------------------------------------------------------------
 
     def logits(
@@ -87,6 +96,7 @@ class MaskedModel(PlainModel):
         clean_embed: Float[Tensor, "batch pos d_model"],
         corrupt: Trace,
         last: Int[Tensor, " batch"],
+        spans: Int[Tensor, "batch pos"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
         """Logits at the scored position when edge (w, r) carries ``mask[w, r]`` of w's delta.
 
@@ -96,8 +106,10 @@ class MaskedModel(PlainModel):
             clean_embed: what the ``input`` writer puts out (`embed` of the clean prompt).
             corrupt: trace of the corrupt prompt, same shape.
             last: scored position of each prompt.
+            spans: the number of each token's span, for a positional graph.
         """
-        positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
+        assert (spans is not None) == self.graph.positional
+        positions = Positions.of((clean_embed != corrupt.embed).any(-1), last, spans, len(self.graph.spans))
         return self.planned_logits(Plan.of(self.graph, mask), positions, mask, clean_embed, corrupt, last)
 
     def planned_logits(
@@ -121,11 +133,10 @@ class MaskedModel(PlainModel):
             token = FirstToken.apply(there, tape)
             if tapes:
                 token = Receive.apply(token + ends[-1].to(stretch.device), tape, [*tapes])
-            if part.first == 0 and part.writes_input:
-                span = "wide" if part.wide_writer[0] else "narrow"
-                change = (clean_embed - corrupt.embed).flatten(0, 1)[getattr(positions, span)]
+            for zone in np.flatnonzero(part.written[0]) if part.first == 0 else ():
+                change = (clean_embed - corrupt.embed).flatten(0, 1)[positions.tokens[zone]]
                 change = self.without_mean(change)[None].to(stretch.device, tape.dtype)
-                token = Write.apply(change, None, token, tape, span, [0])
+                token = Write.apply(change, None, token, tape, int(zone), [0])
             base = _Base.of(corrupt, here, last.to(stretch.device), clean_embed.shape[:2])
             for index in range(part.first, part.end):
                 token = tape.open(token, index)
@@ -135,8 +146,8 @@ class MaskedModel(PlainModel):
             ends.append(token)
         column, final = len(self.graph.readers) - 1, corrupt.final.to(token.device)
         if plan.read[column]:
-            token = tape.mix(token, "narrow", [column], column)
-            final = Read.apply(token, tape.rows("narrow", [column])[0], final)
+            token = tape.mix(token, plan.zones - 1, [column], column)
+            final = Read.apply(token, tape.rows(plan.zones - 1, [column])[0], final)
         else:  # nothing is live: the logits still hang on the mask, with gradient 0
             final = final + token
         if not final.requires_grad:
@@ -145,100 +156,104 @@ class MaskedModel(PlainModel):
         return self.unembed(final.to(self.device))
 
     def _attention_layer(self, tape: Tape, token: Tensor, index: int, layer: LayerPlan, base: _Base) -> Tensor:
-        if not layer.wide_heads + layer.narrow_heads:
+        if not any(layer.heads):
             return token
-        live: dict[str, Tensor] = {}
-        for span, columns in (("wide", layer.wide_slots), ("narrow", layer.narrow_slots)):
-            if columns:
-                token, live[span] = self._slots(token, tape, span, index, columns, base)
+        live: dict[int, Tensor] = {}
+        for zone, slots in enumerate(layer.slots):
+            if slots:
+                token, live[zone] = self._slots(token, tape, zone, index, slots, base)
         some = self._heads_alone if isinstance(self.blocks[index].core, Closed) else self._heads_together
         z = some(tape.plan, index, layer, live, base)
-        for span, heads in (("wide", layer.wide_heads), ("narrow", layer.narrow_heads)):
+        for zone, heads in enumerate(layer.heads):
             if heads:
-                token = self._write_heads(token, tape, span, index, heads, z[span], base)
-        if layer.norm is not None:
-            token = self._write_norm(token, tape, index, layer, z, base)
+                token = self._write_heads(token, tape, zone, index, heads, z[zone], base)
+        for zone in layer.norm:
+            token = self._write_norm(token, tape, zone, index, layer, z, base)
         return token
 
     def _heads_alone(
-        self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], base: _Base
-    ) -> dict[str, Tensor]:
-        """What the heads of a layer read, each span's at its tokens, of attention that is written out."""
-        heads = layer.wide_heads + layer.narrow_heads
-        graph, core, frame = self.graph, self.blocks[index].core, self.frame(index, *base.shape)
+        self, plan: Plan, index: int, layer: LayerPlan, live: dict[int, Tensor], base: _Base
+    ) -> dict[int, Tensor]:
+        """What the heads of a layer read, each zone's at its tokens, of attention that is written out."""
+        *wide, late = layer.heads
+        early = sorted({head for heads in wide for head in heads})  # computed before the scored position
+        core, frame = self.blocks[index].core, self.frame(index, *base.shape)
         assert isinstance(core, Closed)
-        first, n_heads, n_kv = graph.column(index), graph.n_heads, graph.n_kv_heads
+        n_heads, n_kv = self.graph.n_heads, self.graph.n_kv_heads
         pick = partial(plan.indices, device=base.device)
         group = n_heads // n_kv
-        kv = sorted({head // group for head in heads})
-        wanted = [*layer.wide_heads, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
+        kv = sorted({head // group for head in early + late})
+        wanted = [*early, *(n_heads + i for i in kv), *(n_heads + n_kv + i for i in kv)]
         slots = base.whole.slots(index, pick(wanted))
-        if layer.wide_slots:
-            at = [wanted.index(column - first) for column in layer.wide_slots]
-            slots = put_rows(slots, pick(at), base.positions.wide, live["wide"])
-        turned, v = slots.unflatten(1, base.shape).split([len(layer.wide_heads) + len(kv), len(kv)])
-        turned = core.turn(turned, pick(layer.wide_heads), pick(kv), frame.tables)
-        q, k = turned.split([len(layer.wide_heads), len(kv)])
-        own = pick([kv.index(head // group) for head in heads])
+        for zone, values in live.items():
+            here = [at for at, slot in enumerate(layer.slots[zone]) if zone < len(wide) or slot >= n_heads]
+            if here:
+                at = pick([wanted.index(layer.slots[zone][one]) for one in here])
+                slots = put_rows(slots, at, base.positions.tokens[zone], plan.indices.rows(values, here))
+        turned, v = slots.unflatten(1, base.shape).split([len(early) + len(kv), len(kv)])
+        turned = core.turn(turned, pick(early), pick(kv), frame.tables)
+        q, k = turned.split([len(early), len(kv)])
+        own = pick([kv.index(head // group) for head in early + late])
         found = {}
-        if layer.wide_heads:
-            here, which = own[: len(layer.wide_heads)], pick(layer.wide_heads)
-            bias = frame.bias_at(base.every, which)
-            z = Attend.apply(q, k, v, here, core.scoring.of(which), base.every, bias)
-            found["wide"] = z.flatten(1, 2).index_select(1, base.positions.wide)
-        if layer.narrow_heads:
-            here, chosen = own[len(layer.wide_heads) :], layer.narrow_heads
-            which = pick(chosen)
-            q = base.spans["narrow"].slots(index, which)
-            if layer.narrow_slots:
-                at = [chosen.index(column - first) for column in layer.narrow_slots]
-                q = put_rows(q, pick(at), torch.arange(len(base.last), device=base.device), live["narrow"])
+        if early:
+            which = pick(early)
+            z = Attend.apply(
+                q, k, v, own[: len(early)], core.scoring.of(which), base.every, frame.bias_at(base.every, which)
+            )
+            for zone, heads in enumerate(wide):
+                if heads:
+                    chosen = plan.indices.rows(z.flatten(1, 2), [early.index(head) for head in heads])
+                    found[zone] = chosen.index_select(1, base.positions.tokens[zone])
+        if late:
+            zone, which = len(wide), pick(late)
+            q = base.zones[zone].slots(index, which)
+            queries = [at for at, slot in enumerate(layer.slots[zone]) if slot < n_heads]
+            if queries:
+                at = pick([late.index(layer.slots[zone][one]) for one in queries])
+                scored = torch.arange(len(base.last), device=base.device)
+                q = put_rows(q, at, scored, plan.indices.rows(live[zone], queries))
             rows = table_rows(frame.tables, base.last[:, None])
             q, at_last = core.turn(q[:, :, None], which, which[:0], rows), base.last[:, None]
             bias = frame.bias_at(at_last, which)
-            found["narrow"] = Attend.apply(q, k, v, here, core.scoring.of(which), at_last, bias)[:, :, 0]
+            found[zone] = Attend.apply(q, k, v, own[len(early) :], core.scoring.of(which), at_last, bias)[:, :, 0]
         return found
 
     def _heads_together(
-        self, plan: Plan, index: int, layer: LayerPlan, live: dict[str, Tensor], base: _Base
-    ) -> dict[str, Tensor]:
+        self, plan: Plan, index: int, layer: LayerPlan, live: dict[int, Tensor], base: _Base
+    ) -> dict[int, Tensor]:
         """The same of attention in its family's own words, which computes all heads at all positions."""
-        first, pick = self.graph.column(index), partial(plan.indices, device=base.device)
+        pick = partial(plan.indices, device=base.device)
         slots = base.whole.slots(index, pick(range(self.graph.slots)))
-        for span, columns in (("wide", layer.wide_slots), ("narrow", layer.narrow_slots)):
-            if columns:
-                rows = pick([column - first for column in columns])
-                slots = put_rows(slots, rows, getattr(base.positions, span), live[span])
+        for zone, values in live.items():
+            slots = put_rows(slots, pick(layer.slots[zone]), base.positions.tokens[zone], values)
         frame = self.frame(index, *base.shape)
         z = self.blocks[index].core.z(slots.unflatten(1, base.shape), frame).flatten(1, 2)
-        chosen = {"wide": layer.wide_heads, "narrow": layer.narrow_heads}
         return {
-            span: z.index_select(0, pick(heads)).index_select(1, getattr(base.positions, span))
-            for span, heads in chosen.items()
+            zone: z.index_select(0, pick(heads)).index_select(1, base.positions.tokens[zone])
+            for zone, heads in enumerate(layer.heads)
             if heads
         }
 
     def _slots(
-        self, token: Tensor, tape: Tape, span: str, index: int, columns: list[int], base: _Base
+        self, token: Tensor, tape: Tape, zone: int, index: int, chosen: list[int], base: _Base
     ) -> tuple[Tensor, Float[Tensor, "slot token width"]]:
-        """Live values of a layer's slots at the tokens of a span; the layer's MLP mixes along with them."""
-        token = tape.mix(token, span, tape.plan.layer_columns(span, index), columns[0])
-        block, corrupt = self.blocks[index], base.spans[span]
-        first = self.graph.column(index)
-        chosen = [column - first for column in columns]
+        """Live values of a layer's slots at the tokens of a zone; the layer's MLP mixes along with them."""
+        columns = [tape.plan.column(index, slot, zone) for slot in chosen]
+        token = tape.mix(token, zone, tape.plan.layer_columns(zone, index), columns[0])
+        block, corrupt = self.blocks[index], base.zones[zone]
         slots, rows = tape.plan.indices(chosen, base.device), tape.plan.indices.rows
         centred = block.norm.centre(corrupt.attn_in(index))
         bias = rows(block.b_in, chosen)
         product = corrupt.slots(index, slots).sub_(bias).mul_(block.norm.sigma(centred))
-        own, weight = tape.rows(span, columns), rows(block.w_read, chosen)
+        own, weight = tape.rows(zone, columns), rows(block.w_read, chosen)
         return token, ReadSlots.apply(token, own, centred, product, weight, bias, block.norm)
 
     def _write_heads(
-        self, token: Tensor, tape: Tape, span: str, index: int, heads: list[int], z: Tensor, base: _Base
+        self, token: Tensor, tape: Tape, zone: int, index: int, heads: list[int], z: Tensor, base: _Base
     ) -> Tensor:
         """Write what the heads have to write, at the scale of the corrupt run."""
-        block, corrupt = self.blocks[index], base.spans[span]
-        places = [at for at, head in enumerate(heads) if tape.plan.written[self.graph.head_row(index, head)]]
+        block, corrupt = self.blocks[index], base.zones[zone]
+        places = [at for at, head in enumerate(heads) if tape.plan.written[self.graph.head_row(index, head), zone]]
         if not places:
             return token
         written = [heads[at] for at in places]
@@ -247,36 +262,34 @@ class MaskedModel(PlainModel):
             change = change * corrupt.shrink(index)
         weight = tape.plan.indices.rows(block.w_write, written)
         writers = [self.graph.head_row(index, head) for head in written]
-        return Write.apply(change.to(tape.dtype), weight, token, tape, span, writers)
+        return Write.apply(change.to(tape.dtype), weight, token, tape, zone, writers)
 
     def _write_norm(
-        self, token: Tensor, tape: Tape, index: int, layer: LayerPlan, z: dict[str, Tensor], base: _Base
+        self, token: Tensor, tape: Tape, zone: int, index: int, layer: LayerPlan, z: dict[int, Tensor], base: _Base
     ) -> Tensor:
         """Write what the change of scale adds to all that the heads of a layer wrote."""
-        span, block = str(layer.norm), self.blocks[index]
+        block = self.blocks[index]
         assert block.post is not None
-        corrupt, pick = base.spans[span], partial(tape.plan.indices, device=base.device)
+        corrupt, pick = base.zones[zone], partial(tape.plan.indices, device=base.device)
         every = corrupt.z(index, pick(range(self.graph.n_heads)))
-        for from_span, heads in (("wide", layer.wide_heads), ("narrow", layer.narrow_heads)):
-            if heads:
-                live = z[from_span] if from_span == span else z[from_span].index_select(1, base.positions.ends)
-                every = every.index_copy(0, pick(heads), live)
+        if tape.plan.copied and zone == 1 and layer.heads[0]:
+            every = every.index_copy(0, pick(layer.heads[0]), z[0].index_select(1, base.positions.ends))
+        if layer.heads[zone]:
+            every = every.index_copy(0, pick(layer.heads[zone]), z[zone])
         added = block.rescaled(block.summed(every), corrupt.shrink(index))
         writer = self.graph.norm_row(index)
-        return Write.apply(self.without_mean(added)[None].to(tape.dtype), None, token, tape, span, [writer])
+        return Write.apply(self.without_mean(added)[None].to(tape.dtype), None, token, tape, zone, [writer])
 
     def _mlp_layer(self, tape: Tape, token: Tensor, index: int, layer: LayerPlan, base: _Base) -> Tensor:
-        if layer.mlp is None:
-            return token
-        block, (mlp_in, mlp_out) = self.blocks[index], base.spans[layer.mlp].mlp(index)
-        column = self.graph.column(index, self.graph.slots)
-        token = tape.mix(token, layer.mlp, [column], column)
-        row = tape.rows(layer.mlp, [column])[0]
-        read = Read.apply(token, row, mlp_in)
-        live = block.mlp(read[None]).squeeze(0)
-        change = self.without_mean(live - mlp_out)
-        writer = self.graph.mlp_row(index)
-        return Write.apply(change[None].to(tape.dtype), None, token, tape, layer.mlp, [writer])
+        for zone in layer.mlp:
+            block, (mlp_in, mlp_out) = self.blocks[index], base.zones[zone].mlp(index)
+            column = tape.plan.column(index, self.graph.slots, zone)
+            token = tape.mix(token, zone, [column], column)
+            read = Read.apply(token, tape.rows(zone, [column])[0], mlp_in)
+            live = block.mlp(read[None]).squeeze(0)
+            change = self.without_mean(live - mlp_out)[None].to(tape.dtype)
+            token = Write.apply(change, None, token, tape, zone, [self.graph.mlp_row(index)])
+        return token
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,7 +297,7 @@ class _Base:
     """The corrupt run, on which every layer of one masked pass builds, and the prompts' positions, all on its card."""
 
     whole: TraceRows  # the corrupt run at all tokens
-    spans: dict[str, TraceRows]  # and at those of each span
+    zones: list[TraceRows]  # and at those of each zone
     positions: Positions
     last: Int[Tensor, " batch"]
     every: Int[Tensor, "1 pos"]
@@ -294,8 +307,8 @@ class _Base:
     def of(cls, corrupt: Trace, positions: Positions, last: Int[Tensor, " batch"], shape: tuple[int, ...]) -> _Base:
         """On the card of the positions."""
         whole = corrupt.at(torch.arange(math.prod(shape), device=last.device))
-        spans = {"wide": corrupt.at(positions.wide), "narrow": corrupt.at(positions.narrow)}
-        return cls(whole, spans, positions, last, torch.arange(shape[1], device=last.device)[None], shape)
+        zones = [corrupt.at(tokens) for tokens in positions.tokens]
+        return cls(whole, zones, positions, last, torch.arange(shape[1], device=last.device)[None], shape)
 
     @property
     def device(self) -> torch.device:

@@ -9,7 +9,9 @@ Two facts make most of the work unnecessary, and neither changes a number:
   only. Keys and values are needed everywhere. In a full model this holds for the last layer; in a
   sparse circuit for most name movers, S-inhibition heads and late MLPs.
 
-So every live writer and reader is *wide* (needed at every position) or *narrow* (at the scored one).
+So what is computed stands at a *zone*, some tokens of every prompt. The last zone is the scored position. Before it
+comes one with all tokens, for what is needed everywhere. In a positional graph it is the other way round: there each
+span is a zone, its readers say what is needed there, and the last span is the scored position.
 """
 
 from __future__ import annotations
@@ -58,26 +60,26 @@ def stretches(devices: Sequence[torch.device]) -> list[Stretch]:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """What one layer computes; reader columns are indices into ``graph.readers``.
+    """What one layer computes at each zone; slots are numbered within the layer.
 
     Heads are those that are written themselves or change what the norm writer writes.
     """
 
-    wide_heads: list[int]
-    narrow_heads: list[int]
-    wide_slots: list[int]  # live columns read at every position, without the MLP's
-    narrow_slots: list[int]  # live query columns of narrow heads
-    norm: str | None  # "wide", "narrow" or None
-    mlp: str | None  # likewise
+    heads: tuple[list[int], ...]
+    slots: tuple[list[int], ...]  # live ones
+    norm: list[int]  # zones at which its norm writer is computed
+    mlp: list[int]  # likewise
 
 
 class Plan:
-    """The live part of a circuit, sorted into wide and narrow.
+    """The live part of a circuit, sorted by zones.
 
     Attributes:
+        zones: how many there are.
+        copied: what the first zone has is read at the last one too, which it contains.
         first, end: the layers whose readers it is of, from `first` to before `end`: all, or those of a card (`part`).
-        writers: rows of each span's buffer: all that write, or those that write or are read there.
-        readers: of each span.
+        writers: rows of each zone's buffer: all that write, or those that write or are read there.
+        readers: of each zone.
     """
 
     def __init__(self, circuit: Circuit) -> None:
@@ -86,20 +88,19 @@ class Plan:
         self.indices = Indices()
         self._parts: dict[tuple[Stretch, bool], Plan] = {}
         self.live = circuit.live.kept
-        self.written = written = np.asarray(self.live.any(axis=1))
         self.read: Bool[np.ndarray, " reader"] = np.asarray(self.live.any(axis=0))
-        self.wide_writer = np.zeros_like(written)
-        wide_reader = np.zeros_like(self.read)
-        self.layers: list[LayerPlan] = []
-        for layer in reversed(range(graph.n_layers)):
-            self.layers.insert(0, self._layer(layer, written, wide_reader))
-        self.wide_writer[0] = written[0] and (self.live[0] & wide_reader).any()
-        self.writes_input = bool(written[0])
-        self.writers = {
-            "wide": np.flatnonzero(written & self.wide_writer),
-            "narrow": np.flatnonzero(written),  # a wide writer is read at the scored position too
-        }
-        self.readers = {span: self._columns(span, 0, graph.n_layers) for span in self.writers}
+        self.copied = not graph.positional
+        self.zones = 2 if self.copied else len(graph.spans)
+        at = graph.reader_spans[None] == np.arange(len(graph.spans))[:, None]
+        read_at = np.stack([self.live[:, here].any(axis=1) for here in at], axis=1)
+        self.computed = self._computed(read_at)
+        self.written: Bool[np.ndarray, "writer zone"] = self.computed & read_at
+        self.layers = [self._layer(layer) for layer in range(graph.n_layers)]
+        rows = [*self.written.T]
+        if self.copied:
+            rows[-1] = self.written.any(axis=1)
+        self.writers = [np.flatnonzero(one) for one in rows]
+        self.readers = [self._columns(zone, 0, graph.n_layers) for zone in range(self.zones)]
 
     @classmethod
     def of(cls, graph: Graph, mask: Tensor) -> Plan:
@@ -118,79 +119,92 @@ class Plan:
         if (stretch, training) not in self._parts:
             made = self._parts[stretch, training] = copy.copy(self)
             made.first, made.end, made.indices = stretch.first, stretch.end, Indices()
-            made.readers = {span: made._columns(span, made.first, made.end) for span in self.writers}
-            own = np.isin(np.arange(len(self.written)), stretch.writers(self.graph))
+            made.readers = [made._columns(zone, made.first, made.end) for zone in range(self.zones)]
+            own = np.isin(np.arange(len(self.live)), stretch.writers(self.graph))
             edges = self.graph.edge_mask if training else self.live
-            here = {span: own | edges[:, readers].any(axis=1) for span, readers in made.readers.items()}
-            made.writers = {span: writers[here[span][writers]] for span, writers in self.writers.items()}
+            here = [own | edges[:, readers].any(axis=1) for readers in made.readers]
+            made.writers = [rows[needed[rows]] for rows, needed in zip(self.writers, here, strict=True)]
         return self._parts[stretch, training]
 
-    def columns(self, span: str, first: int) -> list[int]:
-        """The live readers of a span in the layers opened with `first`, the logits after the last."""
-        return self._columns(span, first, min(first + look_ahead(self.graph), self.end))
+    def columns(self, zone: int, first: int) -> list[int]:
+        """The live readers of a zone in the layers opened with `first`, the logits after the last."""
+        return self._columns(zone, first, min(first + look_ahead(self.graph), self.end))
 
-    def _columns(self, span: str, first: int, end: int) -> list[int]:
+    def _columns(self, zone: int, first: int, end: int) -> list[int]:
         found: list[int] = []
         for layer in range(first, end):
-            found += self.layer_columns(span, layer)
-        if span == "narrow" and end == self.graph.n_layers and self.read[-1]:
+            found += self.layer_columns(zone, layer)
+        if zone == self.zones - 1 and end == self.graph.n_layers and self.read[-1]:
             found.append(len(self.read) - 1)
         return found
 
-    def layer_columns(self, span: str, layer: int) -> list[int]:
-        """The live readers of one layer in a span."""
-        plan = self.layers[layer]
-        slots = plan.wide_slots if span == "wide" else plan.narrow_slots
-        return [*slots, self.graph.column(layer, self.graph.slots)] if plan.mlp == span else slots
+    def layer_columns(self, zone: int, layer: int) -> list[int]:
+        """The live readers of one layer at a zone."""
+        plan, first = self.layers[layer], self.column(layer, 0, zone)
+        columns = [first + slot for slot in plan.slots[zone]]
+        return [*columns, self.column(layer, self.graph.slots, zone)] if zone in plan.mlp else columns
 
-    def _layer(self, layer: int, written: np.ndarray, wide_reader: np.ndarray) -> LayerPlan:
-        """Plan a layer, knowing which readers of later layers are wide; marks its own."""
-        graph, first = self.graph, self.graph.column(layer)
-        mlp, column = graph.mlp_row(layer), first + graph.slots
-        self.wide_writer[mlp] = (self.live[mlp] & wide_reader).any()
-        wide_reader[column] = self.read[column] and self.wide_writer[mlp]
+    def column(self, layer: int, slot: int, zone: int) -> int:
+        """Of what a layer's slot reads at a zone."""
+        return self.graph.column(layer, slot, 0 if self.copied else zone)
+
+    def _computed(self, read_at: Bool[np.ndarray, "writer span"]) -> Bool[np.ndarray, "writer zone"]:
+        """Where each writer is computed: where it is read, and a head where it changes what its norm writer writes."""
+        graph = self.graph
+        renormed = np.zeros_like(read_at)
+        for writers, readers, feeds in graph.stages:
+            if (norm := graph.norm_row(graph.writers[writers.start].layer)) in range(writers.start, writers.stop):
+                renormed[writers] = feeds[self.read[readers]].any(axis=0) & read_at[norm]
+                renormed[norm] = False
+        needed = read_at | renormed
+        if not self.copied:
+            return needed
+        everywhere = np.zeros(len(needed), dtype=bool)
+        wide = np.zeros_like(self.read)  # readers that read at all tokens
+        for layer in reversed(range(graph.n_layers)):
+            first, row, mlp = graph.column(layer), graph.head_row(layer), graph.mlp_row(layer)
+            column, norm, heads = first + graph.slots, graph.norm_row(layer), slice(row, row + graph.n_heads)
+            everywhere[mlp] = (self.live[mlp] & wide).any()
+            wide[column] = self.read[column] and everywhere[mlp]
+            everywhere[row:mlp] = (self.live[row:mlp] & wide).any(axis=1)
+            if norm is not None:
+                everywhere[heads] |= renormed[heads, 0] & everywhere[norm]
+            slots = graph.slot_feeds[:, everywhere[heads]].any(axis=1) | (np.arange(graph.slots) >= graph.n_heads)
+            wide[first:column] = self.read[first:column] & slots
+        everywhere[0] = (self.live[0] & wide).any()
+        return np.stack([needed[:, 0] & everywhere, needed[:, 0] & ~everywhere], axis=1)
+
+    def _layer(self, layer: int) -> LayerPlan:
+        graph, row = self.graph, self.graph.head_row(layer)
+        here = self.computed[row : row + graph.n_heads]
+        read = [self.read[(first := self.column(layer, 0, zone)) : first + graph.slots] for zone in range(self.zones)]
+        if self.copied:  # keys and values are needed everywhere, and the queries of heads that are
+            wide = graph.slot_feeds[:, here[:, 0]].any(axis=1) | (np.arange(graph.slots) >= graph.n_heads)
+            read = [read[0] & wide, read[1] & ~wide]
         norm = graph.norm_row(layer)
-        if norm is not None:
-            self.wide_writer[norm] = (self.live[norm] & wide_reader).any()
-        read = self.read[first:column]
-        moved = graph.slot_feeds[read].any(axis=0)  # heads that read anything live
-        wide: list[int] = []
-        narrow: list[int] = []
-        for head in range(graph.n_heads):
-            writer = graph.head_row(layer, head)
-            renormed = norm is not None and moved[head]
-            if not (written[writer] or (renormed and written[norm])):
-                continue
-            everywhere = (self.live[writer] & wide_reader).any() or (renormed and self.wide_writer[norm])
-            self.wide_writer[writer] = written[writer] and everywhere
-            (wide if everywhere else narrow).append(head)
-        everywhere = graph.slot_feeds[:, wide].any(axis=1) | (np.arange(graph.slots) >= graph.n_heads)
-        wide_slots, narrow_slots = ((first + np.flatnonzero(read & at)).tolist() for at in (everywhere, ~everywhere))
-        wide_reader[wide_slots] = True
+        return LayerPlan(
+            tuple(np.flatnonzero(heads).tolist() for heads in here.T),
+            tuple(np.flatnonzero(slots).tolist() for slots in read),
+            [] if norm is None else np.flatnonzero(self.computed[norm]).tolist(),
+            np.flatnonzero(self.computed[graph.mlp_row(layer)]).tolist(),
+        )
 
-        def span(writer: int | None) -> str | None:
-            if writer is None or not written[writer]:
-                return None
-            return "wide" if self.wide_writer[writer] else "narrow"
+    def rows(self, zone: int, writers: Int[np.ndarray, " n"] | list[int]) -> list[int]:
+        """Rows of writers in the delta buffer of a zone."""
+        return [int(row) for row in np.searchsorted(self.writers[zone], writers)]
 
-        return LayerPlan(wide, narrow, wide_slots, narrow_slots, span(norm), span(mlp))
+    def pairs(self, zone: int) -> int:
+        """How many rows of a zone's buffer its readers mix, together."""
+        before = self.graph.upstream[self.readers[zone]]
+        return int(np.searchsorted(self.writers[zone], before).sum())
 
-    def rows(self, span: str, writers: Int[np.ndarray, " n"] | list[int]) -> list[int]:
-        """Rows of writers in the delta buffer of a span."""
-        return [int(row) for row in np.searchsorted(self.writers[span], writers)]
+    def edges(self, zone: int) -> int:
+        """How many edges lead to the readers of a zone."""
+        return int(self.live[:, self.readers[zone]].sum())
 
-    def pairs(self, span: str) -> int:
-        """How many rows of a span's buffer its readers mix, together."""
-        before = self.graph.upstream[self.readers[span]]
-        return int(np.searchsorted(self.writers[span], before).sum())
-
-    def edges(self, span: str) -> int:
-        """How many edges lead to the readers of a span."""
-        return int(self.live[:, self.readers[span]].sum())
-
-    def seen(self, span: str, column: int) -> int:
-        """How many rows of a span's buffer come before a reader."""
-        return int(np.searchsorted(self.writers[span], self.graph.upstream[column]))
+    def seen(self, zone: int, column: int) -> int:
+        """How many rows of a zone's buffer come before a reader."""
+        return int(np.searchsorted(self.writers[zone], self.graph.upstream[column]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,32 +215,41 @@ class Positions:
     nothing is read: both are left out.
 
     Attributes:
-        wide: the tokens of every prompt from its first difference to its scored position.
-        narrow: the scored position of every prompt.
-        ends: where in `wide` the narrow ones are.
+        tokens: of each zone: those of every prompt from its first difference on, all of them or those of a span; last
+            the scored positions.
+        ends: where among the first zone's tokens the scored positions are, if it has all.
     """
 
-    wide: Int[Tensor, " token"]
-    narrow: Int[Tensor, " batch"]
+    tokens: tuple[Int[Tensor, " _"], ...]
     ends: Int[Tensor, " batch"]
 
     @classmethod
-    def of(cls, differs: Bool[Tensor, "batch pos"], last: Int[Tensor, " batch"]) -> Positions:
+    def of(
+        cls,
+        differs: Bool[Tensor, "batch pos"],
+        last: Int[Tensor, " batch"],
+        spans: Int[Tensor, "batch pos"] | None = None,
+        count: int = 2,
+    ) -> Positions:
+        """Of prompts that differ at some tokens; `spans` has the number of each token's span, the last of `count` being
+        the scored position."""
         at = torch.arange(differs.shape[1], device=differs.device)
         end = at == last[:, None]
         active = ((differs.cumsum(1) > 0) & (at <= last[:, None])) | end
-        wide = active.flatten().nonzero()[:, 0]
-        return cls(wide, end.flatten().nonzero()[:, 0], end.flatten()[wide].nonzero()[:, 0])
+        parts = [active] if spans is None else [active & ~end & (spans == span) for span in range(count - 1)]
+        first, *others = (part.flatten().nonzero()[:, 0] for part in (*parts, end))
+        ends = end.flatten()[first].nonzero()[:, 0] if spans is None else first[:0]
+        return cls((first, *others), ends)
 
     def on(self, device: torch.device) -> Positions:
         """The same on another card."""
-        return Positions(self.wide.to(device), self.narrow.to(device), self.ends.to(device))
+        return Positions(tuple(tokens.to(device) for tokens in self.tokens), self.ends.to(device))
 
     @classmethod
     def all(cls, last: Int[Tensor, " batch"], length: int) -> Positions:
-        """All positions as wide ones, whatever the prompts: of a known number, but more than needed."""
-        narrow = torch.arange(len(last), device=last.device) * length + last
-        return cls(torch.arange(len(last) * length, device=last.device), narrow, narrow)
+        """All positions in the first zone, whatever the prompts: of a known number, but more than needed."""
+        scored = torch.arange(len(last), device=last.device) * length + last
+        return cls((torch.arange(len(last) * length, device=last.device), scored), scored)
 
 
 class Indices:

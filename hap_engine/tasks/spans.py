@@ -39,20 +39,27 @@ def divided(sets: PromptSets, way: str) -> PromptSets:
     if way not in WAYS:
         raise UnknownNameError("way to divide prompts into spans", way, WAYS)
     every = (*sets.train, *sets.validation, *sets.test)
-    names = WAYS[way](every)
-    order = _in_order(names)
-    if len(order) > MOST:
-        raise TaskError(say("tasks.many_spans", count=len(order), most=MOST, way=way))
-    number = {name: at for at, name in enumerate(order)}
-    placed = [replace(pair, spans=tuple(map(number.__getitem__, one))) for pair, one in zip(every, names, strict=True)]
+    placed, spans = in_spans(every, WAYS[way](every))
+    if len(spans) > MOST:
+        raise TaskError(say("tasks.many_spans", count=len(spans), most=MOST, way=way))
     first, second = len(sets.train), len(sets.train) + len(sets.validation)
     return replace(
         sets,
         train=tuple(placed[:first]),
         validation=tuple(placed[first:second]),
         test=tuple(placed[second:]),
-        spans=_spans(order, placed),
+        spans=spans,
     )
+
+
+def in_spans(
+    pairs: Sequence[EncodedPair], names: Sequence[Sequence[str]]
+) -> tuple[list[EncodedPair], tuple[Span, ...]]:
+    """The prompts with a span for each token, by its name; the last token's, and no other's, is `END`."""
+    order = _in_order(names)
+    number = {name: at for at, name in enumerate(order)}
+    placed = [replace(pair, spans=tuple(map(number.__getitem__, one))) for pair, one in zip(pairs, names, strict=True)]
+    return placed, _spans(order, placed)
 
 
 def _by_roles(pairs: Sequence[EncodedPair]) -> list[list[str]]:

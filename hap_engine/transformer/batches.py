@@ -21,13 +21,17 @@ NO_TOKEN = -1  # fills up the shorter sets of answer tokens; no token of any voc
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Token ids of clean and corrupt prompts; `last` is the scored position of each prompt."""
+    """Token ids of clean and corrupt prompts; `last` is the scored position of each prompt.
+
+    `spans` are the numbers of the tokens' spans, where the prompts are divided into some.
+    """
 
     clean: Int[Tensor, "batch pos"]
     corrupt: Int[Tensor, "batch pos"]
     last: Int[Tensor, " batch"]
     answer: Int[Tensor, "batch answers"]
     distractor: Int[Tensor, "batch distractors"]
+    spans: Int[Tensor, "batch pos"] | None = None
 
     def __len__(self) -> int:
         return len(self.last)
@@ -40,6 +44,7 @@ class Batch:
             self.last[rows],
             self.answer[rows],
             self.distractor[rows],
+            None if self.spans is None else self.spans[rows, :length],
         )
 
 
@@ -56,6 +61,7 @@ def to_batch(pairs: Sequence[EncodedPair], device: torch.device) -> Batch:
         torch.tensor([len(pair.clean_ids) - 1 for pair in pairs], device=device),
         padded([pair.answer_ids for pair in pairs], NO_TOKEN),
         padded([pair.distractor_ids for pair in pairs], NO_TOKEN),
+        padded([pair.spans for pair in pairs]) if pairs[0].spans else None,
     )
 
 

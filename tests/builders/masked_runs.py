@@ -20,7 +20,7 @@ def run(masked: MaskedModel, mask: Tensor | Circuit, pairs: Any, **more: Any) ->
         mask = torch.from_numpy(mask.kept).float()
     batch = to_batch(pairs, masked.device)
     corrupt = masked.trace(batch.corrupt, batch.last)
-    return masked.logits(mask, masked.embed(batch.clean), corrupt, batch.last, **more)
+    return masked.logits(mask, masked.embed(batch.clean), corrupt, batch.last, batch.spans, **more)
 
 
 def real_mask(masked: MaskedModel, seed: int, density: float = 1.0) -> Tensor:

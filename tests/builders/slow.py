@@ -164,21 +164,31 @@ class Slow:
 
         return self.walk(self.embed(ids), read)
 
-    def masked(self, graph: Any, mask: Tensor, clean: Any, corrupt: Any, embed: Tensor | None = None) -> Pass:
-        """``reader = corrupt reader + sum of m (live - corrupt)``, one edge at a time."""
+    def masked(
+        self, graph: Any, mask: Tensor, clean: Any, corrupt: Any, embed: Tensor | None = None, spans: Any = ()
+    ) -> Pass:
+        """``reader = corrupt reader + sum of m (live - corrupt)``, one edge at a time; `m` may differ by token."""
         with torch.no_grad():
             base = self.plain(corrupt)
+
+        def columns(reader: str) -> list[int]:
+            """The reader's column at each token."""
+            if reader == "logits" or not spans:
+                return [graph.reader_index[reader]] * len(clean)
+            return [graph.reader_index[f"{reader}@{graph.spans[span].name}"] for span in spans]
 
         def read(reader: str, out: dict[str, Tensor]) -> Tensor:
             total = base.inputs[reader]
             for writer in out:
                 if self.sees(writer, reader):
-                    m = mask[graph.writer_index[writer], graph.reader_index[reader]]
-                    total = total + m * (out[writer] - base.outputs[writer])
+                    m = mask[graph.writer_index[writer], columns(reader)]
+                    total = total + m[:, None] * (out[writer] - base.outputs[writer])
             return total
 
         return self.walk(self.embed(clean) if embed is None else embed, read)
 
     def masked_logits(self, graph: Any, mask: Tensor, pairs: Any) -> Tensor:
         """Logits at the last position of each pair, one prompt at a time."""
-        return torch.stack([self.masked(graph, mask, p.clean_ids, p.corrupt_ids).logits[-1] for p in pairs])
+        return torch.stack(
+            [self.masked(graph, mask, p.clean_ids, p.corrupt_ids, spans=p.spans).logits[-1] for p in pairs]
+        )

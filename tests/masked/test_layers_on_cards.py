@@ -156,7 +156,7 @@ def test_a_delta_is_sent_once_to_each_later_card_that_reads_it(monkeypatch: pyte
         corrupt = masked.trace(batch.corrupt, batch.last)
         masked.logits(mask.to(masked.device), masked.embed(batch.clean), corrupt, batch.last)
     rows = {
-        (a, b): [graph.writers[w].name for w in tapes[b].plan.writers["narrow"][tapes[a].sent(tapes[b], "narrow")[0]]]
+        (a, b): [graph.writers[w].name for w in tapes[b].plan.writers[1][tapes[a].sent(tapes[b], 1)[0]]]
         for a, b in ((0, 1), (0, 2), (1, 2))
     }
     assert (one.end, two.end, three.end) == (1, 3, 5)

@@ -9,7 +9,7 @@ import torch
 
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.masked import self_check
-from hap_engine.masked.delta_buffer import Span
+from hap_engine.masked.delta_buffer import Buffer
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from tests.builders.tiny_models import make_model
@@ -26,19 +26,19 @@ def test_a_gradient_that_loses_a_part_is_refused(
     gpt2: MaskedModel, monkeypatch: pytest.MonkeyPatch, lost: slice
 ) -> None:
     """As where a device writes a product into a copy of what it was told to write to."""
-    whole = Span.unmix
+    whole = Buffer.unmix
 
-    def part(self: Span, places: slice, rows: slice) -> None:
+    def part(self: Buffer, places: slice, rows: slice) -> None:
         whole(self, places, rows)
         self._mask_grad[places, rows][lost] = 0
 
-    monkeypatch.setattr(Span, "unmix", part)
+    monkeypatch.setattr(Buffer, "unmix", part)
     with pytest.raises(UnsupportedModelError, match=r"on cpu the gradient .* another version of torch"):
         self_check.check_gradient(gpt2)
 
 
 def test_a_gradient_that_is_not_a_number_is_refused(gpt2: MaskedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Span, "mask_grad", lambda self: self.mask * float("nan"))
+    monkeypatch.setattr(Buffer, "mask_grad", lambda self: self.mask * float("nan"))
     with pytest.raises(UnsupportedModelError, match="nan off"):
         self_check.check_gradient(gpt2)
 
