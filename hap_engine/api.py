@@ -271,7 +271,7 @@ def logits(
     mask = cutting.mask(full_circuit(model.graph) if circuit is None else circuit)
     rows: dict[int, Tensor] = {}
     for indices, batch in in_batches(pairs, 32, model.device):
-        of_batch = model.logits(mask, model.embed(batch.clean), cutting.base(batch), batch.last)
+        of_batch = model.logits(mask, model.embed(batch.clean), cutting.base(batch), batch.last, batch.spans)
         rows.update(zip(indices, of_batch, strict=True))
     return torch.stack([rows[index] for index in range(len(pairs))])
 

@@ -11,6 +11,9 @@ of a few layers are multiplied together, and each card on which layers are has t
 end. This equals the gradient of `MaskedModel.logits`
 at m = 1 (tests/attribution/test_scorers.py) for a fraction of its cost.
 
+In a positional graph the products are taken span by span: an edge's share of a score is that of the tokens at which it
+acts.
+
 `Rules` (`gradient_rules.py`) change how gradients flow backwards.
 """
 
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +34,7 @@ from hap_engine.anatomy.blocks import Block
 from hap_engine.anatomy.replay import Handed, Replayed
 from hap_engine.attribution.gradient_rules import PLAIN, Rules, Softmax, normed, secant_rule, shared
 from hap_engine.errors import UnsupportedModelError
+from hap_engine.graph.graph import WHOLE
 from hap_engine.masked.masked_pass import MaskedModel, put_rows
 from hap_engine.masked.plan import Positions, Stretch, look_ahead
 from hap_engine.transformer.plain_pass import Trace
@@ -47,11 +52,13 @@ class EdgeGradients:
         last: Int[Tensor, " batch"],
         rules: Rules = PLAIN,
         *,
+        spans: Int[Tensor, "batch pos"] | None = None,
         magnitude: bool = False,
     ) -> None:
         """`magnitude` adds up absolute values of single positions, so that none cancel."""
         self.rules, self.magnitude = rules, magnitude
-        self.masked, self.graph, self.last = masked, masked.graph, last
+        self.spans = spans if masked.graph.positional else None
+        self.masked, self.graph, self.last = masked, replace(masked.graph, spans=WHOLE), last
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
         self._cards = [_Card(self, stretch) for stretch in masked.stretches]
@@ -80,7 +87,12 @@ class EdgeGradients:
         total, *more = (card.total.to(self.last.device) for card in self._cards)
         for other in more:
             total += other
-        return total
+        graph = self.masked.graph
+        if not graph.positional:
+            return total[0]
+        columns = [self.graph.reader_index[reader.name.partition("@")[0]] for reader in graph.readers]
+        found = total[torch.from_numpy(graph.reader_spans), :, torch.tensor(columns)].T
+        return found * torch.from_numpy(graph.edge_mask).to(found.device)
 
     # -- forward ---------------------------------------------------------------------------------
 
@@ -161,13 +173,18 @@ class EdgeGradients:
         """Multiply the gradients of a card's readers with the deltas of some writers."""
         delta, grad = card.delta[rows], grad.to(card.delta.dtype)
         if grad.shape[1] != delta.shape[1]:  # the logits
-            delta = delta[:, card.positions.ends]
+            card.total[-1, rows, columns] += self._products(delta[:, card.positions.ends], grad)
+            return
+        for total, tokens in zip(card.total, card.tokens, strict=True):
+            total[rows, columns] += self._products(delta[:, tokens], grad[:, tokens])
+
+    def _products(
+        self, delta: Float[Tensor, "writer token d_model"], grad: Float[Tensor, "reader token d_model"]
+    ) -> Float[Tensor, "writer reader"]:
         if self.magnitude:
             products = torch.bmm(grad.transpose(0, 1), delta.permute(1, 2, 0))
-            products = products.abs().sum(0, dtype=torch.float32)
-        else:
-            products = grad.flatten(1) @ delta.flatten(1).T
-        card.total[rows, columns] += products.T.float()
+            return products.abs().sum(0, dtype=torch.float32).T
+        return (grad.flatten(1) @ delta.flatten(1).T).T.float()
 
     def _grads_of(self, index: int) -> Float[Tensor, "reader token d_model"]:
         """Where the gradients of a layer's slots and, last, of its MLP are kept."""
@@ -215,7 +232,8 @@ class _Card:
     Attributes:
         delta: ``[writer, token, d_model]`` of all writers before the end of its layers.
         grads: of the readers of the layers that go together.
-        total: ``[writer, reader]``; of others' readers 0.
+        total: ``[span, writer, reader]``; of others' readers 0.
+        tokens: of each span, among those of the buffer.
     """
 
     def __init__(self, owner: EdgeGradients, stretch: Stretch) -> None:
@@ -223,7 +241,11 @@ class _Card:
         self.positions, self.written = owner.positions.on(self.device), stretch.writers(graph)
         self.rows = owner.corrupt.at(self.positions.tokens[0])
         self.heads = torch.arange(graph.n_heads, device=self.device)
-        self.total = torch.zeros(graph.edge_mask.shape, device=self.device)
+        self.tokens: list[slice | Tensor] = [slice(None)]
+        if owner.spans is not None:
+            at = owner.spans.flatten()[owner.positions.tokens[0]].to(self.device)
+            self.tokens = [(at == span).nonzero()[:, 0] for span in range(len(owner.masked.graph.spans))]
+        self.total = torch.zeros((len(self.tokens), *graph.edge_mask.shape), device=self.device)
 
         def take(use: str, rows: int) -> Float[Tensor, "row token d_model"]:
             shape = (rows, len(self.positions.tokens[0]), owner.clean_embed.shape[-1])

@@ -199,7 +199,8 @@ def _mask_gradient(
 ) -> Float[Tensor, "writer reader"]:
     """Sum over prompts of d metric / d m, its gradient averaged over the scorer's points."""
     batch, corrupt, clean, full = prepared.batch(indices)
-    gradients = EdgeGradients(prepared.masked, clean, corrupt, batch.last, scorer.rules, magnitude=scorer.magnitude)
+    kind: dict[str, Any] = {"rules": scorer.rules, "spans": batch.spans, "magnitude": scorer.magnitude}
+    gradients = EdgeGradients(prepared.masked, clean, corrupt, batch.last, **kind)
 
     def value(logits: Tensor) -> Tensor:
         return metric(logits, full, batch.answer, batch.distractor).sum() / len(scorer.points)

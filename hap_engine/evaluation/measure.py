@@ -70,7 +70,9 @@ def _of_batch(
     full = full_logits(masked, batch)
 
     def outcome(mask: Tensor | None) -> Tensor:
-        return _outcome(full if mask is None else masked.logits(mask, clean, base, batch.last), full, batch)
+        return _outcome(
+            full if mask is None else masked.logits(mask, clean, base, batch.last, batch.spans), full, batch
+        )
 
     for found in processes.in_turn(masks, outcome, full.new_empty(len(PER_PROMPT), len(full))):
         yield found.cpu().numpy()
@@ -117,7 +119,8 @@ def _mean_of(prepared: Prepared, circuit: Circuit, value: Callable[[Tensor, Pass
 
     def of(part: list[int]) -> Tensor:
         given = prepared.batch(part)
-        return value(prepared.masked.logits(mask, given.clean, given.corrupt, given.batch.last), given)
+        batch = given.batch
+        return value(prepared.masked.logits(mask, given.clean, given.corrupt, batch.last, batch.spans), given)
 
     every = [of(part) if at in own else prepared.full.new_zeros(len(part)) for at, part in enumerate(parts)]
     return processes.summed(torch.cat(every)).mean().item()

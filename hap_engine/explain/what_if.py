@@ -59,7 +59,8 @@ class Bench:
             return self.full()
         mask = torch.from_numpy(circuit.kept).to(self.masked.device).float()
         with self._lock:
-            logits = self.masked.logits(mask, self._clean.embed, self._corrupt, self._batch.last)
+            batch = self._batch
+            logits = self.masked.logits(mask, self._clean.embed, self._corrupt, batch.last, batch.spans)
         return self._reading(logits)
 
     @torch.no_grad()
@@ -71,6 +72,10 @@ class Bench:
         edge's writer, to the edge's reader alone; from there on all edges are open.
         """
         masked, graph, (writer, reader) = self.masked, self.masked.graph, cell
+        if graph.positional:  # where the prompts are alike the input has no edge that could carry the change
+            kept = graph.edge_mask.copy()
+            kept[cell] = False
+            return self.read(Circuit(graph, kept))
         change = self._written(self._corrupt, writer) - self._written(self._clean, writer)
         mask = np.zeros(graph.edge_mask.shape, dtype=np.float32)
         fed = np.flatnonzero(graph.feeds[reader])

@@ -106,10 +106,10 @@ class MaskedModel(PlainModel):
             clean_embed: what the ``input`` writer puts out (`embed` of the clean prompt).
             corrupt: trace of the corrupt prompt, same shape.
             last: scored position of each prompt.
-            spans: the number of each token's span, for a positional graph.
+            spans: the number of each token's span, for a positional graph; another asks for none.
         """
-        assert (spans is not None) == self.graph.positional
-        positions = Positions.of((clean_embed != corrupt.embed).any(-1), last, spans, len(self.graph.spans))
+        differs, at = (clean_embed != corrupt.embed).any(-1), spans if self.graph.positional else None
+        positions = Positions.of(differs, last, at, len(self.graph.spans))
         return self.planned_logits(Plan.of(self.graph, mask), positions, mask, clean_embed, corrupt, last)
 
     def planned_logits(

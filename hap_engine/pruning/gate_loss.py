@@ -44,7 +44,8 @@ def loss_of_gates(prepared: Prepared, candidates: Circuit, size: int) -> LossOfG
     own = len(processes.share(range(size)))
     loss_of: LossOfGates = partial(gate_loss, prepared, candidates)
     one_card = len(prepared.masked.stretches) == 1  # a recording is of one
-    if prepared.masked.device.type == "cuda" and one_card and 0 < own <= prepared.limits.batch:
+    alike = not prepared.masked.graph.positional  # the tokens of a span are as many at each step
+    if prepared.masked.device.type == "cuda" and one_card and alike and 0 < own <= prepared.limits.batch:
         loss_of = Recorded(prepared, candidates, own)
     return loss_of if processes.count() == 1 else partial(_added, loss_of)
 
@@ -73,7 +74,8 @@ def gate_loss(
     kl, error = 0.0, 0.0
     for part in prepared.parts(indices):
         given = prepared.batch(part)
-        logits = prepared.masked.logits(edges.mask(leaf), given.clean, given.corrupt, given.batch.last)
+        batch = given.batch
+        logits = prepared.masked.logits(edges.mask(leaf), given.clean, given.corrupt, batch.last, batch.spans)
         both = _errors(logits, given, len(indices))
         (both[0] + slope * both[1] if slope else both[0]).backward()
         kl, error = kl + both[0].item(), error + both[1].item()

@@ -15,6 +15,7 @@ from hap_engine.graph.ranking import rank_matrix
 from hap_engine.masked import masked_pass
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.settings import IG_STEPS
+from tests.builders.masked_runs import in_random_spans
 from tests.builders.scoring import Corrected, by_autograd, metric, prepare, scores_of
 from tests.builders.slow import Slow
 from tests.builders.tiny_models import finish, random_pairs
@@ -224,3 +225,20 @@ def test_the_secant_rule_leaves_the_values_and_the_model_alone(masked: MaskedMod
     relp = scores_of(masked, pairs, "eap-relp")
     assert not close(relp, before, 0.02)
     assert close(scores_of(masked, pairs), before, 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_scores_at_spans_are_the_gradient_of_the_masked_pass(masked: MaskedModel, seed: int) -> None:
+    pairs, spans = in_random_spans(random_pairs(LENGTHS), ["one", "other", "third"], seed)
+    at_spans = masked.at_spans(spans)
+    assert close(scores_of(at_spans, pairs), by_autograd(at_spans, pairs))
+
+
+@pytest.mark.parametrize("scorer", ["eap", "eap-ig", "eap-ig-kl"])
+def test_scores_at_spans_add_up_to_those_without(masked: MaskedModel, scorer: str) -> None:
+    pairs, spans = in_random_spans(random_pairs(LENGTHS), ["one", "other"])
+    at_spans = masked.at_spans(spans)
+    found, total = scores_of(at_spans, pairs, scorer), np.zeros(masked.graph.edge_mask.shape)
+    for column, reader in enumerate(at_spans.graph.readers):
+        total[:, masked.graph.reader_index[reader.name.partition("@")[0]]] += found[:, column]
+    assert close(total, scores_of(masked, pairs, scorer))

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from hap_engine.graph.circuit import Circuit, random_circuit
+from hap_engine.graph.graph import Span
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.tasks.pair import EncodedPair
+from hap_engine.tasks.spans import END, in_spans
 from hap_engine.transformer.batches import to_batch
 
 LENGTHS = [9, 4, 7]
@@ -32,3 +35,12 @@ def real_mask(masked: MaskedModel, seed: int, density: float = 1.0) -> Tensor:
 
 def close(got: Tensor, want: Tensor, tolerance: float = 1e-4) -> bool:
     return bool((got - want).abs().max() <= tolerance * want.abs().max())
+
+
+def in_random_spans(
+    pairs: list[EncodedPair], names: list[str], seed: int = 0
+) -> tuple[list[EncodedPair], tuple[Span, ...]]:
+    """Prompts whose tokens lie in spans drawn at random, some of which a prompt lacks."""
+    rng = np.random.default_rng(seed)
+    drawn = [[*rng.choice(names, len(pair.clean_ids) - 1).tolist(), END] for pair in pairs]
+    return in_spans(pairs, drawn)

@@ -93,6 +93,6 @@ def by_autograd(masked: MaskedModel, pairs: Sequence[EncodedPair], slow: Slow | 
             for writer in clean.outputs:
                 if slow.sees(writer, reader):
                     delta = corrupt.outputs[writer] - clean.outputs[writer].detach()
-                    at = graph.edge(writer, reader)
-                    total[at] += float((delta * grad).sum()) / len(pairs)
+                    row, products = graph.writer_index[writer], (delta * grad).sum(-1) / len(pairs)
+                    np.add.at(total[row], slow.columns(graph, reader, pair.clean_ids, pair.spans), products.numpy())
     return total

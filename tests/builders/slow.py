@@ -164,6 +164,12 @@ class Slow:
 
         return self.walk(self.embed(ids), read)
 
+    def columns(self, graph: Any, reader: str, clean: Any, spans: Any = ()) -> list[int]:
+        """The reader's column at each token of a prompt."""
+        if reader == "logits" or not spans:
+            return [graph.reader_index[reader]] * len(clean)
+        return [graph.reader_index[f"{reader}@{graph.spans[span].name}"] for span in spans]
+
     def masked(
         self, graph: Any, mask: Tensor, clean: Any, corrupt: Any, embed: Tensor | None = None, spans: Any = ()
     ) -> Pass:
@@ -171,17 +177,11 @@ class Slow:
         with torch.no_grad():
             base = self.plain(corrupt)
 
-        def columns(reader: str) -> list[int]:
-            """The reader's column at each token."""
-            if reader == "logits" or not spans:
-                return [graph.reader_index[reader]] * len(clean)
-            return [graph.reader_index[f"{reader}@{graph.spans[span].name}"] for span in spans]
-
         def read(reader: str, out: dict[str, Tensor]) -> Tensor:
             total = base.inputs[reader]
             for writer in out:
                 if self.sees(writer, reader):
-                    m = mask[graph.writer_index[writer], columns(reader)]
+                    m = mask[graph.writer_index[writer], self.columns(graph, reader, clean, spans)]
                     total = total + m[:, None] * (out[writer] - base.outputs[writer])
             return total
 

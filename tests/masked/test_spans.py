@@ -10,8 +10,7 @@ from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit, rando
 from hap_engine.graph.graph import Span
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.tasks.spans import END, in_spans
-from tests.builders.masked_runs import LENGTHS, close, real_mask, run
+from tests.builders.masked_runs import LENGTHS, close, in_random_spans, real_mask, run
 from tests.builders.slow import Slow
 from tests.builders.tiny_models import random_pairs
 
@@ -19,10 +18,7 @@ SCHEMAS = {"two": ["early"], "three in any order": ["one", "other", "third"], "m
 
 
 def divided(schema: str, seed: int = 0) -> tuple[list[EncodedPair], tuple[Span, ...]]:
-    """Random prompts whose tokens lie in spans drawn at random, some of which a prompt lacks."""
-    pairs, rng = random_pairs(LENGTHS), np.random.default_rng(seed)
-    drawn = [[*rng.choice(SCHEMAS[schema], len(pair.clean_ids) - 1).tolist(), END] for pair in pairs]
-    return in_spans(pairs, drawn)
+    return in_random_spans(random_pairs(LENGTHS), SCHEMAS[schema], seed)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
