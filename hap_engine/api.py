@@ -167,7 +167,7 @@ def evaluate(
         named = {"circuit": given} if isinstance(given, Circuit) else dict(given)
     if not named or on is None:
         raise SettingsError("Expected at least one circuit and the prompts to evaluate it on.")
-    pairs = encoded(model, on, bos)
+    pairs, model = encoded(model, on, bos), model.at_spans(next(iter(named.values())).graph.spans)
     setting = evaluation.Setting("test", ablation, corruption, seed)
     size = len(next(iter(named.values())).live)
     return follow(evaluation.evaluate(model, pairs, named, setting, control_size=size), progress)
@@ -267,6 +267,8 @@ def logits(
 ) -> Float[Tensor, "prompt vocab"]:
     """Logits at the scored position of each prompt, for metrics of your own; the full model's by default."""
     pairs = encoded(model, on)
+    if circuit is not None:
+        model = model.at_spans(circuit.graph.spans)
     cutting = Ablation(model, pairs, ablation)
     mask = cutting.mask(full_circuit(model.graph) if circuit is None else circuit)
     rows: dict[int, Tensor] = {}
@@ -289,7 +291,7 @@ def encoded(model: MaskedModel, on: Prompts, bos: str = "auto") -> list[EncodedP
     """
     if isinstance(on, Run):
         _compare(model, on)
-        return stored_prompts(model, on, "test")
+        return stored_prompts(model, on, "test")[1]
     if not on:
         raise SettingsError("Expected at least one prompt pair, got none.")
     return list(encode_rows(model.model.reader.feeding(bos), on))

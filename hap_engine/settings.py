@@ -15,6 +15,7 @@ from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import get_task, prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.reader import BOS
+from hap_engine.tasks.spans import WAYS
 from hap_engine.tasks.task import SplitSizes, Task
 from hap_engine.words import Words, say
 
@@ -119,6 +120,9 @@ class DiscoveryConfig:
     dtype: str = "float32"  # Evaluation is always float32.
     bos: str = "auto"  # A Gemma without it is a broken model; GPT-2, Pythia and SmolLM2 were not trained with one.
     memory: float | None = None  # None: batches are not split.
+    positions: str = (
+        ""  # How prompts are divided into spans at which edges act (`tasks.spans`); "": an edge acts everywhere.
+    )
     layers_on: str | None = None  # None: all of the model is on `device`. A matter of the machine: in no run's id.
     start: EarlierRun | None = None  # instead of candidates by scores
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
@@ -149,6 +153,8 @@ class DiscoveryConfig:
             raise SettingsError(f"Expected keep between 0 and 1 (0.1 keeps 10 %), got {self.keep:g}.")
         if self.keep_level is not None and not 0 < self.keep_level <= 1:
             raise SettingsError(f"Expected keep_level between 0 and 1 (a faithfulness), got {self.keep_level:g}.")
+        if self.positions and self.positions not in WAYS:
+            raise UnknownNameError("way to divide prompts into spans", self.positions, WAYS)
         if self.start is not None and self.method == "eap":
             raise SettingsError("EAP learns nothing, so it cannot go on from a run. Use hap or ep.")
         if self.memory is not None and not 0 < self.memory < 1e5:
@@ -184,6 +190,8 @@ class DiscoveryConfig:
         for name in ("keep_level", "memory"):  # newer than the runs that lack them
             if plain[name] is None:
                 del plain[name]
+        if not self.positions:  # likewise
+            del plain["positions"]
         if self.bos != "always":  # likewise: no such token
             del plain["bos"]
         if not self.pruning.ld_weight:  # likewise

@@ -109,11 +109,10 @@ def _anew(run: Run) -> Begin:
     def begin() -> Generator[Progress, None, Any]:
         yield Progress("load", 0, 1, "Loading PyTorch and TransformerLens")
         heavy_imports.load()
-        from hap_engine.masked.opening import check_same_graph, open_run_model
+        from hap_engine.masked.opening import on_graph_of, open_run_model
 
         masked = yield from open_run_model(locate(run.model, path), run.model)
-        check_same_graph(masked, run)
-        return masked
+        return on_graph_of(masked, run)
 
     return begin
 

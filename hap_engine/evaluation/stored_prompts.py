@@ -8,7 +8,7 @@ from typing import Any
 
 from hap_engine.errors import SettingsError, TaskError
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.masked.opening import check_same_graph
+from hap_engine.masked.opening import on_graph_of
 from hap_engine.runs.record import Run
 from hap_engine.tasks.pair import EncodedPair, PromptPair
 from hap_engine.tasks.reader import encode_rows
@@ -17,8 +17,8 @@ from hap_engine.words import say
 
 def stored_prompts(
     masked: MaskedModel, run: Run, split: str, first: int | None = None, bos: str | None = None
-) -> list[EncodedPair]:
-    """The prompts of a split (the first of them), encoded for the model.
+) -> tuple[MaskedModel, list[EncodedPair]]:
+    """The model on the run's graph, and the prompts of a split (the first of them), encoded for it.
 
     Args:
         bos: as in `DiscoveryConfig`, other than the run was made; the roles' places are then left out.
@@ -28,11 +28,11 @@ def stored_prompts(
         SettingsError: if there are none.
         TaskError: as `encode_prompts` does.
     """
-    check_same_graph(masked, run)
+    masked = on_graph_of(masked, run)
     if not run.prompts.get(split):
         raise SettingsError(say("evaluation.no_prompts", split=split))
     pairs = encode_prompts(masked, run.prompts[split][:first], bos or bos_of(run))
-    return [replace(pair, roles={}) for pair in pairs] if bos else pairs
+    return masked, [replace(pair, roles={}) for pair in pairs] if bos else pairs
 
 
 def bos_of(run: Run) -> str:
@@ -55,6 +55,6 @@ def encode_prompts(masked: MaskedModel, prompts: Sequence[Mapping[str, Any]], bo
     rows = encode_rows(masked.model.reader.feeding(bos), list(map(PromptPair.from_dict, prompts)))
     roles = [prompt.get("roles") or {} for prompt in prompts]
     return [
-        replace(row, roles={str(role): int(at) for role, at in places.items()})
-        for row, places in zip(rows, roles, strict=True)
+        replace(row, roles={str(role): int(at) for role, at in places.items()}, spans=tuple(prompt.get("spans", ())))
+        for row, places, prompt in zip(rows, roles, prompts, strict=True)
     ]

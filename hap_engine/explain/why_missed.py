@@ -61,7 +61,7 @@ def explain(masked: MaskedModel, run: Run, head: str, left: str, right: str) -> 
     cells = chosen_edges(run, head, right)
     if not cells:
         raise SettingsError(f"The circuit {right} keeps no edge of {head}, so there is no effect.")
-    pairs = stored_prompts(masked, run, "test", PROMPTS)
+    masked, pairs = stored_prompts(masked, run, "test", PROMPTS)
     total = len(cells) + 1
     prepared = Prepared(masked, pairs)
     first = {"phase": "score", "step": 0, "total": total, "message": f"Estimating the edges of {head} as EAP does"}

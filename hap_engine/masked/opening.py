@@ -48,9 +48,16 @@ def is_model_of(model: Model, run: Run) -> bool:
     return identity_of(run.model) in (model.identity, model.sha256)
 
 
-def check_same_graph(masked: MaskedModel, run: Run) -> None:
-    """Raises ModelError if the model's graph is not the run's."""
-    if masked.graph != run.graph:
-        graphs = (run.graph, masked.graph)
-        theirs, ours = (f"{g.n_layers} layers of {g.n_heads} heads, {g.n_edges:,} edges" for g in graphs)
-        raise ModelError(say("masked.other_graph", run=run, theirs=theirs, masked=masked, ours=ours))
+def on_graph_of(masked: MaskedModel, run: Run) -> MaskedModel:
+    """The model on a run's graph, which may be positional.
+
+    Raises:
+        ModelError: if the model's graph is another.
+    """
+    if masked.graph == run.graph:
+        return masked
+    if replace(masked.graph, spans=run.graph.spans) == run.graph:
+        return masked.at_spans(run.graph.spans)
+    graphs = (run.graph, masked.graph)
+    theirs, ours = (f"{g.n_layers} layers of {g.n_heads} heads, {g.n_edges:,} edges" for g in graphs)
+    raise ModelError(say("masked.other_graph", run=run, theirs=theirs, masked=masked, ours=ours))

@@ -89,7 +89,7 @@ def add_circuit(
     if name not in (OWN, RIVAL) and name in {**run.circuits, **METHOD_TITLES}:
         raise SettingsError(say("workflows.taken", name=name))
     setting = _setting(run)
-    pairs = stored_prompts(masked, run, "test")
+    masked, pairs = stored_prompts(masked, run, "test")
     rows = yield from evaluate(masked, pairs, {name: live}, setting, control_size=len(live), place=place)
     metrics = _with_per_prompt(run, {key: rows[key]["per_prompt"] for key in ("full", "empty")})
     record = CircuitRecord(live, len(circuit), _values(run, live))
@@ -108,7 +108,8 @@ def add_per_prompt(masked: MaskedModel, run: Run, place: Place = NOWHERE) -> Gen
     """
     _setting(run)
     circuits = {"empty": empty_circuit(run.graph)} | {key: record.circuit for key, record in run.circuits.items()}
-    full, outcomes = yield from measure(masked, stored_prompts(masked, run, "test"), circuits, place=place)
+    masked, pairs = stored_prompts(masked, run, "test")
+    full, outcomes = yield from measure(masked, pairs, circuits, place=place)
     per_prompt = {key: compact(outcome) for key, outcome in {"full": full, **outcomes}.items()}
     return replace(run, metrics=_with_per_prompt(run, per_prompt))
 
@@ -120,7 +121,7 @@ def add_size(masked: MaskedModel, run: Run, size: int, place: Place = NOWHERE) -
         SettingsError: if the run has no circuits of this size.
     """
     circuit_at(run, run.main, size)  # refuses what there is not
-    pairs = stored_prompts(masked, run, run.sizes["split"], run.sizes["n_prompts"])
+    masked, pairs = stored_prompts(masked, run, run.sizes["split"], run.sizes["n_prompts"])
     sizes = sorted({*run.sizes["grid"], size}, reverse=True)
     found = yield from measure_sizes(masked, pairs, run.orders, sizes, _setting(run), known=run.sizes, place=place)
     return replace(run, sizes=found)
@@ -133,14 +134,15 @@ def add_curves(masked: MaskedModel, run: Run, place: Place = NOWHERE) -> Generat
         SettingsError: if the file lacks prompts, or was measured with another ablation than resampling.
     """
     setting, graph, own = _setting(run), run.graph, run.circuits[run.main]
-    training = yield from Prepared(masked, stored_prompts(masked, run, "train")).run()
+    masked, learned = stored_prompts(masked, run, "train")
+    training = yield from Prepared(masked, learned).run()
     scores = yield from score_edges(masked, training, str(run.settings.get("scorer", "eap")), place.at("score"))
     orders = {name: EdgeOrder.by_score(graph, values, name) for name, values in scores.items()}
     learned = "gates" in own.values and run.main not in orders
     if learned:
         orders[run.main] = ordered(own.circuit, own.values["gates"])
     target = len(own.circuit)
-    pairs, at = stored_prompts(masked, run, "test"), place.at("sizes")
+    (masked, pairs), at = stored_prompts(masked, run, "test"), place.at("sizes")
     sizes = yield from measure_sizes(masked, pairs, orders, grid(graph, target), setting, place=at)
     if learned:  # areas over all sizes would be those of another method
         row = {key: values for key, values in sizes["metrics"][run.main].items() if key not in ("cpr", "cmd")}
@@ -161,7 +163,7 @@ def add_cuts(masked: MaskedModel, run: Run, place: Place = NOWHERE) -> Generator
     Raises:
         SettingsError: if the file lacks prompts.
     """
-    bench = Bench(masked, stored_prompts(masked, run, "test")[:CUT_PROMPTS])
+    bench = Bench(*stored_prompts(masked, run, "test", CUT_PROMPTS))
     sides = {name: run.circuits[name].circuit for name in run.sides}
     known = set(run.roles.get("heads") or {}).union(*(circuit.heads for circuit in sides.values()))
     heads = [head for head in run.graph.heads if head in known]

@@ -17,19 +17,19 @@ from hap_engine.explain.head_facts import HeadFacts
 from hap_engine.findings import CircuitRecord
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.ranking import edge_budget, rank_matrix
+from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.runs.command import command
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, kept_share, run_id
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import SPLITS, PromptSets
-from hap_engine.transformer.load import Model
 from hap_engine.version import __version__
 from hap_engine.workflows.two_stages import SearchResult
 
 
 def assemble(
     config: DiscoveryConfig,
-    model: Model,
+    masked: MaskedModel,
     sets: PromptSets,
     scores: Scores,
     search: SearchResult,
@@ -40,6 +40,7 @@ def assemble(
     seconds: Mapping[str, float],
 ) -> Run:
     """The run file's content, from what each stage gave; `scores` are plain EAP's."""
+    model, graph = masked.model, masked.graph
     plain, task, settings = model.to_dict(), config.find_task(), config.to_dict()
     return Run(
         id=run_id(config, model.identity),
@@ -69,9 +70,9 @@ def assemble(
             **settings,
             "sizes": {split: len(getattr(sets, split)) for split in SPLITS},  # a data set may have fewer than asked for
             "kept_share": _kept_share(config, search.candidates),
-            "target_edges": edge_budget(model.graph, config.sparsity),
+            "target_edges": edge_budget(graph, config.sparsity),
         },
-        graph=model.graph,
+        graph=graph,
         circuits={
             name: _record(circuit, scores, search if name == config.method else None)
             for name, circuit in circuits.items()
@@ -111,4 +112,5 @@ def _record(circuit: Circuit, scores: Scores, search: SearchResult | None) -> Ci
 
 
 def _prompt(pair: EncodedPair) -> dict[str, Any]:
-    return {**pair.pair.to_dict(), "roles": dict(pair.roles)}
+    spans = {"spans": list(pair.spans)} if pair.spans else {}
+    return {**pair.pair.to_dict(), "roles": dict(pair.roles), **spans}

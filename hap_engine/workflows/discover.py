@@ -43,6 +43,7 @@ from hap_engine.runs.record import Run
 from hap_engine.runs.unfinished import Place, Unfinished
 from hap_engine.settings import VALIDATED, DiscoveryConfig, run_id
 from hap_engine.tasks.pair import EncodedPair
+from hap_engine.tasks.spans import divided
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.load import Model, loading
 from hap_engine.version import __version__
@@ -87,6 +88,10 @@ def _stages(config: DiscoveryConfig, model: Model | None, state: Unfinished) -> 
     asked, config = config, settled(config, masked.model.reader)
     state.lap("load")
     sets = yield from _prompts(config, masked)
+    if config.positions:
+        sets = divided(sets, config.positions)
+        masked = masked.at_spans(sets.spans)
+        edge_budget(masked.graph, config.sparsity)
     source = masked.model.source
     if source.path and source.kind in ("folder", "gguf"):  # it may go on from another folder
         asked = replace(asked, model=str(source.path))
@@ -137,7 +142,7 @@ def _found(
     facts = describe_heads(masked, sets, scores["eap"])
     yield Progress("roles", 1, 1, "Measured the roles of the heads")
     state.lap("roles")
-    return assemble(config, masked.model, sets, scores["eap"], search, circuits, metrics, sizes, facts, state.seconds())
+    return assemble(config, masked, sets, scores["eap"], search, circuits, metrics, sizes, facts, state.seconds())
 
 
 def _open(config: DiscoveryConfig, model: Model | None) -> Generator[Progress, None, MaskedModel]:

@@ -47,7 +47,7 @@ def reevaluate(
         UnknownNameError: for another ablation or `bos`.
         SettingsError: if the run has no test prompts or was made on another model.
     """
-    pairs = stored_prompts(masked, run, "test", prompts, bos)
+    masked, pairs = stored_prompts(masked, run, "test", prompts, bos)
     circuits = {name: record.circuit for name, record in run.circuits.items()}
     size = len(circuits[run.main])
     return (yield from evaluate(masked, pairs, circuits, _setting(run, ablation), control_size=size, place=place))
@@ -67,7 +67,7 @@ def examine(
     """
     if prompts < 1:
         raise SettingsError(f"Expected at least 1 prompt for the statistics, got {prompts}.")
-    pairs = stored_prompts(masked, run, "test")
+    masked, pairs = stored_prompts(masked, run, "test")
     if not is_model_of(masked.model, run):
         raise SettingsError(say("workflows.other_model", name=masked.model.name))
     by_eap = yield from _eap_order(masked, run, place.at("score"))
@@ -117,7 +117,7 @@ def _without_prompts(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _eap_order(masked: MaskedModel, run: Run, place: Place) -> Generator[Progress, None, EdgeOrder]:
     """All edges by plain EAP, scored again on the run's training prompts."""
-    training = Prepared(masked, stored_prompts(masked, run, "train"))
+    training = Prepared(*stored_prompts(masked, run, "train"))
     yield from training.run()
     scores = yield from score(training, "eap", place=place)
     return EdgeOrder.by_score(masked.graph, scores, "this ranking")

@@ -76,7 +76,7 @@ def reopen(
     pruning = replace(config.pruning, steps=steps)
     keep = run.settings.get("kept_share") or config.keep
     config = replace(config, keep=keep, keep_level=None, pruning=pruning)
-    pairs = stored_prompts(masked, run, split, first)
+    masked, pairs = stored_prompts(masked, run, split, first)
     if not is_model_of(masked.model, run):
         raise SettingsError(say("workflows.other_model", name=masked.model.name))
     prepared = yield from Prepared(masked.with_dtype(getattr(torch, config.dtype)), pairs).run()

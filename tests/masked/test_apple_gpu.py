@@ -64,7 +64,7 @@ def everything(masked: MaskedModel) -> tuple[Run, dict[str, np.ndarray]]:
     run = api.discover(masked, "ioi", **SETTINGS)
     numbers = {scorer: api.attribute(masked, run, scorer=scorer) for scorer in SCORERS}
     run = drain(retest.examine(masked, api.prune_on(masked, run, 0.9, steps=2)))
-    bench = Bench(masked, stored_prompts(masked, run, "test")[:2])
+    bench = Bench(*stored_prompts(masked, run, "test", 2))
     bench.promoted("m0")
     bench.attention(1, 0)
     readings = [bench.read(run.circuits[run.main].circuit), bench.corrupted()]

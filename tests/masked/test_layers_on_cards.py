@@ -100,7 +100,7 @@ def test_masks_of_any_size_give_the_logits_and_gradients_of_one_device(family: s
 def everything(masked: MaskedModel) -> tuple[Run, dict[str, Any]]:
     """A run, and what can be asked of it."""
     run = api.discover(masked, "ioi", **SETTINGS)
-    bench = Bench(masked, stored_prompts(masked, run, "test")[:2])
+    bench = Bench(*stored_prompts(masked, run, "test", 2))
     said = [bench.read(run.circuits[run.main].circuit), bench.corrupted()]
     said += [bench.without_edge((writer, -1)) for writer in (0, 1, masked.graph.mlp_row(2))]
     numbers: dict[str, Any] = {"readings": [reading.logit_diff for reading in said]}

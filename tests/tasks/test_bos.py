@@ -158,7 +158,7 @@ def test_a_run_records_it_and_shows_it(llama3: MaskedModel) -> None:
     assert run.settings["bos"] == bos_of(run) == "always"
     assert "--bos always" in run.command
     assert run.attention[0]["tokens"]["clean"][0] == "<bos>"
-    (first, *_) = stored_prompts(llama3, run, "test")
+    _, (first, *_) = stored_prompts(llama3, run, "test")
     assert first.clean_ids[0] == BOS
     assert dict(first.roles) == run.prompts["test"][0]["roles"]
     assert Bench(llama3, [first]).tokens()["clean"][0] == "<bos>"
@@ -167,7 +167,7 @@ def test_a_run_records_it_and_shows_it(llama3: MaskedModel) -> None:
     assert bos_of(bare) == "never"
     assert bare.id != run.id
     assert "bos" not in bare.settings
-    assert stored_prompts(llama3, bare, "test")[0].clean_ids == first.clean_ids[1:]
+    assert stored_prompts(llama3, bare, "test")[1][0].clean_ids == first.clean_ids[1:]
     assert again(bare).bos == "never", "of an older run: as it was"
     assert api.encoded(llama3, [PAIR])[0].clean_ids[0] == BOS
     if placed := on_sentence(run, "eap", run.main):
@@ -183,7 +183,7 @@ def test_a_run_is_tested_as_it_was_made_or_otherwise(llama3: MaskedModel) -> Non
     same, other = (finish(reevaluate(llama3, bare, bos=bos)) for bos in (None, "always"))
     assert same["full"]["logit_diff"] == bare.metrics["full"]["logit_diff"]
     assert other["full"]["logit_diff"] == run.metrics["full"]["logit_diff"] != bare.metrics["full"]["logit_diff"]
-    (first, *_) = stored_prompts(llama3, bare, "test", bos="auto")
+    _, (first, *_) = stored_prompts(llama3, bare, "test", bos="auto")
     assert (first.clean_ids[0], first.roles) == (BOS, {})
     texts = [PromptPair.from_dict(prompt) for prompt in bare.prompts["test"]]
     on_texts = api.evaluate(llama3, bare, on=texts)

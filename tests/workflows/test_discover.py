@@ -107,7 +107,7 @@ def test_the_kl_that_is_told_is_that_of_what_was_kept() -> None:
     pruning = dataclasses.replace(PRESETS["published"], steps=30)
     run = finish(discover(DiscoveryConfig(sizes=SplitSizes(64, 16, 32), pruning=pruning)))
     masked = open_masked(load_model("hap-mini"))
-    training = finish(Prepared(masked, stored_prompts(masked, run, "train")).run())
+    training = finish(Prepared(*stored_prompts(masked, run, "train")).run())
     row = run.metrics["hap"]
     assert row["train_kl"] == pytest.approx(circuit_kl(training, run.circuits["hap"].circuit), rel=1e-4)
     assert row["train_kl"] == pytest.approx(6.49, abs=0.01)

@@ -115,7 +115,7 @@ def test_every_question(done: tuple[MaskedModel, Run]) -> None:
     for ablation in ("mean", "zero"):
         rows = api.evaluate(masked, run, ablation=ablation)
         assert np.isfinite(rows["hap"]["kl"])
-    bench = Bench(masked, stored_prompts(masked, run, "test")[:2])
+    bench = Bench(*stored_prompts(masked, run, "test", 2))
     last = run.graph.n_layers - 1
     for node in ["input", "a0.h1", f"m{last}", *[f"n{last}"] * run.graph.post_norm]:
         assert len(bench.promoted(node)[0]) == 5
@@ -131,7 +131,7 @@ def test_every_question(done: tuple[MaskedModel, Run]) -> None:
 def test_one_cut_edge_is_the_same_seen_from_both_runs(done: tuple[MaskedModel, Run]) -> None:
     """`without_edge` puts the clean run in the place of the corrupt one; a masked pass with one edge at 0 does not."""
     masked, run = done
-    bench, graph = Bench(masked, stored_prompts(masked, run, "test")[:3]), run.graph
+    bench, graph = Bench(*stored_prompts(masked, run, "test", 3)), run.graph
     rows = [0, graph.head_row(0, 2), graph.mlp_row(0), graph.head_row(1, 1)]
     rows += [graph.norm_row(0), graph.norm_row(1)] if graph.post_norm else []
     for row in rows:
@@ -147,7 +147,7 @@ def test_one_cut_edge_is_the_same_seen_from_both_runs(done: tuple[MaskedModel, R
 def test_paths_into_a_head(done: tuple[MaskedModel, Run]) -> None:
     """What roles are read from: a head attends by its own slots as in the plain pass, and paths into it act."""
     masked, run = done
-    passes = two_passes(masked, stored_prompts(masked, run, "test")[:4])
+    passes = two_passes(*stored_prompts(masked, run, "test", 4))
     end, rows = passes.at["END"], torch.arange(4)
     layer, head = run.graph.n_layers - 1, 2
     for slot, role in (("q", "END"), ("k", "S2"), ("v", "IO")):
