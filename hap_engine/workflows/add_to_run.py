@@ -134,8 +134,8 @@ def add_curves(masked: MaskedModel, run: Run, place: Place = NOWHERE) -> Generat
         SettingsError: if the file lacks prompts, or was measured with another ablation than resampling.
     """
     setting, graph, own = _setting(run), run.graph, run.circuits[run.main]
-    masked, learned = stored_prompts(masked, run, "train")
-    training = yield from Prepared(masked, learned).run()
+    masked, pairs = stored_prompts(masked, run, "train")
+    training = yield from Prepared(masked, pairs).run()
     scores = yield from score_edges(masked, training, str(run.settings.get("scorer", "eap")), place.at("score"))
     orders = {name: EdgeOrder.by_score(graph, values, name) for name, values in scores.items()}
     learned = "gates" in own.values and run.main not in orders
