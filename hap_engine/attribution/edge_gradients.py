@@ -90,7 +90,7 @@ class EdgeGradients:
         graph = self.masked.graph
         if not graph.positional:
             return total[0]
-        columns = [self.graph.reader_index[reader.name.partition("@")[0]] for reader in graph.readers]
+        columns = [self.graph.reader_index[reader.place] for reader in graph.readers]
         found = total[torch.from_numpy(graph.reader_spans), :, torch.tensor(columns)].T
         return found * torch.from_numpy(graph.edge_mask).to(found.device)
 

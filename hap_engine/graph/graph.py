@@ -66,6 +66,11 @@ class Reader:
     slot: str = ""
     span: int = 0
 
+    @property
+    def place(self) -> str:
+        """Its name without the span."""
+        return self.name.partition("@")[0]
+
 
 @dataclass(frozen=True)
 class Span:

@@ -97,7 +97,7 @@ class Layout:
     def port(self, reader: Reader) -> tuple[float, float]:
         """Where edges into `reader` land."""
         if reader.kind != "head":
-            box = self.boxes[reader.name]
+            box = self.boxes[reader.place]
             return box.x, box.y - box.half_height
         first = reader.head or 0
         shared = self.group > 1 and reader.slot != "q"
@@ -161,7 +161,7 @@ class Layout:
         return np.stack([x0, x0 + bow, x1 + bow, x1], 1), np.stack([y0, y0 + rise, y1 - rise, y1], 1)
 
     def _reach(self, reader: Reader) -> float:
-        return 0.0 if reader.kind == "head" else self.boxes[reader.name].half_width
+        return 0.0 if reader.kind == "head" else self.boxes[reader.place].half_width
 
 
 def arrange(graph: Graph, folded: Iterable[int] = ()) -> Layout:
