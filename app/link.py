@@ -18,7 +18,7 @@ from hap_engine.runs.record import Run
 
 MAX_WORDS = 16  # notes, and groups, in a link
 WORDS = re.compile(r"[^\x00-\x1f\x7f]{3,400}")  # a note, or a group with its heads
-NAME = re.compile(r"[\w.<>\- ]{1,64}")  # run ids, nodes, circuits, views: nothing else is a name here
+NAME = re.compile(r"[\w.<>@+/\- ]{1,64}")  # run ids, nodes, circuits, views: nothing else is a name here
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _facts(run: Run, name: str) -> None:
     if "eap_rank" in head:
         edge = " → ".join(head.get("eap_edge") or [])
         score = say("node.score", score=head["eap_score"]) if "eap_score" in head else ""
-        touches = any(end.split("<")[0] == name for end in head.get("eap_edge") or [name])
+        touches = any(end.partition("@")[0].partition("<")[0] == name for end in head.get("eap_edge") or [name])
         shared = "" if touches else say("node.shared")
         facts.append(say("node.rank", head=head, edges=run.graph.n_edges, edge=edge, score=score, shared=shared))
     if "direct_effect" in head:

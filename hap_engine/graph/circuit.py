@@ -95,8 +95,12 @@ class Circuit:
             if here and writer.kind == "head"
         )
 
+    def collapsed(self) -> Circuit:
+        """The circuit without spans that keeps what is kept at any."""
+        return Circuit(self.graph.whole, self.graph.over_spans(self.kept.astype(float)) > 0)
+
     def to_networkx(self) -> nx.MultiDiGraph:
-        """Nodes are ``input``, heads, MLPs and ``logits``; parallel edges are keyed by q, k or v.
+        """Nodes are ``input``, heads, MLPs and ``logits``; parallel edges are keyed by q, k or v, and their span.
 
         Only nodes that an edge touches appear. An edge into a slot points at every head that it feeds (of a KV
         head, all of its group); its attribute ``reader`` names the slot. The heads of a layer point at its norm writer.
@@ -114,7 +118,8 @@ class Circuit:
                 out.add_edge(writer.name, "logits", key="", reader="logits")
             for target in targets:
                 _add_node(out, target.name, target.kind, target.layer, target.head)
-                out.add_edge(writer.name, target.name, key=reader.slot, reader=reader.name)
+                key = reader.slot + reader.name.removeprefix(reader.place)
+                out.add_edge(writer.name, target.name, key=key, reader=reader.name)
         for writer in self.graph.writers:
             heads = [f"a{writer.layer}.h{head}" for head in range(self.graph.n_heads)]
             if writer.kind == "norm" and writer.name in out:

@@ -41,7 +41,10 @@ Scores = Float[np.ndarray, "writer reader"]
 
 
 def to_eapig(circuit: Circuit, scores: Scores | None = None, d_model: int = 0) -> dict[str, Any]:
-    """A circuit (and the scores of all edges, else 0) as the content of such a file."""
+    """A circuit (and the scores of all edges, else 0) as the content of such a file, which knows no positions."""
+    if circuit.graph.positional:
+        scores = None if scores is None else circuit.graph.over_spans(scores)
+        circuit = circuit.collapsed()
     graph = circuit.graph
     if graph.post_norm or graph.coupled:
         raise RunFileError(say("graph.unlike"))

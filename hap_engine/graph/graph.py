@@ -29,12 +29,12 @@ Two things are not the same in every model, and are measured when it is opened:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from hap_engine.errors import RunFileError, UnknownNameError
 from hap_engine.words import say
@@ -288,6 +288,18 @@ class Graph:
                 wanted[writers, span] = later[:, at[readers.stop :] == span].any(axis=1)
             useful[readers] = (feeds & wanted[writers]).any(axis=(1, 2))
         return np.asarray(kept & fed[:, at] & useful[None, :])
+
+    @property
+    def whole(self) -> Graph:
+        """The same graph without spans."""
+        return replace(self, spans=WHOLE)
+
+    def over_spans(self, values: Float[np.ndarray, "writer reader"]) -> Float[np.ndarray, "writer whole"]:
+        """Sums over spans, for the readers of `whole`: a score is a sum over tokens."""
+        found = np.zeros((len(self.writers), len(self.whole.readers)))
+        index = self.whole.reader_index
+        np.add.at(found.T, [index[reader.place] for reader in self.readers], values.T)
+        return found
 
     def inputs(self, writer: int, span: int) -> Bool[np.ndarray, " reader"]:
         """The readers that feed a writer at a span."""

@@ -12,6 +12,9 @@ from hap_engine.report.verdict import has_roles, heads_of_role
 
 def comparable(one: Findings, two: Findings) -> str:
     """Why the nodes of two runs cannot be matched, or an empty text if they can."""
+    if one.graph != two.graph and one.graph.whole == two.graph.whole:
+        theirs, others = (", ".join(filter(None, (s.name for s in run.graph.spans))) or "none" for run in (one, two))
+        return say("two.spans", one=one.title, two=two.title, theirs=theirs, others=others)
     if one.graph != two.graph:
         return say("two.graphs", one=one.model["name"], two=two.model["name"])
     return ""

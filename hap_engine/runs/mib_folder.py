@@ -61,6 +61,8 @@ def _scored(run: Run, order: EdgeOrder) -> dict[str, object]:
     """
     if run.graph.post_norm or run.graph.coupled:
         raise RunFileError(say("mib.unlike", model=run.model["name"]))
+    if run.graph.positional:
+        raise RunFileError(say("mib.positional", run=run))
     alive = np.where(order.enters > 0, order.enters, order.graph.n_edges + 1)
     cells = order.cells[np.argsort(alive, kind="stable")]
     scores = np.zeros(order.graph.edge_mask.shape)

@@ -120,7 +120,7 @@ def _eap_order(masked: MaskedModel, run: Run, place: Place) -> Generator[Progres
     training = Prepared(*stored_prompts(masked, run, "train"))
     yield from training.run()
     scores = yield from score(training, "eap", place=place)
-    return EdgeOrder.by_score(masked.graph, scores, "this ranking")
+    return EdgeOrder.by_score(run.graph, scores, "this ranking")
 
 
 def _setting(run: Run, ablation: str = "resample") -> Setting:

@@ -51,7 +51,7 @@ def find_rival(
     if run.main == "eap":
         raise SettingsError(say("workflows.no_descent"))
     found = yield from reopen(masked, run, steps)
-    scores = yield from score_edges(masked, found.prepared, found.config.candidate_scorer, place.at("score"))
+    scores = yield from score_edges(found.exact.masked, found.exact, found.config.candidate_scorer, place.at("score"))
     first, judged = run.circuits[run.main].circuit, found.prepared.first(VALIDATED)
     empty, config, tried = circuit_kl(judged, empty_circuit(run.graph)), found.seeded(1), list[dict[str, Any]]()
     prices = (0.0, *(times * empty / found.size for times in PRICES))

@@ -135,7 +135,7 @@ def bootstrap(
     if resamples < 2 or count < 2:
         raise SettingsError(say("workflows.few_samples", resamples=resamples, prompts=count))
     found = yield from reopen(masked, run, steps)
-    graph, main = masked.graph, run.main
+    graph, main = run.graph, run.main
     samples = np.random.default_rng(run.seed).integers(count, size=(resamples, count))
     times = np.array([np.bincount(drawn, minlength=count) for drawn in samples])
     several = yield from _scores(found, times, place.at("scores"), IG_PROMPTS)
@@ -184,7 +184,7 @@ def per_prompt(
         work = search(found.config, found.prepared.chosen([number]), scores, found.size, at)
         order = yield from part_of(work, number, prompts, "Prompt")
         circuits.append(order.circuit(found.size))
-        rows.append((yield from _measured(masked, run, found.exact.pairs[number : number + 1], circuits[-1])))
+        rows.append((yield from _measured(found.exact, number, run, circuits[-1])))
     labels, silhouette = clusters(jaccard_distances(circuits))
     for row, circuit, label in zip(rows, circuits, labels.tolist(), strict=True):
         row |= {"edges": np.flatnonzero(circuit.kept).tolist(), "cluster": label}
@@ -192,12 +192,10 @@ def per_prompt(
     return replace(run, prompt_circuits={**told, "prompts": rows})
 
 
-def _measured(
-    masked: MaskedModel, run: Run, pair: list[Any], own: Circuit
-) -> Generator[Progress, None, dict[str, Any]]:
+def _measured(exact: Prepared, number: int, run: Run, own: Circuit) -> Generator[Progress, None, dict[str, Any]]:
     """KL and deviation on a prompt of its own circuit and (``shared``) of the run's."""
     circuits = {"own": own, "shared": run.circuits[run.main].circuit, "empty": empty_circuit(run.graph)}
-    full, outcomes = yield from measure(masked, pair, circuits)
+    full, outcomes = yield from measure(exact.masked, exact.pairs[number : number + 1], circuits)
     empty = outcomes["empty"]["logit_diff"]
     return {
         name: {

@@ -206,9 +206,9 @@ def test_a_processor_with_little_to_mix_mixes_in_float32(gpt2: MaskedModel, monk
 
 def test_pairs_are_the_rows_that_readers_mix_and_edges_those_they_need(gpt2: MaskedModel) -> None:
     plan = Plan(random_circuit(gpt2.graph, 40, np.random.default_rng(0)))
-    for span, columns in plan.readers.items():
-        assert plan.pairs(span) == sum(plan.seen(span, column) for column in columns)
-        assert plan.edges(span) == sum(plan.live[:, column].sum() for column in columns)
+    for zone, columns in enumerate(plan.readers):
+        assert plan.pairs(zone) == sum(plan.seen(zone, column) for column in columns)
+        assert plan.edges(zone) == sum(plan.live[:, column].sum() for column in columns)
 
 
 @pytest.mark.real_model

@@ -1,0 +1,157 @@
+"""A run whose edges act at spans of the prompts, from its making to every other use of its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from app.export import graphs, tables
+from hap_engine.errors import RunFileError, SettingsError, UnknownNameError
+from hap_engine.evaluation.measure import measure
+from hap_engine.evaluation.stored_prompts import stored_prompts
+from hap_engine.explain.what_if import Bench
+from hap_engine.graph.circuit import Circuit
+from hap_engine.graph.eapig_file import to_eapig
+from hap_engine.graph.graph import WHOLE
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.opening import open_masked
+from hap_engine.picture.scene import build
+from hap_engine.report.two_runs import comparable
+from hap_engine.runs.mib_folder import write_submission
+from hap_engine.runs.record import Run
+from hap_engine.runs.run_file import load, save
+from hap_engine.settings import DiscoveryConfig, PruningConfig, run_id
+from hap_engine.tasks.task import SplitSizes
+from hap_engine.transformer.load import load_model
+from hap_engine.workflows.add_to_run import add_circuit, add_cuts, add_size
+from hap_engine.workflows.discover import discover
+from hap_engine.workflows.retest import examine
+from hap_engine.workflows.rivals import find_rival
+from hap_engine.workflows.search_again import bootstrap, per_prompt
+from tests.builders.tiny_models import finish
+
+CONFIG = DiscoveryConfig(
+    sparsity=0.99, positions="roles", sizes=SplitSizes(64, 32, 32), pruning=PruningConfig(steps=20)
+)
+
+
+@pytest.fixture(scope="module")
+def masked() -> MaskedModel:
+    return open_masked(load_model("hap-mini"))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """From its file."""
+    path = tmp_path_factory.mktemp("runs") / "run.json"
+    made = finish(discover(CONFIG))
+    save(made, path)
+    found = load(path)
+    assert found.graph == made.graph
+    assert {n: r.circuit for n, r in found.circuits.items()} == {n: r.circuit for n, r in made.circuits.items()}
+    return found
+
+
+def test_it_says_where_edges_act(run: Run) -> None:
+    names = [span.name for span in run.graph.spans]
+    assert names[-1] == "END"
+    assert {"IO", "S1", "S1+1", "S2"} < {*names}
+    circuit = run.circuits["hap"].circuit
+    assert circuit.live == circuit
+    assert abs(len(circuit) - 0.01 * run.graph.n_edges) < 2
+    assert all(reader == "logits" or reader.partition("@")[2] in names for _, reader in circuit.names())
+    assert run.metrics["hap"]["kl"] < run.metrics["eap"]["kl"]
+    assert run.settings["positions"] == "roles"
+    assert "--positions roles" in run.command
+    for prompt in run.prompts["test"]:
+        assert prompt["spans"][-1] == len(names) - 1
+        for role, place in prompt["roles"].items():
+            assert names[prompt["spans"][place]] == role
+
+
+def test_a_run_without_positions_is_the_run_that_it_was() -> None:
+    plain = replace(CONFIG, positions="")
+    assert "positions" not in plain.to_dict()
+    assert run_id(plain, "x") != run_id(CONFIG, "x")
+
+
+def test_what_is_measured_again_is_what_was_measured(run: Run, masked: MaskedModel) -> None:
+    there, pairs = stored_prompts(masked, run, "test")
+    assert there.graph == run.graph
+    circuit = run.circuits["hap"].circuit
+    _, outcomes = finish(measure(there, pairs, {"hap": circuit}))
+    np.testing.assert_allclose(outcomes["hap"]["kl"].mean(), run.metrics["hap"]["kl"], rtol=1e-4)
+
+
+def test_it_is_less_bound_than_its_collapsed_circuit(run: Run, masked: MaskedModel) -> None:
+    """The circuit without spans keeps its edges at all of them, so it has more of them."""
+    circuit = run.circuits["hap"].circuit
+    whole = circuit.collapsed()
+    assert whole.graph.spans == WHOLE
+    assert len(whole) < len(circuit)
+    at = {(w, r.partition("@")[0]) for w, r in circuit.names()}
+    assert {*whole.names()} == at
+
+
+def test_it_is_added_to(run: Run, masked: MaskedModel) -> None:
+    own = Circuit(run.graph, run.circuits["hap"].circuit.kept | run.circuits["eap"].circuit.kept)
+    assert finish(add_circuit(masked, run, own)).metrics["mine"]["kl"] >= 0
+    size = run.sizes["grid"][-1] + 5
+    assert size in finish(add_size(masked, run, size)).sizes["grid"]
+    assert finish(add_cuts(masked, run)).cuts
+    examined = finish(examine(masked, run, prompts=8))
+    assert examined.statistics
+
+
+def test_its_heads_can_be_asked(run: Run, masked: MaskedModel) -> None:
+    bench = Bench(*stored_prompts(masked, run, "test", 2))
+    whole = bench.full()
+    cell = run.graph.edge("input", "a0.h0<v>@S2")
+    without = bench.without_edge(cell)
+    assert without != whole
+    name = sorted(run.circuits["hap"].circuit.heads)[0]
+    assert bench.promoted(name)
+
+
+def test_it_is_drawn_and_exported(run: Run) -> None:
+    scene = build(run, "eap", "hap")
+    assert len(scene.edges) == len(run.circuits["eap"].circuit | run.circuits["hap"].circuit)
+    assert "@S2" in tables.edges_csv(run)
+    graph = nx.parse_graphml(graphs.graphml(run, "hap"), force_multigraph=True)
+    assert {data["reader"] for *_, data in graph.edges(data=True)} == {
+        r for _, r in run.circuits["hap"].circuit.names()
+    }
+    assert "digraph" in graphs.dot(run, "hap")
+    written = to_eapig(run.circuits["hap"].circuit)
+    assert sum(edge["in_graph"] for edge in written["edges"].values()) == len(run.circuits["hap"].circuit.collapsed())
+    assert not any("@" in name for name in json.dumps(written).split('"'))
+
+
+def test_what_knows_no_positions_says_so(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(RunFileError, match="at spans of the prompts"):
+        write_submission([run], tmp_path)
+    plain = replace(run, graph=run.graph.whole)
+    assert "other parts of the prompts" in comparable(run, plain)
+    with pytest.raises(UnknownNameError, match="halves"):
+        replace(CONFIG, positions="halves")
+
+
+def test_a_rival_is_found(run: Run, masked: MaskedModel) -> None:
+    found = finish(find_rival(masked, run, steps=5))
+    assert found.rival
+    assert found.circuits["rival"].circuit.graph == run.graph
+
+
+def test_too_sparse_a_positional_circuit_is_refused() -> None:
+    with pytest.raises(SettingsError):
+        finish(discover(replace(CONFIG, sparsity=0.99999)))
+
+
+def test_its_stability_and_its_prompts(run: Run, masked: MaskedModel) -> None:
+    assert finish(bootstrap(masked, run, 2, 5)).stability["edges"]
+    assert len(finish(per_prompt(masked, run, 2, 5)).prompt_circuits["prompts"]) == 2
