@@ -25,7 +25,9 @@ from hap_engine.runs.unfinished import every_interrupted
 from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.reader import BOS
+from hap_engine.tasks.spans import WAYS
 
+EVERYWHERE = "everywhere"  # edges act, not at spans
 EFFORTS = ("quick", "standard", "thorough", "one-size")
 
 
@@ -114,6 +116,7 @@ def _advanced(task: str, effort: str) -> dict[str, Any]:
                 steps=int(_number("steps", 1, 10_000, preset.steps, effort=effort)),
                 budget=_select("budget", BUDGETS, index=BUDGETS.index(preset.budget), effort=effort),
             ),
+            "positions": _positions(),
             "bos": _select("bos", BOS),
             "seed": st.number_input(**widget("settings.seed"), min_value=0, max_value=2**31 - 1, value=0),
             "dtype": _select("dtype", (AUTO, *DTYPES)),
@@ -138,6 +141,12 @@ def _keep() -> float | None:
     if st.toggle(**widget("settings.automatic"), value=True, persist_state="session"):
         return None
     return st.slider(**widget("settings.keep"), min_value=1, max_value=100, value=10, persist_state="session") / 100
+
+
+def _positions() -> str:
+    """How prompts are divided into spans; "" for not at all."""
+    chosen = _select("positions", (EVERYWHERE, *WAYS), say.parts("settings.divisions").__getitem__)
+    return "" if chosen == EVERYWHERE else chosen
 
 
 def _device() -> str:

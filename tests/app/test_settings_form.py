@@ -185,7 +185,13 @@ def test_advanced_settings_survive_a_visit_to_another_page(monkeypatch: pytest.M
     asked: list[DiscoveryConfig] = []
     monkeypatch.setattr(discoveries, "submit", lambda worker, config, owner="": asked.append(config) or "nothing")
     app = open_app()
-    chosen: dict[str, Any] = {"method": "eap", "scorer": "eap-gim", "bos": "always", "dtype": "bfloat16"}
+    chosen: dict[str, Any] = {
+        "method": "eap",
+        "scorer": "eap-gim",
+        "bos": "always",
+        "positions": "coarse",
+        "dtype": "bfloat16",
+    }
     for name, value in chosen.items():
         app.selectbox(key=name).select(value).run()
     app.selectbox(key="budget-standard").select("projection").run()
