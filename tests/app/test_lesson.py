@@ -14,10 +14,12 @@ from streamlit.testing.v1 import AppTest
 
 from app import glossary, lesson
 from app.glossary import rich
-from app.pages import about
+from app.pages import about, compare
+from app.pages import lesson as lesson_page
 from hap_engine.errors import UnknownNameError
+from hap_engine.picture.scene import Scene
 from hap_engine.report.missed_heads import missed_heads
-from hap_engine.runs.examples import SHIPPED
+from hap_engine.runs.examples import SHIPPED, example
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load, runs_folder, save
 from tests.builders.fakes import fake_run
@@ -225,3 +227,26 @@ def test_the_exercise_does_not_contain_its_answer() -> None:
         asked = lesson.exercise(run) or ("",)
         heads = set(re.findall(r"\d+\.\d+", asked[0]))
         assert not any(lesson.check(run, head).right for head in heads)
+        app = AppTest.from_string("from app.pages import lesson\nlesson.page({})", default_timeout=60)
+        app.query_params["step"], app.query_params["run"] = "8", run.id
+        for answer in app.run().text_input:
+            assert not lesson.check(run, answer.placeholder.removeprefix("for example ")).right
+
+
+def test_the_lesson_and_the_comparison_have_every_edge_to_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They drew 400 of a circuit's edges at most; now the slider goes to all of them."""
+    drawn: list[Scene] = []
+    for page in (lesson_page, compare):
+        monkeypatch.setattr(page, "comparison", lambda scene, **_: drawn.append(scene) or [])
+    run = example("SmolLM2")
+    other = replace(run, id="another", seed=1, name="another")
+    save(other, runs_folder() / "another.json")
+    for page, query in (("lesson", {"step": "3"}), ("compare", {"with": "another"})):
+        app = AppTest.from_string(f"from app.pages import {page}\n{page}.page({{}})", default_timeout=60)
+        for key, value in {"run": run.id, **query}.items():
+            app.query_params[key] = value
+        assert not app.run().exception
+    in_lesson, compared = drawn
+    eap, hap = run.circuits["eap"].circuit, run.circuits["hap"].circuit
+    assert len(in_lesson.edges) == len(eap | hap) > 400
+    assert len(compared.edges) == len(hap)

@@ -13,6 +13,7 @@ from app.widgets.markdown import visible
 from hap_engine.machine import estimate
 from hap_engine.machine.estimate import tokens_of
 from hap_engine.models.catalog import BUNDLED, resolve
+from hap_engine.runs.examples import example
 from hap_engine.settings import DiscoveryConfig
 from tests.builders.pages import texts
 
@@ -69,3 +70,27 @@ def test_a_finished_runs_table_shows_every_answer_with_its_spaces() -> None:
 
 def test_white_space_is_seen() -> None:
     assert visible(" a\u00a0b\n\tc") == "␣a⍽b↵⇥c"
+
+
+def test_which_prompts_fail_shows_where_a_prompt_ends_and_the_wrong_word_that_was_chosen() -> None:
+    def script() -> None:
+        import streamlit as st
+
+        from app.questions import which_prompts
+        from hap_engine.runs.examples import example
+
+        st.session_state["page"] = ""
+        run = example("SmolLM2")
+        which_prompts.show(run, *run.sides, [])
+
+    app = AppTest.from_function(script, default_timeout=60).run()
+    assert not app.exception
+    table, tests = app.dataframe[0].value, example("SmolLM2").prompts["test"]
+    assert any(shown.startswith("… ") for shown in table["Prompt"])
+    wrong = 0
+    for row in table.to_dict("records"):
+        test = tests[row["#"] - 1]
+        assert test["clean"].endswith(row["Prompt"].removeprefix("… "))
+        assert row["Instead"] == (test["distractor"].strip() if row["Circuit"] < 0 else "")
+        wrong += bool(row["Instead"])
+    assert wrong

@@ -19,6 +19,7 @@ PLACES = (
     "() => [...document.querySelectorAll('.hap-nodes rect')].map((r) => r.getAttribute('x') + ' ' +"
     " r.getAttribute('y')).join()"
 )
+SAID = "() => [...document.querySelectorAll('.hap-nodes [data-id]')].map((node) => node.getAttribute('aria-label'))"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def set_slider(page: Any, selector: str, value: int) -> None:
 
 
 def test_the_slider_draws_the_strongest_edges_and_moves_nothing(page: Any) -> None:
-    before = page.evaluate(PLACES).split(",")
+    before, said = page.evaluate(PLACES).split(","), page.evaluate(SAID)
     assert page.evaluate(DRAWN, LEFT) == 90
     measure = page.locator(f"{LEFT} .hap-measure")
     assert re.search(r"faithfulness \d", measure.text_content())
@@ -62,6 +63,12 @@ def test_the_slider_draws_the_strongest_edges_and_moves_nothing(page: Any) -> No
     assert "% of the circuit's" in measure.text_content()
     assert "faithfulness at this cut not measured" in measure.text_content()
     assert page.evaluate(PLACES).split(",") == before, "a head that is kept stays so, however few edges are drawn"
+    assert page.evaluate(SAID) == said, "and is said to be kept"
+    for side in (LEFT, RIGHT):
+        outlined = page.locator(f"{side} .hap-nodes rect[stroke-dasharray]").count()
+        set_slider(page, ".hap-threshold input", 10)
+        page.get_by_text(re.compile("drawn: [1-9]")).wait_for(timeout=90_000)
+        assert page.locator(f"{side} .hap-nodes rect[stroke-dasharray]").count() == outlined
     set_slider(page, ".hap-threshold input", 60)
     page.get_by_text("drawn: 0").wait_for(timeout=90_000)
     assert page.evaluate(DRAWN, LEFT) == 90

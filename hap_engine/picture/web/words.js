@@ -94,17 +94,18 @@ class Words {
     if (this.view.circuits && scene.nodes.some(({ ring }) => ring)) entries.push(html("span", {}, html("i", { class: "hap-key hap-ring" }), "S-inhibition head"));
     const faint = !this.view.circuits ? 0 : shown.filter((i) => panel.faint(i)).length;
     if (faint) entries.push(html("span", {}, html("i", { class: "hap-key hap-faint" }), `faint: fewer than half of the searches keep it · ${faint.toLocaleString("en")}`));
-    const { off, on } = panel.layer.marked.counts();
+    const { off, on } = panel.layer.marked.counts(), changed = off > 0 || on > 0, box = panel.element.querySelector(".hap-legend");
+    box.style.minHeight = changed ? box.style.minHeight || `${box.getBoundingClientRect().height}px` : ""; // a cut moves nothing below
     if (off) entries.push(html("span", { class: "hap-changed" }, `✕ switched off: ${off}`));
     if (on) entries.push(html("span", { class: "hap-changed" }, `+ restored: ${on}`));
     const unscored = joint || choice.step !== null || atSizes.size !== null; // no run stores the scores of other sizes
     const share = unscored ? null : choice.share(panel.side);
-    const parts = share !== null && Number.isFinite(choice.limit) && !whole && !sentence ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];
+    const parts = !changed && share !== null && Number.isFinite(choice.limit) && !whole && !sentence ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];
     const curve = whole || joint ? null : atSizes.measured(panel.side) || this.faithfulness(panel.side);
-    if (curve) parts.push(curve);
+    if (curve && !changed) parts.push(curve); // these numbers are of the circuit as it was
     if (!sentence) parts.push(whole ? "Width and number: edges kept" : joint ? "Line width has no meaning here" : `Line width: ${measure}`);
     if (mode === "matrix") parts.splice(0, parts.length, "A row per writer, a column per reader");
-    panel.element.querySelector(".hap-legend").replaceChildren(...entries, html("span", { class: "hap-measure" }, parts.join(" · ")));
+    box.replaceChildren(...entries, html("span", { class: "hap-measure" }, parts.join(" · ")));
   }
 
   /** Faithfulness at the slider's cut, where this ranking was measured near it; empty without any number. */
