@@ -23,7 +23,7 @@ def scorer(name: str, metric: str | None = None) -> Method:
     """The best live edges by one scorer."""
 
     def find(toy: Planted, prepared: Prepared, seed: int) -> Circuit:
-        return top_live(toy.model.graph, finish(score(prepared, name, metric)), toy.size)
+        return top_live(prepared.masked.graph, finish(score(prepared, name, metric)), toy.size)
 
     return find
 
@@ -32,7 +32,7 @@ def ep(config: PruningConfig = LEARNING) -> Method:
     """Edge Pruning from all edges."""
 
     def find(toy: Planted, prepared: Prepared, seed: int) -> Circuit:
-        return _pruned(toy, prepared, full_circuit(toy.model.graph), config, seed)
+        return _pruned(toy, prepared, full_circuit(prepared.masked.graph), config, seed)
 
     return find
 
@@ -41,7 +41,7 @@ def hap(name: str = "eap-ig", keep: float | None = None, config: PruningConfig =
     """Edge Pruning from the best share `keep` of the edges; None: four times the planted size."""
 
     def find(toy: Planted, prepared: Prepared, seed: int) -> Circuit:
-        graph = toy.model.graph
+        graph = prepared.masked.graph
         share = keep or 4 * toy.size / graph.n_edges
         scores = finish(score(prepared, name))
         candidates = top_edges(graph, scores, round(share * graph.n_edges)).live

@@ -1,4 +1,4 @@
-"""Four toys with planted circuits, each with the reason why its edges are the right ones.
+"""Toys with planted circuits, each with the reason why its edges are the right ones.
 
 An edge belongs to the circuit if, on the prompts of the toy, its writer puts something else into the
 space that the reader uses when the prompt is corrupted; the wiring says which spaces those are.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 from hap_engine.graph.circuit import Circuit
+from hap_engine.tasks.spans import END, in_spans
 from tests.builders.planted import Builder, Match, Neuron, Planted
 
 LEAK = 0.02  # logits that a leaking decoy moves, where the planted circuit moves several
@@ -199,6 +201,37 @@ def cooperation() -> Planted:
     model = build.model("planted cooperation")
     truth = Circuit.from_names(model.graph, _bits_path((0, 1)))
     return Planted("cooperation", model, pairs, [truth])
+
+
+def places() -> Planted:
+    """``start x y end -> yes`` if x is on: the same edge is needed at x and harmful at y.
+
+    ``a0.h0`` looks at both words and copies both, so what it says of y disturbs; ``a0.h1`` looks at y alone and takes
+    that away again. The whole model knows x. Two edges are enough where they may differ by token: into the values of
+    ``a0.h0`` at x, and on to the logits. Without positions those two edges say x + y, which is nothing where y is the
+    opposite of x; four are needed.
+    """
+    words, spaces = ["start", "end", "off", "on", "neg", "no", "yes"], {"bit": 2, "pos": 4, "end": 1, "out": 2}
+    build = Builder(words, spaces, layers=2, heads=4, length=4)
+    build.embed("end", "end")
+    for index, word in enumerate(("on", "neg")):
+        build.embed(word, f"bit:{index}")
+        build.answer("yes", f"out:{index}", 6.0 - 12.0 * index)
+        build.answer("no", f"out:{index}", 12.0 * index - 6.0)
+    for i in range(4):
+        build.position(i, f"pos:{i}")
+    build.head(0, 0, [Match("end", f"pos:{i}", STRONG) for i in (1, 2)], "bit", "out", gain=2.0)
+    build.head(0, 1, [Match("end", "pos:2", STRONG)], "bit", "out", gain=-1.0)
+    build.decoys(("yes", "no"), LEAK, leaking=3)
+    pairs = [
+        build.pair(f"start {x} {y} end", "start off off end", *(("yes", "no") if x == "on" else ("no", "yes")))
+        for x, y in itertools.product(("on", "neg"), repeat=2)
+    ]
+    placed, spans = in_spans(pairs, [["start", "x", "y", END]] * len(pairs))
+    model = build.model("planted places")
+    graph = replace(model.graph, spans=spans)
+    truth = Circuit.from_names(graph, [("input", "a0.h0<v>@x"), ("a0.h0", "logits")])
+    return Planted("places", model, placed * 4, [truth])
 
 
 TOYS = {

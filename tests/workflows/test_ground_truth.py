@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from hap_engine.attribution.scorers import score
-from hap_engine.evaluation.measure import measure
-from hap_engine.graph.circuit import empty_circuit, full_circuit
+from hap_engine.evaluation.measure import circuit_kl, measure
+from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
 from hap_engine.graph.ranking import rank_matrix
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.prompt_cache import Prepared
 from tests.builders.planted import Planted
-from tests.builders.recovery import ep, hap, scorer
+from tests.builders.recovery import Method, ep, hap, scorer
 from tests.builders.tiny_models import finish
-from tests.builders.toys import TOYS
+from tests.builders.toys import TOYS, places
 
 Ready = tuple[Planted, Prepared]
 
@@ -129,3 +129,31 @@ def test_layer_norm_is_the_identity(ready: Ready) -> None:
     before, after = out.hidden_states[0], hf.transformer.h[0].ln_1
     torch.testing.assert_close(after(before), before, atol=1e-5, rtol=1e-5)
     assert before.mean(-1).abs().max() < 1e-6
+
+
+@pytest.fixture(scope="module")
+def placed() -> Ready:
+    """The toy whose edge is needed at one token and harmful at another, with positions."""
+    toy = places()
+    masked = open_masked(toy.model).at_spans(toy.truths[0].graph.spans)
+    return toy, finish(Prepared(masked, toy.pairs).run())
+
+
+@pytest.mark.parametrize("method", [scorer("eap-ig"), ep(), hap()], ids=["eap-ig", "ep", "hap"])
+def test_an_edge_that_is_needed_at_one_token_alone_is_found_there(placed: Ready, method: Method) -> None:
+    toy, prepared = placed
+    found = method(toy, prepared, 0)
+    assert toy.recovery(found) == (1, 1)
+    assert circuit_kl(prepared, found) < 1e-3
+
+
+@pytest.mark.parametrize("method", [scorer("eap-ig"), ep(), hap()], ids=["eap-ig", "ep", "hap"])
+def test_without_positions_no_circuit_of_its_size_is_right(placed: Ready, method: Method) -> None:
+    toy, _ = placed
+    prepared = finish(Prepared(open_masked(toy.model), toy.pairs).run())
+    found = method(toy, prepared, 0)
+    wanted = toy.truths[0].collapsed()
+    assert circuit_kl(prepared, wanted) > 0.3, "the same edges everywhere"
+    assert circuit_kl(prepared, found) > 0.3
+    four = [("input", "a0.h1<v>"), ("a0.h1", "logits"), *wanted.names()]
+    assert circuit_kl(prepared, Circuit.from_names(toy.model.graph, four)) < 1e-3, "twice the edges are"
