@@ -1,6 +1,6 @@
 """``python -m benchmarks``: measure and write benchmarks/RESULTS.md.
 
-    python -m benchmarks [--rounds 3] [--only steps sizes memory runs ways commands seeds]
+    python -m benchmarks [--rounds 3] [--only steps sizes memory runs ways positions commands seeds]
                          [--subjects gpt2-small SmolLM2] [--device cpu cuda mps]
 
 Sections that are not measured again keep their text; each device has its own.
@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import runs
 from benchmarks.memory import peaks
-from benchmarks.subjects import CASES, Subject, pruning_step, smollm2_path, subject, without_closed_form
+from benchmarks.subjects import CASES, Subject, positional, pruning_step, smollm2_path, subject, without_closed_form
 from benchmarks.timing import compare
 from hap_engine.machine.memory import trim
 from hap_engine.settings import LOOSE, PruningConfig
@@ -196,6 +196,29 @@ def _run(made: Subject, name: str, label: str, seed: int, lines: list[str]) -> r
     return out
 
 
+def positions(names: list[str], rounds: int, device: str) -> str:
+    """Question 10: a step of Edge Pruning with edges at spans (the roles of IOI), against one without, in float32."""
+    lines = [
+        "| model | candidates | edges, at spans / without | / without | quartiles | limit |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ["hap-mini", *(["SmolLM2"] if "SmolLM2" in names else [])]:
+        whole = subject(name, device)
+        there = positional(whole)
+        sizes = whole.masked.graph.n_edges, there.masked.graph.n_edges
+        for case, (share, limit) in {"all edges": (1.0, "1.3"), "as many, 1 % of those without": (0.01, "1.0")}.items():
+            equal = share if share == 1 else share * sizes[0] / sizes[1]
+            cases = {"without": pruning_step(whole, share), "at spans": pruning_step(there, equal)}
+            took = compare(cases, "without", rounds)["at spans"]
+            counts = f"{equal * sizes[1]:,.0f} / {share * sizes[0]:,.0f}"
+            span = f"{took.low:.2f}-{took.high:.2f}"
+            lines.append(f"| {name} | {case} | {counts} | {took.ratio:.2f} | {span} | {limit} |")
+            print(lines[-1], flush=True)
+        del whole, there, cases
+        forget()
+    return "\n".join(lines)
+
+
 def ways(names: list[str], rounds: int, device: str) -> str:
     """Question 8: the same step where attention runs in the family's own code, against the closed form."""
     name = "SmolLM2" if "SmolLM2" in names else names[0]
@@ -241,6 +264,7 @@ SECTIONS: dict[str, Callable[[list[str], int, str], str]] = {
     "memory": memory,
     "runs": whole_runs,
     "ways": ways,
+    "positions": positions,
     "commands": commands,
     "seeds": seeds,
 }

@@ -33,7 +33,8 @@ from hap_engine.pruning.gate_loss import loss_of_gates
 from hap_engine.pruning.gates import sample
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.pair import EncodedPair, PromptPair
-from hap_engine.tasks.task import SplitSizes
+from hap_engine.tasks.spans import divided
+from hap_engine.tasks.task import PromptSets, SplitSizes
 from hap_engine.transformer.batches import Batch, to_batch
 from hap_engine.transformer.load import Model, from_hf, load_model
 from hap_engine.transformer.plain_pass import Trace
@@ -107,6 +108,12 @@ def subject(name: str, device: str = "cpu") -> Subject:
         assert path is not None, "SmolLM2 is not here; see smollm2_path"
         return pretrained(str(path), device, **size)
     return pretrained(name, device, **size)
+
+
+def positional(subject: Subject, way: str = "roles") -> Subject:
+    """The same with edges at spans of its prompts."""
+    sets = divided(PromptSets(tuple(subject.pairs), (), ()), way)
+    return Subject(subject.name, subject.model, subject.masked.at_spans(sets.spans), list(sets.train))
 
 
 @contextmanager
@@ -198,7 +205,7 @@ def _corrupt(masked: MaskedModel, batch: Batch) -> Trace:
 def _scores(masked: MaskedModel, subject: Subject) -> np.ndarray:
     batch, metric = to_batch(subject.pairs, masked.device), METRICS["logit_diff"]
     embed = masked.embed(batch.clean)
-    gradients = EdgeGradients(masked, embed, _corrupt(masked, batch), batch.last)
+    gradients = EdgeGradients(masked, embed, _corrupt(masked, batch), batch.last, spans=batch.spans)
     gradients.add(1.0, lambda logits: metric(logits, logits, batch.answer, batch.distractor).sum())
     return gradients.close().cpu().numpy()
 
