@@ -26,7 +26,7 @@ from hap_engine.errors import HapError, SettingsError
 from hap_engine.files import assets
 from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine, free_memory
-from hap_engine.machine.workload import SCORE_BATCH, memory, workload
+from hap_engine.machine.workload import SCORE_BATCH, first_beyond, memory, workload
 from hap_engine.models.catalog import Source, config_of, resolve
 from hap_engine.models.reader import reader_of
 from hap_engine.models.shape import Shape
@@ -48,6 +48,7 @@ class Estimate:
     bytes: float
     free: int | None
     advice: str = ""
+    beyond: str = ""  # the first part that does not fit
 
     @property
     def total(self) -> float:
@@ -62,7 +63,7 @@ class Estimate:
         text = f"About {duration(self.total)} and {self.bytes / 1e9:.1f} GB of memory"
         if not self.fits:
             assert self.free is not None
-            text += f", of which {self.free / 1e9:.1f} GB are free. {self.advice}"
+            text += f", with no room for {self.beyond}: {self.free / 1e9:.1f} GB are free. {self.advice}"
         return text.rstrip(".") + "."
 
 
@@ -76,12 +77,19 @@ def estimate(
         ideal = work.seconds(machine, config.dtype)
         seconds[phase] = sum(map(mul, constants["seconds"][phase], ideal))
     seconds["load"] += constants["open"]
-    needed = _bytes(config, shape, tokens)
-    expected = Estimate(seconds, needed, free)
-    return expected if expected.fits else replace(expected, advice=_advice(config, shape, tokens, free))
+    held = _held(config, shape, tokens)
+    expected = Estimate(seconds, sum(held.values()), free)
+    if free is None or expected.fits:
+        return expected
+    return replace(expected, advice=_advice(config, shape, tokens, free), beyond=first_beyond(held, free))
 
 
 def _bytes(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None) -> float:
+    return sum(_held(config, shape, tokens, limits).values())
+
+
+def _held(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None) -> dict[str, float]:
+    """Bytes by what holds them."""
     if limits is None:
         try:
             limits = limits_within(config, shape, tokens)
@@ -89,7 +97,7 @@ def _bytes(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits 
             limits = Limits(1, cache=0)  # the run itself will say so
     factors = _constants()["memory"]
     held = memory(config, shape, tokens, limits)
-    return float(factors["base"] + sum(factors[name] * size for name, size in held.items()))
+    return {"base": factors["base"], **{name: factors[name] * size for name, size in held.items()}}
 
 
 def limits_within(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limits:

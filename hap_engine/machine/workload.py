@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from itertools import accumulate
 from operator import add
 
 from hap_engine.machine.memory import Limits
@@ -38,6 +39,15 @@ KERNELS = 4e7  # of bfloat16 products, made ready for each shape they meet: meas
 # heads are computed at all tokens. Measured on six layers of SmolLM2's shape, 16 prompts of 20 tokens.
 SLOWER = {"closed": (0.0, 0.0), "prepared": (0.06, 0.36), "replayed": (0.08, 0.50)}
 MOMENTS = 100  # of a descent, for a mean over it
+# What holds memory, in the order in which it is made.
+HELD = {
+    "base": "the program itself",
+    "kernels": "the kernels of bfloat16",
+    "weights": "the weights",
+    "prompts": "the corrupt runs of the prompts",
+    "deltas": "the deltas",
+    "activations": "the activations",
+}
 
 
 @dataclass(frozen=True)
@@ -204,3 +214,27 @@ def memory(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits 
         "deltas": deltas,
         "activations": 4 * rows * shape.layers * layer + 4 * 4 * batch * shape.vocabulary,
     }
+
+
+def memory_on_cards(
+    config: DiscoveryConfig, shape: Shape, tokens: float, layers: Sequence[int], limits: Limits | None = None
+) -> list[dict[str, float]]:
+    """`memory` of each card that has so many of the layers, in order.
+
+    The two ends of the model are on the first. A card's deltas are those of all writers before the end of its layers.
+    """
+    whole, ends = (memory(config, one, tokens, limits) for one in (shape, replace(shape, layers=0)))
+    held, done = list[dict[str, float]](), 0
+    for count in layers:
+        share = count / shape.layers
+        card = {name: (size - ends[name]) * share + (0 if held else ends[name]) for name, size in whole.items()}
+        done += count
+        card["deltas"] = whole["deltas"] * replace(shape, layers=done).writers / shape.writers
+        held.append(card)
+    return held
+
+
+def first_beyond(held: Mapping[str, float], room: float) -> str:
+    """The first part that no longer fits, in words; empty if all do."""
+    totals = zip(held, accumulate(held.values()), strict=True)
+    return next((HELD[name] for name, total in totals if total > room), "")

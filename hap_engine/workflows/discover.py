@@ -31,7 +31,7 @@ from hap_engine.graph.ranking import edge_budget, top_live
 from hap_engine.machine import memory
 from hap_engine.machine.estimate import limits_within
 from hap_engine.machine.memory import Limits, out_of_memory
-from hap_engine.machine.workload import RUN_BATCH
+from hap_engine.machine.workload import RUN_BATCH, first_beyond, memory_on_cards
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from hap_engine.masked.processes import check_alike
@@ -45,6 +45,7 @@ from hap_engine.settings import VALIDATED, DiscoveryConfig, run_id
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.spans import divided
 from hap_engine.tasks.task import PromptSets
+from hap_engine.transformer.cards import free_on
 from hap_engine.transformer.load import Model, loading
 from hap_engine.version import __version__
 from hap_engine.words import say
@@ -121,6 +122,8 @@ def _found(
     config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, state: Unfinished
 ) -> Generator[Progress, None, Run]:
     limits = _limits(config, masked.model, sets)
+    if len(masked.stretches) > 1:
+        yield Progress("prompts", 1, 1, _on_cards(config, masked, sets, limits))
     setting = Setting("test", "resample", config.to_dict()["corruption"], config.seed)
     scores, search, known = yield from _search(config, masked, sets, limits, setting, state)
     memory.trim()
@@ -242,8 +245,26 @@ def _limits(config: DiscoveryConfig, model: Model, sets: PromptSets) -> Limits:
     """What the run may hold at once. Raises SettingsError if one prompt is already too much."""
     if config.memory is None or (shape := model.shape) is None:
         return Limits()
-    longest = max(len(pair.clean_ids) for pair in (*sets.train, *sets.validation, *sets.test))
-    return limits_within(config, shape, longest)
+    return limits_within(config, shape, _longest(sets))
+
+
+def _on_cards(config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits) -> str:
+    """What the run will hold on each card that has layers, by the estimate, and what will not fit there."""
+    if (shape := masked.model.shape) is None:
+        return "The memory of each card is not known: the model's config does not tell its sizes"
+    layers = [stretch.end - stretch.first for stretch in masked.stretches]
+    every = memory_on_cards(config, shape, _longest(sets), layers, limits)
+    said = []
+    for stretch, held in zip(masked.stretches, every, strict=True):
+        needed, room = sum(held.values()), free_on(stretch.device) + held["weights"]  # which are there already
+        beyond = first_beyond(held, room)
+        lacks = f" (no room for {beyond}: give less --memory, or more cards)" if beyond else ""
+        said.append(f"{stretch.device} {needed / 1e9:.1f} of {room / 1e9:.1f} GB{lacks}")
+    return f"About to hold on {', '.join(said)}"
+
+
+def _longest(sets: PromptSets) -> int:
+    return max(len(pair.clean_ids) for pair in (*sets.train, *sets.validation, *sets.test))
 
 
 def _equal_size(method: str, found: Circuit, scores: Mapping[str, Scores]) -> dict[str, Circuit]:

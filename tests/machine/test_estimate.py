@@ -11,7 +11,7 @@ import pytest
 from hap_engine.machine import estimate, speed, workload
 from hap_engine.machine.estimate import duration, tokens_of
 from hap_engine.machine.speed import Machine
-from hap_engine.machine.workload import Work, mean_over, memory
+from hap_engine.machine.workload import Work, first_beyond, mean_over, memory, memory_on_cards
 from hap_engine.machine.workload import workload as work_of
 from hap_engine.models.catalog import HUB_MODELS, Source, config_of, resolve
 from hap_engine.models.shape import Shape
@@ -232,8 +232,37 @@ def test_a_run_that_does_not_fit_gets_the_first_remedy_that_does(constants: None
     assert not tight.fits
     assert tight.advice.startswith(f"Use {few} training prompts (")
     assert f"are free. Use {few} training prompts" in tight.sentence
+    assert ", with no room for the activations: " in tight.sentence
     hopeless = estimate.estimate(CONFIG, shape, MACHINE, free=10**6)
     assert "Choose a smaller model" in hopeless.sentence
+    assert ", with no room for the program itself: 0.0 GB are free." in hopeless.sentence
+    least = estimate._held(CONFIG, shape, 20)
+    weights = estimate.estimate(CONFIG, shape, MACHINE, free=int(least["base"] + least["weights"]) - 1)
+    assert ", with no room for the weights: " in weights.sentence
+
+
+def test_the_cards_hold_together_what_one_would() -> None:
+    """But for the deltas, of which each card has those of all writers before the end of its layers."""
+    shape = Shape.of(HUB_MODELS["gpt2"].config)
+    assert shape is not None
+    whole, cards = memory(CONFIG, shape, 20), memory_on_cards(CONFIG, shape, 20, [4, 8])
+    for name in ("weights", "prompts", "activations"):
+        assert sum(card[name] for card in cards) == pytest.approx(whole[name]), name
+    tables = 4 * shape.vocabulary * shape.width
+    assert cards[0]["weights"] - tables == pytest.approx((cards[1]["weights"]) / 2), "both ends are on the first"
+    writers = [1 + layers * (shape.heads + 1) for layers in (4, 12)]
+    assert [card["deltas"] for card in cards] == [whole["deltas"] * one / writers[1] for one in writers]
+    assert memory_on_cards(CONFIG, shape, 20, [12]) == [pytest.approx(whole)]
+
+
+def test_the_first_part_that_does_not_fit_is_named() -> None:
+    held = {"weights": 3.0, "prompts": 1.0, "deltas": 2.0}
+    assert [first_beyond(held, room) for room in (2, 3, 5, 6)] == [
+        "the weights",
+        "the corrupt runs of the prompts",
+        "the deltas",
+        "",
+    ]
 
 
 def test_the_remedy_leaves_enough_prompts_for_a_batch() -> None:

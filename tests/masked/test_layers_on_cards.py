@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +165,17 @@ def test_a_delta_is_sent_once_to_each_later_card_that_reads_it(monkeypatch: pyte
 
 
 def test_a_run_on_cards_has_the_id_of_one_without() -> None:
-    """It is a matter of the machine."""
-    with cards(ROOM, ROOM):
+    """It is a matter of the machine. What each card will hold is told, and what will not fit."""
+    said: list[str] = []
+    with cards(600_000, 600_000):
         masked = opened("gpt2", "auto")
-        whole = api.discover(masked, "ioi", **SETTINGS, method="eap")
+        assert len(masked.stretches) == 2
+        whole = api.discover(
+            masked, "ioi", **SETTINGS, method="eap", progress=lambda record: said.append(record.message)
+        )
         spread = api.discover(masked, "ioi", **SETTINGS, method="eap", layers_on="auto")
+    (told,) = {text for text in said if text.startswith("About to hold")}
+    assert re.match(r"About to hold on cuda:0 .* GB.*, cuda:1 .* GB \(no room for the ", told)
+    assert told.endswith(": give less --memory, or more cards)")
     assert spread.id == whole.id
     assert "layers_on" not in spread.settings
