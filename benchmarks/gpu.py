@@ -55,9 +55,15 @@ class Time:
 
 def random_model(shape: str, device: str) -> Any:
     """A Hugging Face Llama of a shape, its weights drawn on the device in bfloat16."""
+
+    return random_llama(SHAPES[shape], device, tied=shape == "135M")
+
+
+def random_llama(sizes: tuple[int, ...], device: str, *, tied: bool = False) -> Any:
+    """The same of any sizes, in the order of `SHAPES`."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    layers, heads, kv_heads, width, inner, vocabulary = SHAPES[shape]
+    layers, heads, kv_heads, width, inner, vocabulary = sizes
     config = LlamaConfig(
         num_hidden_layers=layers,
         num_attention_heads=heads,
@@ -65,7 +71,7 @@ def random_model(shape: str, device: str) -> Any:
         hidden_size=width,
         intermediate_size=inner,
         vocab_size=vocabulary,
-        tie_word_embeddings=shape == "135M",
+        tie_word_embeddings=tied,
         attn_implementation="eager",
         bos_token_id=None,
         eos_token_id=None,

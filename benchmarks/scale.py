@@ -1,23 +1,38 @@
 """What larger models will take, computed: the tables of docs/scale.md. ``python -m benchmarks.scale``
 
 Memory and time are those of `hap_engine.machine.estimate`, of IOI's prompts. What a file and its matrices hold is
-counted.
+counted. Of the model of 8 billion weights the parts are measured: one random layer of its shape on this processor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.gpu import random_llama
 from benchmarks.studies.pages import ROOT, fill
-from hap_engine.graph.graph import MAX_CELLS
+from hap_engine.attribution.edge_gradients import EdgeGradients
+from hap_engine.graph.circuit import full_circuit
+from hap_engine.graph.graph import MAX_CELLS, Graph
 from hap_engine.machine.estimate import duration, estimate
 from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine
-from hap_engine.machine.workload import memory
+from hap_engine.machine.workload import memory, memory_on_cards
+from hap_engine.masked.delta_buffer import Tape
+from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.plan import Plan, Positions, look_ahead
+from hap_engine.masked.workspace import Workspace
+from hap_engine.models.catalog import Source
 from hap_engine.models.shape import Shape
+from hap_engine.narrow import bytes_of
 from hap_engine.runs.run_file import MAX_BYTES
-from hap_engine.settings import LOOSEST, DiscoveryConfig
+from hap_engine.settings import EAP_PROMPTS, LOOSEST, VALIDATED, DiscoveryConfig
+from hap_engine.transformer.batches import to_batch
+from hap_engine.transformer.load import from_hf
 
 PAGE = ROOT / "docs" / "scale.md"
 CARD = 80e9  # bytes
@@ -29,7 +44,14 @@ SHAPES = {
     "Llama-3.1-8B": Shape(32, 32, 8, 4096, 128, 14_336, 3, 128_256, False, "bfloat16"),
     "Llama-3.1-70B": Shape(80, 64, 8, 8192, 128, 28_672, 3, 128_256, False, "bfloat16"),
 }
+CARDS = ((4, 4), (4, 1), (8, 4))  # for the layers of the largest, and how many prompts at once
 TOKENS = 20.0  # of a prompt of IOI
+VOCABULARY = 72  # of the layers that are measured
+# Parts of a model that are measured.
+WEIGHTS = "a layer's weights, with the copies for training"
+TRACE = "a prompt's corrupt run in a layer"
+STEP = "deltas and activations of a prompt's pass in a layer"
+DELTAS = "a prompt's deltas in all layers"
 RUN = DiscoveryConfig(sparsity=0.99, device="cuda", dtype="bfloat16")
 HELD = ("weights", "prompts", "deltas", "activations")
 STORED, ORDERS = 4 * 4 / 3, 3  # bytes of a number in a run file's orders and replay: 4 as base64
@@ -39,8 +61,15 @@ STORED, ORDERS = 4 * 4 / 3, 3  # bytes of a number in a run file's orders and re
 class Row:
     name: str
     shape: Shape
-    cards: int = 1
+    processes: int = 1
+    cards: int = 1  # for the layers
     batch: int = 16
+
+    @property
+    def on(self) -> str:
+        how = "prompts" if self.processes > 1 else "layers"
+        count = self.processes * self.cards
+        return f"{count}, {how} shared" if count > 1 else "1"
 
 
 def cards() -> Iterator[str]:
@@ -49,16 +78,19 @@ def cards() -> Iterator[str]:
     yield f"| {' | '.join(heads)} |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|"
     rows = [Row(name, shape, batch=batch) for name, shape in SHAPES.items() for batch in (16, 4, 1)]
-    rows += [Row("Llama-3.1-8B", SHAPES["Llama-3.1-8B"], 4)]
+    rows += [Row("Llama-3.1-8B", SHAPES["Llama-3.1-8B"], processes=4)]
+    rows += [Row("Llama-3.1-70B", SHAPES["Llama-3.1-70B"], cards=count, batch=batch) for count, batch in CARDS]
     for row in rows:
-        held = memory(RUN, row.shape, TOKENS, Limits(batch=max(1, row.batch // row.cards)))
+        limits = Limits(batch=max(1, row.batch // row.processes))
+        layers = [row.shape.layers // row.cards] * row.cards
+        held = max(memory_on_cards(RUN, row.shape, TOKENS, layers, limits), key=lambda card: sum(card.values()))
         found = estimate(RUN, row.shape, H100, TOKENS)
-        seconds = sum(value if phase == "load" else value / row.cards for phase, value in found.seconds.items())
+        seconds = sum(value if phase == "load" else value / row.processes for phase, value in found.seconds.items())
         total = sum(held.values())
         parts = " | ".join(f"{held[name] / 1e9:.1f}" for name in HELD)
         fits = "yes" if total < CARD else "**no**"
         yield (
-            f"| {row.name} | {row.cards} | {row.batch} | {row.shape.edges / 1e6:.1f} M | {parts} "
+            f"| {row.name} | {row.on} | {row.batch} | {row.shape.edges / 1e6:.1f} M | {parts} "
             f"| {total / 1e9:.0f} GB | {fits} | {duration(seconds)} |"
         )
 
@@ -78,8 +110,82 @@ def breaks() -> Iterator[str]:
         )
 
 
+def parts(shape: Shape = SHAPES["Llama-3.1-8B"]) -> Iterator[str]:
+    """What the estimate says of one layer of a shape and of its deltas, beside what these hold."""
+    yield "| part | by the estimate | measured |"
+    yield "|---|---:|---:|"
+    for name, (estimated, measured) in measured_parts(shape).items():
+        yield f"| {name} | {estimated / 1e6:,.1f} MB | {measured / 1e6:,.1f} MB |"
+
+
+def measured_parts(shape: Shape) -> dict[str, tuple[float, float]]:
+    """Bytes of the parts, by the estimate and as they are: of a layer, what two hold more than one."""
+    (one, first), (two, both) = (_layers(replace(shape, layers=count, vocabulary=VOCABULARY)) for count in (1, 2))
+    found = {name: (two[name] - one[name], both[name] - first[name]) for name in one}
+    return found | {DELTAS: (memory(RUN, shape, TOKENS, Limits(batch=1))["deltas"], _buffers(shape))}
+
+
+def _layers(shape: Shape) -> tuple[dict[str, float], dict[str, float]]:
+    """What a few layers hold in a run of one prompt at a time, by the estimate and as they do."""
+    from tests.builders.tiny_models import random_pairs, tokenizer
+
+    sizes = (shape.layers, shape.heads, shape.kv_heads, shape.width, shape.inner, shape.vocabulary)
+    hf_model = random_llama(sizes, "cpu")
+    masked = MaskedModel(from_hf(hf_model, tokenizer(), Source("layers", "folder", "layers", None), "", "bfloat16"))
+    fast = masked.with_dtype(torch.bfloat16)
+    fast.mix_dtype = torch.bfloat16  # as on a card
+    fast.blocks = [block.with_dtype(torch.bfloat16, torch.bfloat16) for block in masked.blocks]
+    held: dict[int, int] = {}
+    for block in fast.blocks:
+        used: Any = block.mlp.inner
+        for weight in (block.w_in, block.w_out, block.w_heads, block.w_read, block.w_write, *used.parameters()):
+            held |= bytes_of(weight)
+    for weight in hf_model.parameters():
+        held |= bytes_of(weight)
+    batch = to_batch(random_pairs([int(TOKENS)]), masked.device)
+    trace = masked.plain_trace(batch.corrupt, batch.last)
+    mask = torch.from_numpy(masked.graph.edge_mask).float().requires_grad_()
+    clean = masked.embed(batch.clean)
+    step = _kept(lambda: fast.logits(mask, clean, trace, batch.last))
+    scoring = _kept(lambda: (made := EdgeGradients(masked, clean, trace, batch.last), made._forward(1.0)))
+    estimated = memory(RUN, shape, TOKENS, Limits(batch=1, cache=2**60))
+    traces = RUN.sizes.train + VALIDATED + EAP_PROMPTS
+    return (
+        {
+            WEIGHTS: estimated["weights"],
+            TRACE: estimated["prompts"] / traces,
+            STEP: estimated["deltas"] + estimated["activations"],
+        },
+        {
+            WEIGHTS: sum(held.values()),
+            TRACE: sum(x.nbytes for layer in trace.layers for x in layer),
+            STEP: max(step, scoring),
+        },
+    )
+
+
+def _kept(work: Callable[[], object]) -> int:
+    """Bytes that are there after some work, for its backward pass, and were not before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        made = work()
+    assert made is not None
+    return int(sum(event.self_cpu_memory_usage for event in seen.key_averages()))
+
+
+def _buffers(shape: Shape) -> int:
+    """Bytes of a step's buffers for one prompt, made without memory behind them, and of those of a scoring pass."""
+    graph, tokens = Graph(shape.layers, shape.heads, shape.kv_heads), int(TOKENS)
+    positions = Positions(*(torch.empty(count, dtype=torch.long, device="meta") for count in (tokens, 1, 1)))
+    mask = torch.empty(graph.edge_mask.shape, device="meta", requires_grad=True)
+    written = range(len(graph.writers))
+    plan = Plan(full_circuit(graph))
+    tape = Tape(plan, written, positions, mask, shape.width, torch.bfloat16, Workspace())
+    step = sum(2 * span.delta.nbytes + span.readers.nbytes for span in tape.spans.values())  # and deltas' gradients
+    return step + 4 * (len(written) + look_ahead(graph) * (graph.slots + 1)) * tokens * shape.width
+
+
 def main() -> None:
-    for name, lines in (("cards", cards()), ("breaks", breaks())):
+    for name, lines in (("cards", cards()), ("parts", parts()), ("breaks", breaks())):
         table = "\n".join(lines)
         print(table, end="\n\n")
         fill(PAGE, name, table)
