@@ -23,6 +23,8 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from hap_engine.runs.examples import example
+
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "docs" / "images"
 PORT = 8599
@@ -68,6 +70,7 @@ def _wait() -> None:
 def _open(browser: Any, scheme: str, query: str = "") -> Any:
     context = browser.new_context(viewport={"width": 1440, "height": 1180}, color_scheme=scheme, device_scale_factor=1)
     page = context.new_page()
+    page.set_default_timeout(90_000)
     page.goto(f"http://localhost:{PORT}/{query}")
     return page
 
@@ -118,7 +121,7 @@ def _result(browser: Any) -> None:
 
 def _animation(browser: Any) -> None:
     """The pruning of the example, replayed step by step on the first page, as a GIF."""
-    page = _open(browser, "light")
+    page = _open(browser, "light", f"?run={example('hap-mini').id}&view=pair")  # few enough candidates to be replayed
     page.set_viewport_size({"width": 1440, "height": 1180})
     page.wait_for_selector(PLOT, timeout=90_000)
     page.get_by_role("button", name="Replay pruning").click()
