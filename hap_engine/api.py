@@ -307,5 +307,5 @@ def _kept_up(work: Callable[[Unfinished], Generator[Progress, None, Run]], progr
 
 def _compare(model: MaskedModel, run: Run) -> None:
     """Warn of a model that is not the run's. It may be meant: does a circuit hold for another checkpoint?"""
-    if model.graph == run.graph and not is_model_of(model.model, run):
+    if model.graph.whole == run.graph.whole and not is_model_of(model.model, run):
         warnings.warn(say("api.other_model", name=model.model.name, run=run.id), stacklevel=3)

@@ -277,7 +277,7 @@ def _opened(options: argparse.Namespace, run: Run) -> MaskedModel:
     if not options.model and "reference" not in run.model:
         raise SettingsError("The run file does not say where its model is. Name it with --model.")
     model = load_model(options.model or run.model["reference"], device=options.device)
-    if model.graph == run.graph and not is_model_of(model, run):
+    if model.graph == run.graph.whole and not is_model_of(model, run):
         print("note: these weights, config or tokenizer differ from the run's (other hash)", file=sys.stderr)
     return open_masked(model)
 

@@ -29,13 +29,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hap_engine.errors import UnknownNameError
+from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.graph.circuit import Circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.self_check import check_prompts
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.batches import Batch, in_batches
 from hap_engine.transformer.plain_pass import Trace, at_last
+from hap_engine.words import say
 
 ABLATIONS = ("resample", "mean", "zero")
 ALIVE = 1e-20  # times a delta of 10^6 this is still nothing beside a residual stream of size 1
@@ -52,12 +53,15 @@ class Ablation:
 
     Raises:
         UnknownNameError: for a kind that does not exist.
+        SettingsError: for mean and zero on a positional graph, whose edges are those that a corrupted prompt can move.
         UnsupportedModelError: if the engine computes the prompts otherwise than the model does.
     """
 
     def __init__(self, masked: MaskedModel, pairs: Sequence[EncodedPair], kind: str) -> None:
         if kind not in ABLATIONS:
             raise UnknownNameError("ablation", kind, ABLATIONS)
+        if kind != "resample" and masked.graph.positional:
+            raise SettingsError(say("masked.ablation_at_spans", kind=kind))
         check_prompts(masked, pairs)
         self.masked, self.kind = masked, kind
         self._means = _means_by_length(masked, pairs) if kind == "mean" else {}

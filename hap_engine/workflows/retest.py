@@ -90,7 +90,7 @@ def examine(
     at = place.at("tests")
     statistics = yield from scrutinise(masked, pairs, subject, _setting(run), prompts=prompts, place=at)
     ablations = {}
-    for kind in ABLATIONS:
+    for kind in () if masked.graph.positional else ABLATIONS:
         rows = yield from reevaluate(masked, run, kind, prompts, place=place.at(kind))
         ablations[kind] = {name: _without_prompts(row) for name, row in rows.items()}
     return replace(run, statistics={**statistics, "ablations": ablations})

@@ -30,7 +30,7 @@ from hap_engine.tasks.task import SplitSizes
 from hap_engine.transformer.load import load_model
 from hap_engine.workflows.add_to_run import add_circuit, add_cuts, add_size
 from hap_engine.workflows.discover import discover
-from hap_engine.workflows.retest import examine
+from hap_engine.workflows.retest import examine, reevaluate
 from hap_engine.workflows.rivals import find_rival
 from hap_engine.workflows.search_again import bootstrap, per_prompt
 from tests.builders.tiny_models import finish
@@ -155,3 +155,10 @@ def test_too_sparse_a_positional_circuit_is_refused() -> None:
 def test_its_stability_and_its_prompts(run: Run, masked: MaskedModel) -> None:
     assert finish(bootstrap(masked, run, 2, 5)).stability["edges"]
     assert len(finish(per_prompt(masked, run, 2, 5)).prompt_circuits["prompts"]) == 2
+
+
+@pytest.mark.parametrize("kind", ["mean", "zero"])
+def test_other_ablations_are_refused(run: Run, masked: MaskedModel, kind: str) -> None:
+    with pytest.raises(SettingsError, match=f"Expected the ablation resample, got {kind}"):
+        finish(reevaluate(masked, run, kind))
+    assert not finish(examine(masked, run, prompts=8)).statistics["ablations"]
