@@ -152,9 +152,10 @@ def load_model(
         ModelError: if it is missing, unreadable, offline, or of an unsupported kind.
     """
     source = resolve(reference)
-    cards = cards_of(layers_on) if layers_on else (torch.device(device),)
-    for card in cards:
-        check_device(str(card))
+    names = [str(card) for card in cards_of(layers_on)] if layers_on else [device]
+    for name in names:
+        check_device(name)
+    cards = [*map(torch.device, names)]
     progress(f"Opening {source.name}", 0.0)
     if source.kind == "hub" and source.path is None:
         folder = download(source.name, source.revision, progress, stopped)
