@@ -99,7 +99,8 @@ def _run(browser: Any) -> None:
     page = _started(browser, "thorough")
     step = re.compile(r"Pruning edges · ([4-9]\d|\d{3}) of")  # curves and a preview, far from the end
     page.get_by_text(step).wait_for(timeout=600_000)
-    page.wait_for_selector(".stPlotlyChart .heatmaplayer image", timeout=90_000)
+    page.wait_for_selector(".hap-panel[data-side=right] .hap-edges path", state="attached")
+    time.sleep(1)
     page.screenshot(path=OUT / "run-in-progress.png")
     page.get_by_role("button", name="Cancel").click()
 
