@@ -57,7 +57,7 @@ class EdgeGradients:
     ) -> None:
         """`magnitude` adds up absolute values of single positions, so that none cancel."""
         self.rules, self.magnitude = rules, magnitude
-        self.spans = spans if masked.graph.positional else None
+        self.spans = masked.spans_asked(spans)
         self.masked, self.graph, self.last = masked, replace(masked.graph, spans=WHOLE), last
         self.clean_embed, self.corrupt = clean_embed, corrupt
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)

@@ -32,7 +32,16 @@ def stored_prompts(
     if not run.prompts.get(split):
         raise SettingsError(say("evaluation.no_prompts", split=split))
     pairs = encode_prompts(masked, run.prompts[split][:first], bos or bos_of(run))
+    last = len(masked.graph.spans) - 1
+    if masked.graph.positional and not all(_in_spans(pair, last) for pair in pairs):
+        raise TaskError(say("evaluation.damaged_spans"))
     return masked, [replace(pair, roles={}) for pair in pairs] if bos else pairs
+
+
+def _in_spans(pair: EncodedPair, last: int) -> bool:
+    """Whether each token is in a span, and the scored one alone in the last."""
+    *before, end = pair.spans or (-1,)
+    return len(pair.spans) == len(pair.clean_ids) and end == last and all(0 <= span < last for span in before)
 
 
 def bos_of(run: Run) -> str:

@@ -28,6 +28,7 @@ Two things are not the same in every model, and are measured when it is opened:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -39,6 +40,8 @@ from jaxtyping import Bool, Float, Int
 from hap_engine.errors import RunFileError, UnknownNameError
 from hap_engine.words import say
 
+MAX_SPANS = 64  # a circuit of more has no picture that can be read
+NAME = re.compile(r"[\w+/. -]{1,40}")  # of a span: it stands in readers' names, pages and files
 MAX_CELLS = 100_000_000  # one byte each; Llama-70B has 34 million
 
 
@@ -126,7 +129,10 @@ class Graph:
             raise RunFileError(say("graph.too_large", layers=layers, heads=heads, cells=cells, most=MAX_CELLS))
         if sizes[1] % sizes[2]:
             raise RunFileError(f"{sizes[1]} heads cannot share {sizes[2]} KV heads evenly.")
-        spans = tuple(_span(row, data["spans"]) for row in data.get("spans", ())) or WHOLE
+        rows = data.get("spans", [])
+        if not isinstance(rows, list) or len(rows) > MAX_SPANS or not all(isinstance(row, dict) for row in rows):
+            raise RunFileError(say("graph.no_span", row=str(rows)[:80]))
+        spans = tuple(_span(row, rows) for row in rows) or WHOLE
         if len(spans) * cells > MAX_CELLS:
             raise RunFileError(
                 say("graph.too_large", layers=layers, heads=heads, cells=len(spans) * cells, most=MAX_CELLS)
@@ -348,6 +354,11 @@ class Graph:
 def _span(row: Mapping[str, Any], every: Sequence[Any]) -> Span:
     """Raises RunFileError for what `Graph.to_dict` would not write."""
     name, sees = row.get("name"), row.get("sees")
-    if not isinstance(name, str) or not name or not isinstance(sees, list) or not set(sees) <= {*range(len(every))}:
-        raise RunFileError(f"Expected spans with a name and the numbers of the spans they see, got {str(row)[:80]}.")
-    return Span(name, tuple(sorted(sees)), bool(row.get("differs", True)))
+    named = (
+        isinstance(name, str)
+        and NAME.fullmatch(name) is not None
+        and [one.get("name") for one in every].count(name) == 1
+    )
+    if not named or not isinstance(sees, list) or not {*map(repr, sees)} <= {*map(repr, range(len(every)))}:
+        raise RunFileError(say("graph.no_span", row=str(row)[:80]))
+    return Span(str(name), tuple(sorted({*sees})), bool(row.get("differs", True)))

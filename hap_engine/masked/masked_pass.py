@@ -32,6 +32,7 @@ from torch import Tensor
 
 from hap_engine.anatomy.attention import Attend, table_rows
 from hap_engine.anatomy.closed_form import Closed
+from hap_engine.errors import TaskError
 from hap_engine.graph.graph import Span
 from hap_engine.machine.workload import LITTLE
 from hap_engine.masked.delta_buffer import FirstToken, Read, ReadSlots, Receive, Tape, Write
@@ -39,6 +40,7 @@ from hap_engine.masked.plan import LayerPlan, Plan, Positions, stretches
 from hap_engine.masked.workspace import Workspace
 from hap_engine.transformer.load import Model
 from hap_engine.transformer.plain_pass import PlainModel, Trace, TraceRows
+from hap_engine.words import say
 
 
 class MaskedModel(PlainModel):
@@ -88,6 +90,12 @@ class MaskedModel(PlainModel):
         other.exact = self.exact if self.exact is self else self.exact.at_spans(spans)
         return other
 
+    def spans_asked(self, spans: Int[Tensor, "batch pos"] | None) -> Int[Tensor, "batch pos"] | None:
+        """The tokens' spans where the graph asks for them. Raises TaskError if there are none."""
+        if self.graph.positional and spans is None:
+            raise TaskError(say("masked.no_spans"))
+        return spans if self.graph.positional else None
+
     # -- the masked pass -------------------------------------------------------------------------
 
     def logits(
@@ -107,9 +115,12 @@ class MaskedModel(PlainModel):
             corrupt: trace of the corrupt prompt, same shape.
             last: scored position of each prompt.
             spans: the number of each token's span, for a positional graph; another asks for none.
+
+        Raises:
+            TaskError: if a positional graph gets none.
         """
-        differs, at = (clean_embed != corrupt.embed).any(-1), spans if self.graph.positional else None
-        positions = Positions.of(differs, last, at, len(self.graph.spans))
+        differs = (clean_embed != corrupt.embed).any(-1)
+        positions = Positions.of(differs, last, self.spans_asked(spans), len(self.graph.spans))
         return self.planned_logits(Plan.of(self.graph, mask), positions, mask, clean_embed, corrupt, last)
 
     def planned_logits(

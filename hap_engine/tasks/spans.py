@@ -20,13 +20,12 @@ from dataclasses import replace
 from statistics import median
 
 from hap_engine.errors import TaskError, UnknownNameError
-from hap_engine.graph.graph import Span
+from hap_engine.graph.graph import MAX_SPANS, Span
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.tasks.task import PromptSets
 from hap_engine.words import say
 
 END = "END"
-MOST = 64  # spans: a circuit of more has no picture that can be read
 
 
 def divided(sets: PromptSets, way: str) -> PromptSets:
@@ -40,8 +39,8 @@ def divided(sets: PromptSets, way: str) -> PromptSets:
         raise UnknownNameError("way to divide prompts into spans", way, WAYS)
     every = (*sets.train, *sets.validation, *sets.test)
     placed, spans = in_spans(every, WAYS[way](every))
-    if len(spans) > MOST:
-        raise TaskError(say("tasks.many_spans", count=len(spans), most=MOST, way=way))
+    if len(spans) > MAX_SPANS:
+        raise TaskError(say("tasks.many_spans", count=len(spans), most=MAX_SPANS, way=way))
     first, second = len(sets.train), len(sets.train) + len(sets.validation)
     return replace(
         sets,

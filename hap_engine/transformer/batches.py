@@ -61,7 +61,7 @@ def to_batch(pairs: Sequence[EncodedPair], device: torch.device) -> Batch:
         torch.tensor([len(pair.clean_ids) - 1 for pair in pairs], device=device),
         padded([pair.answer_ids for pair in pairs], NO_TOKEN),
         padded([pair.distractor_ids for pair in pairs], NO_TOKEN),
-        padded([pair.spans for pair in pairs]) if pairs[0].spans else None,
+        padded([pair.spans for pair in pairs]) if all(pair.spans for pair in pairs) else None,
     )
 
 

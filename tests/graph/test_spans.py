@@ -155,6 +155,28 @@ def test_a_graph_survives_its_file() -> None:
 
 
 @pytest.mark.parametrize("row", [{}, {"name": "", "sees": [0]}, {"name": "a", "sees": [7]}, {"name": "a", "sees": "0"}])
-def test_a_spans_that_are_none_are_refused(row: dict[str, object]) -> None:
-    with pytest.raises(RunFileError, match="Expected spans with a name"):
+def test_spans_that_are_none_are_refused(row: dict[str, object]) -> None:
+    with pytest.raises(RunFileError, match="Expected at most 64 spans"):
         Graph.from_dict({**SMALL.to_dict(), "spans": [row]})
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "IO",
+        7,
+        ["IO"],
+        [{"name": "<script>", "sees": [0]}],
+        [{"name": "a@b", "sees": [0]}],
+        [{"name": "x" * 41, "sees": [0]}],
+        [{"name": ["a"], "sees": [0]}],
+        [{"name": "a", "sees": [True]}],
+        [{"name": "a", "sees": [[0]]}],
+        [{"name": "a", "sees": [0]}, {"name": "a", "sees": [0]}],
+        [{"name": f"part {at}", "sees": [at]} for at in range(65)],
+    ],
+    ids=str,
+)
+def test_strange_spans_are_refused(rows: object) -> None:
+    with pytest.raises(RunFileError, match="Expected at most 64 spans"):
+        Graph.from_dict({**SMALL.to_dict(), "spans": rows})

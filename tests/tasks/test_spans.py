@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hap_engine.errors import TaskError, UnknownNameError
+from hap_engine.graph.graph import MAX_SPANS
 from hap_engine.tasks.builtin import MADE
 from hap_engine.tasks.pair import EncodedPair, PromptPair
-from hap_engine.tasks.spans import MOST, WAYS, divided
+from hap_engine.tasks.spans import WAYS, divided
 from hap_engine.tasks.task import PromptSets, Task
 from hap_engine.tasks.templates.ioi import IOI
 from tests.builders.task_checks import make
@@ -93,8 +94,8 @@ def test_what_cannot_be_divided_is_refused_by_its_row() -> None:
         divided(sets_of(pair("abcd", "XbXd"), pair("abcd", "Xbcd")), "changes")
     with pytest.raises(TaskError, match="Row 2 has 4 tokens and the first row 3"):
         divided(sets_of(pair("abc", "Xbc"), pair("abcd", "Xbcd")), "tokens")
-    long = "a" * (MOST + 1)
-    with pytest.raises(TaskError, match=f"at most {MOST}"):
+    long = "a" * (MAX_SPANS + 1)
+    with pytest.raises(TaskError, match=f"at most {MAX_SPANS}"):
         divided(sets_of(pair(long, f"X{long[1:]}")), "tokens")
     with pytest.raises(UnknownNameError, match="halves"):
         divided(sets_of(pair("ab", "Xb")), "halves")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.export import graphs, tables
-from hap_engine.errors import RunFileError, SettingsError, UnknownNameError
+from hap_engine.errors import RunFileError, SettingsError, TaskError, UnknownNameError
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.explain.what_if import Bench
@@ -162,3 +162,15 @@ def test_other_ablations_are_refused(run: Run, masked: MaskedModel, kind: str) -
     with pytest.raises(SettingsError, match=f"Expected the ablation resample, got {kind}"):
         finish(reevaluate(masked, run, kind))
     assert not finish(examine(masked, run, prompts=8)).statistics["ablations"]
+
+
+def test_prompts_without_their_spans_are_refused(run: Run, masked: MaskedModel) -> None:
+    circuit = run.circuits["hap"].circuit
+    _, pairs = stored_prompts(masked, run, "test")
+    bare = [replace(pair, spans=()) for pair in pairs]
+    with pytest.raises(TaskError, match="prompts whose tokens lie in its spans"):
+        finish(measure(masked.at_spans(run.graph.spans), bare, {"hap": circuit}))
+    for spans in ([], [0], [-1] * 20):
+        rows = [{**prompt, "spans": spans} for prompt in run.prompts["test"]]
+        with pytest.raises(TaskError, match="do not say in which span each token lies"):
+            stored_prompts(masked, replace(run, prompts={**run.prompts, "test": rows}), "test")
