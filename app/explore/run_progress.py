@@ -110,7 +110,7 @@ def _panel(job_id: str) -> None:
     if job is None or not job.live:
         st.rerun()  # once, in full: the finished run takes this panel's place
         return
-    title, cancel = st.columns([5, 1], vertical_alignment="bottom")
+    title, cancel = st.container(key="running").columns([5, 1], vertical_alignment="bottom")
     title.header(plain(_title(job.about)))
     words, ending = widget("progress.cancel"), job.state == "cancelling"
     if cancel.button(**(words | {"label": "Cancelling …"} if ending else words), disabled=ending):
