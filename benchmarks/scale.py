@@ -175,12 +175,13 @@ def _kept(work: Callable[[], object]) -> int:
 def _buffers(shape: Shape) -> int:
     """Bytes of a step's buffers for one prompt, made without memory behind them, and of those of a scoring pass."""
     graph, tokens = Graph(shape.layers, shape.heads, shape.kv_heads), int(TOKENS)
-    positions = Positions(*(torch.empty(count, dtype=torch.long, device="meta") for count in (tokens, 1, 1)))
+    some, *scored = (torch.empty(count, dtype=torch.long, device="meta") for count in (tokens, 1, 1))
+    positions = Positions((some, scored[0]), scored[1])
     mask = torch.empty(graph.edge_mask.shape, device="meta", requires_grad=True)
     written = range(len(graph.writers))
     plan = Plan(full_circuit(graph))
     tape = Tape(plan, written, positions, mask, shape.width, torch.bfloat16, Workspace())
-    step = sum(2 * span.delta.nbytes + span.readers.nbytes for span in tape.spans.values())  # and deltas' gradients
+    step = sum(2 * buffer.delta.nbytes + buffer.readers.nbytes for buffer in tape.buffers)  # and deltas' gradients
     return step + 4 * (len(written) + look_ahead(graph) * (graph.slots + 1)) * tokens * shape.width
 
 

@@ -131,7 +131,7 @@ def test_an_own_circuit_is_tested_saved_and_shown_beside_the_others(mini: Run) -
     assert "Mine" in bases(app)
     saved = load(runs_folder() / f"{mini.id}.json")
     assert saved.metrics["mine"]["kl"] > saved.metrics["hap"]["kl"]
-    assert "Example, computed before" in texts(app)
+    assert "Example with what you added, computed before" in texts(app)
     app.button(key="see-own").click().run()
     assert not app.exception
     assert (app.query_params["left"], app.query_params["right"]) == ("hap", "mine")

@@ -14,7 +14,7 @@ from hap_engine.graph.circuit import empty_circuit, full_circuit, random_circuit
 from hap_engine.graph.edits import Change, apply
 from hap_engine.graph.graph import Graph
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.masked.opening import check_same_graph, open_run_model
+from hap_engine.masked.opening import on_graph_of, open_run_model
 from hap_engine.models.catalog import BUNDLED
 from hap_engine.models.locate import locate
 from hap_engine.tasks.pair import EncodedPair
@@ -84,7 +84,7 @@ def test_the_bundled_model_opens_by_a_runs_record() -> None:
     masked = finish(open_run_model(source, record))
     assert masked.model.sha256 == sha
     with pytest.raises(ModelError, match="layers"):
-        check_same_graph(masked, fake_run(Graph(1, 2, 2)))
+        on_graph_of(masked, fake_run(Graph(1, 2, 2)))
     with pytest.raises(TaskError, match="damaged"):
         encode_prompts(masked, [{"clean": 3}])
 
