@@ -20,7 +20,7 @@ st.set_page_config(
     layout="wide",
     initial_sidebar_state=explore.panel(),
 )
-st.html(beside(__file__, "navigation.html"))
+st.html(beside(__file__, "navigation.html"), unsafe_allow_javascript=True)  # a file of ours, no foreign text
 pages: dict[str, Any] = {}  # filled below; pages lead to each other
 
 

@@ -102,3 +102,18 @@ def test_the_other_pages_open(address: str, visit: Any) -> None:
 def start(page: Any) -> None:
     page.get_by_role("button", name="Find the circuit").click(timeout=90_000)
     page.get_by_role("button", name="Cancel").wait_for(timeout=90_000)
+
+
+def test_a_report_after_a_click_on_another_page_does_not_bring_this_one_back(address: str, visit: Any) -> None:
+    page = visit(address).page
+    page.wait_for_selector(".hap-panel[data-side=right] .hap-head-box")
+    page.wait_for_selector(".stApp[data-test-script-state=notRunning]")
+    page.evaluate("""() => {
+        document.querySelector("a[href$='/prompts']").click();
+        document.querySelector("[data-mode=matrix]").click(); // the picture reports its view, as it does by itself
+    }""")
+    page.get_by_text("Write pairs of prompts").wait_for()
+    page.wait_for_selector(".stApp[data-test-script-state=notRunning]")
+    page.get_by_role("button", name="Open a file").wait_for()
+    assert page.url.endswith("/prompts")
+    assert page.locator(".hap-panel").count() == 0

@@ -122,8 +122,8 @@ class View {
   }
 
   update({ data: [data], setStateValue, setTriggerValue }) {
-    this.send = setStateValue;
-    this.ask = setTriggerValue;
+    this.send = this.staying(setStateValue);
+    this.ask = this.staying(setTriggerValue);
     this.measurable = data.measurable;
     this.key_ = data.key;
     this.address = data.address; // names of pins and view in the address, where the page has one
@@ -148,7 +148,16 @@ class View {
     this.obey(data.command);
     this.replay.receive(data.replay, data.replayable);
     this.story.receive(data.present);
-    if (!this.told) setStateValue("painted", (this.told = true)); // the rest of the page may follow
+    if (!this.told) this.send("painted", (this.told = true)); // the rest of the page may follow
+  }
+
+  /** Reports wait while another page is on its way: they would bring this one back. They go with the picture. */
+  staying(report) {
+    const tell = (name, value) => {
+      if (!window.hapLeaving?.()) report(name, value);
+      else setTimeout(() => this.root.isConnected && tell(name, value), 100);
+    };
+    return tell;
   }
 
   /** Plotly comes when a picture needs it. */
