@@ -16,6 +16,7 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.settings import ROLE_PROMPTS
 from hap_engine.tasks.pair import EncodedPair, token_text
 from hap_engine.tasks.task import PromptSets
+from hap_engine.transformer.batches import to_batch
 
 SHOWN_PROMPTS = 4  # test prompts whose attention patterns are stored
 SHOWN_HEADS = 40  # heads whose patterns are stored: those with a role, then the best-ranked
@@ -39,6 +40,8 @@ def describe_heads(masked: MaskedModel, sets: PromptSets, scores: Scores) -> Hea
     of_heads = roles.find_roles(masked, pairs, evidence) if has_roles else {}
     for name, best in best_edges(masked, scores).items():
         heads[name] |= best
+    for name, table in attention_between_spans(masked, pairs).items():
+        heads[name]["between_spans"] = table
     shown = [*of_heads.get("heads", {})]
     by_rank = sorted(heads, key=lambda head: heads[head]["eap_rank"])
     shown += [head for head in by_rank if head not in shown][: max(0, SHOWN_HEADS - len(shown))]
@@ -63,6 +66,30 @@ def best_edges(masked: MaskedModel, scores: Scores) -> dict[str, dict[str, Any]]
             "eap_edge": [graph.writers[w].name, graph.readers[r].name],
         }
     return best
+
+
+@torch.no_grad()
+def attention_between_spans(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> dict[str, list[list[float]]]:
+    """By head a row for each span that attends, with the share of its attention that goes to each span.
+
+    It is the mean over a prompt's tokens of the attending span, then over the prompts that have it: a row sums to 1.
+    Of a span that no prompt has the row is 0. Through these shares an edge at one span acts at another (Haklay et al.
+    2025 score them as edges of their own). Nothing where the prompts are not divided.
+    """
+    graph, batch = masked.graph, to_batch(pairs, masked.device)
+    if batch.spans is None:
+        return {}
+    real = torch.arange(batch.clean.shape[1], device=masked.device) <= batch.last[:, None]
+    inside = torch.nn.functional.one_hot(batch.spans, len(graph.spans)) * real[..., None]
+    count = inside.sum(dim=1)
+    shares = inside / count[:, None].clamp(min=1) / (count > 0).sum(dim=0).clamp(min=1)
+    trace = masked.trace(batch.clean, batch.last)
+    found: dict[str, list[list[float]]] = {}
+    for layer in range(graph.n_layers):
+        pattern = masked.patterns(trace, layer).to(shares.dtype)
+        tables = torch.einsum("hbqk,bqs,bkt->hst", pattern, shares, inside.to(shares.dtype)).cpu().numpy()
+        found |= {f"a{layer}.h{head}": np.round(table, 4).tolist() for head, table in enumerate(tables)}
+    return found
 
 
 def attention_patterns(masked: MaskedModel, pairs: Sequence[EncodedPair], heads: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
 from hap_engine.errors import RunFileError
 from hap_engine.files import LARGEST
 from hap_engine.findings import METRICS, Findings
-from hap_engine.words import beside
+from hap_engine.words import beside, say
 
 READ_PER_PROMPT = ("kl", "logit_diff", "top1", "exact_match")  # what is read of a row's numbers for each prompt
 KINDS = {"dict": dict, "list": list, "str": str, "tag": str, "int": int, "float": float}
@@ -212,6 +212,7 @@ def _check_sizes(run: Findings) -> None:
             raise RunFileError("The run file's cuts should give each circuit one probability for each prompt.")
     if any(len(rows) != run.cuts["n_prompts"] for rows in run.cuts.get("promoted", {}).values()):
         raise RunFileError("The run file's cuts should give each node the words that it promotes for each prompt.")
+    _check_spans(run)
     for prompt in run.attention:
         for head, sides in prompt["heads"].items():
             for side in ("clean", "corrupt"):
@@ -221,6 +222,22 @@ def _check_sizes(run: Findings) -> None:
                         f"The {side} attention of {head[:40]} should be {size} by {size} numbers, "
                         "one row and column per token. The file is damaged; export it again."
                     )
+
+
+def _check_spans(run: Findings) -> None:
+    """Attention between spans has a row and a column for each; a prompt's tokens lie in spans that there are."""
+    count = len(run.graph.spans)
+    for head, facts in run.heads.items():
+        table = facts.get("between_spans")
+        if table is not None and not ([len(row) for row in table] == [count] * count and _shares(table)):
+            raise RunFileError(say("runs.between_spans", head=head[:40], count=count))
+    for prompt in (prompt for prompts in run.prompts.values() for prompt in prompts):
+        if run.graph.positional and not all(0 <= at < count for at in prompt.get("spans") or ()):
+            raise RunFileError(say("runs.no_such_span", count=count))
+
+
+def _shares(table: Sequence[Sequence[float]]) -> bool:
+    return all(0 <= share <= 1 for row in table for share in row)
 
 
 def _plain(section: Any) -> Any:

@@ -9,11 +9,13 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 
 from app.export import graphs, tables
 from hap_engine.errors import RunFileError, SettingsError, TaskError, UnknownNameError
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.stored_prompts import stored_prompts
+from hap_engine.explain.head_facts import attention_between_spans
 from hap_engine.explain.what_if import Bench
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.eapig_file import to_eapig
@@ -45,13 +47,18 @@ def masked() -> MaskedModel:
     return open_masked(load_model("hap-mini"))
 
 
+def stored(run: Run, folder: Path) -> Run:
+    """Written, and read again."""
+    save(run, folder / "run.json")
+    return load(folder / "run.json")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """From its file."""
-    path = tmp_path_factory.mktemp("runs") / "run.json"
+    path = tmp_path_factory.mktemp("runs")
     made = finish(discover(CONFIG))
-    save(made, path)
-    found = load(path)
+    found = stored(made, path)
     assert found.graph == made.graph
     assert {n: r.circuit for n, r in found.circuits.items()} == {n: r.circuit for n, r in made.circuits.items()}
     return found
@@ -116,6 +123,41 @@ def test_its_heads_can_be_asked(run: Run, masked: MaskedModel) -> None:
     assert without != whole
     name = sorted(run.circuits["hap"].circuit.heads)[0]
     assert bench.promoted(name)
+
+
+def test_it_stores_where_heads_attend_as_a_loop_over_tokens_finds_it(run: Run, masked: MaskedModel) -> None:
+    there, pairs = stored_prompts(masked, run, "test", 3)
+    found, count = attention_between_spans(there, pairs), len(run.graph.spans)
+    sums, having = np.zeros((count, count)), np.zeros(count)
+    for pair in pairs:
+        tokens = torch.tensor([pair.clean_ids])
+        pattern = there.patterns(there.trace(tokens, torch.tensor([tokens.shape[1] - 1])), 1)[2, 0]
+        for span in set(pair.spans):
+            rows = [at for at, other in enumerate(pair.spans) if other == span]
+            having[span] += 1
+            for key, other in enumerate(pair.spans):
+                sums[span, other] += float(sum(pattern[at, key] for at in rows)) / len(rows)
+    np.testing.assert_allclose(found["a1.h2"], sums / np.maximum(having, 1)[:, None], atol=1e-4)
+    tables = {head: np.array(facts["between_spans"]) for head, facts in run.heads.items()}
+    assert tables.keys() == set(run.graph.heads)
+    for table in tables.values():
+        np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-3)
+        for span, row in zip(run.graph.spans, table, strict=True):
+            assert {*np.flatnonzero(row)} <= {*span.sees}
+    assert attention_between_spans(masked, [replace(pair, spans=()) for pair in pairs]) == {}
+
+
+@pytest.mark.parametrize("table", [[], [[0.5]], [[2.0] * 8] * 8, [[-0.1] * 8] * 8])
+def test_attention_between_other_spans_is_refused(run: Run, tmp_path: Path, table: list[list[float]]) -> None:
+    heads = {**run.heads, "a0.h0": {**run.heads["a0.h0"], "between_spans": table}}
+    with pytest.raises(RunFileError, match="between spans should be 8 by 8 shares"):
+        stored(replace(run, heads=heads), tmp_path)
+
+
+def test_prompts_in_spans_that_the_graph_lacks_are_refused(run: Run, tmp_path: Path) -> None:
+    rows = [{**prompt, "spans": [8]} for prompt in run.prompts["test"]]
+    with pytest.raises(RunFileError, match="numbers below 8"):
+        stored(replace(run, prompts={**run.prompts, "test": rows}), tmp_path)
 
 
 def test_it_is_drawn_and_exported(run: Run) -> None:
