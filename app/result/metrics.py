@@ -10,7 +10,7 @@ from app.widgets.tables import Column, table
 from app.words import HELP, say
 from hap_engine.findings import METRICS
 from hap_engine.picture import page
-from hap_engine.report.metric_sentences import interval
+from hap_engine.report.metric_sentences import distinct_sentence, interval
 from hap_engine.report.titles import METRIC_TITLES, circuit_title, role_title
 from hap_engine.report.verdict import kept_by_role
 from hap_engine.runs.record import Run
@@ -31,6 +31,7 @@ def _metrics(run: Run) -> None:
         [
             Column("Circuit"),
             Column("Edges", define("live edge")),
+            *([Column(page.DISTINCT, say("result.distinct"))] if run.graph.positional else []),
             *(Column(METRIC_TITLES[key], HELP[key]) for key in shown),
         ],
         rows,
@@ -40,6 +41,8 @@ def _metrics(run: Run) -> None:
     if ends := interval(run, run.main, "kl"):
         told = {"kl": run.metrics[run.main]["kl"], "low": ends[0], "high": ends[1]}
         st.caption(say("result.interval", circuit=plain(circuit_title(run.main)), **told))
+    if counted := distinct_sentence(run, list(run.circuits)):
+        st.caption(plain(counted))
     count = run.metrics.get("random", {}).get("n_circuits", "?")
     st.caption(say("result.conditions", on=plain(page.conditions(run)), count=count))
 

@@ -178,6 +178,7 @@ def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     try_prompts(config)  # before torch is imported: that takes seconds
     from hap_engine.machine.estimate import describe
     from hap_engine.masked.processes import joined
+    from hap_engine.report.missed_heads import misplaced
     from hap_engine.report.titles import attention_ways
     from hap_engine.report.verdict import verdict, warnings
     from hap_engine.workflows.discover import discover
@@ -197,6 +198,8 @@ def _run(config: DiscoveryConfig, out: Path | None, resumed: str = "") -> None:
     print_table(run.metrics, run)
     if run.roles and "eap" in run.circuits:
         print("\n" + verdict(run).sentence)
+        for found in misplaced(run, "eap", run.main):
+            print(found.sentence)
     print_sizes(run)
     for warning in warnings(run):
         print("\n" + warning)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hap_engine.findings import METRICS
 from hap_engine.report.every_size import removed, size_verdict
+from hap_engine.report.metric_sentences import distinct_sentence
 from hap_engine.report.prompt_circuits import groups, told
 from hap_engine.report.rivals import rival_verdict
 from hap_engine.report.test_sentences import HALF, STABLE
@@ -32,6 +33,8 @@ def print_table(metrics: Any, run: Run) -> None:
         row = metrics[name]
         cells = "".join(f"{row[key]:>18.3f}" for key in columns)
         print(f"{circuit_title(name):22}{row['n_edges']:>8,}{cells}")
+    if counted := distinct_sentence(run, list(run.circuits)):
+        print(f"\n{counted}")
 
 
 def print_interrupted(runs: Sequence[Interrupted]) -> None:

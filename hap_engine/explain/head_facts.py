@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from hap_engine.attribution.scorers import Scores
 from hap_engine.explain import roles
+from hap_engine.explain.what_if import Bench
 from hap_engine.graph.ranking import rank_matrix
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.settings import ROLE_PROMPTS
@@ -20,6 +21,9 @@ from hap_engine.transformer.batches import to_batch
 
 SHOWN_PROMPTS = 4  # test prompts whose attention patterns are stored
 SHOWN_HEADS = 40  # heads whose patterns are stored: those with a role, then the best-ranked
+# At spans every head costs a pass a span: those with a role, or so many of the largest direct effect, on a few prompts.
+SPAN_HEADS = 8
+SPAN_PROMPTS = 16
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,36 @@ def describe_heads(masked: MaskedModel, sets: PromptSets, scores: Scores) -> Hea
         heads[name] |= best
     for name, table in attention_between_spans(masked, pairs).items():
         heads[name]["between_spans"] = table
+    for name, effects in effects_at_spans(masked, pairs[:SPAN_PROMPTS], heads, of_heads).items():
+        heads[name]["effects_at_spans"] = effects
     shown = [*of_heads.get("heads", {})]
     by_rank = sorted(heads, key=lambda head: heads[head]["eap_rank"])
     shown += [head for head in by_rank if head not in shown][: max(0, SHOWN_HEADS - len(shown))]
     return HeadFacts(heads, of_heads, attention_patterns(masked, sets.test[:SHOWN_PROMPTS], shown))
+
+
+def effects_at_spans(
+    masked: MaskedModel,
+    pairs: Sequence[EncodedPair],
+    heads: Mapping[str, Mapping[str, Any]],
+    found_roles: Mapping[str, Any],
+) -> dict[str, dict[str, float]]:
+    """By how much the mean logit difference falls if a head's output is the corrupt run's at one span alone.
+
+    Only spans at which it can matter; nothing in a graph without spans.
+    """
+    graph = masked.graph
+    if not graph.positional:
+        return {}
+    by_effect = sorted(heads, key=lambda head: -abs(heads[head]["direct_effect"]))
+    bench = Bench(masked, pairs)
+    full, found = bench.full().logit_diff.mean(), dict[str, dict[str, float]]()
+    for head in found_roles.get("heads") or by_effect[:SPAN_HEADS]:
+        row = graph.writer_index[head]
+        spans = np.unique(graph.reader_spans[graph.edge_mask[row]])
+        falls = {graph.spans[at].name: full - bench.without_output(row, int(at)).logit_diff.mean() for at in spans}
+        found[head] = {name: float(fall) for name, fall in falls.items()}
+    return found
 
 
 def best_edges(masked: MaskedModel, scores: Scores) -> dict[str, dict[str, Any]]:

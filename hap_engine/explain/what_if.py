@@ -88,6 +88,24 @@ class Bench:
             )
         return self._reading(logits)
 
+    @torch.no_grad()
+    def without_output(self, writer: int, span: int) -> Reading:
+        """The full model with a writer's output of the corrupt run at the tokens of one span, as `without_edge`."""
+        graph, batch = self.masked.graph.whole, self._batch
+        assert batch.spans is not None
+        change = (self._written(self._corrupt, writer) - self._written(self._clean, writer)).mul_(
+            (batch.spans == span)[..., None]
+        )
+        mask = graph.edge_mask.astype(np.float32)
+        mask[: writer + 1] = 0
+        mask[0] = graph.edge_mask[writer]
+        with self._lock:
+            base = self.masked.at_spans(graph.spans)
+            logits = base.logits(
+                torch.from_numpy(mask).to(base.device), self._clean.embed + change, self._clean, batch.last
+            )
+        return self._reading(logits)
+
     def _written(self, trace: Trace, writer: int) -> Float[torch.Tensor, "batch pos d_model"]:
         """What a writer put out in a plain pass, at the scale of the corrupt run; a head without its layer's bias."""
         node = self.masked.graph.writers[writer]

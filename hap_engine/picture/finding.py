@@ -11,7 +11,7 @@ from typing import Any
 
 from hap_engine.findings import Findings
 from hap_engine.report.every_size import evidence_of, size_verdict
-from hap_engine.report.missed_heads import how_dropped, missed_heads
+from hap_engine.report.missed_heads import how_dropped, misplaced, missed_heads
 from hap_engine.report.titles import circuit_title, role_title, say
 from hap_engine.report.verdict import warnings
 
@@ -35,6 +35,7 @@ def finding(run: Findings, left: str, right: str, prompt: int = 0) -> dict[str, 
         "eap": left == "eap",
         "sizes": size_verdict(run),
         "warnings": warnings(run),
+        "places": [found.sentence for found in misplaced(run, left, right)],
         "heads": {head: _head(run, head, facts) for head, facts in run.heads.items()},
         "dropped": {head: how_dropped(run, head, left) for head in missed_heads(run, left, right)},
         "attention": _attention(run, prompt),

@@ -9,9 +9,12 @@ from typing import Any
 
 from hap_engine.findings import Findings
 from hap_engine.report.every_size import removed, size_verdict
+from hap_engine.report.metric_sentences import distinct_edges
+from hap_engine.report.missed_heads import misplaced
 from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, attention_ways, circuit_title, role_title
 from hap_engine.report.verdict import distance, kept_by_role, verdict
 
+DISTINCT = "Distinct"  # edges, counted once at however many spans they act
 COLUMNS = {key: METRIC_TITLES[key] for key in ("kl", "logit_diff", "faithfulness", "accuracy", "exact_match")}
 
 
@@ -20,19 +23,26 @@ def sentence(run: Findings, left: str, right: str) -> str:
     parts = [distance(run, left, right)]
     if run.roles.get("heads") or run.roles.get("thresholds"):
         parts.insert(0, verdict(run, left=left, right=right).sentence)
-    return " ".join([*filter(None, [size_verdict(run)]), *parts])
+    places = [found.sentence for found in misplaced(run, left, right)]
+    return " ".join([*filter(None, [size_verdict(run)]), *parts, *places])
 
 
 def metrics_table(run: Findings) -> str:
-    return table(["Circuit", "Edges", *COLUMNS.values()], metric_rows(run, COLUMNS))
+    counts = ["Edges", *([DISTINCT] if run.graph.positional else [])]
+    return table(["Circuit", *counts, *COLUMNS.values()], metric_rows(run, COLUMNS))
 
 
 def metric_rows(run: Findings, metrics: Iterable[str]) -> list[list[str]]:
-    """Title, number of edges and some metrics of every control and circuit, as texts."""
-    metrics = list(metrics)
+    """Title, number of edges (with spans: and of distinct ones) and some metrics of every control and circuit."""
+    metrics, distinct = list(metrics), distinct_edges(run)
     rows = {name: run.metrics[name] for name in (*CONTROL_TITLES, *run.circuits) if name in run.metrics}
     return [
-        [circuit_title(name), _whole(row.get("n_edges")), *(shown(row.get(key)) for key in metrics)]
+        [
+            circuit_title(name),
+            _whole(row.get("n_edges")),
+            *([_whole(distinct.get(name))] if run.graph.positional else []),
+            *(shown(row.get(key)) for key in metrics),
+        ]
         for name, row in rows.items()
     ]
 

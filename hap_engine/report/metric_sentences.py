@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hap_engine.findings import Findings
+from hap_engine.graph.circuit import Circuit
 from hap_engine.report.by_prompt import closer, measured
 from hap_engine.report.titles import METRIC_TITLES, circuit_title, say
 
@@ -140,3 +143,44 @@ def _exact(key: str, value: float, full: Row, empty: Row, random: Row) -> str:
 def _interval(run: Findings, name: str, key: str) -> str:
     ends = interval(run, name, key)
     return say("metrics.interval", low=ends[0], high=ends[1]) if ends else ""
+
+
+def distinct(circuit: Circuit) -> int:
+    """Edges that a circuit keeps at some span."""
+    return len(circuit.collapsed())
+
+
+def distinct_edges(run: Findings) -> dict[str, int]:
+    """Of each row of the metrics of a run with spans; none without, or where edges were drawn at random."""
+    if not run.graph.positional:
+        return {}
+    ends = {"full": run.graph.whole.n_edges, "empty": 0}
+    return ends | {name: distinct(record.circuit) for name, record in run.circuits.items()}
+
+
+def kl_at_distinct(run: Findings, name: str, count: int) -> float | None:
+    """KL of an order's circuit with so many distinct edges, between the two sizes of its curve around it (linear in the
+    logarithms of both); None where the curve does not reach there."""
+    kls = run.sizes.get("metrics", {}).get(name, {}).get("kl", ())
+    order = run.orders.get(name)
+    if order is None or count < 1:
+        return None
+    points = [(distinct(order.circuit(size)), kl) for size, kl in zip(run.sizes["grid"], kls, strict=True)]
+    known = sorted((math.log(edges), math.log(kl)) for edges, kl in points if edges and kl > 0)
+    if not known or not known[0][0] <= math.log(count) <= known[-1][0]:
+        return None
+    edges, logs = zip(*known, strict=True)
+    return float(np.exp(np.interp(math.log(count), edges, logs)))
+
+
+def distinct_sentence(run: Findings, names: Sequence[str]) -> str:
+    """How many distinct edges the circuits have, and what the others reach with as many as the main one; plain text,
+    empty for a run without spans."""
+    counts = distinct_edges(run)
+    if run.main not in counts:
+        return ""
+    told = ", ".join(f"{circuit_title(name)} {counts[name]:,}" for name in names if name in counts)
+    equal = [(name, kl_at_distinct(run, name, counts[run.main])) for name in names if name != run.main]
+    others = ", ".join(f"{circuit_title(name)} {kl:.2f}" for name, kl in equal if kl is not None)
+    more = say("distinct.equal", others=others, count=counts[run.main], main=circuit_title(run.main)) if others else ""
+    return say("distinct.counts", told=told) + more

@@ -1,14 +1,18 @@
-"""Heads that one method keeps and another misses, and the sentences that explain one of them."""
+"""Heads that one method keeps and another misses, or keeps elsewhere, and the sentences that explain one of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from hap_engine.findings import Findings
+from hap_engine.graph.circuit import Circuit
 from hap_engine.report.titles import circuit_title, say
 from hap_engine.report.verdict import heads_of_role
 
 OFF = 2.0  # an estimate is "far" off, others "stand in", or edges act "together", from this factor on
+MATTERS = 0.02  # of the full model's logit difference: what is smaller matters nowhere
 FAIR = 1.25  # up to this factor an estimate is fair
 
 
@@ -116,3 +120,60 @@ def how_dropped(run: Findings, head: str, left: str) -> str:
 
 def _edges(count: int) -> str:
     return f"{count} edge" + ("s" if count != 1 else "")
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """A head that both circuits keep, the left one not at the span at which it matters most.
+
+    Attributes:
+        effect: by how much the logit difference falls if the head's output at that span alone is corrupted.
+        reads: the spans from which the right circuit's head reads there: of its live keys and values.
+        instead: where the left circuit has it.
+    """
+
+    head: str
+    span: str
+    effect: float
+    reads: tuple[str, ...]
+    instead: tuple[str, ...]
+    left: str
+    right: str
+
+    @property
+    def sentence(self) -> str:
+        titles = {"left": circuit_title(self.left), "right": circuit_title(self.right)}
+        reads = say("misplaced.reads", spans=" and ".join(self.reads)) if self.reads else ""
+        return say("misplaced.sentence", found=self, instead=" and ".join(self.instead), reads=reads, **titles)
+
+
+def misplaced(run: Findings, left: str, right: str) -> list[Misplaced]:
+    """Such heads, those with the largest effect first; none where the run did not measure effects at spans."""
+    both = run.circuits[left].circuit.heads & run.circuits[right].circuit.heads
+    full = run.metrics.get("full", {}).get("logit_diff") or 0.0
+    found = []
+    for head in both:
+        effects = run.heads.get(head, {}).get("effects_at_spans") or {}
+        if not effects:
+            continue
+        span = max(effects, key=lambda name: abs(effects[name]))
+        here, there = (acts_at(run.circuits[name].circuit, head) for name in (left, right))
+        if abs(effects[span]) >= MATTERS * abs(full) and span in there and span not in here:
+            reads = reads_from(run.circuits[right].circuit, head)
+            found.append(Misplaced(head, span, effects[span], reads, here, left, right))
+    return sorted(found, key=lambda one: -abs(one.effect))
+
+
+def acts_at(circuit: Circuit, head: str) -> tuple[str, ...]:
+    """The spans at which a circuit reads a head's output."""
+    graph = circuit.graph
+    columns = circuit.live.kept[graph.writer_index[head]]
+    return tuple(graph.spans[at].name for at in np.unique(graph.reader_spans[columns]))
+
+
+def reads_from(circuit: Circuit, head: str) -> tuple[str, ...]:
+    """The spans at which a circuit's head has keys or values."""
+    graph = circuit.graph
+    row, read = graph.writer_index[head], circuit.live.kept.any(axis=0)
+    columns = [at for at in np.flatnonzero(graph.feeds[:, row] & read) if graph.readers[at].slot in ("k", "v")]
+    return tuple(graph.spans[at].name for at in np.unique(graph.reader_spans[columns]))

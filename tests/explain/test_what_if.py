@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hap_engine.errors import ModelError, TaskError
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.stored_prompts import encode_prompts
 from hap_engine.explain.what_if import Bench, describe
-from hap_engine.graph.circuit import empty_circuit, full_circuit, random_circuit
+from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit, random_circuit
 from hap_engine.graph.edits import Change, apply
 from hap_engine.graph.graph import Graph
 from hap_engine.masked.masked_pass import MaskedModel
@@ -18,6 +20,7 @@ from hap_engine.masked.opening import on_graph_of, open_run_model
 from hap_engine.models.catalog import BUNDLED
 from hap_engine.models.locate import locate
 from hap_engine.tasks.pair import EncodedPair
+from hap_engine.tasks.spans import WAYS, in_spans
 from tests.builders.fakes import fake_run
 from tests.builders.slow import Slow
 from tests.builders.tiny_models import finish
@@ -54,6 +57,22 @@ def test_switching_a_head_off_equals_the_slow_oracle(bench: Bench) -> None:
         float(logits[p.answer_id] - logits[p.distractor_id]) for p, logits in zip(bench.pairs, want, strict=True)
     ]
     np.testing.assert_allclose(bench.read(circuit).logit_diff, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+def test_an_output_at_one_span_equals_the_model_without_its_edges_there(
+    family: str, models: Callable[[str], MaskedModel], pairs: list[EncodedPair]
+) -> None:
+    placed, spans = in_spans(pairs[:4], WAYS["changes"](pairs[:4]))
+    bench = Bench(models(family).at_spans(spans), placed)
+    graph = bench.masked.graph
+    for writer in (graph.writer_index["a0.h1"], graph.writer_index["m0"], graph.writer_index["a1.h0"]):
+        for span in np.unique(graph.reader_spans[graph.edge_mask[writer]]):
+            kept = graph.edge_mask.copy()
+            kept[writer, graph.reader_spans == span] = False
+            want, got = bench.read(Circuit(graph, kept)), bench.without_output(writer, int(span))
+            np.testing.assert_allclose(got.logit_diff, want.logit_diff, atol=2e-4)
+            np.testing.assert_allclose(got.probabilities, want.probabilities, atol=1e-5)
 
 
 def test_top_tokens_hold_the_best_of_every_side_and_start_with_the_last(bench: Bench) -> None:

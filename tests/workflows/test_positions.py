@@ -81,6 +81,16 @@ def test_it_says_where_edges_act(run: Run) -> None:
             assert names[prompt["spans"][place]] == role
 
 
+def test_it_says_what_heads_with_a_role_do_at_each_span(run: Run) -> None:
+    names = {span.name for span in run.graph.spans}
+    for head in run.roles["heads"]:
+        assert {*run.heads[head]["effects_at_spans"]} <= names
+    movers = [head for head, facts in run.roles["heads"].items() if facts["role"] == "name_mover"]
+    for head in movers:
+        effects = run.heads[head]["effects_at_spans"]
+        assert max(effects, key=lambda name: abs(effects[name])) == "END"
+
+
 def test_a_run_without_positions_is_the_run_that_it_was() -> None:
     plain = replace(CONFIG, positions="")
     assert "positions" not in plain.to_dict()

@@ -25,7 +25,8 @@ class Lead {
     if (!finding || !colours) return;
     this.view.root.querySelector(".hap-told").textContent = finding.sizes;
     const differ = this.differ(), parts = [this.prompt(), html("div", { class: "hap-said" }, this.scale(), this.explained()), html("div", { class: "hap-differ" }, ...differ)];
-    this.box.replaceChildren(...parts, ...finding.warnings.map((text) => html("p", { class: "hap-warned" }, text)));
+    const places = this.view.atSizes.size === null ? finding.places : []; // said of the run's own circuits
+    this.box.replaceChildren(...parts, ...places.map((text) => html("p", {}, text)), ...finding.warnings.map((text) => html("p", { class: "hap-warned" }, text)));
   }
 
   prompt() {
