@@ -136,6 +136,9 @@ def attention_patterns(masked: MaskedModel, pairs: Sequence[EncodedPair], heads:
             for head in heads:
                 writer = graph.writers[graph.writer_index[head]]
                 matrix = patterns[writer.layer][writer.head]
-                sides["patterns"].setdefault(head, {})[side] = np.round(matrix, 3).tolist()
+                sides["patterns"].setdefault(head, {})[side] = [
+                    [weight or 0 for weight in row]
+                    for row in np.round(matrix, 3).tolist()  # "0.0" is longer: 70 kB
+                ]
         shown.append({"tokens": sides["tokens"], "roles": dict(pair.roles), "heads": sides["patterns"]})
     return shown
