@@ -65,7 +65,7 @@ class _KL(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, full: Tensor) -> Tensor:
         ours, theirs = logits.log_softmax(-1), full.exp()
         ctx.save_for_backward(ours, theirs)
-        return (theirs * (full - ours)).sum(-1)
+        return (theirs * (full - ours)).sum(-1).clamp(min=0)  # below it is rounding
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:

@@ -165,7 +165,7 @@ class Bench:
         batch, shares = self._batch, logits.softmax(-1).cpu().numpy()
         return Reading(
             logit_difference(logits, batch.answer, batch.distractor).cpu().numpy(),
-            kl_divergence(logits, self._full).clamp(min=0).cpu().numpy(),
+            kl_divergence(logits, self._full).cpu().numpy(),
             np.array([row[list(pair.answer_ids)].sum() for row, pair in zip(shares, self.pairs, strict=True)]),
             shares[0],
         )

@@ -73,6 +73,11 @@ def test_laws(seed: int, shift: float) -> None:
     assert kl_divergence(logits, logits.log_softmax(-1)).abs().max() < 1e-5
 
 
+def test_rounding_makes_no_kl_negative() -> None:
+    logits = torch.randn(64, 5000, generator=torch.Generator().manual_seed(0))
+    assert kl_divergence(logits, (logits + 1e-6).log_softmax(-1)).min() == 0
+
+
 def test_faithfulness_is_a_ratio_of_means() -> None:
     assert faithfulness(2.0, 4.0, 0.0) == 0.5
     assert math.isnan(faithfulness(1.0, 2.0, 2.0))
