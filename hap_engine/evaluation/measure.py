@@ -39,9 +39,12 @@ def measure(
     ablation: str = "resample",
     place: Place = NOWHERE,
 ) -> Generator[Progress, None, tuple[Outcome, dict[Key, Outcome]]]:
-    """Per-prompt metrics of the full model and of each circuit, in prompt order; `place` keeps those so far."""
-    cutting = Ablation(masked, pairs, ablation)
-    masks = [None, *(cutting.mask(circuit) for circuit in circuits.values())]  # None: the full model
+    """Per-prompt metrics of the full model and of each circuit, in prompt order; `place` keeps those so far.
+
+    Equal circuits are computed once.
+    """
+    cutting, distinct = Ablation(masked, pairs, ablation), [*dict.fromkeys(circuits.values())]
+    masks = [None, *map(cutting.mask, distinct)]  # None: the full model
     batches = list(in_batches(pairs, batch_size, masked.device))
     found, cells = place.found(), len(batches) * len(masks)
     values = found.get("values", np.zeros((len(masks), len(PER_PROMPT), len(pairs)), np.float32))
@@ -58,7 +61,8 @@ def measure(
             yield Progress("evaluate", done, cells, "Testing the circuits on unseen prompts")
     place.keep(values=values, done=done)
     full, *others = (dict(zip(PER_PROMPT, row, strict=True)) for row in values)
-    return full, dict(zip(circuits, others, strict=True))
+    outcomes = dict(zip(distinct, others, strict=True))
+    return full, {key: outcomes[circuit] for key, circuit in circuits.items()}
 
 
 @torch.no_grad()

@@ -51,13 +51,15 @@ def measure_sizes(
     Args:
         orders: by the name of the method or scorer; `random` is added.
         sizes: live edges, falling, as from `grid`.
-        known: such a section of the same prompts, whose numbers are not measured again.
+        known: such a section of the same prompts, whose numbers are not measured again, nor those of equal circuits.
     """
     graph, few = masked.graph, pairs[:AT_SIZES]
     numbers = _numbers(known) if known else {}
     rng = np.random.default_rng(setting.seed)
     circuits = {(name, size): order.circuit(size) for size in sizes for name, order in orders.items()}
     circuits |= {("random", size): random_circuit(graph, size, rng) for size in sizes}
+    same = {circuit: key for key, circuit in circuits.items() if key in numbers}
+    numbers |= {key: numbers[same[circuit]] for key, circuit in circuits.items() if circuit in same}
     asked = {("empty", 0): empty_circuit(graph), **{key: c for key, c in circuits.items() if key not in numbers}}
     work = measure(masked, few, asked, batch_size, setting.kind, place)
     full, outcomes = yield from relabelled(work, message="Testing the circuits of every size")

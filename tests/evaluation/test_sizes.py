@@ -63,3 +63,19 @@ def test_one_more_size_is_measured_as_the_others_were(gpt2: MaskedModel) -> None
     assert {**found, "metrics": 0} == {**whole, "metrics": 0}
     assert found["metrics"]["eap"] == whole["metrics"]["eap"]
     assert found["metrics"]["random"]["kl"][0] == known["metrics"]["random"]["kl"][0]
+
+
+def test_equal_circuits_are_computed_once(gpt2: MaskedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs, graph = random_pairs([5, 6]), gpt2.graph
+    order = EdgeOrder(graph, np.random.default_rng(3).permutation(np.flatnonzero(graph.edge_mask)))
+    sizes, asked = grid(graph, 20), []
+    run = MaskedModel.logits
+    monkeypatch.setattr(MaskedModel, "logits", lambda self, *given: asked.append(0) or run(self, *given))
+    known = finish(measure_sizes(gpt2, pairs, {"eap": order}, sizes, SETTING, 2))
+    before = len(asked)
+    found = finish(measure_sizes(gpt2, pairs, {"eap": order, "hap": order}, sizes, SETTING, 2, known))
+    assert len(asked) - before <= 1  # of the empty circuit
+    assert found["metrics"]["hap"] == found["metrics"]["eap"] == known["metrics"]["eap"]
+    at_once = finish(measure_sizes(gpt2, pairs, {"eap": order, "hap": order}, sizes, SETTING, 2))
+    assert len(asked) - before - 1 <= before
+    assert at_once["metrics"] == found["metrics"]
