@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hap_engine.runs.run_file import load, save
     from hap_engine.settings import DiscoveryConfig, PruningConfig
     from hap_engine.tasks.pair import PromptPair
+    from hap_engine.tasks.span_file import read_span_file
     from hap_engine.tasks.task import SplitSizes
     from hap_engine.workflows.retest import with_stability
 

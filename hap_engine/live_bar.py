@@ -37,9 +37,9 @@ def detail(record: Progress) -> str:
 
 def said(record: Progress) -> str:
     """What is said once and stays: from where a run goes on; of a check of its prompts the tokens that are compared,
-    whether the model can do it, doubts."""
+    whether the model can do it, doubts, and at which spans edges act."""
     check = record.data.get("check", {}) | record.data
-    return "\n".join(check[key] for key in ("resumed", "scored", "sentence", "doubts") if check.get(key))
+    return "\n".join(check[key] for key in ("resumed", "scored", "sentence", "doubts", "spans") if check.get(key))
 
 
 class LiveBar:

@@ -15,6 +15,7 @@ from hap_engine.tasks.custom import NAME as CUSTOM
 from hap_engine.tasks.custom import get_task, prompts_hash, shares_corruptions, split_rows
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.reader import BOS
+from hap_engine.tasks.span_file import SpanFile
 from hap_engine.tasks.spans import WAYS
 from hap_engine.tasks.task import SplitSizes, Task
 from hap_engine.words import Words, say
@@ -123,6 +124,7 @@ class DiscoveryConfig:
     positions: str = (
         ""  # How prompts are divided into spans at which edges act (`tasks.spans`); "": an edge acts everywhere.
     )
+    spans: SpanFile | None = None  # instead of `positions`: a file names them
     layers_on: str | None = None  # None: all of the model is on `device`. A matter of the machine: in no run's id.
     start: EarlierRun | None = None  # instead of candidates by scores
     prompts: tuple[PromptPair, ...] = ()  # the rows of the task "custom", split by `seed`
@@ -155,6 +157,8 @@ class DiscoveryConfig:
             raise SettingsError(f"Expected keep_level between 0 and 1 (a faithfulness), got {self.keep_level:g}.")
         if self.positions and self.positions not in WAYS:
             raise UnknownNameError("way to divide prompts into spans", self.positions, WAYS)
+        if self.spans is not None:
+            self._check_spans(self.spans, task)
         if self.start is not None and self.method == "eap":
             raise SettingsError("EAP learns nothing, so it cannot go on from a run. Use hap or ep.")
         if self.memory is not None and not 0 < self.memory < 1e5:
@@ -171,10 +175,25 @@ class DiscoveryConfig:
         if self.device != "cuda":
             raise SettingsError(say("settings.cards_device", device=self.device))
 
+    def _check_spans(self, file: SpanFile, task: Task) -> None:
+        if self.positions:
+            raise SettingsError(say("tasks.span_both", positions=self.positions))
+        if file.task != self.task:
+            raise SettingsError(say("tasks.span_task", file=file, task=self.task))
+        for role in (role for span in file.span for role in span.roles):
+            if role not in task.role_names:
+                known = ", ".join(task.role_names) or "none"
+                raise SettingsError(say("tasks.span_role", role=role, task=self.task, known=known))
+
     @property
     def candidate_scorer(self) -> str:
         """Whose ranking picks the candidates: only HAP may take another than plain EAP's."""
         return self.scorer if self.method == "hap" else "eap"
+
+    @property
+    def positional(self) -> bool:
+        """Whether edges act at spans of the prompts."""
+        return bool(self.positions or self.spans)
 
     def find_task(self) -> Task:
         """The task with its prompts. Raises UnknownNameError."""
@@ -183,7 +202,7 @@ class DiscoveryConfig:
     def to_dict(self) -> dict[str, Any]:
         """The run file's ``settings``. Model and own prompts are identified by their hashes."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        del plain["model"], plain["prompts"], plain["start"], plain["layers_on"]
+        del plain["model"], plain["prompts"], plain["start"], plain["layers_on"], plain["spans"]
         if self.start is not None:
             plain["continues"] = self.start.run
         pruning = asdict(self.pruning)
@@ -192,6 +211,7 @@ class DiscoveryConfig:
                 del plain[name]
         if not self.positions:  # likewise
             del plain["positions"]
+        plain |= {"spans": self.spans.to_dict()} if self.spans else {}
         if self.bos != "always":  # likewise: no such token
             del plain["bos"]
         if not self.pruning.ld_weight:  # likewise

@@ -122,8 +122,8 @@ def _panel(job_id: str) -> None:
             st.rerun(scope="fragment")
     st.progress(min(1.0, job.progress.step / max(1, job.progress.total)), text=plain(_status(job)))
     st.markdown(_phases(job))
-    if "resumed" in job.latest:
-        st.caption(plain(str(job.latest["resumed"])))
+    for told in filter(None, map(job.latest.get, ("resumed", "spans"))):
+        st.caption(plain(str(told)))
     check, circuit = job.latest.get("check") or {}, job.latest.get("circuit")
     if check and not task_answers.usable(check):
         st.warning(plain(str(check["sentence"])), icon=":material/block:")

@@ -75,7 +75,7 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
 
     given = _given(options, DiscoveryConfig) | {"dtype": DiscoveryConfig.dtype}  # decided below: it takes measuring
     more = {"sizes": _sizes(options.prompts), "prompts": _given_prompts(options), "layers_on": options.layers_on}
-    config = DiscoveryConfig(**given | more)
+    config = DiscoveryConfig(**given | more | {"spans": _spans(options.spans)})
     if options.preset:
         config = with_preset(config, options.preset)
     config = replace(config, pruning=replace(config.pruning, **_given(options, PruningConfig)))
@@ -125,6 +125,12 @@ def _given_prompts(options: argparse.Namespace) -> Any:
     if wrong:
         print(f"{told(wrong, len(file.rows))}\nGoing on with the other {len(good):,}.", file=sys.stderr)
     return check_rows(good)
+
+
+def _spans(path: Path | None) -> Any:
+    from hap_engine.tasks.span_file import read_span_file
+
+    return None if path is None else read_span_file(_found(path))
 
 
 def _found(path: Path) -> Path:

@@ -38,6 +38,7 @@ KERNELS = 4e7  # of bfloat16 products, made ready for each shape they meet: meas
 # By how much a step of an attention that is not written out is longer, with all edges and with a hundredth of them: all
 # heads are computed at all tokens. Measured on six layers of SmolLM2's shape, 16 prompts of 20 tokens.
 SLOWER = {"closed": (0.0, 0.0), "prepared": (0.06, 0.36), "replayed": (0.08, 0.50)}
+AT_SPANS = 0.3  # likewise with all edges where they act at spans; with a hundredth it is not (benchmarks: positions)
 MOMENTS = 100  # of a descent, for a mean over it
 # What holds memory, in the order in which it is made.
 HELD = {
@@ -109,13 +110,14 @@ def live_readers(share: float) -> float:
     return float(min(1.0, (share / 0.28) ** 0.27))
 
 
-def slower(shape: Shape, live: float) -> float:
-    """How many times as long a step takes whose attention is in its family's own words.
+def slower(config: DiscoveryConfig, shape: Shape, live: float) -> float:
+    """How many times as long a step takes whose attention is in its family's own words, or whose edges act at spans.
 
     Args:
         live: share of the readers, as in `live_readers`.
     """
     whole, sparse = SLOWER[shape.way]
+    whole += AT_SPANS * config.positional
     return 1 + whole + (sparse - whole) * (1 - live) / (1 - live_readers(0.01))
 
 
@@ -138,7 +140,7 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
         few = min(IG_PROMPTS, train)
         phases["score"] += _pass(shape, tokens, 2 * few, SCORE_BATCH / 3)
         phases["score"] += _pass(shape, tokens, (3 * IG_STEPS + 1) * few, SCORE_BATCH / 3, 1.0)
-    phases["score"] = phases["score"].exact().longer(slower(shape, 1.0))
+    phases["score"] = phases["score"].exact().longer(slower(config, shape, 1.0))
     phases["prompts"] += _pass(shape, tokens, 2 * min(VALIDATED, sizes.validation), RUN_BATCH / 2)
     phases["prune"] = Work()
     if config.method != "eap":
@@ -146,7 +148,7 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
         descent = 1.0 if pruning.budget == "every-size" else pruning.descent
         live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, descent)
         phases["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape))
-        phases["prune"] = phases["prune"].longer(slower(shape, live))
+        phases["prune"] = phases["prune"].longer(slower(config, shape, live))
     circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
     learned = 3 * min(VALIDATED, train) if config.method != "eap" else 0  # the circuit on its own prompts
     phases["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test + learned, RUN_BATCH).exact()

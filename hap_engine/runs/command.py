@@ -20,6 +20,8 @@ def command(config: DiscoveryConfig, reference: str, identity: str) -> str:
     parts += [f"--task {config.task}", f"--sparsity {config.sparsity}", f"--seed {config.seed}"]
     if config.prompts:  # the run's own file holds them
         parts.append(f"--prompts-file {run_id(config, identity)}.json")
+    if config.spans:  # likewise
+        parts.append(f"--spans {run_id(config, identity)}.json")
     names = [name for name in offered(DiscoveryConfig) if name not in ALWAYS]
     names.insert(names.index("device"), names.pop(names.index("corruption")))  # its place since the first runs
     for name in names:

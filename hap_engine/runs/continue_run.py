@@ -14,6 +14,7 @@ from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig, EarlierRun, PruningConfig
 from hap_engine.tasks.custom import prompts_hash, shares_corruptions
 from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.span_file import SpanFile
 from hap_engine.tasks.task import SplitSizes
 
 
@@ -34,6 +35,8 @@ def again(run: Run, **changes: Any) -> DiscoveryConfig:
         given["pruning"] = PruningConfig(**_known(PruningConfig, given.get("pruning")))
         given["sizes"] = SplitSizes(**_known(SplitSizes, {} if prompts else given.get("sizes")))
         known = {**_known(DiscoveryConfig, given), "model": reference, "seed": run.seed}
+        if "spans" in known:
+            known["spans"] = SpanFile.from_dict(known["spans"])
         return DiscoveryConfig(**{**known, "prompts": prompts, **changes})
     except (TypeError, ValueError) as error:
         raise SettingsError(f"The settings of this run cannot be used again: {error}") from None

@@ -27,6 +27,7 @@ from hap_engine.files import claimed, hold, replacing
 from hap_engine.runs.schema import ID
 from hap_engine.settings import DiscoveryConfig, EarlierRun, PruningConfig
 from hap_engine.tasks.pair import PromptPair
+from hap_engine.tasks.span_file import SpanFile
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.words import say
 
@@ -351,4 +352,5 @@ def _config(data: Mapping[str, Any]) -> DiscoveryConfig:
         for row in data["prompts"]
     )
     parts = {"pruning": PruningConfig(**data["pruning"]), "sizes": SplitSizes(**data["sizes"])}
-    return DiscoveryConfig(**{**data, **parts, "start": start, "prompts": prompts})
+    spans = SpanFile.from_dict(data["spans"]) if data.get("spans") else None
+    return DiscoveryConfig(**{**data, **parts, "start": start, "prompts": prompts, "spans": spans})

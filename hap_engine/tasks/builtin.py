@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hap_engine.tasks.choices import CHOICES
 from hap_engine.tasks.task import Task
 from hap_engine.tasks.templates.agreement import AGREEMENT
 from hap_engine.tasks.templates.arithmetic import ARITHMETIC
 from hap_engine.tasks.templates.capital import CAPITAL
+from hap_engine.tasks.templates.choices import CHOICES
 from hap_engine.tasks.templates.docstring import DOCSTRING
 from hap_engine.tasks.templates.greater_than import GREATER_THAN
 from hap_engine.tasks.templates.induction import INDUCTION

@@ -28,10 +28,17 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from hap_engine.errors import TaskError
+from hap_engine.tasks.marking.braces import token_names
 from hap_engine.words import say
 
 KEYS = ("clean", "corrupt", "answer", "distractor")
-SETS: dict[str, Any] = {"more_answers": str, "more_distractors": str, "answer_ids": int, "distractor_ids": int}
+SETS: dict[str, Any] = {
+    "more_answers": str,
+    "more_distractors": str,
+    "answer_ids": int,
+    "distractor_ids": int,
+    "marked": str,
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class PromptPair:
     `marks` maps a role to ``(character, shift)``: the role's token is the one that covers that
     character of `clean`, moved by `shift` tokens (``S1+1`` is ``S1`` with shift 1). The texts are exact: no space
     is put before an answer here (`hap_engine.tasks.spaces` does that for files and the editor). Ids, where given,
-    are what is scored; the texts beside them only name it and may be empty.
+    are what is scored; the texts beside them only name it and may be empty. `marked` is `clean`, and perhaps `corrupt`,
+    with its spans in braces (`hap_engine.tasks.marking.braces`).
     """
 
     clean: str
@@ -53,6 +61,7 @@ class PromptPair:
     more_distractors: tuple[str, ...] = ()
     answer_ids: tuple[int, ...] = ()
     distractor_ids: tuple[int, ...] = ()
+    marked: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> PromptPair:
@@ -80,6 +89,7 @@ class EncodedPair:
     """A `PromptPair` as token ids, with its roles as token positions (0-based).
 
     `spans` are the numbers of the spans that its tokens lie in (`hap_engine.tasks.spans`); empty where nobody asks.
+    `names` are those of the spans that its tokens are marked as, "" for the others; empty where none is.
     """
 
     pair: PromptPair
@@ -91,6 +101,7 @@ class EncodedPair:
     more_answer_ids: tuple[int, ...] = ()
     more_distractor_ids: tuple[int, ...] = ()
     spans: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def answer_ids(self) -> tuple[int, ...]:
@@ -160,7 +171,29 @@ def encode_pair(tokenizer: Tokenizer, pair: PromptPair) -> EncodedPair:
     outside = {role: position for role, position in roles.items() if not 0 <= position < len(clean_ids)}
     if outside:
         raise TaskError(f"Roles {outside} lie outside the {len(clean_ids)} tokens of {pair.clean!r}.")
-    return EncodedPair(pair, clean_ids, corrupt_ids, answers[0], distractors[0], roles, answers[1:], distractors[1:])
+    return EncodedPair(
+        pair,
+        clean_ids,
+        corrupt_ids,
+        answers[0],
+        distractors[0],
+        roles,
+        answers[1:],
+        distractors[1:],
+        names=_marked_as(tokenizer, pair),
+    )
+
+
+def _marked_as(tokenizer: Tokenizer, pair: PromptPair) -> tuple[str, ...]:
+    """The span of each token of a marked pair."""
+    sides = [
+        token_names(marked, tokenizer.encode(text, add_special_tokens=False).offsets)
+        for text, marked in zip((pair.clean, pair.corrupt), pair.marked, strict=False)
+    ]
+    for at, (name, other) in enumerate(zip(sides[0], sides[-1], strict=True) if sides else ()):
+        if name != other:
+            raise TaskError(say("tasks.marks_differ", at=at + 1, clean=name or "none", corrupt=other or "none"))
+    return sides[0] if sides else ()
 
 
 def _tokens(

@@ -2,9 +2,10 @@
 
     {"clean": "The opposite of hot is", "corrupt": "The opposite of big is", "answer": " cold", "distractor": " small"}
 
-``answer`` may be a list of right answers, and ``distractor`` one of wrong ones. CSV needs a header with the
-four names, or with those that published data have (`NAMES`). A run file holds its prompts, so a run can be
-repeated from it.
+``answer`` may be a list of right answers, and ``distractor`` one of wrong ones. ``spans`` is the clean prompt with its
+spans in braces, or a list of both prompts so; ``"spans": "marked"`` says that they are so themselves. CSV needs a
+header with the four names, or with those that published data have (`NAMES`). A run file holds its prompts, so a run can
+be repeated from it.
 
 The rule of `hap_engine.tasks.spaces` is applied here; what the rows must be like is checked in `hap_engine.tasks.rows`.
 """
@@ -22,6 +23,7 @@ from typing import Any
 
 from hap_engine.errors import TaskError
 from hap_engine.files import Pairs, parse_json, twice
+from hap_engine.tasks.marking.braces import read_marks
 from hap_engine.tasks.pair import KEYS, PromptPair
 from hap_engine.tasks.rows import MAX_ROWS, check_count
 from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
@@ -30,6 +32,8 @@ from hap_engine.words import say
 MAX_BYTES = 4 * 2**20  # 1,000 pairs of 128 tokens are about 1.5 MB
 MAX_RUN = 5 * MAX_BYTES  # a run file is larger than its prompts
 RUN = b'"hap-run"'
+MARKED = "marked"  # what `spans` says where the braces in the prompts are marks
+COMMON = {"spaces", "spans"}  # what may be said once for all rows
 NUMBER = r"[+-]\s*\d[\d.,]*\s*$"  # the only text with such a sign in front that a spreadsheet shows as it is
 EXAMPLE = '{"clean": "…", "corrupt": "…", "answer": " …", "distractor": " …"}'
 Row = dict[str, Any] | str  # as read, or why it cannot be
@@ -110,8 +114,9 @@ def to_jsonl(pairs: Iterable[PromptPair]) -> str:
     """A prompts file from which exactly these pairs are read."""
     lines = []
     for pair in pairs:
-        exact = {} if with_spaces(pair) == pair else {"spaces": AS_WRITTEN}
-        lines.append(json.dumps({**pair.to_dict(), **exact}, ensure_ascii=False) + "\n")
+        plain, exact = pair.to_dict(), {} if with_spaces(pair) == pair else {"spaces": AS_WRITTEN}
+        spans = {"spans": plain.pop("marked")} if pair.marked else {}
+        lines.append(json.dumps({**plain, **spans, **exact}, ensure_ascii=False) + "\n")
     return "".join(lines)
 
 
@@ -146,14 +151,14 @@ def _json_rows(text: str) -> Iterator[Row]:
         whole = None  # several lines
     common: dict[str, Any] = {}
     if isinstance(whole, dict) and isinstance(whole.get("prompts"), list):
-        common, whole = {key: whole[key] for key in ("spaces",) if key in whole}, whole["prompts"]
+        common, whole = {key: whole[key] for key in whole.keys() & COMMON}, whole["prompts"]
     if isinstance(whole, list):
         check_count(len(whole))
         yield from (_with_common(row, common) for row in whole)
         return
     lines = re.split(r"\r?\n", text.rstrip()) if text.strip() else []
     first = _json_row(lines[0]) if lines else ""
-    if isinstance(first, dict) and set(first) == {"spaces"}:
+    if isinstance(first, dict) and first and set(first) <= COMMON:
         common = first
         lines = lines[1:]
     check_count(len(lines))
@@ -206,7 +211,9 @@ def _run_prompts(text: str) -> list[Row] | None:
         return None
     try:
         prompts = parse_json(text)["prompts"]
-        return [{**row, "spaces": AS_WRITTEN} for split in prompts.values() for row in split]
+        return [
+            {**row, "spaces": AS_WRITTEN, "spans": row.get("marked")} for split in prompts.values() for row in split
+        ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -259,10 +266,10 @@ def _csv_row(names: list[str], cells: list[str]) -> Row:
             return say("tasks.spaced_quote", key=key)
         if FORMULA.match(row.get(key, "")):
             return say("tasks.formula", key=key, sign=row[key][0])
-    for key in ("answer_ids", "distractor_ids", "spaces"):
+    for key in ("answer_ids", "distractor_ids", *COMMON):
         if key in row and not row[key].strip():
             del row[key]
-        elif key in row and key != "spaces":
+        elif key in row and key not in COMMON:
             ids = re.split(r"[\s,]+", row[key].strip(" []"))
             if all(map(ID.fullmatch, ids)):
                 row[key] = [int(token.removesuffix(".0")) for token in ids]
@@ -297,7 +304,25 @@ def _pair(row: Mapping[str, Any]) -> PromptPair | str:
         if isinstance(more := row.get(f"more_{key}s"), list):  # as a run file keeps them
             texts = [*texts, *more]
         found |= {key: texts[0], f"more_{key}s": texts[1:]}
-    return PromptPair.from_dict(found)
+    try:
+        return PromptPair.from_dict(_with_spans(found, row.get("spans")))
+    except TaskError as error:
+        return str(error)
+
+
+def _with_spans(row: dict[str, Any], spans: Any) -> dict[str, Any]:
+    """The row with its prompts as they are and as they are marked. Raises TaskError for spans that are no text."""
+    if spans is None:
+        return row
+    if spans != MARKED:
+        marked = spans if isinstance(spans, list) else [spans]
+        if len(marked) not in (1, 2) or not all(isinstance(text, str) for text in marked):
+            raise TaskError(say("tasks.spans", spans=str(spans)[:60]))
+        return row | {"marked": marked}
+    sides = {key: row[key] for key in ("clean", "corrupt")}
+    plain = {key: read_marks(text) for key, text in sides.items()}
+    both = sides.values() if plain["corrupt"][1] else [sides["clean"]]
+    return row | {key: text for key, (text, _) in plain.items()} | {"marked": list(both)}
 
 
 def _listed(row: Mapping[str, Any]) -> str:

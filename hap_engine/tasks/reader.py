@@ -96,6 +96,7 @@ def _begun(reader: Reader, pair: EncodedPair) -> EncodedPair:
         clean_ids=(*first, *pair.clean_ids),
         corrupt_ids=(*first, *pair.corrupt_ids),
         roles={role: place + len(first) for role, place in pair.roles.items()},
+        names=pair.names and (*[""] * len(first), *pair.names),
     )
 
 

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from hap_engine.errors import TaskError
+from hap_engine.tasks.marking.braces import misread
 from hap_engine.tasks.pair import KEYS, PromptPair
 from hap_engine.words import say
 
@@ -41,7 +42,8 @@ def complaint(pair: PromptPair) -> str:
         return f"clean and corrupt are the same ({pair.clean!r}). Change the words that carry what the task asks for."
     if both := set(answers) & set(distractors):
         return say("tasks.both", both=min(both))
-    return ""
+    marks = zip(KEYS, (pair.clean, pair.corrupt), pair.marked, strict=False)
+    return next(filter(None, (misread(key, text, marked) for key, text, marked in marks)), "")
 
 
 def check_rows(rows: Sequence[PromptPair | str]) -> tuple[PromptPair, ...]:

@@ -5,7 +5,8 @@ A way to divide them names the spans of one prompt; `divided` does so for a set 
 which. Every token is in one span. A span need not be in one piece, and some prompts may lack it.
 
 * ``roles``: each token with a role is a span (several roles at one token are one); besides, what stands before the
-  first of them, between them, and after the last one before the scored token. Prompts without roles: as ``changes``.
+  first of them, between them, and after the last one before the scored token. In one's own prompts marks say the roles
+  (`hap_engine.tasks.marking.braces`). Prompts with neither: as ``changes``.
 * ``changes``: each run of tokens that the corrupted prompt has otherwise; before, between, after.
 * ``coarse``: before the first token that differs, from there to the last one, after it.
 * ``tokens``: every token of prompts of one length.
@@ -21,26 +22,34 @@ from statistics import median
 
 from hap_engine.errors import TaskError, UnknownNameError
 from hap_engine.graph.graph import MAX_SPANS, Span
-from hap_engine.tasks.pair import EncodedPair
+from hap_engine.tasks.marking.braces import END, PART
+from hap_engine.tasks.pair import EncodedPair, PromptPair
+from hap_engine.tasks.rows import refuse
 from hap_engine.tasks.task import PromptSets
 from hap_engine.words import say
 
-END = "END"
+Naming = Callable[[Sequence[EncodedPair]], list[list[str]]]  # the span of each token of each prompt
 
 
-def divided(sets: PromptSets, way: str) -> PromptSets:
+def divided(sets: PromptSets, way: str | Naming, rows: Sequence[PromptPair] = ()) -> PromptSets:
     """The same prompts, each token in a span.
+
+    Args:
+        rows: one's own prompts in the order by which a complaint numbers them; without them that of the splits.
 
     Raises:
         UnknownNameError: for a way that does not exist.
-        TaskError: where prompts cannot be divided alike, naming the row of the first that differs.
+        TaskError: where prompts cannot be divided alike, naming the rows that differ from the first.
     """
-    if way not in WAYS:
+    if isinstance(way, str) and way not in WAYS:
         raise UnknownNameError("way to divide prompts into spans", way, WAYS)
-    every = (*sets.train, *sets.validation, *sets.test)
-    placed, spans = in_spans(every, WAYS[way](every))
+    name, every = WAYS[way] if isinstance(way, str) else way, (*sets.train, *sets.validation, *sets.test)
+    number = {(pair.clean, pair.corrupt): at for at, pair in enumerate(rows)}
+    order = sorted(range(len(every)), key=lambda at: number.get((every[at].pair.clean, every[at].pair.corrupt), at))
+    named = dict(zip(order, name([every[at] for at in order]), strict=True))
+    placed, spans = in_spans(every, [named[at] for at in range(len(every))])
     if len(spans) > MAX_SPANS:
-        raise TaskError(say("tasks.many_spans", count=len(spans), most=MAX_SPANS, way=way))
+        raise TaskError(say("tasks.many_spans", count=len(spans), most=MAX_SPANS))
     first, second = len(sets.train), len(sets.train) + len(sets.validation)
     return replace(
         sets,
@@ -62,9 +71,19 @@ def in_spans(
 
 
 def _by_roles(pairs: Sequence[EncodedPair]) -> list[list[str]]:
+    if any(pair.names for pair in pairs):
+        return _by_marks(pairs)
     if not any(pair.roles for pair in pairs):
         return _by_changes(pairs)
     return [_around(_named(pair.roles), len(pair.clean_ids)) for pair in pairs]
+
+
+def _by_marks(pairs: Sequence[EncodedPair]) -> list[list[str]]:
+    refuse([(row, say("tasks.unmarked")) for row, pair in enumerate(pairs, 1) if not pair.names], len(pairs))
+    counts = [len({*filter(PART.fullmatch, pair.names)}) for pair in pairs]
+    _alike(counts, lambda at: say("tasks.other_marks", found=counts[at], first=counts[0]))
+    named = [{at: name for at, name in enumerate(pair.names) if name} for pair in pairs]
+    return [_around(one, len(pair.clean_ids)) for one, pair in zip(named, pairs, strict=True)]
 
 
 def _named(roles: Mapping[str, int]) -> dict[int, str]:
@@ -77,9 +96,8 @@ def _named(roles: Mapping[str, int]) -> dict[int, str]:
 
 def _by_changes(pairs: Sequence[EncodedPair]) -> list[list[str]]:
     runs = [_runs(pair) for pair in pairs]
-    for row, (one, pair) in enumerate(zip(runs, pairs, strict=True), 1):
-        if len(one) != len(runs[0]):
-            raise TaskError(say("tasks.other_changes", row=row, found=len(one), first=len(runs[0]), pair=pair.pair))
+    counts = list(map(len, runs))
+    _alike(counts, lambda at: say("tasks.other_changes", found=counts[at], first=counts[0], pair=pairs[at].pair))
     numbered = [{at: f"change {n}" for n, run in enumerate(one, 1) for at in run} for one in runs]
     return [_around(one, len(pair.clean_ids)) for one, pair in zip(numbered, pairs, strict=True)]
 
@@ -94,11 +112,14 @@ def _coarse(pairs: Sequence[EncodedPair]) -> list[list[str]]:
 
 
 def _by_tokens(pairs: Sequence[EncodedPair]) -> list[list[str]]:
-    length = len(pairs[0].clean_ids)
-    for row, pair in enumerate(pairs, 1):
-        if len(pair.clean_ids) != length:
-            raise TaskError(say("tasks.other_length", row=row, found=len(pair.clean_ids), first=length, pair=pair.pair))
-    return [[*(f"token {at}" for at in range(1, length)), END] for _ in pairs]
+    counts = [len(pair.clean_ids) for pair in pairs]
+    _alike(counts, lambda at: say("tasks.other_length", found=counts[at], first=counts[0], pair=pairs[at].pair))
+    return [[*(f"token {at}" for at in range(1, counts[0])), END] for _ in pairs]
+
+
+def _alike(counts: Sequence[int], told: Callable[[int], str]) -> None:
+    """Raises TaskError, naming the rows whose count is not that of the first."""
+    refuse([(row, told(row - 1)) for row, count in enumerate(counts, 1) if count != counts[0]], len(counts))
 
 
 def _runs(pair: EncodedPair) -> list[range]:

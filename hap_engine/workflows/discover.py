@@ -27,6 +27,7 @@ from hap_engine.explain.head_facts import describe_heads
 from hap_engine.files import short_hash
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.edge_order import EdgeOrder
+from hap_engine.graph.graph import WHOLE
 from hap_engine.graph.ranking import edge_budget, top_live
 from hap_engine.machine import memory
 from hap_engine.machine.estimate import limits_within
@@ -43,7 +44,6 @@ from hap_engine.runs.record import Run
 from hap_engine.runs.unfinished import Place, Unfinished
 from hap_engine.settings import VALIDATED, DiscoveryConfig, run_id
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.tasks.spans import divided
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.cards import free_on
 from hap_engine.transformer.load import Model, loading
@@ -51,7 +51,7 @@ from hap_engine.version import __version__
 from hap_engine.words import say
 from hap_engine.workflows.ask_model import CHECKED, ask, check_task, spaces_in_doubt
 from hap_engine.workflows.assemble_run import assemble
-from hap_engine.workflows.run_prompts import make_prompts, scored, settled, try_prompts, with_data
+from hap_engine.workflows.run_prompts import at_spans, make_prompts, scored, settled, told_spans, try_prompts, with_data
 from hap_engine.workflows.two_stages import SearchResult, find_circuit, score_edges
 
 
@@ -89,10 +89,11 @@ def _stages(config: DiscoveryConfig, model: Model | None, state: Unfinished) -> 
     asked, config = config, settled(config, masked.model.reader)
     state.lap("load")
     sets = yield from _prompts(config, masked)
-    if config.positions:
-        sets = divided(sets, config.positions)
+    sets = at_spans(config, sets, masked.model.reader)
+    if sets.spans != WHOLE:
         masked = masked.at_spans(sets.spans)
-        edge_budget(masked.graph, config.sparsity)
+        kept = say("workflows.at_spans", kept=edge_budget(masked.graph, config.sparsity), graph=masked.graph)
+        yield Progress("prompts", 1, 1, "Divided the prompts into spans", {"spans": f"{told_spans(sets)} {kept}"})
     source = masked.model.source
     if source.path and source.kind in ("folder", "gguf"):  # it may go on from another folder
         asked = replace(asked, model=str(source.path))

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from hap_engine.graph.graph import Graph
 from hap_engine.models.catalog import resolve
 from hap_engine.models.hub import download_data
 from hap_engine.models.reader import reader_of
@@ -14,6 +15,8 @@ from hap_engine.settings import DiscoveryConfig, PruningConfig
 from hap_engine.tasks.pair import EncodedPair, PromptPair, token_text
 from hap_engine.tasks.reader import Reader, encode_sets, problem
 from hap_engine.tasks.rows import sift
+from hap_engine.tasks.span_file import names_by_file
+from hap_engine.tasks.spans import divided
 from hap_engine.tasks.task import TRIAL_SIZES, PromptSets, SplitSizes, Task
 
 SHOWN = 4  # tokens of a set of answers
@@ -71,7 +74,28 @@ def try_prompts(config: DiscoveryConfig) -> None:
     """
     reader = reader_of(resolve(config.model))
     if reader is not None:
-        few_prompts(config, reader)
+        sets = make_prompts(config, reader) if config.spans else few_prompts(config, reader)  # few may lack a span
+        at_spans(config, sets, reader)
+
+
+def at_spans(config: DiscoveryConfig, sets: PromptSets, reader: Reader) -> PromptSets:
+    """The prompts of a run, each token in its span; as they are where edges act everywhere. Raises TaskError."""
+    way = partial(names_by_file, config.spans, reader.tokenizer) if config.spans else config.positions
+    return divided(sets, way, config.prompts) if way else sets
+
+
+def graph_at_spans(config: DiscoveryConfig, graph: Graph, reader: Reader) -> Graph:
+    """The graph whose edges a run keeps: at the spans of all its prompts. Raises TaskError."""
+    return replace(graph, spans=at_spans(config, make_prompts(config, reader), reader).spans)
+
+
+def told_spans(sets: PromptSets) -> str:
+    """The spans, and how many prompts have no token in one."""
+    rows = [{*pair.spans} for pair in (*sets.train, *sets.validation, *sets.test)]
+    lacking = ((span.name, sum(at not in row for row in rows)) for at, span in enumerate(sets.spans))
+    empty = ", ".join(f"{name} in {count:,}" for name, count in lacking if count)
+    said = f"Edges act at {len(sets.spans)} spans: {', '.join(span.name for span in sets.spans)}."
+    return f"{said} Of {len(rows):,} prompts some have no token in a span ({empty})." if empty else said
 
 
 def usable_rows(

@@ -134,9 +134,17 @@ def test_a_norm_writer_and_attention_in_the_familys_words_cost_more() -> None:
     for way, (whole, sparse) in workload.SLOWER.items():
         other = replace(TINY, way=way)
         for live, factor in ((1.0, 1 + whole), (workload.live_readers(0.01), 1 + sparse)):
-            assert workload.slower(other, live) == pytest.approx(factor)
+            assert workload.slower(CONFIG, other, live) == pytest.approx(factor)
         ratio = work_of(CONFIG, other, 20)["score"].float32 / work_of(CONFIG, TINY, 20)["score"].float32
         assert ratio == pytest.approx(1 + whole)
+
+
+def test_edges_at_spans_cost_a_third_more_where_all_are_kept_and_nothing_where_few_are() -> None:
+    spans = replace(CONFIG, positions="roles")
+    assert workload.slower(spans, TINY, 1.0) == pytest.approx(1.3)
+    assert workload.slower(spans, TINY, workload.live_readers(0.01)) == pytest.approx(1.0)
+    with_spans, without = (estimate.estimate(config, TINY, MACHINE).seconds["prune"] for config in (spans, CONFIG))
+    assert 1 < with_spans / without < 1.3
 
 
 def test_the_shipped_constants_are_whole() -> None:

@@ -270,6 +270,28 @@ def test_a_run_from_a_file_and_again_from_the_run(
     assert "Your own prompts" in capsys.readouterr().out
 
 
+def test_marked_spans_are_in_the_run_and_read_back_from_it(
+    folder: Path, file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row | {"spans": re.sub(r"(\w+) and (\w+)", r"{A:\1} and {B:\2}", row["clean"])} for row in toy_rows()]
+    start = ["discover", "--model", str(folder), "--task", "custom", "--positions", "roles", *FAST]
+    assert main([*start, "--prompts-file", str(file(jsonl(rows)))]) == 0
+    assert "Edges act at 5 spans: A, between, B, after, END.\n" in capsys.readouterr().err
+    (path,) = runs_folder().glob("*.json")
+    run = load(path)
+    assert all(prompt["spans"] == [0, 1, 2, 3, 4] for split in run.prompts.values() for prompt in split)
+    assert main([*start, "--prompts-file", path.name, "--out", str(path.parent / "again.json")]) == 0
+    again = load(path.parent / "again.json")
+    assert (again.id, again.graph, again.metrics["hap"]) == (run.id, run.graph, run.metrics["hap"])
+    assert main(["evaluate", str(path), "--model", str(folder)]) == 0
+    rows[2] = rows[2] | {"spans": rows[2]["clean"].replace("walked", "wal{k:ked}")}
+    del rows[4]["spans"]
+    assert main([*start, "--prompts-file", str(file(jsonl(rows)))]) == 1
+    assert "Row 3: the span 'ked' cuts the token" in capsys.readouterr().err
+    assert main([*start, "--prompts-file", str(file(jsonl(rows))), "--skip-bad-rows"]) == 1
+    assert "Row 4: it marks no span, and other rows do" in capsys.readouterr().err
+
+
 def test_what_is_scored_is_shown_before_it_is_spent_on(
     folder: Path, file: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from hap_engine.errors import TaskError
 from hap_engine.tasks.pair import PromptPair
-from hap_engine.tasks.prompts_file import parse_rows
-from tests.builders.prompt_files import ANTONYMS, as_csv, jsonl, parse_prompts
+from hap_engine.tasks.prompts_file import parse_rows, to_jsonl
+from tests.builders.prompt_files import ANTONYMS, as_csv, changed, jsonl, parse_prompts
 
 EXPECTED = parse_prompts(jsonl(ANTONYMS))
 AUTO_CIRCUIT = [
@@ -163,3 +163,42 @@ def test_texts_of_several_lines_and_with_quotation_marks_are_kept() -> None:
         f"{row['clean']},{row['corrupt']},{row['answer']},{row['distractor']}" for row in [middle, *ANTONYMS[1:]]
     )
     assert parse_prompts(line.encode(), "x.csv")[0].clean == 'He said "hi" to'
+
+
+def test_spans_are_braces_in_a_key_of_their_own() -> None:
+    first, *others = [dict(each) for each in ANTONYMS]
+    said = first["clean"].replace("hot", "{word:hot}")
+    for spans in (said, [said], [said, first["corrupt"].replace("big", "{word:big}")]):
+        pair, *_ = parse_prompts(jsonl([first | {"spans": spans}, *others]))
+        assert (pair.clean, pair.corrupt) == (first["clean"], first["corrupt"])
+        assert pair.marked == tuple([spans] if isinstance(spans, str) else spans)
+        assert parse_prompts(to_jsonl([pair, *parse_prompts(jsonl(others))]).encode())[0] == pair
+    columns = [each | {"spans": said if each["clean"] == first["clean"] else ""} for each in (first, *others)]
+    assert [pair.marked for pair in parse_prompts(as_csv(columns), "pairs.csv")][:2] == [(said,), ()]
+
+
+def test_braces_in_the_prompts_are_marks_only_where_the_file_says_so() -> None:
+    rows = [each | {"clean": each["clean"].replace("opposite", "{of:opposite}")} for each in ANTONYMS]
+    assert all("{of:opposite}" in pair.clean and not pair.marked for pair in parse_prompts(jsonl(rows)))
+    for pair, was in zip(parse_prompts(jsonl([{"spans": "marked"}, *rows])), ANTONYMS, strict=True):
+        assert pair.clean == was["clean"]
+        assert len(pair.marked) == 1
+    rows = [each | {"corrupt": each["corrupt"].replace("opposite", "{of:opposite}")} for each in rows]
+    assert len(parse_prompts(jsonl([{"spans": "marked"}, *rows]))[0].marked) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"spans": 3}, 'or "marked", got 3'),
+        ({"spans": ["a", "b", "c"]}, "expected spans as the clean prompt"),
+        ({"spans": [0, 1, 2]}, "expected spans as the clean prompt"),
+        ({"spans": "The opposite of {hot"}, "nothing closes"),
+        ({"spans": "The opposite of {big} is"}, "Write the same text"),
+        ({"spans": "marked", "clean": "The {opposite of hot is"}, "nothing closes"),
+    ],
+)
+def test_spans_that_cannot_be_read_name_their_row(changes: dict[str, object], complaint: str) -> None:
+    with pytest.raises(TaskError, match="Row 3: ") as failed:
+        parse_prompts(changed(3, **changes))
+    assert complaint in str(failed.value)

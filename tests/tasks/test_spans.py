@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hap_engine.errors import TaskError, UnknownNameError
@@ -11,6 +13,7 @@ from hap_engine.tasks.pair import EncodedPair, PromptPair
 from hap_engine.tasks.spans import WAYS, divided
 from hap_engine.tasks.task import PromptSets, Task
 from hap_engine.tasks.templates.ioi import IOI
+from hap_engine.workflows.run_prompts import told_spans
 from tests.builders.task_checks import make
 
 PLAIN = PromptPair("", "", "", "")
@@ -90,12 +93,41 @@ def test_a_changed_last_token() -> None:
 
 
 def test_what_cannot_be_divided_is_refused_by_its_row() -> None:
-    with pytest.raises(TaskError, match="Row 2 differs from its corrupted prompt in 1 places and the first row in 2"):
+    with pytest.raises(
+        TaskError, match="Row 2: it differs from its corrupted prompt in 1 places and the first row in 2"
+    ):
         divided(sets_of(pair("abcd", "XbXd"), pair("abcd", "Xbcd")), "changes")
-    with pytest.raises(TaskError, match="Row 2 has 4 tokens and the first row 3"):
+    with pytest.raises(TaskError, match="Row 2: it has 4 tokens and the first row 3"):
         divided(sets_of(pair("abc", "Xbc"), pair("abcd", "Xbcd")), "tokens")
     long = "a" * (MAX_SPANS + 1)
     with pytest.raises(TaskError, match=f"at most {MAX_SPANS}"):
         divided(sets_of(pair(long, f"X{long[1:]}")), "tokens")
     with pytest.raises(UnknownNameError, match="halves"):
         divided(sets_of(pair("ab", "Xb")), "halves")
+
+
+def marked(names: str, row: EncodedPair) -> EncodedPair:
+    """A letter a token names its span; a dot: none."""
+    return replace(
+        row, names=tuple("" if name == "." else f"part {name}" if name.isdigit() else name for name in names)
+    )
+
+
+def test_marks_are_the_roles_of_own_prompts() -> None:
+    rows = marked(".AB.B.", pair("abcdef", "abXdef")), marked("BA.", pair("abc", "Xbc"))
+    sets = divided(sets_of(*rows), "roles")
+    assert names(sets) == ["before", "A", "B", "between", "B", "END"]
+    assert names(sets, 1) == ["B", "A", "END"]
+    assert told_spans(sets).endswith("Of 2 prompts some have no token in a span (before in 1, between in 1).")
+
+
+def test_marks_that_do_not_go_together_are_refused_by_the_rows_of_the_file() -> None:
+    first, second = (PromptPair(clean, "Xbcd", "", "") for clean in ("abcd", "ebcd"))
+    rows = [replace(pair(one.clean, one.corrupt), pair=one) for one in (first, second)]
+    with pytest.raises(TaskError, match="Row 2: it marks no span, and other rows do"):
+        divided(sets_of(rows[1], marked("A...", rows[0])), "roles", [first, second])
+    with pytest.raises(TaskError, match="Row 1: it marks no span, and other rows do"):
+        divided(sets_of(rows[1], marked("A...", rows[0])), "roles")
+    uneven = marked("1...", rows[0]), marked("1.2.", rows[1])
+    with pytest.raises(TaskError, match=r"Row 2: it marks 2 spans without a name, and the first row 1.*\{S1:Mary\}"):
+        divided(sets_of(*reversed(uneven)), "roles", [first, second])
