@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
 from app.widgets.markdown import plain
 from app.words import say
-from hap_engine.errors import HapError
+from hap_engine.errors import HapError, SettingsError
 from hap_engine.files import PROGRAM
+from hap_engine.graph.graph import Graph
 from hap_engine.machine import speed
 from hap_engine.machine.estimate import duration, estimate, tokens_of
-from hap_engine.models.catalog import Source, config_of, tokenizer_file
+from hap_engine.models.catalog import Source, config_of, graph_of, tokenizer_file
+from hap_engine.models.reader import reader_of
 from hap_engine.models.shape import Shape
 from hap_engine.models.supported import check_config, check_scorer
 from hap_engine.settings import DiscoveryConfig
+from hap_engine.workflows.run_prompts import graph_at_spans
 
 BUSY = 1.5  # times longer; less is within what the estimate is off anyway
 
@@ -71,6 +75,30 @@ def prompts_key(config: DiscoveryConfig) -> str:
 @st.cache_data(show_spinner=False, max_entries=64)
 def _tokens(path: Path | None, modified: int, told: str, _config: DiscoveryConfig, _source: Source) -> float:
     return tokens_of(_config, _source)
+
+
+def graph(source: Source, config: DiscoveryConfig | None) -> Graph | None:
+    """The graph whose edges a run keeps, at their spans if it asks where; None while that is not known.
+
+    Raises:
+        TaskError: if the prompts cannot be divided so.
+    """
+    whole = graph_of(source)
+    if whole is None or config is None or not config.positional:
+        return whole
+    path = tokenizer_file(source)
+    told = f"{prompts_key(config)} {config.seed} {config.positions}"
+    return _at_spans(path, path.stat().st_mtime_ns, told, config, source, whole) if path else None
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _at_spans(
+    path: Path, modified: int, told: str, _config: DiscoveryConfig, _source: Source, _whole: Graph
+) -> Graph | None:
+    reader = reader_of(_source)
+    with suppress(SettingsError):  # asked for a token that it has not: the run will say so
+        return graph_at_spans(_config, _whole, reader) if reader else None
+    return None
 
 
 @st.fragment(run_every=2)  # a number: for "2s" Streamlit imports pandas

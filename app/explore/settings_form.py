@@ -19,7 +19,7 @@ from hap_engine.errors import HapError
 from hap_engine.graph.ranking import edge_budget
 from hap_engine.machine import speed
 from hap_engine.machine.estimate import AUTO, faster_dtype
-from hap_engine.models.catalog import Source, graph_of
+from hap_engine.models.catalog import Source
 from hap_engine.runs.run_file import runs_folder
 from hap_engine.runs.unfinished import every_interrupted
 from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
@@ -46,7 +46,7 @@ def show() -> None:
         args=("kept", 2.0),
     )
     sparsity = sparsity_of(share)
-    impossible = _explain_size(source, sparsity) or _unknown_task(source, task)
+    told = st.container()  # once it is known where edges act
     rules = classroom.rules()
     efforts = list(rules.efforts if rules else EFFORTS)
     effort = st.segmented_control(
@@ -59,7 +59,8 @@ def show() -> None:
     )
     advanced = {"pruning": PRESETS[effort]} if rules else _advanced(task, effort)
     config = _config(source, task, sparsity, advanced)
-    impossible = impossible or _too_few(config, share)
+    with told:
+        impossible = _explain_size(source, sparsity, config) or _unknown_task(source, task) or _too_few(config, share)
     if st.button(**widget("settings.find"), disabled=config is None or bool(impossible)):
         assert config is not None
         _start(config)
@@ -87,17 +88,18 @@ def _too_few(config: DiscoveryConfig | None, share: float) -> str:
     return say("settings.few", share=share, left=100 * config.keep)
 
 
-def _explain_size(source: Source | None, sparsity: float) -> str:
+def _explain_size(source: Source | None, sparsity: float, config: DiscoveryConfig | None) -> str:
     """Say what the size means; returns why it is impossible, if it is."""
-    graph = graph_of(source) if source else None
-    if graph is None:
-        st.caption(f"Sparsity {sparsity:.1%}: that share of the edges is removed.")
-        return ""
     try:
-        budget = edge_budget(graph, sparsity)
+        graph = cost.graph(source, config) if source else None
+        budget = edge_budget(graph, sparsity) if graph else 0
     except HapError as error:
         return str(error)
-    st.caption(f"**{budget:,}** of {graph.n_edges:,} edges · sparsity {sparsity:.1%}")
+    if graph is None:
+        st.caption(say("settings.removed", share=sparsity))
+    else:
+        where = " at their spans" if graph.positional else ""
+        st.caption(f"**{budget:,}** of {graph.n_edges:,} edges{where} · sparsity {sparsity:.1%}")
     return ""
 
 

@@ -14,13 +14,16 @@ from typing import Any
 
 from app.classroom import check_change
 from app.stored import json_files
+from hap_engine.errors import TaskError
+from hap_engine.tasks.marking.braces import Part, read_marks, with_marks
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.prompts_file import OURS
 from hap_engine.tasks.rows import KEYS
 from hap_engine.tasks.spaces import AS_WRITTEN, with_spaces
 
 Row = dict[str, str]  # those of `KEYS`, and of `EXACT` those that are set
-EXACT = ("spaces", "answer_ids", "distractor_ids")
+IDS = ("answer_ids", "distractor_ids")
+EXACT = ("spaces", "spans", *IDS)
 BY_RULE = "by the rule"  # of the column for spaces: what an unset one is
 FILE = ("prompts", "draft.json")
 BETWEEN = "|"  # of several answers in one cell
@@ -87,7 +90,7 @@ def rows_of(data: Iterable[Any]) -> list[Row]:
 def pair_of(row: Row) -> PromptPair:
     """A row as it is scored: with the rule's spaces, unless it says otherwise."""
     answers, distractors = _cell(row["answer"]), _cell(row["distractor"])
-    answer_ids, distractor_ids = (tuple(map(int, row.get(key, "").split())) for key in EXACT[1:])
+    answer_ids, distractor_ids = (tuple(map(int, row.get(key, "").split())) for key in IDS)
     pair = PromptPair(
         row["clean"],
         row["corrupt"],
@@ -97,6 +100,7 @@ def pair_of(row: Row) -> PromptPair:
         more_distractors=tuple(distractors[1:]),
         answer_ids=answer_ids,
         distractor_ids=distractor_ids,
+        marked=tuple(_cell(row["spans"])) if "spans" in row else (),
     )
     return pair if row.get("spaces") == AS_WRITTEN else with_spaces(pair)
 
@@ -105,6 +109,7 @@ def row_of(pair: PromptPair) -> Row:
     """A pair as a row of the editor, from which `pair_of` makes the same pair."""
     exact = {
         "spaces": "" if with_spaces(pair) == pair else AS_WRITTEN,
+        "spans": _joined(pair.marked) if pair.marked else "",
         "answer_ids": " ".join(map(str, pair.answer_ids)),
         "distractor_ids": " ".join(map(str, pair.distractor_ids)),
     }
@@ -115,6 +120,22 @@ def row_of(pair: PromptPair) -> Row:
         "distractor": _joined(pair.distractors),
         **{key: text for key, text in exact.items() if text},
     }
+
+
+def parts_of(row: Row) -> tuple[Part, ...]:
+    """The marked spans of a row's clean prompt; none where they are not those of its text."""
+    try:
+        text, parts = read_marks(_cell(row.get("spans", ""))[0])
+    except TaskError:
+        return ()
+    return parts if text.rstrip() == row["clean"].rstrip() else ()
+
+
+def with_span(row: Row, name: str, stretches: Sequence[tuple[int, int]]) -> Row:
+    """The row with parts of its clean prompt marked as a span, in place of what was marked there."""
+    new = [Part(name or "part 1", start, end) for start, end in stretches]
+    kept = [part for part in parts_of(row) if not any(part.start < at.end and at.start < part.end for at in new)]
+    return {**row, "spans": _joined([with_marks(row["clean"], [*kept, *new])])}
 
 
 def pasted(text: str) -> list[Row]:

@@ -37,51 +37,74 @@ def show(source: Source | None, reader: Reader, rows: list[Row], wrong: dict[int
     row, tokenizer = rows[number - 1], reader.tokenizer
     pair = drafts.pair_of(row)
     alignment = align(tokenizer, pair.clean, pair.corrupt)
-    st.html(tokens.aligned(reader, pair.clean, pair.corrupt, alignment))
-    if number in wrong:
+    (encoded,) = (None,) if number in wrong else encode_rows(reader, [pair])
+    st.html(tokens.aligned(reader, pair.clean, pair.corrupt, alignment, encoded.names if encoded else ()))
+    if encoded is None:
         st.error(f"Row {number}: {plain(wrong[number])}", icon=":material/error:")
     else:
-        (encoded,) = encode_rows(reader, [pair])
         st.success(**widget("own.right", row=number, tokens=len(encoded.clean_ids), changed=len(alignment.changed)))
         put = pair != drafts.pair_of({**row, "spaces": AS_WRITTEN})
         st.markdown(plain(scored(reader, [encoded]) + (say("own.moved") if put else "")))
     if alignment.fix and st.button(**widget("own.mend")):
-        _put(rows, number, alignment.fix)
-    _proposals(tokenizer, rows, number)
+        _put(rows, number, corrupt=alignment.fix)
+    if marked := _words(row, number):
+        _span(rows, number, marked)
+        _proposals(tokenizer, rows, number, marked)
+    elif "spans" in row and st.button(**widget("own.unmark")):
+        _put(rows, number, spans="")
     _ask(source, rows, wrong)
 
 
-def _put(rows: list[Row], number: int, corrupt: str) -> None:
+def _put(rows: list[Row], number: int, **cells: str) -> None:
     changed = [dict(row) for row in rows]
-    changed[number - 1]["corrupt"] = corrupt
+    changed[number - 1] |= cells
     table.replace_rows(changed)
     st.rerun()
 
 
-def _proposals(tokenizer: Tokenizer, rows: list[Row], number: int) -> None:
-    """Mark words of the clean prompt; get corrupted prompts with others in their place."""
-    text = rows[number - 1]["clean"]
-    words = list(WORD.finditer(text))
+def _words(row: Row, number: int) -> list[re.Match[str]]:
+    """The words of the clean prompt that are chosen, in their order; none after a mark."""
+    words = list(WORD.finditer(row["clean"]))
     if not words:
-        return
-    marked = st.pills(
-        "Propose a corruption: mark the words that decide the answer",
-        range(len(words)),
+        return []
+    chosen = st.pills(
+        **widget("own.words"),
+        options=range(len(words)),
         format_func=lambda index: plain(words[index][0]),
         selection_mode="multi",
-        key=f"draft-span-{number}-{short_hash(text)}",
+        key=f"draft-span-{number}-{short_hash([row['clean'], row.get('spans', '')])}",
     )
-    if not marked:
-        return
-    start, end = words[min(marked)].start(), words[max(marked)].end()
-    proposals = propose(tokenizer, text, start, end)
+    return [words[index] for index in sorted(chosen)]
+
+
+def _span(rows: list[Row], number: int, marked: list[re.Match[str]]) -> None:
+    """Mark the chosen words as a span."""
+    row, (name, mark) = rows[number - 1], st.columns([3, 1], vertical_alignment="bottom")
+    said = re.sub(r"[^\w+/. -]", "", name.text_input(**widget("own.span"))).strip()
+    if mark.button(**widget("own.mark")):
+        stretches = [(word.start(), word.start() + len(word[0].rstrip(",.;:!?") or word[0])) for word in marked]
+        _put(rows, number, **drafts.with_span(row, said, _joined(row["clean"], stretches)))
+
+
+def _joined(text: str, stretches: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Neighbouring words as one."""
+    found = stretches[:1]
+    for start, end in stretches[1:]:
+        near = not text[found[-1][1] : start].strip()
+        found[-1:] = [(found[-1][0], end)] if near else [found[-1], (start, end)]
+    return found
+
+
+def _proposals(tokenizer: Tokenizer, rows: list[Row], number: int, marked: list[re.Match[str]]) -> None:
+    """Corrupted prompts with others in place of the chosen words."""
+    proposals = propose(tokenizer, rows[number - 1]["clean"], marked[0].start(), marked[-1].end())
     if not proposals:
         st.info(say("own.alone"))
     for index, proposal in enumerate(proposals):
         told, use = st.columns([6, 1], vertical_alignment="center")
         told.markdown(f"{plain(proposal.corrupt)}  \n:small[{plain(proposal.reason)}]")
         if use.button("Use", key=f"draft-use-{index}", width="stretch"):
-            _put(rows, number, proposal.corrupt)
+            _put(rows, number, corrupt=proposal.corrupt)
 
 
 def _ask(source: Source | None, rows: list[Row], wrong: dict[int, str]) -> None:

@@ -56,7 +56,7 @@ def table() -> list[Row]:
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="Row")
     columns: dict[str, Any] = {name: st.column_config.TextColumn(**look) for name, look in looks.items()}
     columns["spaces"] = st.column_config.SelectboxColumn(**looks["spaces"], options=[drafts.BY_RULE, AS_WRITTEN])
-    given = [name for name in drafts.EXACT[1:] if any(name in row for row in base)]
+    given = [name for name in ("spans", *drafts.IDS) if any(name in row for row in base)]
     edited = st.data_editor(
         frame,
         key=key,
@@ -65,7 +65,7 @@ def table() -> list[Row]:
         height=min(420, 110 + 35 * max(3, len(frame))),
         column_config=columns,
         column_order=[*KEYS, "spaces", *given],
-        disabled=given,
+        disabled=drafts.IDS,
     )
     written = edited.to_dict("records")
     rows = drafts.rows_of(written)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 import streamlit as st
@@ -19,6 +20,7 @@ from hap_engine.tasks.pair import encode, token_text
 from hap_engine.tasks.reader import Reader
 from hap_engine.words import beside
 
+SPAN_COLOURS = 5  # in the style
 STYLE = beside(__file__, "tokens.html")
 
 
@@ -35,8 +37,8 @@ def pieces(tokenizer: Tokenizer, text: str) -> list[str]:
     return texts
 
 
-def aligned(reader: Reader, clean: str, corrupt: str, alignment: Alignment) -> str:
-    """Both prompts as a table with one column a token; where they differ is marked."""
+def aligned(reader: Reader, clean: str, corrupt: str, alignment: Alignment, names: Sequence[str] = ()) -> str:
+    """Both prompts as a table with one column a token, and the names of their spans; where they differ is marked."""
     tokenizer, texts = reader.tokenizer, (clean, corrupt)
     first = [token_text(tokenizer, token) for token in reader.first(*(encode(tokenizer, text) for text in texts))]
     sides = [[*first, *pieces(tokenizer, text)] for text in texts]
@@ -47,8 +49,17 @@ def aligned(reader: Reader, clean: str, corrupt: str, alignment: Alignment) -> s
     shown = "".join(f'<p class="hap-text">{html.escape(text)}</p>' for text in texts)
     return (
         f"{STYLE}{shown}<div style='overflow-x:auto'><table class='hap-tokens'>"
-        f"<tr><th></th>{numbers}</tr>{''.join(rows)}</table></div>"
+        f"<tr><th></th>{numbers}</tr>{''.join(rows)}{_spans(names)}</table></div>"
     )
+
+
+def _spans(names: Sequence[str]) -> str:
+    """The row of the spans, each name once over its tokens and in its colour."""
+    order, cells = [*dict.fromkeys(filter(None, names))], ""
+    for name, tokens in groupby(names):
+        kind = f"span s{order.index(name) % SPAN_COLOURS}" if name else "none"
+        cells += f'<td class="{kind}" colspan="{len(list(tokens))}">{html.escape(name)}</td>'
+    return f"<tr><th>Spans</th>{cells}</tr>" if order else ""
 
 
 def _row(name: str, side: Sequence[str], width: int, alignment: Alignment, first: int) -> str:

@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from tokenizers import Tokenizer
 
+from app.explore import model_and_task
 from app.own_prompts import drafts, tokens
 from hap_engine.models.catalog import resolve, tokenizer_file
 from hap_engine.tasks.builtin import TASKS
@@ -125,6 +126,7 @@ def test_rows_and_pairs_are_two_views_of_one_thing() -> None:
         PromptPair("unbeliev", "believ", "able", "ing"),  # the rule would put a space
         PromptPair("2 + 3 is ", "2 + 4 is ", "5", "6"),
         PromptPair("c", "d", "", " x", answer_ids=(7, 8), distractor_ids=(9,)),
+        PromptPair("a|b c", "a|d c", " x", " y", marked=("{N:a|b} c", "{N:a|d} c")),
     ):
         assert drafts.pair_of(drafts.row_of(pair)) == pair
         assert drafts.rows_of([drafts.row_of(pair)]) == [drafts.row_of(pair)], "as it is kept on disk"
@@ -290,6 +292,39 @@ def test_a_mismatch_is_mended_and_a_proposal_taken() -> None:
     assert taken != text
     assert second not in taken.split()[:2]
     assert "12 of 12" in texts(app)
+
+
+def test_words_are_marked_as_a_span_that_stays_and_goes_into_the_run() -> None:
+    drafts.save(draft(), [])
+    app = open_page()
+    first, second, *_ = drafts.load()[0]["clean"].split()
+    app.button_group[0].set_value([1]).run()
+    next(one for one in app.text_input if one.label == "Name of the span").set_value("S<1>").run()
+    button(app, "Mark as a span").click().run()  # type: ignore[attr-defined]
+    assert not app.exception
+    assert drafts.load()[0]["spans"].startswith(f"{first} {{S1:{second}}} ")
+    assert "12 of 12" in texts(app)
+    app = open_page()  # a new session
+    assert any('<td class="span s0" colspan="1">S1</td>' in one.proto.body for one in app.get("html"))
+    assert model_and_task.own_prompts("custom")[0].marked == (drafts.load()[0]["spans"],)
+    button(app, "Remove the marks").click().run()  # type: ignore[attr-defined]
+    assert "spans" not in drafts.load()[0]
+
+
+def test_a_new_mark_takes_the_place_of_those_that_it_overlaps() -> None:
+    row = {"clean": "a b c {d}", "corrupt": "a b x {d}", "answer": "e", "distractor": "f", "spans": ""}
+    marked = drafts.with_span(drafts.with_span(row, "", [(0, 1), (4, 5)]), "N", [(0, 3)])
+    assert marked["spans"] == r"{N:a b} {c} \{d\}"
+    assert drafts.with_span(marked | {"clean": "b b c d"}, "N", [(0, 1)])["spans"] == "{N:b} b c d"
+
+
+def test_a_row_whose_marks_no_longer_fit_is_named() -> None:
+    rows = draft()
+    rows[1]["spans"] = rows[1]["clean"].replace("and", "{and}", 1) + " more"
+    drafts.save(rows, [])
+    app = open_page()
+    assert "11 of 12" in texts(app)
+    assert "Row 2: spans without its marks is" in texts(app)
 
 
 def test_the_page_shows_which_tokens_are_scored() -> None:

@@ -18,10 +18,12 @@ from app.work import discoveries, heavy_imports
 from app.work.worker import Worker
 from hap_engine.errors import SettingsError
 from hap_engine.machine import speed
-from hap_engine.models.catalog import resolve
+from hap_engine.models.catalog import graph_of, resolve
+from hap_engine.models.reader import reader_of
 from hap_engine.runs import run_file
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.tasks import prompts_file
+from hap_engine.workflows.run_prompts import graph_at_spans
 from tests.builders.fake_hub import put
 from tests.builders.pages import open_app, texts, turn_to
 from tests.builders.tiny_models import MACHINE
@@ -179,6 +181,22 @@ def test_a_loose_set_smaller_than_the_circuit_is_told_in_per_cent_before_the_run
     assert find.disabled
     app.slider(key="keep").set_value(2).run()
     assert not next(button for button in app.button if button.label == "Find the circuit").disabled
+
+
+def test_the_size_counts_edges_where_they_act() -> None:
+    app = open_app(kept="2.0")
+    whole = graph_of(resolve("hap-mini"))
+    assert whole is not None
+    assert f"of {whole.n_edges:,} edges · sparsity" in texts(app)
+    app.selectbox(key="positions").select("roles").run()
+    reader = reader_of(resolve("hap-mini"))
+    assert reader is not None
+    graph = graph_at_spans(DiscoveryConfig(positions="roles"), whole, reader)
+    assert graph.n_edges > 3 * whole.n_edges
+    assert f"of {graph.n_edges:,} edges at their spans · sparsity" in texts(app)
+    app.selectbox(key="positions").select("tokens").run()
+    assert "tokens and the first row" in texts(app), "IOI's prompts are of different lengths"
+    assert next(button for button in app.button if button.label == "Find the circuit").disabled
 
 
 def test_advanced_settings_survive_a_visit_to_another_page(monkeypatch: pytest.MonkeyPatch) -> None:
