@@ -29,9 +29,11 @@ Two things are not the same in every model, and are measured when it is opened:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,7 @@ from hap_engine.errors import RunFileError, UnknownNameError
 from hap_engine.words import say
 
 MAX_SPANS = 64  # a circuit of more has no picture that can be read
-NAME = re.compile(r"[\w+/. -]{1,40}")  # of a span: it stands in readers' names, pages and files
+NAME = re.compile(r"(?! )[\w+/. -]{1,40}(?<! )")  # of a span: it stands in readers' names, pages and files
 MAX_CELLS = 100_000_000  # one byte each; Llama-70B has 34 million
 
 
@@ -124,23 +126,35 @@ class Graph:
         if not all(type(size) is int and 1 <= size <= 1024 for size in sizes):
             raise RunFileError(f"Expected graph sizes n_layers, n_heads, n_kv_heads between 1 and 1024, got {sizes}.")
         layers, heads, kv = sizes
-        cells = layers**2 * (heads + 1) * (heads + 2 * kv + 1)
-        if cells > MAX_CELLS:
-            raise RunFileError(say("graph.too_large", layers=layers, heads=heads, cells=cells, most=MAX_CELLS))
-        if sizes[1] % sizes[2]:
-            raise RunFileError(f"{sizes[1]} heads cannot share {sizes[2]} KV heads evenly.")
-        rows = data.get("spans", [])
-        if not isinstance(rows, list) or len(rows) > MAX_SPANS or not all(isinstance(row, dict) for row in rows):
+        if heads % kv:
+            raise RunFileError(f"{heads} heads cannot share {kv} KV heads evenly.")
+        rows, coupled = (data.get(key) if data.get(key) is not None else [] for key in ("spans", "coupled"))
+        if not _lists(coupled, int):
+            raise RunFileError(say("graph.no_coupling", slots=heads + 2 * kv, coupled=str(coupled)[:80]))
+        if not isinstance(rows, list) or len(rows) > MAX_SPANS:
             raise RunFileError(say("graph.no_span", row=str(rows)[:80]))
-        spans = tuple(_span(row, rows) for row in rows) or WHOLE
-        if len(spans) * cells > MAX_CELLS:
-            raise RunFileError(
-                say("graph.too_large", layers=layers, heads=heads, cells=len(spans) * cells, most=MAX_CELLS)
-            )
-        coupled = tuple(tuple(map(int, fed)) for fed in data.get("coupled", ()))
-        if coupled and (len(coupled) != heads + 2 * kv or not all(0 <= head < heads for head in sum(coupled, ()))):
-            raise RunFileError(f"Expected the heads that each of {heads + 2 * kv} slots feeds, got {coupled}.")
-        return cls(layers, heads, kv, bool(data.get("parallel")), bool(data.get("post_norm")), coupled, spans)
+        spans, fed = tuple(map(_span, rows)) or WHOLE, tuple(map(tuple, coupled))
+        return cls(layers, heads, kv, bool(data.get("parallel")), bool(data.get("post_norm")), fed, spans).checked()
+
+    def checked(self) -> Graph:
+        """Itself: a graph that a file may hold.
+
+        Raises:
+            RunFileError: if its matrices are too large, or what is coupled or a span is none.
+        """
+        spans, within = len(self.spans), (self.slots + 1) * (self.n_heads + 1)
+        cells = max(self.n_layers**2 * within * spans, within * spans**2)  # of its edges; of `stages`
+        if cells > MAX_CELLS:
+            raise RunFileError(say("graph.too_large", graph=self, spans=spans, cells=cells, most=MAX_CELLS))
+        heads = {*range(self.n_heads)}
+        if self.coupled and (len(self.coupled) != self.slots or not {*chain(*self.coupled)} <= heads):
+            raise RunFileError(say("graph.no_coupling", slots=self.slots, coupled=str(self.coupled)[:80]))
+        names = Counter(span.name for span in self.spans)
+        for at, span in enumerate(self.spans if self.positional else ()):
+            known = NAME.fullmatch(span.name) and names[span.name] == 1
+            if not known or not {at} <= {*span.sees} <= {*range(spans)}:
+                raise RunFileError(say("graph.no_span", row=str(span)[:80]))
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         more: dict[str, Any] = {"post_norm": True} if self.post_norm else {}
@@ -351,14 +365,14 @@ class Graph:
         return w, r
 
 
-def _span(row: Mapping[str, Any], every: Sequence[Any]) -> Span:
+def _span(row: Any) -> Span:
     """Raises RunFileError for what `Graph.to_dict` would not write."""
-    name, sees = row.get("name"), row.get("sees")
-    named = (
-        isinstance(name, str)
-        and NAME.fullmatch(name) is not None
-        and [one.get("name") for one in every].count(name) == 1
-    )
-    if not named or not isinstance(sees, list) or not {*map(repr, sees)} <= {*map(repr, range(len(every)))}:
+    named = isinstance(row, dict) and isinstance(row.get("name"), str) and row["name"]
+    if not named or not _lists([row.get("sees")], int) or type(row.get("differs", True)) is not bool:
         raise RunFileError(say("graph.no_span", row=str(row)[:80]))
-    return Span(str(name), tuple(sorted({*sees})), bool(row.get("differs", True)))
+    return Span(row["name"], tuple(sorted({*row["sees"]})), row.get("differs", True))
+
+
+def _lists(value: Any, kind: type) -> bool:
+    """Whether it is a list of lists of a kind."""
+    return isinstance(value, list) and all(isinstance(row, list) and {*map(type, row)} <= {kind} for row in value)

@@ -92,7 +92,8 @@ def _stages(config: DiscoveryConfig, model: Model | None, state: Unfinished) -> 
     sets = at_spans(config, sets, masked.model.reader)
     if sets.spans != WHOLE:
         masked = masked.at_spans(sets.spans)
-        kept = say("workflows.at_spans", kept=edge_budget(masked.graph, config.sparsity), graph=masked.graph)
+        graph = masked.graph.checked()  # its file must be read again
+        kept = say("workflows.at_spans", kept=edge_budget(graph, config.sparsity), graph=graph)
         yield Progress("prompts", 1, 1, "Divided the prompts into spans", {"spans": f"{told_spans(sets)} {kept}"})
     source = masked.model.source
     if source.path and source.kind in ("folder", "gguf"):  # it may go on from another folder

@@ -112,6 +112,14 @@ def test_impossible_sizes_are_refused(data: dict[str, object], words: str) -> No
         Graph.from_dict(data)
 
 
+@pytest.mark.parametrize(
+    "coupled", [7, True, "01", {"0": [0]}, [0], ["0"], [None], [[0]], [[0]] * 5 + [["0"]], [[0]] * 5 + [[2]]], ids=str
+)
+def test_strange_couplings_are_refused(coupled: object) -> None:
+    with pytest.raises(RunFileError, match="Expected the heads that each of 6 slots feeds"):
+        Graph.from_dict({"n_layers": 1, "n_heads": 2, "n_kv_heads": 2, "coupled": coupled})
+
+
 def test_a_graph_too_large_for_memory_is_refused() -> None:
     """Its edge matrix would take three terabytes: a run file must not be able to ask for that."""
     with pytest.raises(RunFileError):

@@ -174,9 +174,20 @@ def test_spans_that_are_none_are_refused(row: dict[str, object]) -> None:
         [{"name": "a", "sees": [[0]]}],
         [{"name": "a", "sees": [0]}, {"name": "a", "sees": [0]}],
         [{"name": f"part {at}", "sees": [at]} for at in range(65)],
+        [{"name": "a", "sees": [0], "differs": "no"}],
+        [{"name": "a", "sees": [0.0]}],
+        [{"name": "a", "sees": []}],
+        [{"name": "a ", "sees": [0]}],
     ],
     ids=str,
 )
 def test_strange_spans_are_refused(rows: object) -> None:
     with pytest.raises(RunFileError, match="Expected at most 64 spans"):
         Graph.from_dict({**SMALL.to_dict(), "spans": rows})
+
+
+def test_a_small_file_asks_for_no_gigabytes() -> None:
+    """What feeds what at 64 spans of 700 heads would take six gigabytes, though its edges are few."""
+    rows = [{"name": f"part {at}", "sees": list(range(at + 1))} for at in range(64)]
+    with pytest.raises(RunFileError, match="700 heads and 64 spans is too large"):
+        Graph.from_dict({"n_layers": 1, "n_heads": 700, "n_kv_heads": 700, "spans": rows})
