@@ -106,7 +106,7 @@ def similar_figure(run: Run, colours: Palette) -> go.Figure:
 
 def _found(run: Run, said: str) -> None:
     words, picture = st.columns([2, 3], gap="large")
-    words.markdown(f"**{said}**")
+    words.markdown(f"**{plain(said)}**")
     look = widget("another.see", circuit=plain(circuit_title(run.main)))
     words.button(**look, on_click=url.put, kwargs={"left": run.main, "right": RIVAL})
     with picture:

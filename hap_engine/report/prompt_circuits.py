@@ -69,7 +69,9 @@ def told(run: Findings) -> list[str]:
     counts = {"n": len(rows), "k": len(found), "silhouette": section.get("silhouette"), "least": LEAST}
     known = "unknown" if counts["silhouette"] is None else "one" if len(found) == 1 else "many"
     means = {
-        f"{side}_{key}": fmean(row[side][key] for row in rows) for side in ("own", "shared") for key in rows[0][side]
+        f"{side}_{key}": fmean(row[side][key] for row in rows)
+        for side in ("own", "shared")
+        for key in ("kl", "deviation")
     }
     parts = [say(f"own.{known}", **counts), by_order(run), say("own.measured", title=title, **means)]
     return [part for part in parts if part]

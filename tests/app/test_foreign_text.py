@@ -18,7 +18,7 @@ from tests.builders.payloads import PAYLOAD, PICTURE, hostile_run, linked_run
 from tests.builders.reading import failures, files, shown
 from tests.builders.whole_runs import whole_run
 
-ADDRESS = re.compile(r"https?:(?=/+elsewhere)|www\.|a@elsewhere")
+ADDRESS = re.compile(r"https?:(?=/+elsewhere)|www\.|\w@elsewhere")
 # Fields in which a browser takes every letter for itself.
 TEXT = (
     "id",

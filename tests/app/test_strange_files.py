@@ -15,7 +15,7 @@ from hap_engine.runs.run_file import dumps, loads, runs_folder, save
 from tests.builders.mutants import mutants
 from tests.builders.pages import open_app
 from tests.builders.reading import failures, files, shown
-from tests.builders.whole_runs import whole_run
+from tests.builders.whole_runs import positional_run, whole_run
 
 ON_PAGES, IN_FILES, SEED = 40, 250, 27  # a page takes half a second, the files of a run a tenth of it
 
@@ -44,6 +44,16 @@ def test_pages_of_mutants(accepted: list[tuple[str, Run]]) -> None:
         if app.exception or app.session_state["failures"]:
             wrong[name] = app.session_state["failures"] or app.exception
     assert not wrong
+
+
+def test_what_a_newer_program_adds_to_a_prompts_own_circuit_is_let_be() -> None:
+    data = json.loads(dumps(positional_run()))
+    first, second = data["prompt_circuits"]["prompts"]
+    first["own"], second["shared"] = first["own"] | {"words": "many"}, second["shared"] | {"more": 1}
+    run = loads(json.dumps(data))
+    app = shown(save(run, runs_folder() / f"{run.id}.json"), save(whole_run(), runs_folder() / "other.json"))
+    assert app.session_state["failures"] == []
+    assert not app.exception
 
 
 def test_an_id_that_no_file_can_have() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, loads
-from tests.builders.whole_runs import whole_run
+from tests.builders.whole_runs import positional_run, whole_run
 
 PICTURE = "![a](http://elsewhere.example/p.png)"
 PAYLOAD = PICTURE + '<img src="http://elsewhere.example/q.png">[b](http://elsewhere.example/) $x$ :red[c]'
@@ -25,6 +25,7 @@ KEPT = (
     "bos",
     "version",
     "main",
+    "names",
     "split",
     "ablation",
 )
@@ -52,6 +53,9 @@ def hostile_run() -> Run:
         model={**plain.model, "ways": {PAYLOAD: 2}},
     )
     data = hostile(json.loads(dumps(run)))
+    data["notes"]["groups"] = {PAYLOAD: list(plain.graph.heads[:2])}
+    for prompt in data["cuts"]["promoted"][plain.graph.heads[0]]:
+        prompt["promotes"] = prompt["holds"] = {PAYLOAD: 0.2}
     statistics = data["statistics"]
     for part in ("agreement", "complement", "comparisons", "curves"):
         statistics[part][PAYLOAD] = next(iter(statistics[part].values()))
@@ -64,8 +68,10 @@ def hostile_run() -> Run:
 
 
 def linked_run() -> Run:
-    """A run of which each name that has to be a word or two is an address: its circuit, split and ablation."""
-    text = dumps(whole_run(id="linked"))
+    """A run of which each name that has to be a word or two is an address: of circuits, split, ablation, spans."""
+    text = dumps(positional_run(id="linked"))
     for word in ("hap", "eap", "test", "resample"):
         text = text.replace(f'"{word}"', f'"www.{word}.example"')
+    for span, address in (("IO", "www.io.example"), ("S1", "elsewhere.example"), ("END", "elsewhere.example/end")):
+        text = text.replace(f'"name": "{span}"', f'"name": "{address}"').replace(f'@{span}"', f'@{address}"')
     return loads(text.replace('"www.test.example": [', '"test": ['))  # the prompts of that split

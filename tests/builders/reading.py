@@ -15,7 +15,7 @@ from app.explore import prompts
 from app.export import graphs, snippets, tables
 from app.export.handout import handout
 from app.pages import compare
-from app.questions import can_it_be_smaller, every_size, how_good, which_prompts, why_missed
+from app.questions import can_it_be_smaller, every_size, how_good, is_there_another, which_prompts, why_missed
 from app.result import edge, node, provenance, result, share
 from app.stored import saved_runs
 from app.widgets.charts import curve_figure
@@ -27,7 +27,7 @@ from hap_engine.runs.continue_run import again, further
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, loads
 
-QUESTIONS = (can_it_be_smaller, every_size, how_good, which_prompts, why_missed)
+QUESTIONS = (can_it_be_smaller, every_size, how_good, is_there_another, which_prompts, why_missed)
 Part = Callable[[], object]
 
 

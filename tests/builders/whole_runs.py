@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hap_engine.graph.graph import Graph
+from hap_engine.graph.graph import Graph, Span
 from hap_engine.runs.record import Run
 from hap_engine.settings import DiscoveryConfig
 from tests.builders.sized_runs import sized_run
@@ -92,7 +92,7 @@ def statistics(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-STABILITY = {
+STABILITY: dict[str, Any] = {
     "version": 1,
     "seeds": [0, 1],
     "edges": [1.0] * 60,
@@ -103,9 +103,27 @@ STABILITY = {
 }
 
 
-def whole_run(**changes: Any) -> Run:
+# Where an edge may act: the names see each other, since either may come first, and nothing differs before them.
+SPANS = (
+    Span("start", (0,), differs=False),
+    Span("IO", (0, 1, 2)),
+    Span("S1", (0, 1, 2)),
+    Span("END", (0, 1, 2, 3), differs=False),
+)
+
+
+def positional_run(**changes: Any) -> Run:
+    """As `whole_run`, of edges that act at spans, in a model whose heads act on each other."""
+    run = whole_run(Graph(2, 4, 2, coupled=((0, 1, 2, 3),) * 8, spans=SPANS), id="positional")
+    prompts = {split: [row | {"spans": [0, 1, 2, 3]} for row in rows] for split, rows in run.prompts.items()}
+    return replace(run, **{"prompts": prompts, "settings": {**run.settings, "positions": "roles"}} | changes)
+
+
+def whole_run(graph: Graph | None = None, **changes: Any) -> Run:
     """A small run with every section that a file may have; all its numbers are made up."""
-    run = sized_run(Graph(2, 4, 2), edges=30)
+    run = sized_run(graph or Graph(2, 4, 2), edges=30)
+    run = replace(run, circuits={**run.circuits, "rival": run.circuits["eap"]})
+    run = replace(run, metrics={**run.metrics, "rival": run.metrics["eap"]})
     config = asdict(DiscoveryConfig(sparsity=run.sparsity))
     settings = {key: config[key] for key in ("method", "sparsity", "scorer", "bos", "dtype", "pruning", "sizes")}
     pair = {"clean": "When Ann and Bob met, Bob saw", "corrupt": "When Ann and Bob met, Tim saw"}
@@ -118,7 +136,13 @@ def whole_run(**changes: Any) -> Run:
     row = {"n_edges": 30, "interval": {"kl": [0.4, 0.6]}, "train_kl": 0.1, "n_train": 8, "per_prompt": each}
     looks = {"END->S2": 0.6, "S2->IO": 0.3}
     facts = {head: {**known, "direct_effect": 0.1, "attention": looks} for head, known in run.heads.items()}
-    names = run.circuits[run.main].circuit.names()
+    circuit = run.circuits[run.main].circuit
+    names = circuit.names()
+    answers = {"base": [0.9, 0.8], "off": {run.graph.heads[0]: [0.1, 0.2]}, "on": {run.graph.heads[1]: [0.9, 0.8]}}
+    words = {"promotes": {" Ann": 0.3}, "holds": {" Bob": 0.2}}
+    distance = {"kl": 0.5, "deviation": 0.1}
+    own = {"edges": np.flatnonzero(circuit.kept)[:9].tolist(), "cluster": 0, "own": distance, "shared": distance}
+    size = {"size": 3, "edges": [1.0] * 3, "heads": {"a1.h1": 1.0}, "jaccard": {"hap": 0.5, "eap": 0.4}}
     whole = {
         "model": {
             **run.model,
@@ -141,6 +165,32 @@ def whole_run(**changes: Any) -> Run:
         "replay": {"edges": [list(pair) for pair in names], "last_open": list(range(len(names)))},
         "attention": [{"tokens": {"clean": tokens, "corrupt": tokens}, "roles": roles, "heads": heads}] * 2,
         "statistics": statistics(),
-        "stability": STABILITY | {"edges": [1.0] * 30},
+        "stability": STABILITY | {"edges": [1.0] * 30, "at": [size, size], "resamples": 4, "steps": 20},
+        "rival": {
+            "version": 1,
+            "price": 0.5,
+            "steps": 20,
+            "n_prompts": 8,
+            "tried": [{"price": 0.0, "kl": 0.4, "shared": 30}, {"price": 0.5, "kl": 0.5, "shared": 9}],
+        },
+        "prompt_circuits": {
+            "version": 1,
+            "split": "test",
+            "steps": 20,
+            "size": 9,
+            "silhouette": 0.4,
+            "prompts": [own, own | {"cluster": 1}],
+        },
+        "cuts": {
+            "version": 1,
+            "n_prompts": 2,
+            "circuits": {"hap": answers, "eap": answers},
+            "promoted": {run.graph.heads[0]: [words, words]},
+        },
+        "notes": {
+            "version": 1,
+            "heads": {run.graph.heads[0]: "why?"},
+            "groups": {"names": [run.graph.heads[0], run.graph.heads[1]]},
+        },
     }
     return replace(run, **whole | changes)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from itertools import product
 from random import Random
 from typing import Any
 
 from app.stored import saved_runs
 from hap_engine.runs.run_file import dumps, loads, runs_folder, save
-from tests.builders.mutants import JUNK, bytes_changed, mutants, parts, replaced
+from tests.builders.mutants import JUNK, bytes_changed, parts, replaced
 from tests.builders.reading import failures, files, shown
-from tests.builders.whole_runs import whole_run
+from tests.builders.whole_runs import positional_run, whole_run
 from tests.campaign.tally import Tally, counted
 
 
@@ -33,16 +34,16 @@ def attack(seed: int, count: int) -> Tally:
 def cases(seed: int, count: int) -> Iterator[tuple[str, bytes, bool]]:
     """Names, contents, and whether a file must be refused."""
     chance = Random(seed)
-    good = json.loads(dumps(whole_run()))
-    single = list(mutants(good))
-    for name, mutant in chance.sample(single, count // 2):
+    good = [json.loads(dumps(run)) for run in (whole_run(), positional_run())]
+    single = [one for run in good for one in product([run], parts(run), JUNK)]
+    for run, path, junk in chance.sample(single, count // 2):
+        name, mutant = replaced(run, path, junk)
         yield name, json.dumps(mutant).encode(), False
     for _ in range(count // 4):
-        name, mutant = _several(good, chance)
+        name, mutant = _several(chance.choice(good), chance)
         yield name, json.dumps(mutant).encode(), False
-    text = json.dumps(good).encode()
     for _ in range(count - count // 2 - count // 4):
-        yield bytes_changed(text, chance)
+        yield bytes_changed(json.dumps(chance.choice(good)).encode(), chance)
 
 
 def _several(good: dict[str, Any], chance: Random) -> tuple[str, dict[str, Any]]:
