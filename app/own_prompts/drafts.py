@@ -90,7 +90,7 @@ def rows_of(data: Iterable[Any]) -> list[Row]:
 def pair_of(row: Row) -> PromptPair:
     """A row as it is scored: with the rule's spaces, unless it says otherwise."""
     answers, distractors = _cell(row["answer"]), _cell(row["distractor"])
-    answer_ids, distractor_ids = (tuple(map(int, row.get(key, "").split())) for key in IDS)
+    answer_ids, distractor_ids = (tuple(map(_id, row.get(key, "").split())) for key in IDS)
     pair = PromptPair(
         row["clean"],
         row["corrupt"],
@@ -176,6 +176,11 @@ def _lines(text: str, between: str, inner: str) -> list[list[str]]:
             lines.append([])
         at = found.end() + 1
     return lines
+
+
+def _id(word: str) -> int:
+    """The number of a token; -1, which no model has, for what is none."""
+    return int(word) if word.isdecimal() and len(word) <= 10 else -1
 
 
 def _cell(text: str) -> list[str]:

@@ -128,7 +128,7 @@ class Graph:
         layers, heads, kv = sizes
         if heads % kv:
             raise RunFileError(f"{heads} heads cannot share {kv} KV heads evenly.")
-        rows, coupled = (data.get(key) if data.get(key) is not None else [] for key in ("spans", "coupled"))
+        rows, coupled = ([] if data.get(key) is None else data[key] for key in ("spans", "coupled"))
         if not _lists(coupled, int):
             raise RunFileError(say("graph.no_coupling", slots=heads + 2 * kv, coupled=str(coupled)[:80]))
         if not isinstance(rows, list) or len(rows) > MAX_SPANS:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,9 @@ from google.protobuf.message import Message
 from streamlit.testing.v1 import AppTest
 
 from app.link import KEYS
+from app.own_prompts import drafts
 from app.questions.menu import SECTIONS
+from hap_engine.models.catalog import BUNDLED
 from hap_engine.runs.run_file import load, runs_folder, save
 from tests.builders.pages import open_app, turn_to
 from tests.builders.payloads import PAYLOAD, PICTURE, hostile_run, linked_run
@@ -107,6 +112,21 @@ def test_every_word_of_an_address(key: str) -> None:
         assert unescaped(app) == set()
         for title in ("Compare", "Lesson"):
             assert unescaped(turn_to(app, title, **{key: value})) == set(), title
+
+
+def test_prompts_of_others() -> None:
+    row = dict.fromkeys(("clean", "corrupt", "answer", "distractor"), PAYLOAD)
+    drafts.save([row, row | {"corrupt": f"{PAYLOAD} x"}, {**row, "answer_ids": PAYLOAD}], [])
+    assert unescaped(turn_to(open_app(), "Your prompts")) == set()
+
+
+@pytest.mark.parametrize("part", ["model_type", "architectures", "rope_scaling"])
+def test_models_of_others(part: str, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BUNDLED["hap-mini"], tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    harm = {"model_type": PAYLOAD, "architectures": [PAYLOAD], "rope_scaling": {"rope_type": PAYLOAD}}
+    (folder / "config.json").write_text(json.dumps(config | {part: harm[part]}))
+    assert unescaped(open_app(model=str(folder), new="1")) == set()
 
 
 def test_files_that_are_made_of_it_hold_no_element() -> None:

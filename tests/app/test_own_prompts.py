@@ -157,6 +157,14 @@ def test_pasting_from_a_spreadsheet_or_as_text() -> None:
     assert len(drafts.pasted('",' * 70_000)) == 1
 
 
+@pytest.mark.parametrize("ids", ["x", "-1", "1.5", "9" * 5000, "²"])
+def test_pasted_ids_that_are_none_are_told_with_their_row(ids: str) -> None:
+    names = ("clean", "corrupt", "answer", "distractor")
+    text = "\t".join((*names, "answer_ids")) + "\n" + "\t".join((*map(draft()[0].__getitem__, names), ids))
+    drafts.save(drafts.pasted(text), [])
+    assert "_ids from the model's vocabulary of" in texts(open_page())  # with a backslash before it, as Markdown needs
+
+
 @pytest.mark.parametrize(
     ("text", "cells"),
     [

@@ -116,7 +116,13 @@ def positional_run(**changes: Any) -> Run:
     """As `whole_run`, of edges that act at spans, in a model whose heads act on each other."""
     run = whole_run(Graph(2, 4, 2, coupled=((0, 1, 2, 3),) * 8, spans=SPANS), id="positional")
     prompts = {split: [row | {"spans": [0, 1, 2, 3]} for row in rows] for split, rows in run.prompts.items()}
-    return replace(run, **{"prompts": prompts, "settings": {**run.settings, "positions": "roles"}} | changes)
+    measured = {
+        "between_spans": np.tril(np.full((4, 4), 0.25)).tolist(),
+        "effects_at_spans": {span.name: 0.1 + at for at, span in enumerate(SPANS)},
+    }
+    heads = {head: {**facts, **measured} for head, facts in run.heads.items()}
+    settings = {**run.settings, "positions": "roles"}
+    return replace(run, **{"prompts": prompts, "heads": heads, "settings": settings} | changes)
 
 
 def whole_run(graph: Graph | None = None, **changes: Any) -> Run:

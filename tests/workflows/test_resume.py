@@ -72,6 +72,7 @@ CASES = {
     "as few as do": config("projection", keep=None, keep_level=0.9),
     "half precision": config(dtype="bfloat16"),
     "in parts": config(memory=0.6),
+    "at spans": config(positions="roles"),
 }
 
 
