@@ -178,25 +178,12 @@ def fit(runs: list[tuple[DiscoveryConfig, Shape, dict[str, Any]]]) -> dict[str, 
             if spent > 0.01:
                 rows.append((*work.seconds(Machine(**seen["machine"]), config.dtype), spent))
         phases[phase] = fit_phase(rows)
-    rows = []
-    for config, shape, seen in runs:
-        held = workload.memory(config, shape, seen["tokens"])
-        # Weights and kernels are there once, whatever the fit would say; deltas and activations grow together.
-        passes = held["deltas"] + held["activations"]
-        rows.append((held["prompts"], passes, 1.0, seen["peak"] - held["weights"] - held["kernels"]))
-    prompts, passes, base = fit_phase(rows)
+    rest = (seen["peak"] - sum(workload.memory(config, shape, seen["tokens"]).values()) for config, shape, seen in runs)
     return {
         "made by": "python -m benchmarks.fit_estimate",
         "open": round(opening, 2),
+        "base": round(max(rest)),  # the estimate's other parts are counted
         "seconds": phases,
-        "memory": {
-            "base": round(base),
-            "kernels": 1.0,
-            "weights": 1.0,
-            "prompts": prompts,
-            "deltas": passes,
-            "activations": passes,
-        },
     }
 
 

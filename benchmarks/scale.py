@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu import random_llama
@@ -21,10 +23,10 @@ from hap_engine.graph.graph import MAX_CELLS, Graph
 from hap_engine.machine.estimate import duration, estimate
 from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine
-from hap_engine.machine.workload import memory, memory_on_cards
+from hap_engine.machine.workload import memory, memory_on_cards, passes
 from hap_engine.masked.delta_buffer import Tape
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.masked.plan import Plan, Positions, look_ahead
+from hap_engine.masked.plan import Plan, Positions
 from hap_engine.masked.workspace import Workspace
 from hap_engine.models.catalog import Source
 from hap_engine.models.shape import Shape
@@ -47,11 +49,19 @@ SHAPES = {
 CARDS = ((4, 4), (4, 1), (8, 4))  # for the layers of the largest, and how many prompts at once
 TOKENS = 20.0  # of a prompt of IOI
 VOCABULARY = 72  # of the layers that are measured
-# Parts of a model that are measured.
-WEIGHTS = "a layer's weights, with the copies for training"
-TRACE = "a prompt's corrupt run in a layer"
-STEP = "deltas and activations of a prompt's pass in a layer"
-DELTAS = "a prompt's deltas in all layers"
+LARGEST = "Llama-3.1-8B"
+MEASURED = {
+    "hap-mini": Shape(4, 8, 8, 128, 16, 512, 3, 1000, True, "bfloat16"),
+    "SmolLM2-135M": Shape(30, 9, 3, 576, 64, 1536, 3, 49_152, True, "bfloat16"),
+    "a model of 1.5 B": Shape(28, 16, 8, 2048, 128, 5632, 3, 32_000, False, "bfloat16"),
+    LARGEST: SHAPES[LARGEST],
+}
+LAYERS = 3  # that are measured: of a model's last, little is computed, so that it is no layer like the others
+WEIGHTS = "weights, with the copies for training"
+TRACE = "a prompt's corrupt run"
+SCORE = "deltas and activations of a prompt whose edges are scored"
+STEP = "deltas and activations of a prompt in a step"
+DELTAS = "a prompt's deltas in a step, in all layers"
 RUN = DiscoveryConfig(sparsity=0.99, device="cuda", dtype="bfloat16")
 HELD = ("weights", "prompts", "deltas", "activations")
 STORED, ORDERS = 4 * 4 / 3, 3  # bytes of a number in a run file's orders and replay: 4 as base64
@@ -110,19 +120,31 @@ def breaks() -> Iterator[str]:
         )
 
 
-def parts(shape: Shape = SHAPES["Llama-3.1-8B"]) -> Iterator[str]:
-    """What the estimate says of one layer of a shape and of its deltas, beside what these hold."""
-    yield "| part | by the estimate | measured |"
-    yield "|---|---:|---:|"
-    for name, (estimated, measured) in measured_parts(shape).items():
-        yield f"| {name} | {estimated / 1e6:,.1f} MB | {measured / 1e6:,.1f} MB |"
+def parts() -> Iterator[str]:
+    """What the estimate says of one layer of some shapes and of the largest's deltas, beside what these hold."""
+    yield "| a layer of the sizes of | part | by the estimate | measured | estimate / measured |"
+    yield "|---|---|---:|---:|---:|"
+    for model, shape in MEASURED.items():
+        found = measured_parts(shape)
+        if model == LARGEST:
+            found[DELTAS] = deltas(shape)
+        for name, (estimated, measured) in found.items():
+            cells = f"{estimated / 1e6:,.2f} MB | {measured / 1e6:,.2f} MB | {estimated / measured:.2f}"
+            yield f"| {model} | {name} | {cells} |"
 
 
 def measured_parts(shape: Shape) -> dict[str, tuple[float, float]]:
-    """Bytes of the parts, by the estimate and as they are: of a layer, what two hold more than one."""
-    (one, first), (two, both) = (_layers(replace(shape, layers=count, vocabulary=VOCABULARY)) for count in (1, 2))
-    found = {name: (two[name] - one[name], both[name] - first[name]) for name in one}
-    return found | {DELTAS: (memory(RUN, shape, TOKENS, Limits(batch=1))["deltas"], _buffers(shape))}
+    """Bytes of the parts, by the estimate and as they are: what several layers hold more than one less."""
+    (few, held), (more, also) = (
+        _layers(replace(shape, layers=count, vocabulary=VOCABULARY)) for count in (LAYERS - 1, LAYERS)
+    )
+    return {name: (more[name] - few[name], also[name] - held[name]) for name in few}
+
+
+def deltas(shape: Shape) -> tuple[float, float]:
+    """Bytes of a step's deltas for one prompt, by the estimate and as their buffers are laid out."""
+    _, (estimated, _), _ = passes(RUN, shape, TOKENS, Limits(batch=1))
+    return estimated, _buffers(shape)
 
 
 def _layers(shape: Shape) -> tuple[dict[str, float], dict[str, float]]:
@@ -146,34 +168,36 @@ def _layers(shape: Shape) -> tuple[dict[str, float], dict[str, float]]:
     trace = masked.plain_trace(batch.corrupt, batch.last)
     mask = torch.from_numpy(masked.graph.edge_mask).float().requires_grad_()
     clean = masked.embed(batch.clean)
-    step = _kept(lambda: fast.logits(mask, clean, trace, batch.last))
-    scoring = _kept(lambda: (made := EdgeGradients(masked, clean, trace, batch.last), made._forward(1.0)))
+    gradients = EdgeGradients(masked, clean, trace, batch.last)
+    score = _most(lambda: gradients.add(1.0, Tensor.sum))
+    step = _most(lambda: fast.logits(mask, clean, trace, batch.last).sum().backward())
     estimated = memory(RUN, shape, TOKENS, Limits(batch=1, cache=2**60))
+    scoring, learning, _ = passes(RUN, shape, TOKENS, Limits(batch=1))
     traces = RUN.sizes.train + VALIDATED + EAP_PROMPTS
     return (
-        {
-            WEIGHTS: estimated["weights"],
-            TRACE: estimated["prompts"] / traces,
-            STEP: estimated["deltas"] + estimated["activations"],
-        },
+        {WEIGHTS: estimated["weights"], TRACE: estimated["prompts"] / traces, SCORE: sum(scoring), STEP: sum(learning)},
         {
             WEIGHTS: sum(held.values()),
             TRACE: sum(x.nbytes for layer in trace.layers for x in layer),
-            STEP: max(step, scoring),
+            SCORE: score + sum(x.nbytes for card in gradients._cards for x in (card.delta, card.grads, card.total)),
+            STEP: step,
         },
     )
 
 
-def _kept(work: Callable[[], object]) -> int:
-    """Bytes that are there after some work, for its backward pass, and were not before."""
+def _most(work: Callable[[], object]) -> int:
+    """Bytes that are there at most during some work, and were not before."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        made = work()
-    assert made is not None
-    return int(sum(event.self_cpu_memory_usage for event in seen.key_averages()))
+        work()
+    assert seen.profiler is not None
+    assert seen.profiler.kineto_results is not None
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return int(max(accumulate(event.nbytes() for event in events)))
 
 
 def _buffers(shape: Shape) -> int:
-    """Bytes of a step's buffers for one prompt, made without memory behind them, and of those of a scoring pass."""
+    """Bytes of a step's buffers for one prompt, made without memory behind them."""
     graph, tokens = Graph(shape.layers, shape.heads, shape.kv_heads), int(TOKENS)
     some, *scored = (torch.empty(count, dtype=torch.long, device="meta") for count in (tokens, 1, 1))
     positions = Positions((some, scored[0]), scored[1])
@@ -181,8 +205,7 @@ def _buffers(shape: Shape) -> int:
     written = range(len(graph.writers))
     plan = Plan(full_circuit(graph))
     tape = Tape(plan, written, positions, mask, shape.width, torch.bfloat16, Workspace())
-    step = sum(2 * buffer.delta.nbytes + buffer.readers.nbytes for buffer in tape.buffers)  # and deltas' gradients
-    return step + 4 * (len(written) + look_ahead(graph) * (graph.slots + 1)) * tokens * shape.width
+    return sum(2 * buffer.delta.nbytes + buffer.readers.nbytes for buffer in tape.buffers)  # and deltas' gradients
 
 
 def main() -> None:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
+from hap_engine.machine.workload import PIECE
+
 DTYPES = (torch.bfloat16, torch.float16)
-PIECE = 2**24  # numbers of a large matrix that are widened together: an unembedding of 260 million takes 1 GB at once
 
 _aten = torch.ops.aten
 _MOVE = {
@@ -56,6 +57,10 @@ class Narrow(Tensor):
     def raw(self) -> Tensor:
         """The narrow numbers, before they are multiplied."""
         return _joined(self.parts)
+
+    def rows(self, numbers: Sequence[int]) -> Narrow:
+        """Some of its rows, each of which is a part: no number is copied."""
+        return Narrow([self.parts[row] for row in numbers], self.gain, centred=self.centred)
 
     def wide(self) -> Tensor:
         """Its numbers."""

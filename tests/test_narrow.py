@@ -144,6 +144,19 @@ def test_training_in_bfloat16_shares_what_is_stored_so() -> None:
     assert close(fast, exact, 0.1)
 
 
+def test_no_layer_but_the_one_at_work_has_a_copy_of_its_weights() -> None:
+    """Not in bfloat16, not of the rows that a pass takes, and not kept for its backward pass."""
+    masked = opened("llama", widened=False)
+    fast = masked.with_dtype(HALF)
+    before, mask = storages(), real_mask(masked, 1).requires_grad_()
+    found = [run(one, mask, PAIRS) for one in (masked, fast)]
+    kept = [x for x in gc.get_objects() if type(x) is Narrow]
+    new = {part.untyped_storage().data_ptr() for x in kept for part in x.parts} - before.keys()
+    assert found[0].requires_grad
+    assert not new
+    assert fast.blocks[0].w_read is masked.blocks[0].w_read
+
+
 def test_the_transformer_lens_copy_is_in_float32() -> None:
     bridge = made_of(rounded("llama", widened=False)).bridge()
     assert {weight.dtype for weight in bridge.parameters()} == {torch.float32}

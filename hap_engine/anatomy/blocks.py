@@ -11,6 +11,7 @@ every writer, `Block.w_write` leaves it out from the start.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,7 @@ from hap_engine.anatomy.closed_form import Closed
 from hap_engine.anatomy.mlps import Mlp
 from hap_engine.anatomy.norms import GainedNorm, Norm
 from hap_engine.anatomy.replay import Replayed
+from hap_engine.narrow import Narrow
 
 Core = Closed | Replayed
 
@@ -31,7 +33,8 @@ class Block:
     Attributes:
         w_out, b_out: what attention says of `z`.
         w_heads: what the heads write of `z`, where the norm of their sum multiplies by 1.
-        w_read, w_write: `w_in` and `w_heads` without what all readers ignore, in the dtype of the delta buffer.
+        w_read, w_write: `w_in` and `w_heads` without what all readers ignore, in the dtype of the delta buffer; narrow
+            ones become so where they are used, a layer at a time.
         norm: of what the slots read, without its gain and bias.
         core: attention between the slots' values and what the heads give.
         post: the norm of the sum of the heads, where there is one.
@@ -74,7 +77,7 @@ class Block:
 
     def summed(self, z: Float[Tensor, "head *axes d_head"]) -> Float[Tensor, "*axes d_model"]:
         """What attention says: the sum over its heads."""
-        return torch.einsum("h...e,hed->...d", z, self.w_out) + self.b_out
+        return _Sum.apply(z, self.w_out) + self.b_out
 
     def written(self, total: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
         """What becomes of it on the way into the stream."""
@@ -104,5 +107,20 @@ class Block:
 
     def with_dtype(self, dtype: torch.dtype, mix: torch.dtype) -> Block:
         """The same block with its MLP's products in `dtype` and those with the delta buffer in `mix`."""
-        read, write = self.w_read.to(mix), self.w_write.to(mix)
+        read, write = (x if isinstance(x, Narrow) else x.to(mix) for x in (self.w_read, self.w_write))
         return replace(self, w_read=read, w_write=write, mlp=self.mlp.with_dtype(dtype))
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over heads. Autograd alone would keep a copy of narrow weights, of all layers at once."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, z: Float[Tensor, "head *axes d_head"], weight: Float[Tensor, "head d_head d_model"]
+    ) -> Float[Tensor, "*axes d_model"]:
+        ctx.weight = weight
+        return torch.einsum("h...e,hed->...d", z, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return torch.einsum("...d,hed->h...e", grad, ctx.weight), None

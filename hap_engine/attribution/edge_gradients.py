@@ -35,8 +35,9 @@ from hap_engine.anatomy.replay import Handed, Replayed
 from hap_engine.attribution.gradient_rules import PLAIN, Rules, Softmax, normed, secant_rule, shared
 from hap_engine.errors import UnsupportedModelError
 from hap_engine.graph.graph import WHOLE
+from hap_engine.machine.workload import look_ahead
 from hap_engine.masked.masked_pass import MaskedModel, put_rows
-from hap_engine.masked.plan import Positions, Stretch, look_ahead
+from hap_engine.masked.plan import Positions, Stretch
 from hap_engine.transformer.plain_pass import Trace
 from hap_engine.words import say
 
@@ -63,7 +64,7 @@ class EdgeGradients:
         self.positions = Positions.of((clean_embed != corrupt.embed).any(-1), last)
         self._cards = [_Card(self, stretch) for stretch in masked.stretches]
         self._card_of = [card for card in self._cards for _ in range(card.first, card.end)]
-        self._together, self._readers_of_layer = look_ahead(self.graph), self.graph.slots + 1
+        self._together, self._readers_of_layer = look_ahead(self.graph.slots), self.graph.slots + 1
         self._filled = False
         _check_rules(masked, rules)
 
@@ -132,7 +133,7 @@ class EdgeGradients:
             change = change * shrink
         first = graph.head_row(index)
         out = delta[first : first + graph.n_heads]
-        torch.bmm(change.to(out.dtype), block.w_write, out=out)
+        torch.bmm(change.to(out.dtype), block.w_write.to(out.dtype), out=out)
         norm = graph.norm_row(index)
         if norm is not None:
             delta[norm] = self.masked.without_mean(block.rescaled(total, shrink))
@@ -211,7 +212,7 @@ class EdgeGradients:
         """
         card, grads, upstream = self._card_of[index], self._grads_of(index), self.graph.upstream
         own, low = grads[:-1], centred.to(grads.dtype)
-        torch.bmm(grad.to(low.dtype), block.w_read.mT, out=own)
+        torch.bmm(grad.to(low.dtype), block.w_read.to(low.dtype).mT, out=own)
         own.addcmul_(low[None], scaled.to(low.dtype))
         if block.norm.recentres:
             own.sub_(own.mean(-1, keepdim=True))
@@ -252,7 +253,7 @@ class _Card:
             return owner.masked.workspace.take(use, shape, owner.masked.mix_dtype, self.device)
 
         self.delta = take("delta", self.written.stop)
-        self.grads = take("readers", look_ahead(graph) * (graph.slots + 1))
+        self.grads = take("readers", look_ahead(graph.slots) * (graph.slots + 1))
 
     def receive(self, cards: Sequence[_Card]) -> None:
         """The deltas of the writers on cards before it."""

@@ -8,8 +8,8 @@ machine's measured speeds (`hap_engine.machine`) a phase takes
               +  (c · started + d · started in bfloat16) · dispatch
 
 where a to d of each phase say how far the real work is from one ideal matrix product, one pass over
-memory and one operation a layer. They, and such factors of what memory holds, stand in ``assets/estimate.json``,
-fitted to real runs by ``python -m benchmarks.fit_estimate``; nothing else is tuned.
+memory and one operation a layer. They, and what the program itself holds, stand in ``assets/estimate.json``, fitted to
+real runs by ``python -m benchmarks.fit_estimate``; nothing else is tuned.
 """
 
 from __future__ import annotations
@@ -95,22 +95,23 @@ def _held(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits |
             limits = limits_within(config, shape, tokens)
         except SettingsError:
             limits = Limits(1, cache=0)  # the run itself will say so
-    factors = _constants()["memory"]
-    held = memory(config, shape, tokens, limits)
-    return {"base": factors["base"], **{name: factors[name] * size for name, size in held.items()}}
+    return {"base": _constants()["base"], **memory(config, shape, tokens, limits)}
 
 
 def limits_within(config: DiscoveryConfig, shape: Shape, tokens: float) -> Limits:
-    """The largest parts of a batch, and then whether to keep corrupt runs, within ``config.memory`` GB.
+    """The largest parts of a batch, and then where to keep corrupt runs, if at all, within ``config.memory`` GB.
 
     Raises:
         SettingsError: if not even one prompt at a time fits.
     """
     if config.memory is None:
         return Limits()
-    budget, batch = config.memory * 1e9, max(config.pruning.batch_size, SCORE_BATCH)
+    budget, batch = int(config.memory * 1e9), max(config.pruning.batch_size, SCORE_BATCH)
     while True:
-        for limits in (Limits(batch), Limits(batch, cache=0)):
+        # A whole batch on one GPU is recorded (`gate_loss.Recorded`): nothing can come from elsewhere meanwhile.
+        recorded = config.device.startswith("cuda") and not config.layers_on and batch >= config.pruning.batch_size
+        aside = [] if recorded else [Limits(batch, budget, aside=True)]
+        for limits in (Limits(batch, budget), *aside, Limits(batch, cache=0)):
             if _bytes(config, shape, tokens, limits) <= budget:
                 return limits
         if batch == 1:

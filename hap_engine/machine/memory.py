@@ -17,10 +17,12 @@ class Limits:
     Attributes:
         batch: most prompts in one pass with gradients; larger batches are visited in parts.
         cache: bytes of corrupt runs that are kept; beyond that they are computed when needed.
+        aside: they are kept in main memory, as narrow as the training computes, and come to their cards batch by batch.
     """
 
     batch: int = 1024  # the largest batch that the settings allow: nothing is split
     cache: int = 4 * 2**30  # 600 SmolLM2 IOI prompts take 2.6; a step that traces its own takes a third longer
+    aside: bool = False  # moving them takes time, and bfloat16 rounds
 
 
 def out_of_memory(error: BaseException) -> bool:

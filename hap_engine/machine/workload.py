@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import accumulate
 from operator import add
@@ -31,15 +31,19 @@ from hap_engine.tasks.task import SplitSizes
 SCORE_BATCH = 16  # prompts of a pass that scores edges
 RUN_BATCH = 32  # prompts of a pass without gradients
 LOOK_AHEAD = 80  # readers mixed in one product: measured best at 48-96 on SmolLM2's and GPT-2's shapes
+SPARSE = 0.25  # of the pairs have an edge: measured on processors, sums are faster below 0.22 to 0.5
 # Edges times d_model. On a processor oneDNN makes a bfloat16 kernel ready for each shape it meets, which takes hap-mini
 # (2e5) as long again and 0.6 GB; GPT-2 small (2e7) gains.
 LITTLE = 5e6
+PIECE = 2**24  # numbers of a large matrix that are widened together: an unembedding of 260 million takes 1 GB at once
 KERNELS = 4e7  # of bfloat16 products, made ready for each shape they meet: measured on hap-mini
 # By how much a step of an attention that is not written out is longer, with all edges and with a hundredth of them: all
 # heads are computed at all tokens. Measured on six layers of SmolLM2's shape, 16 prompts of 20 tokens.
 SLOWER = {"closed": (0.0, 0.0), "prepared": (0.06, 0.36), "replayed": (0.08, 0.50)}
 AT_SPANS = 0.3  # likewise with all edges where they act at spans; with a hundredth it is not (benchmarks: positions)
 MOMENTS = 100  # of a descent, for a mean over it
+CELL = 24  # bytes of a pair of writer and reader: masks, their gradients, scores
+OF_SPANS = 8  # as many as the roles of IOI: each has readers of its own
 # What holds memory, in the order in which it is made.
 HELD = {
     "base": "the program itself",
@@ -80,6 +84,11 @@ class Work:
         return flops, moved, self.started * machine.dispatch, self.converted * machine.dispatch
 
 
+def look_ahead(slots: int) -> int:
+    """How many layers of so many slots have their readers mixed together."""
+    return max(1, round(LOOK_AHEAD / (slots + 1)))
+
+
 def _pass(
     shape: Shape, tokens: float, prompts: float, batch: float, live: float = 0.0, sizes: tuple[int, int] = (4, 4)
 ) -> Work:
@@ -90,7 +99,7 @@ def _pass(
     unembed = 2 * shape.vocabulary * shape.width  # at one position only
     weights = 4 * shape.attention + size * shape.experts + 4 * shape.vocabulary * shape.width
     layer = 8 * shape.width + 3 * shape.slots * shape.head_width + 4 * shape.inner + 3 * shape.heads * tokens
-    ahead = max(1, round(LOOK_AHEAD / (shape.slots + 1)))
+    ahead = look_ahead(shape.slots)
     mixed = 8 * readers + shape.writers * (shape.layers / ahead + ahead) / 2
     moved = 4 * shape.layers * layer + mix * live * mixed * shape.width
     mixing = live * tokens * 2 * shape.edges * shape.width
@@ -181,41 +190,81 @@ def mean_over(cost: Callable[[float], float], first: float, target: float, desce
     return sum(map(cost, shares)) / MOMENTS
 
 
-def memory(config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None) -> dict[str, float]:
-    """Bytes at the peak, by what holds them."""
+def memory(
+    config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits | None = None, before: int = 0
+) -> dict[str, float]:
+    """Bytes at the peak, by what holds them.
+
+    Args:
+        before: layers on other cards, whose deltas are held as well.
+    """
     limits = limits or Limits()
     size, mix = sizes_of(config, shape)
-    batch = max(config.pruning.batch_size if config.method != "eap" else 1, SCORE_BATCH)
-    batch = min(batch, limits.batch)
-    slots = shape.slots + shape.heads
-    trace = 4 * tokens * shape.layers * (2 * shape.width + slots * shape.head_width)
+    trace = 4 * tokens * shape.layers * (2 * shape.width + (shape.slots + shape.heads) * shape.head_width)
     sizes = split_sizes(config)
     prompts = sizes.train + min(VALIDATED, sizes.validation)
     traces = prompts * trace
     # scores are taken in float32: in bfloat16 from corrupt runs of their own
     again = min(EAP_PROMPTS, sizes.train) * trace if size == 2 else 0.0
-    rows = batch * tokens
-    deltas = 2 * 4 * shape.writers * rows * shape.width
-    if config.candidate_scorer != "eap":
-        deltas *= 1.5  # the deltas at the clean point stay while the gradient is taken at others
-    layer = (
-        4 * shape.slots * shape.width
-        + 4 * slots * shape.head_width
-        + 4 * shape.inner
-        + 3 * shape.heads * tokens
-        + 8 * shape.width
-    )
+    away = limits.aside and config.device != "cpu"
+    traces *= size / 4 if limits.aside else 1.0
+    kept = [0.0 if away or held > limits.cache else held for held in (traces, again)]
+    batch = min(RUN_BATCH, limits.batch) * trace if limits.aside or traces > limits.cache else 0.0
+    deltas, activations = max(passes(config, shape, tokens, limits, before), key=sum)
+    wide = shape.stored == "float32"
     return {
         "kernels": KERNELS if size == 2 else 0.0,
-        "weights": (4 * (shape.parameters + shape.attention) if shape.stored == "float32" else 2 * shape.parameters)
+        "weights": (4 * (shape.parameters + shape.attention) if wide else 2 * shape.parameters)
         + (size == 2 and shape.stored != "bfloat16") * 2 * shape.experts
-        + (mix == 2) * 2 * shape.attention,
-        "prompts": (traces if traces <= limits.cache else min(RUN_BATCH, limits.batch) * trace)
-        + (again if again <= limits.cache else 0.0)
-        + 2 * 4 * prompts * shape.vocabulary,
+        + (mix == 2 and wide) * 2 * shape.attention,
+        "prompts": sum(kept) + batch + 2 * 4 * prompts * shape.vocabulary,
         "deltas": deltas,
-        "activations": 4 * rows * shape.layers * layer + 4 * 4 * batch * shape.vocabulary,
+        "activations": activations,
     }
+
+
+def passes(
+    config: DiscoveryConfig, shape: Shape, tokens: float, limits: Limits, before: int = 0
+) -> Iterator[tuple[float, float]]:
+    """Bytes of deltas, with what their readers get, and of activations, in a pass that scores edges, in one that learns
+    and in one that measures; with all edges."""
+    (size, mix), width, readers = sizes_of(config, shape), shape.width, shape.layers * (shape.slots + 1)
+    writers = replace(shape, layers=before + shape.layers).writers
+    together = look_ahead(shape.slots) * (shape.slots + 1)
+    spans = OF_SPANS if config.positions else 1
+    cells = CELL * spans * writers * (readers + 1)
+    heads = (shape.slots + 3 * shape.heads) * shape.head_width + shape.heads * tokens  # products, q, k, v, patterns
+    inner = shape.inner * (3 if shape.matrices == 3 else 1)
+    logits = 4 * 4 * shape.vocabulary
+    # Of weights that are narrower, a matrix or a layer's heads are made float32 where they are used.
+    used = 0.0
+    if shape.stored != "float32":
+        used = max(4 * min(width * shape.inner, PIECE), 6 * shape.slots * shape.head_width * width)
+
+    batch = min(SCORE_BATCH, limits.batch, split_sizes(config).train)
+    rows = batch * tokens
+    spread = writers if config.positions else 0  # those at the tokens of a span, side by side
+    yield (
+        4 * rows * width * (writers + spread + together) + cells,
+        4 * rows * shape.layers * (2 * width + heads + inner) + batch * logits + used,
+    )
+    if config.method != "eap":
+        batch = min(config.pruning.batch_size, limits.batch)
+        rows = batch * tokens
+        grads = 0 if config.device == "cpu" and kept_share(config) < SPARSE else writers
+        yield (
+            mix * width * ((rows + batch) * (writers + grads) + rows * readers) + cells,
+            rows * shape.layers * (4 * (width + heads) + size * inner)
+            + (mix == 2) * 4 * rows * shape.slots * width  # of a layer, to take the norms of
+            + batch * logits
+            + used,
+        )
+    batch = min(RUN_BATCH, limits.batch, max(1, split_sizes(config).test))  # of passes without gradients
+    rows = batch * tokens
+    yield (
+        4 * width * ((rows + batch) * writers + rows * together),
+        4 * rows * (4 * width + 2 * heads + 2 * inner) + batch * logits + used,
+    )
 
 
 def memory_on_cards(
@@ -225,14 +274,11 @@ def memory_on_cards(
 
     The two ends of the model are on the first. A card's deltas are those of all writers before the end of its layers.
     """
-    whole, ends = (memory(config, one, tokens, limits) for one in (shape, replace(shape, layers=0)))
     held, done = list[dict[str, float]](), 0
     for count in layers:
-        share = count / shape.layers
-        card = {name: (size - ends[name]) * share + (0 if held else ends[name]) for name, size in whole.items()}
+        own = replace(shape, layers=count, vocabulary=0 if held else shape.vocabulary)
+        held.append(memory(config, own, tokens, limits, before=done))
         done += count
-        card["deltas"] = whole["deltas"] * replace(shape, layers=done).writers / shape.writers
-        held.append(card)
     return held
 
 

@@ -5,7 +5,7 @@ of each zone (`plan.Plan`). What a reader gets is its column of the mask with th
 classes do the same arithmetic:
 
 * `Buffer` multiplies matrices, all tokens side by side. Layer by layer such a product has few columns and reads most
-  of the buffer again. So a few layers are opened together (`plan.LOOK_AHEAD`): one product mixes for all their
+  of the buffer again. So a few layers are opened together (`workload.LOOK_AHEAD`): one product mixes for all their
   readers the rows written so far, and each layer then adds the few rows written since. The backward pass goes
   the same way back.
 * `SparseBuffer` adds up, for each reader, the rows that it has an edge from, and in the backward pass for each row the
@@ -33,10 +33,10 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from hap_engine.anatomy.norms import Norm
-from hap_engine.masked.plan import Plan, Positions, look_ahead
+from hap_engine.machine.workload import SPARSE, look_ahead
+from hap_engine.masked.plan import Plan, Positions
 from hap_engine.masked.workspace import Workspace
 
-SPARSE = 0.25  # of the pairs have an edge: measured, sums are faster below 0.22 to 0.5
 PIECE = 64  # readers whose gradients are one product: enough for nine tenths of its full speed
 
 
@@ -64,7 +64,7 @@ class Buffer:
         self.columns = plan.indices(columns, mask.device)
         self.mask = mask.T.index_select(0, self.columns).index_select(1, self.writers)
         self.delta = self._take("delta", len(self.writers))
-        opened = range(plan.first, plan.end, look_ahead(plan.graph))
+        opened = range(plan.first, plan.end, look_ahead(plan.graph.slots))
         room = max(len(plan.columns(zone, layer)) for layer in opened)
         self.readers, self.first = self._take("readers", len(columns) if training else room), 0
         self._mixed: dict[int, int] = {}  # how many rows a reader has mixed, by its place
@@ -267,7 +267,7 @@ class Tape:
 
     def open(self, token: Tensor, layer: int) -> Tensor:
         """Mix what is written so far for the readers of this layer and the next few, if it is their turn."""
-        if (layer - self.plan.first) % look_ahead(self.plan.graph):
+        if (layer - self.plan.first) % look_ahead(self.plan.graph.slots):
             return token
         for zone, buffer in enumerate(self.buffers):
             if columns := self.plan.columns(zone, layer):
@@ -377,7 +377,7 @@ class ReadSlots(torch.autograd.Function):
         divided by sigma; both are taken over."""
         if norm.recentres:
             own.sub_(own.mean(-1, keepdim=True))
-        product = corrupt.add_(torch.bmm(own, weight))
+        product = corrupt.add_(torch.bmm(own, weight.to(own.dtype)))
         own.add_(centred.to(own.dtype))  # in place: from here on x itself
         length = torch.linalg.vector_norm(own.float(), dim=-1, keepdim=True)
         inverse = (length.square() / centred.shape[-1] + norm.eps).rsqrt()
@@ -390,7 +390,7 @@ class ReadSlots(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         own, product, inverse, weight, norm = ctx.kept
         scaled = -(grad * product).sum(-1, keepdim=True) * inverse**3 / own.shape[-1]
-        own.mul_(scaled.to(own.dtype) * norm.divides).baddbmm_((grad * inverse).to(own.dtype), weight.mT)
+        own.mul_(scaled.to(own.dtype) * norm.divides).baddbmm_((grad * inverse).to(own.dtype), weight.to(own.dtype).mT)
         if norm.recentres:
             own.sub_(own.mean(-1, keepdim=True))
         return (grad.new_zeros(()), *[None] * 6)
@@ -432,14 +432,14 @@ class Write(torch.autograd.Function):
         ctx.rows = tape.plan.rows(zone, writers)
         late = zone == tape.plan.zones - 1
         if late and tape.plan.copied:  # rows of the other zone lie between them
-            rows = value if weight is None else torch.bmm(value, weight)
+            rows = value if weight is None else torch.bmm(value, weight.to(value.dtype))
             tape.buffers[zone].delta[tape.plan.indices(ctx.rows, token.device)] = rows
             return token.clone()
         rows = tape.plan.indices.rows(tape.buffers[zone].delta, ctx.rows)
         if weight is None:
             rows.copy_(value)
         else:
-            torch.bmm(value, weight, out=rows)
+            torch.bmm(value, weight.to(value.dtype), out=rows)
         if tape.plan.copied:
             ctx.late = tape.plan.rows(zone + 1, writers)
             tape.buffers[zone + 1].delta[tape.plan.indices(ctx.late, token.device)] = rows.index_select(1, tape.ends)
@@ -452,5 +452,5 @@ class Write(torch.autograd.Function):
         if tape.plan.copied and zone == 0:
             rows.index_add_(1, tape.ends, tape.buffers[1].row_grads(ctx.late))
         if ctx.weight is not None:
-            rows = torch.bmm(rows, ctx.weight.mT)
+            rows = torch.bmm(rows, ctx.weight.to(rows.dtype).mT)
         return rows, None, grad, None, None, None

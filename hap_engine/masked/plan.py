@@ -28,12 +28,8 @@ from torch import Tensor
 
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
-from hap_engine.machine.workload import LOOK_AHEAD
-
-
-def look_ahead(graph: Graph) -> int:
-    """How many layers' readers are mixed together."""
-    return max(1, round(LOOK_AHEAD / (graph.slots + 1)))
+from hap_engine.machine.workload import look_ahead
+from hap_engine.narrow import Narrow
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,7 @@ class Plan:
 
     def columns(self, zone: int, first: int) -> list[int]:
         """The live readers of a zone in the layers opened with `first`, the logits after the last."""
-        return self._columns(zone, first, min(first + look_ahead(self.graph), self.end))
+        return self._columns(zone, first, min(first + look_ahead(self.graph.slots), self.end))
 
     def _columns(self, zone: int, first: int, end: int) -> list[int]:
         found: list[int] = []
@@ -271,6 +267,8 @@ class Indices:
 
     def rows(self, x: Tensor, numbers: Sequence[int]) -> Tensor:
         """The rows of `x` with these ascending numbers; no copy where they are neighbours."""
+        if isinstance(x, Narrow) and len(x.parts) == len(x):
+            return x.rows(numbers)
         first, count = numbers[0], len(numbers)
         if numbers[-1] - first == count - 1:
             return x[first : first + count]

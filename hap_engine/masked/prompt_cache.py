@@ -1,7 +1,7 @@
 """What a set of prompts needs once, whatever the mask: corrupt traces and full log-probabilities.
 
 Edge Pruning visits the same few hundred prompts again and again, so their corrupt runs are cached as
-long as `Limits` allows; beyond that each batch is traced when it is needed.
+long as `Limits` allows, on the cards or in main memory; beyond that each batch is traced when it is needed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Prepared:
         check_prompts(masked, self.pairs)
         full: dict[int, Tensor] = {}
         lengths = [len(pair.clean_ids) for pair in self.pairs]
-        keep = self._bytes(sum(lengths)) <= self.limits.cache
+        width = masked.dtype.itemsize if self.limits.aside else 4
+        keep = self._numbers(sum(lengths)) * width <= self.limits.cache
         size = min(RUN_BATCH, self.limits.batch)
         batches = list(in_batches(self.pairs, size, masked.device))
         for done, (indices, batch) in enumerate(batches, 1):
@@ -61,7 +62,7 @@ class Prepared:
             if keep:
                 trace = masked.trace(batch.corrupt, batch.last)
                 if self._kept is None:
-                    self._kept = Traces(trace, lengths)
+                    self._kept = Traces(trace, lengths, masked.dtype if self.limits.aside else None)
                 self._kept.put(indices, trace)
             yield Progress("prompts", done, len(batches), "Running the full model on the prompts")
         self.full = torch.stack([full[index] for index in range(len(self.pairs))])
@@ -86,7 +87,8 @@ class Prepared:
         return self.gathered(torch.tensor(list(indices), device=self.masked.device), length)
 
     def gathered(self, rows: Int[Tensor, " batch"], length: int) -> PassInput:
-        """What a masked pass needs of the prompts `rows`, none longer than `length`. Never waits for a GPU."""
+        """What a masked pass needs of the prompts `rows`, none longer than `length`. Never waits for a GPU, but for
+        corrupt runs that are kept aside."""
         at = self._rows[rows]
         batch = self.every.rows(at, length)
         trace = self.masked.trace(batch.corrupt, batch.last) if self._kept is None else self._kept.get(at, length)
@@ -100,11 +102,11 @@ class Prepared:
         order.sort(key=lambda index: len(self.pairs[index].clean_ids))
         return [order[start : start + most] for start in range(0, len(order), most)]
 
-    def _bytes(self, tokens: int) -> int:
+    def _numbers(self, tokens: int) -> int:
         block, graph = self.masked.blocks[0], self.masked.graph
         width = self.masked.model.parts.skeleton.width
         per_layer = 2 * width + block.w_in.shape[2] * graph.slots + block.w_out.shape[1] * graph.n_heads
-        return 4 * tokens * per_layer * graph.n_layers
+        return tokens * per_layer * graph.n_layers
 
 
 def full_logits(masked: MaskedModel, batch: Batch) -> Float[Tensor, "batch vocab"]:
@@ -116,19 +118,21 @@ class Traces:
     """Traces of prompts, token after token: a prompt takes as much memory as it is long.
 
     Made once and filled in place, so that nothing is in memory twice; a batch's trace looks into it. What a layer read
-    and wrote stays on the layer's card.
+    and wrote stays on the layer's card, or (`aside`: in which dtype) is kept in main memory and goes there each time.
     """
 
-    def __init__(self, like: Trace, lengths: Sequence[int]) -> None:
-        device = like.embed.device
+    def __init__(self, like: Trace, lengths: Sequence[int], aside: torch.dtype | None = None) -> None:
+        device, self._aside = like.embed.device, aside
         self._lengths, self._parallel = torch.tensor(lengths, device=device), like.parallel
         self._starts = self._lengths.cumsum(0) - self._lengths
 
         def room(x: Float[Tensor, "*axes some d"]) -> Float[Tensor, "*axes token d"]:
-            return x.new_empty((*x.shape[:-2], sum(lengths), x.shape[-1]))
+            shape = (*x.shape[:-2], sum(lengths), x.shape[-1])
+            return x.new_empty(shape) if aside is None else torch.empty(shape, dtype=aside)
 
-        self._embed = room(like.embed[0])
+        self._embed = like.embed.new_empty(sum(lengths), like.embed.shape[-1])  # compared with the clean ones: exact
         self._layers = tuple(LayerTrace(*map(room, layer)) for layer in like.layers)
+        self._cards = [layer.z.device for layer in like.layers]
         self._final = like.final.new_empty(len(lengths), like.final.shape[-1])
 
     def put(self, indices: Sequence[int], trace: Trace) -> None:
@@ -140,14 +144,22 @@ class Traces:
         self._embed[into] = trace.embed[real]
         for kept, new in zip(self._layers, trace.layers, strict=True):
             for mine, x in zip(kept, new, strict=True):
-                mine[..., into.to(x.device), :] = x.index_select(-2, out.to(x.device))
+                mine[..., into.to(mine.device), :] = x.index_select(-2, out.to(x.device)).to(mine)
         self._final[chosen] = trace.final
 
     def get(self, indices: Int[Tensor, " batch"], length: int) -> Trace:
         """The traces of some prompts, at `length` positions; after its end a prompt repeats its last."""
         places = self._places(indices, length)
         embed = self._embed.index_select(0, places.flatten()).unflatten(0, places.shape)
-        return Trace(embed, self._layers, self._final[indices], places.flatten(), self._parallel)
+        final, flat = self._final[indices], places.flatten()
+        if self._aside is None:
+            return Trace(embed, self._layers, final, flat, self._parallel)
+        own, here = flat.cpu(), torch.arange(len(flat), device=flat.device)
+        layers = (
+            LayerTrace(*(x.index_select(-2, own).to(card, embed.dtype) for x in layer))
+            for layer, card in zip(self._layers, self._cards, strict=True)
+        )
+        return Trace(embed, tuple(layers), final, here, self._parallel)
 
     def _places(self, indices: Tensor, length: int) -> Int[Tensor, "batch pos"]:
         at = torch.arange(length, device=indices.device)

@@ -45,7 +45,8 @@ def loss_of_gates(prepared: Prepared, candidates: Circuit, size: int) -> LossOfG
     loss_of: LossOfGates = partial(gate_loss, prepared, candidates)
     one_card = len(prepared.masked.stretches) == 1  # a recording is of one
     alike = not prepared.masked.graph.positional  # the tokens of a span are as many at each step
-    if prepared.masked.device.type == "cuda" and one_card and alike and 0 < own <= prepared.limits.batch:
+    still = one_card and alike and not prepared.limits.aside  # nothing comes from elsewhere in between
+    if prepared.masked.device.type == "cuda" and still and 0 < own <= prepared.limits.batch:
         loss_of = Recorded(prepared, candidates, own)
     return loss_of if processes.count() == 1 else partial(_added, loss_of)
 

@@ -191,6 +191,7 @@ def _search(
 
     scores = yield from score_edges(masked, training, config.candidate_scorer, state.at("score"))
     state.lap("score")
+    masked.workspace.clear()  # learning has other buffers
 
     budget, known = edge_budget(masked.graph, config.sparsity), dict[str, Any]()
     if config.method != "eap" and BUDGETS[config.pruning.budget].ranks_sizes:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hap_engine.masked import delta_buffer, plan
+from hap_engine.machine import workload
+from hap_engine.masked import delta_buffer
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
 from tests.builders.masked_runs import LENGTHS, close, real_mask, run
@@ -25,8 +26,8 @@ def deep(request: pytest.FixtureRequest) -> MaskedModel:
 @pytest.fixture(params=[1, 2, 3, LAYERS])
 def together(request: pytest.FixtureRequest, deep: MaskedModel, monkeypatch: pytest.MonkeyPatch) -> int:
     layers = int(request.param)
-    monkeypatch.setattr(plan, "LOOK_AHEAD", layers * len(deep.graph.readers) // LAYERS)
-    assert plan.look_ahead(deep.graph) == layers
+    monkeypatch.setattr(workload, "LOOK_AHEAD", layers * len(deep.graph.readers) // LAYERS)
+    assert workload.look_ahead(deep.graph.slots) == layers
     return layers
 
 

@@ -37,7 +37,7 @@ def forward(buffer: Buffer, plan: Plan, zone: int) -> torch.Tensor:
     got = []
     for layer in range(plan.graph.n_layers):
         columns = plan.columns(zone, layer)
-        if layer % delta_buffer.look_ahead(plan.graph) == 0 and columns:
+        if layer % delta_buffer.look_ahead(plan.graph.slots) == 0 and columns:
             buffer.open(buffer.places(columns))
             if due := buffer.due(buffer.places(columns), plan.seen(zone, plan.graph.column(layer, 0))):
                 buffer.mix(*due)

@@ -15,10 +15,12 @@ from hap_engine.attribution.scorers import SCORERS
 from hap_engine.evaluation.stored_prompts import stored_prompts
 from hap_engine.explain.what_if import Bench
 from hap_engine.graph.circuit import full_circuit
+from hap_engine.machine.memory import Limits
 from hap_engine.masked.ablation import ABLATIONS
 from hap_engine.masked.delta_buffer import Receive, Tape
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.pruning.gate_loss import loss_of_gates
 from hap_engine.runs.record import Run
 from hap_engine.settings import PruningConfig
@@ -28,7 +30,7 @@ from tests.builders import shared_work
 from tests.builders.cards import ROOM, cards, opened
 from tests.builders.precision import in_double
 from tests.builders.scoring import prepare, scores_of
-from tests.builders.tiny_models import SIZES, hf_model, random_pairs, tokenizer
+from tests.builders.tiny_models import SIZES, finish, hf_model, random_pairs, tokenizer
 
 FAMILIES = ("gpt2", "llama", "neox", "gemma2")
 EXACT, ROUNDED = 1e-9, 1e-4  # in float64, and of a run, which is learned in float32
@@ -96,6 +98,20 @@ def test_masks_of_any_size_give_the_logits_and_gradients_of_one_device(family: s
             for size, wanted in zip(sizes, want, strict=True):
                 for name, values in with_mask(there, size).items():
                     close(values, wanted[name], f"{name} of {size} edges")
+
+
+def test_corrupt_runs_in_main_memory_come_to_the_cards() -> None:
+    def loss(masked: MaskedModel, limits: Limits) -> np.ndarray:
+        prepared = finish(Prepared(masked, random_pairs(PAIRS), limits).run())
+        gates = torch.linspace(0.1, 1, masked.graph.n_edges).to(masked.device)
+        kl, error, gradient = loss_of_gates(prepared, full_circuit(masked.graph), 5)(gates, [4, 0, 2, 1, 3], 0.3)
+        return np.array([kl, error, *gradient.tolist()])
+
+    with in_double():
+        want = loss(opened("llama"), Limits())
+        for count in (1, 2):
+            with cards(*[ROOM] * count):
+                close(loss(opened("llama", "auto"), Limits(batch=2, aside=True)), want, f"{count} cards")
 
 
 def everything(masked: MaskedModel) -> tuple[Run, dict[str, Any]]:
