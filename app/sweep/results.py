@@ -13,14 +13,14 @@ from app.widgets.markdown import plain
 from app.widgets.tables import grid
 from app.words import say, widget
 from hap_engine.report.titles import METRIC_TITLES, circuit_title
-from hap_engine.sweeps.table import MEASURES, Results, curves, head_shares, heat, own_size, rows
+from hap_engine.sweeps.table import MEASURES, Results, curves, head_shares, heat, own_size, rows, varied
 
 ANY, RANDOM = "all", "random"  # which would take all of the colours
 
 
 def show(results: Results) -> str | None:
     """Draw all of it; the id of the run that was clicked on."""
-    made = rows(results)
+    made = _alike(rows(results))
     model, task, measure = _choices(made)
     here = made[(made["model"] == model) & (made["task"] == task)]
     left, right = st.columns(2, gap="large")
@@ -35,6 +35,21 @@ def show(results: Results) -> str | None:
         ids = set(here["run"])
         _heads([one for name, one in results.found.items() if name in ids])
     return _runs(made, picked or ()) or None
+
+
+def _alike(made: DataFrame) -> DataFrame:
+    """The runs with the same settings but for those that the charts lay out: one is chosen of what else differs."""
+    names = varied(made)
+    for column, name in zip(st.columns(len(names)) if names else (), names, strict=True):
+        label = say.parts("sweep.settings").get(name, name.replace("_", " "))
+        values = sorted(set(made[name].dropna()))
+        chosen = column.selectbox(label, values, key=f"sweep-by-{name}", format_func=_setting)
+        made = made[made[name] == chosen]
+    return made
+
+
+def _setting(value: object) -> str:
+    return str(value) or say("sweep.without")
 
 
 def _choices(made: DataFrame) -> tuple[str, str, str]:

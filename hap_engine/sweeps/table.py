@@ -27,7 +27,8 @@ PARQUET, CSV = "sweep.parquet", "sweep.csv"
 MEASURES = ("kl", "faithfulness", "logit_diff", "accuracy", "exact_match")
 CONTROLS = ("full", "empty")  # which keep all or nothing, whatever the run
 OWN = ("circuit", "edges", "kept", "own_size", "prompts", *MEASURES)  # columns that differ within a run
-SAID = ("preset", "scorer", "corruption")  # settings that are columns where the study names them
+# Columns of every sweep, which a page or table lays out by name or takes means over; others are settings of the study.
+USUAL = {"run", "model", "task", "method", "seed", "sparsity", "steps", "seconds", *OWN}
 KEPT = 4096  # runs in memory, some 20 KB each
 
 
@@ -71,7 +72,7 @@ def read(folder: Folder, seconds: float | None = None) -> Results:
         except (HapError, OSError) as error:
             damaged[cell.id] = str(error)
             continue
-        said = {name: cell.given[name] for name in SAID if name in cell.given}
+        said = {name: value for name, value in cell.given.items() if name not in USUAL}
         found[cell.id] = Result({**result.about, **said}, result.rows, result.shape, result.heads)
     return Results(found, damaged, unread)
 
@@ -82,6 +83,12 @@ def rows(results: Results) -> DataFrame:
 
     made = [{**one.about, **dict(zip(OWN, row, strict=True))} for one in results.found.values() for row in one.rows]
     return pd.DataFrame(made)
+
+
+def varied(made: DataFrame) -> list[str]:
+    """The settings, beside the usual ones, in which runs differ: no mean is taken over these."""
+    others = [name for name in made.columns if name not in USUAL and made[name].nunique(dropna=False) > 1]
+    return others if "preset" in others or made["steps"].nunique(dropna=False) < 2 else [*others, "steps"]
 
 
 def frame(folder: Folder) -> DataFrame:
@@ -146,7 +153,9 @@ def write(folder: Folder) -> Path:
 
 def summary(folder: Folder, columns: Sequence[str] = ("model", "task", "sparsity", "circuit")) -> DataFrame:
     """Means over seeds at each run's own size, with the number of runs and the spread of KL over them."""
-    grouped = own_size(frame(folder)).groupby([*columns, "steps"], as_index=False, sort=True)
+    made = own_size(frame(folder))
+    by = list(dict.fromkeys([*columns[:-1], *varied(made), columns[-1], "steps"]))
+    grouped = made.groupby(by, as_index=False, sort=True, dropna=False)
     return grouped.agg(
         runs=("run", "nunique"),
         edges=("edges", "mean"),

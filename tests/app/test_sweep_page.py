@@ -46,6 +46,17 @@ def test_a_folder_is_shown_while_it_is_computed(tmp_path: Path) -> None:
     assert not any(element.allow_html for element in app.markdown)
 
 
+def test_one_is_chosen_of_other_settings_in_which_runs_differ(tmp_path: Path) -> None:
+    folder, _ = made_sweep(tmp_path / "small", 8, positions=["", "roles"])
+    app = opened(folder.path)
+    assert not app.exception
+    assert app.selectbox(key="sweep-by-positions").label == "Where edges act"
+    assert len(app.dataframe[0].value) == 4
+    app.selectbox(key="sweep-by-positions").select("roles").run()
+    assert not app.exception
+    assert len(app.dataframe[0].value) == 4
+
+
 def test_one_that_was_opened_is_offered_again(tmp_path: Path) -> None:
     folder, _ = made_sweep(tmp_path / "small", 0)
     recent_sweeps.remember(folder.path)
