@@ -27,7 +27,7 @@ EXACT = ("spaces", "spans", *IDS)
 BY_RULE = "by the rule"  # of the column for spaces: what an unset one is
 FILE = ("prompts", "draft.json")
 BETWEEN = "|"  # of several answers in one cell
-BARS = re.compile(r"(\\*)\|")  # backslashes count only before a bar
+BARS = re.compile(r"(?<!\\)(\\*+)\|")  # backslashes count only before a bar
 PARTS = re.compile(rf"(?<![|\\])\|\|(?!\|)|{BARS.pattern}")  # two bars are an answer: an empty one is never meant
 COLUMNS = {*KEYS, *EXACT}
 _saving = threading.Lock()  # reading and writing belong together
@@ -200,4 +200,4 @@ def _cell(text: str) -> list[str]:
 def _joined(answers: Sequence[str]) -> str:
     """The cell from which `_cell` reads these answers."""
     *others, last = (BARS.sub(lambda bar: bar[1] * 2 + "\\|", answer) for answer in answers)
-    return BETWEEN.join([*(re.sub(r"(\\*)$", r"\1\1", answer) for answer in others), last])
+    return BETWEEN.join([*(re.sub(r"(?<!\\)(\\++)$", r"\1\1", answer) for answer in others), last])

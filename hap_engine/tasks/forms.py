@@ -26,4 +26,11 @@ def _forms(task: str) -> dict[str, re.Pattern[str]]:
     if task not in {made.name for made in MADE}:
         return {}
     templates = [text for kind in read_data(task.replace("-", "_")).texts.values() for text in kind]
-    return {text: re.compile(".+?".join(map(re.escape, re.split(r"\[\w+\]", text)))) for text in templates}
+    return {text: _form(text) for text in templates}
+
+
+def _form(template: str) -> re.Pattern[str]:
+    """The template with anything in its places, none of which is tried twice: no text makes that take long."""
+    first, *others = map(re.escape, re.split(r"\[\w+\]", template))
+    inner = "".join(f"(?>.+?{part})" for part in others[:-1])
+    return re.compile(first + inner + "".join(f".+{last}" for last in others[-1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,14 @@ def test_rows_and_pairs_are_two_views_of_one_thing() -> None:
     row = {"clean": "The cat ", "corrupt": "The dog ", "answer": "sits | lies", "distractor": "is"}
     assert drafts.pair_of(row).answers == (" sits ", " lies"), "what was typed is what is run, or is refused"
     assert drafts.pair_of(row).clean == "The cat"
+
+
+def test_many_backslashes_take_no_time() -> None:
+    text, started = "\\" * 200_000, time.perf_counter()
+    for answers in ((text,), (text + "x", text)):
+        pair = PromptPair("c", "d", answers[0], "y", more_answers=answers[1:])
+        assert drafts.pair_of(drafts.row_of(pair)) == pair
+    assert time.perf_counter() - started < 5
 
 
 def test_a_download_is_a_prompts_file() -> None:

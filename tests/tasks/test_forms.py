@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 
 from hap_engine.tasks.builtin import TASKS
-from hap_engine.tasks.forms import order_of, template_of
+from hap_engine.tasks.forms import _forms, order_of, template_of
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.tasks.templates import ioi
 from tests.builders.tiny_models import word_tokenizer
@@ -27,3 +30,12 @@ def test_a_text_of_no_template_has_none(task: str) -> None:
 def test_roles_that_are_no_places_of_words_are_left_out() -> None:
     assert order_of({"END": 9, "S1+1": 3, "S1": 2}) == "S1"
     assert order_of({}) == ""
+
+
+def test_a_text_that_almost_has_a_form_takes_no_time() -> None:
+    """Each part of a template many times over: tried in every way they would take years."""
+    for template in _forms("ioi"):
+        first, *parts = re.split(r"\[\w+\]", template)
+        started = time.perf_counter()
+        assert template_of("ioi", first + "".join(f"{part}x" * 40 for part in parts) + "!") != template
+        assert time.perf_counter() - started < 2

@@ -15,8 +15,8 @@ from hap_engine.errors import TaskError
 from hap_engine.graph.graph import NAME
 from hap_engine.words import say
 
-SIGN = re.compile(r"(\\*)(?:(\})|\{(?:([^{}:\\]*):)?)")
-BRACES = re.compile(r"(\\*)([{}])")
+SIGN = re.compile(r"(?<!\\)(\\*+)(?:(\})|\{(?:([^{}:\\]*):)?)")
+BRACES = re.compile(r"(?<!\\)(\\*+)([{}])")
 END = "END"  # the span of the scored token, which is there by itself
 PART = re.compile(r"part \d+")  # names of parts that are only marked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from random import Random
 
 import pytest
@@ -69,3 +70,10 @@ def test_parts_are_tokens_but_for_their_spaces() -> None:
 def test_parts_that_are_no_tokens_are_refused(marked: str, complaint: str) -> None:
     with pytest.raises(TaskError, match=complaint):
         token_names(marked, OFFSETS)
+
+
+def test_many_backslashes_take_no_time() -> None:
+    text, started = "\\" * 200_000, time.perf_counter()
+    assert read_marks(text) == (text, ())
+    assert with_marks(text, ()) == text
+    assert time.perf_counter() - started < 2
