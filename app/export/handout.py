@@ -25,7 +25,6 @@ def handout(run: Run, left: str, right: str) -> str:
     """The page as HTML text."""
     built = scene.build(run, left, right, strongest=DRAWN)
     size = (640, 480)  # squatter than on screen: one sheet holds all
-    roles = page.roles_table(run, left, right)
     texts = {
         "title": run.title,
         "sentence": page.sentence(run, left, right),
@@ -44,7 +43,7 @@ def handout(run: Run, left: str, right: str) -> str:
         right=svg(built, "right", size=size),
         metrics=page.metrics_table(run),
         sizes=page.sizes_table(run),
-        roles=f"<h2>Which roles do they keep?</h2>{roles}\n" if roles else "",
+        roles=page.roles_part(run, left, right),
     )
 
 

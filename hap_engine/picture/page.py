@@ -10,7 +10,7 @@ from typing import Any
 from hap_engine.findings import Findings
 from hap_engine.report.every_size import removed, size_verdict
 from hap_engine.report.metric_sentences import distinct_edges
-from hap_engine.report.missed_heads import misplaced
+from hap_engine.report.missed_heads import acts_at, misplaced
 from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, attention_ways, circuit_title, role_title
 from hap_engine.report.verdict import distance, kept_by_role, verdict
 
@@ -67,6 +67,21 @@ def roles_table(run: Findings, left: str, right: str) -> str:
     ]
     heads = ["Role", "Heads of this model", f"Kept by {circuit_title(left)}", f"Kept by {circuit_title(right)}"]
     return table(heads, rows) if rows else ""
+
+
+def roles_part(run: Findings, left: str, right: str) -> str:
+    """`roles_table` under a heading; where edges act at spans also those at which each head's output is read."""
+    roles, named = roles_table(run, left, right), run.roles.get("heads") or {}
+    part = f"<h2>Which roles do they keep?</h2>{roles}\n" if roles else ""
+    if not (named and run.graph.positional):
+        return part
+    circuits = [run.circuits[name].circuit for name in (left, right)]
+    rows = [
+        [head, role_title(str(known["role"])), *(", ".join(acts_at(circuit, head)) or "–" for circuit in circuits)]
+        for head, known in sorted(named.items(), key=lambda item: run.graph.heads.index(item[0]))
+    ]
+    titles = [circuit_title(name) for name in (left, right)]
+    return f"{part}<h2>At which spans are their outputs read?</h2>{table(['Head', 'Role', *titles], rows)}\n"
 
 
 def conditions(run: Findings) -> str:

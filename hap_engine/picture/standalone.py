@@ -58,7 +58,6 @@ def standalone(
         "notes": json.dumps(dict(run.notes)) if run.notes else "",
         "finding": json.dumps(finding(run, left, right)),
     }
-    roles = page.roles_table(run, left, right)
     facts = "".join(
         f"<tr><th scope='row'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in page.facts(run)
     )
@@ -75,7 +74,7 @@ def standalone(
         css=web(*STYLES),
         component=web("component.html"),
         metrics=page.metrics_table(run),
-        roles=f"<h2>Which roles do they keep?</h2>{roles}\n" if roles else "",
+        roles=page.roles_part(run, left, right),
         facts=facts,
         data=_embedded(data),
         plotly=_script(PLOTLY.read_text(encoding="utf-8")),

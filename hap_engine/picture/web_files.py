@@ -17,6 +17,7 @@ SCRIPTS = (  # one module, in this order
     "folded.js",
     "matrix.js",
     "sentence.js",
+    "spans.js",
     "panel.js",
     "tables.js",
     "words.js",

@@ -54,6 +54,7 @@ def wire(scene: Scene) -> dict[str, Any]:
         "judged": scene.judged,
         "folded": asdict(fold(scene)),
         "sentence": _sentence(scene),
+        "spans": _spans(scene),
         "maxPins": MAX_PINS,
         "colours": {"light": LIGHT.colours, "dark": DARK.colours},
     }
@@ -141,10 +142,23 @@ def _sentence(scene: Scene) -> dict[str, Any] | None:
                 "tokens": prompt.tokens,
                 "roles": list(prompt.roles.items()),
                 "answer": prompt.answer,
+                "spans": prompt.spans,
                 "looks": [[rows[look.head], look.query, look.key, round(look.weight, 3)] for look in prompt.looks],
             }
             for prompt in found.prompts
         ],
+    }
+
+
+def _spans(scene: Scene) -> dict[str, Any] | None:
+    """The spans at which edges act, which of them each sees, and the heads' attention between them."""
+    if not scene.graph.positional:
+        return None
+    between = scene.sentence.between if scene.sentence else {}
+    return {
+        "names": [span.name for span in scene.graph.spans],
+        "sees": [span.sees for span in scene.graph.spans],
+        "between": {head: [[round(share, 2) for share in row] for row in rows] for head, rows in between.items()},
     }
 
 
@@ -222,6 +236,8 @@ def _readers(scene: Scene, edges: Sequence[SceneEdge]) -> list[dict[str, Any]]:
         }
         if reader.slot:
             entry["slot"] = reader.slot
+        if graph.positional:
+            entry["span"] = reader.span
         if layout.group > 1 and reader.slot in ("k", "v"):
             bracket = layout.bracket(reader.layer, reader.head or 0)
             entry["bracket"] = [_rounded(point) for point in bracket]

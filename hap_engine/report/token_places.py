@@ -1,6 +1,7 @@
 """The circuit on the sentence: which token a head acts from, which it attends to (no torch).
 
-Edges of a circuit are not tied to positions, attention is. A head *acts from* the token role from which it looks
+Where edges act at spans the circuit says that itself, and the columns are spans. Elsewhere edges
+are not tied to positions, attention is. A head *acts from* the token role from which it looks
 and *attends to* the role it looks at (its strongest mean attention between two roles). An edge of the circuit then
 has a place: into a query it acts where the reading head acts, into a key or value where that head looks. Drawn over
 columns of tokens, this is the picture of Wang et al. (2022).
@@ -9,8 +10,8 @@ columns of tokens, this is the picture of Wang et al. (2022).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,20 +34,28 @@ class Look:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt whose attention the run stores: its tokens, the place of each role, and where its heads look."""
+    """A prompt whose attention the run stores: its tokens, the place of each role, and where its heads look.
+
+    Where edges act at spans `spans` has the number of each token's span, and nothing is said of single tokens.
+    """
 
     tokens: tuple[str, ...]
     roles: Mapping[str, int]
     answer: str
     looks: tuple[Look, ...]
+    spans: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class OnSentence:
-    """What the picture on the sentence draws; `first` are the heads that it shows before any is pinned."""
+    """What the picture on the sentence draws; `first` are the heads that it shows before any is pinned.
+
+    `between` has by head the share of its attention from each span (a row) to each, where the run stores it.
+    """
 
     prompts: tuple[Prompt, ...]
     first: tuple[str, ...]
+    between: Mapping[str, Sequence[Sequence[float]]] = field(default_factory=dict)
 
 
 def on_sentence(run: Findings, left: str, right: str) -> OnSentence | None:
@@ -57,14 +66,17 @@ def on_sentence(run: Findings, left: str, right: str) -> OnSentence | None:
     """
     tests = run.prompts.get("test", ())
     prompts = (_prompt(run, *stored) for stored in zip(run.attention, tests, strict=False))
-    found = [prompt for prompt in prompts if prompt.looks]
-    if not found:
+    found = [prompt for prompt in prompts if prompt.looks or prompt.spans]
+    if run.graph.positional:
+        found = found or [Prompt((), {}, "", ())]
+    elif not found:
         return None
-    placed = {look.head for look in found[0].looks}
+    placed = {look.head for look in found[0].looks} if found[0].looks else set(run.graph.heads)
     kept = placed & (run.circuits[left].circuit.heads | run.circuits[right].circuit.heads)
     named = kept & set(run.roles.get("heads") or {})
     shown = named or sorted(kept, key=lambda head: (-_effect(run.heads.get(head, {})), head))[:UNNAMED]
-    return OnSentence(tuple(found), tuple(sorted(shown, key=run.graph.heads.index))) if shown else None
+    between = {head: facts["between_spans"] for head, facts in run.heads.items() if facts.get("between_spans")}
+    return OnSentence(tuple(found), tuple(sorted(shown, key=run.graph.heads.index)), between) if shown else None
 
 
 def role_attention(run: Findings, head: str) -> dict[str, float]:
@@ -87,8 +99,11 @@ def role_attention(run: Findings, head: str) -> dict[str, float]:
 def _prompt(run: Findings, stored: Mapping[str, Any], test: Mapping[str, Any]) -> Prompt:
     tokens = stored["tokens"]["clean"]
     roles = {role: at for role, at in (stored.get("roles") or {}).items() if 0 <= at < len(tokens)}
+    answer, spans = str(test.get("answer", "")).strip(), tuple(test.get("spans") or ())
+    if run.graph.positional:
+        return Prompt(tuple(tokens), roles, answer, (), spans if len(spans) == len(tokens) else ())
     looks = (_look(run, head, roles, stored) for head in run.graph.heads)
-    return Prompt(tuple(tokens), roles, str(test.get("answer", "")).strip(), tuple(filter(None, looks)))
+    return Prompt(tuple(tokens), roles, answer, tuple(filter(None, looks)))
 
 
 def _look(run: Findings, head: str, roles: Mapping[str, int], stored: Mapping[str, Any]) -> Look | None:

@@ -15,7 +15,7 @@ from hap_engine.picture.wire import VIEWS
 class Run(Findings):
     """One discovery. As the last line of a notebook's cell it shows itself, as `show` does."""
 
-    def show(self, left: str = "", right: str = "", view: str = "pair") -> Picture:
+    def show(self, left: str = "", right: str = "", view: str = "") -> Picture:
         """Two circuits side by side, the verdict and the metrics; hover over a head, click to pin it.
 
         The picture is complete in itself: it needs no network, no torch and no explorer, and takes about
@@ -23,8 +23,9 @@ class Run(Findings):
 
         Args:
             left, right: names of circuits; by default EAP's, and the one that the run set out to find.
-            view: ``sentence`` (heads at the tokens they act from), ``pair`` (every edge), both of them also in one
-                picture, ``together`` and ``overlay``; ``roles`` (heads folded by role) or ``matrix``.
+            view: ``sentence`` (heads at the tokens they act from, or at the spans at which they are read), ``pair``
+                (every edge), both of them also in one picture, ``together`` and ``overlay``; ``roles`` (heads folded by
+                role) or ``matrix``. By default ``pair``, and ``sentence`` where edges act at spans.
 
         Raises:
             UnknownNameError: naming the circuit or the view that there is not, with the nearest one.
@@ -33,6 +34,7 @@ class Run(Findings):
         for name in (left, right):
             if name not in self.circuits:
                 raise UnknownNameError("circuit", str(name), self.circuits)
+        view = view or ("sentence" if self.graph.positional else "pair")
         if view not in VIEWS:
             raise UnknownNameError("view", str(view), VIEWS)
         return Picture(self.title, standalone(self, left, right, view=view, height=PICTURE))

@@ -47,6 +47,7 @@ class Drawer {
       this.change(own.members(node.id)),
       node.kind === "head" && !node.members ? own.note(node) : "",
       node.kind === "head" && !node.members ? this.attention(node, known) : "",
+      ...this.spans(node),
       ...(node.members ? [] : this.says(node)),
       ...this.why(node),
       ...this.edges(node),
@@ -73,6 +74,30 @@ class Drawer {
       return html("span", { class: `hap-badge${kept ? "" : " hap-bad"}` }, `${kept ? "✓" : "✗"} ${this.say(kept ? "kept" : "not_kept", methods[side])}`);
     };
     return html("p", {}, ...SIDES.map(one));
+  }
+
+  /** Where edges act at spans: those at which each circuit keeps a node, and a head's attention from them. */
+  spans({ id }) {
+    const { view } = this, { spans } = view.scene, table = spans?.between[id];
+    if (!spans) return [];
+    const read = SIDES.map((side) => view.panels[0].sentence.places(side, view.index.get(id)));
+    const told = SIDES.map((side, n) => `${view.scene.panels[side].short}: ${read[n].join(", ") || this.say("nowhere")}`);
+    const from = spans.names.filter((name) => read.flat().includes(name));
+    return [html("h3", {}, this.say("spans")), html("p", {}, told.join(" · ")), ...(table && from.length ? this.between(table, from) : [])];
+  }
+
+  /** A column for each span that attends, a row for each that is attended to. */
+  between(table, from) {
+    const { scene: { spans: { names } }, colours } = this.view, at = from.map((name) => names.indexOf(name));
+    const cell = (row, key) => {
+      const share = table[row][key], found = html("td", {}, share.toFixed(2));
+      found.style.background = `color-mix(in srgb, ${colours.right} ${Math.round(40 * share)}%, transparent)`;
+      return found;
+    };
+    const rows = names.map((name, key) => html("tr", {}, html("th", { scope: "row" }, name), ...at.map((row) => cell(row, key))));
+    const head = html("tr", {}, html("td", {}), ...from.map((name) => html("th", { scope: "col" }, name)));
+    return [html("h3", { title: this.say("between_help") }, this.say("between")),
+      html("div", { class: "hap-between", tabindex: 0, role: "region", "aria-label": this.say("between") }, html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows)))];
   }
 
   does(node, known) {
@@ -145,9 +170,9 @@ class Drawer {
     const place = (i) => Math.min(...SIDES.map((side) => edges[side][i] || Infinity));
     const row = (i, into) => {
       const other = into ? nodes[edges.writer[i]] : nodes[readers[edges.reader[i]].nodes[0]];
-      const { slot } = readers[edges.reader[i]], status = STATUS[edges.status[i]];
+      const { slot, span } = readers[edges.reader[i]], status = STATUS[edges.status[i]];
       const rank = edges.rank[i] === null || edges.rank[i] === undefined ? "" : ` ${this.say("rank", { rank: edges.rank[i].toLocaleString("en") })}`;
-      return html("button", { type: "button", class: "hap-row", "data-pin": other.id }, html("i", { class: `hap-key hap-${status}` }), html("b", {}, other.short), ...(slot ? [html("small", {}, ` ${slot}`)] : []), html("span", { class: "hap-quiet" }, rank));
+      return html("button", { type: "button", class: "hap-row", "data-pin": other.id }, html("i", { class: `hap-key hap-${status}` }), html("b", {}, other.short), ...(slot ? [html("small", {}, ` ${slot}`)] : []), ...(scene.spans ? [html("small", {}, ` @${scene.spans.names[span]}`)] : []), html("span", { class: "hap-quiet" }, rank));
     };
     return [["into", true], ["out", false]].flatMap(([name, into]) => {
       const list = kept.filter((i) => (edges.writer[i] === here) !== into).sort((a, b) => place(a) - place(b));

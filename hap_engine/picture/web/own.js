@@ -122,7 +122,7 @@ function grouped(scene, groups) {
   const slots = new Map(), [top, foot] = [1, -1].map((sign) => ({ box: [x, y, , half] }) => [x, y + sign * half]);
   const into = readers.map((reader, r) => {
     reader.nodes = [...new Set(reader.nodes.map((i) => to[i]))];
-    const box = nodes[reader.nodes[0]], key = `${box.id}.${reader.slot}`;
+    const box = nodes[reader.nodes[0]], key = `${box.id}.${reader.slot}${reader.span === undefined ? "" : `@${scene.spans.names[reader.span]}`}`;
     if (reader.nodes.length > 1 || !box.members) return r;
     const [x, y] = foot(box);
     Object.assign(reader, { name: key, port: [x + { q: -0.5, k: 0, v: 0.5 }[reader.slot] * box.box[2], y], bracket: undefined });

@@ -17,12 +17,20 @@ class Panel {
     this.tip = element.querySelector(".hap-tip");
     this.layer = new Layer(this, element);
     this.folded = new Folded(this, element.querySelector(".hap-canvas"));
-    this.sentence = new Sentence(this, element.querySelector(".hap-canvas"));
+    this.sentence = null; // the picture over columns; the scene says of what
     this.frame = new Frame([0, 1, 0, 1], 1, 1);
     this.drawn = false; // by Plotly
     this.current = null; // the node that Tab reaches
     this.pointed = null; // the node under the pointer here
     this.listen();
+  }
+
+  /** Another scene, whose columns are tokens or spans. */
+  read() {
+    const kind = this.view.scene.spans ? Spans : Sentence;
+    if (this.sentence?.constructor === kind) return;
+    this.sentence?.svg.remove();
+    this.sentence = new kind(this, this.element.querySelector(".hap-canvas"));
   }
 
   get overlay() { return this.view.mode === "overlay"; }

@@ -4,10 +4,14 @@
    Rows are the order of layers: whatever writes stands below what reads it. An edge into a query runs up
    the right of its column, one into a key or value up the left, to the foot of the reader's arrow; what
    comes from the input is the stem of the column. A column is as wide as its boxes or its token; where a
-   sentence is too long, tokens stand upright, then those that no head uses are gathered. */
+   sentence is too long, tokens stand upright, then those that no head uses are gathered.
+
+   `Spans` (spans.js) is the same picture with a column per span. A box is a head with the column `query` that it acts
+   from; `at` names it, and `looks` are the columns that it attends to, each with a `key` and a `weight`. */
 
 const LANES = [16, 16, 8, 6]; // beside the boxes of a column, for lines: the fewer, the longer the sentence
 const TALL = 18; // a box
+const STRIKE = 2; // the line through it
 const RISE = { least: 21, most: 32 }; // from row to row, in pixels
 const SENTENCE = { top: 30, left: 8, right: 16, token: 16, role: 14, upright: 15, gathered: 11, fixed: 320, least: 330, most: 640 };
 
@@ -18,6 +22,7 @@ class Sentence {
     this.pencil = document.createElement("canvas").getContext("2d");
     const on = (type, action) => this.svg.addEventListener(type, action, { signal: panel.view.abort.signal });
     const at = ({ target }) => target.closest?.("[data-id], [data-edge]")?.dataset ?? {};
+    this.current = null; // the box that Tab reaches
     on("pointermove", (event) => this.point(at(event), event));
     on("pointerleave", () => this.point({}));
     on("focusin", (event) => this.enter(at(event)));
@@ -30,7 +35,7 @@ class Sentence {
       this.view.cuts.flip(id);
     });
     on("keydown", (event) => {
-      if (ARROWS[event.key]) this.step(at(event).id, ...ARROWS[event.key]);
+      if (ARROWS[event.key]) this.step(at(event).at, ...ARROWS[event.key]);
       else if (event.key === "Enter" || event.key === " ") this.press(at(event));
       else return;
       event.preventDefault();
@@ -38,6 +43,8 @@ class Sentence {
   }
 
   get view() { return this.panel.view; }
+  /** The last column, over which the logits stand. */
+  get end() { return this.prompt.tokens.length - 1; }
   get prompt() { const { prompts } = this.view.scene.sentence; return prompts[this.view.prompt % prompts.length]; }
 
   /** The heads that are drawn, each with its row: those with a role (or the strongest), and what is pinned. */
@@ -46,7 +53,7 @@ class Sentence {
     const wanted = new Set([...sentence.first, ...pinned.map((id) => index.get(id))]);
     const { only } = this.view.choice;
     const found = this.prompt.looks.filter(([i]) => wanted.has(i) && (!only || only.has(i)))
-      .map(([i, query, key, weight]) => ({ i, query, key, weight, node: nodes[i] }))
+      .map(([i, query, key, weight]) => ({ i, at: nodes[i].id, query, key, looks: [{ key, weight }], node: nodes[i] }))
       .sort((a, b) => a.node.layer - b.node.layer || a.query - b.query || a.i - b.i);
     let floor = 0;
     for (const layer of new Set(found.map(({ node }) => node.layer))) {
@@ -105,7 +112,7 @@ class Sentence {
   }
 
   /** Whether this panel's circuit keeps a head; its colour. */
-  status(i) {
+  status({ i }) {
     const { choice, scene } = this.view;
     if (choice.step !== null) return this.panel.status(i);
     if (this.panel.joint) return scene.nodes[i].status === "none" ? null : scene.nodes[i].status;
@@ -120,8 +127,7 @@ class Sentence {
     const room = canvas.clientWidth - SENTENCE.left - SENTENCE.right;
     const columns = this.columns(heads, room);
     this.x = new Map(columns.flatMap(({ first, last, x }) => Array.from({ length: last - first + 1 }, (_, k) => [first + k, x])));
-    const upright = Math.max(0, ...columns.filter((column) => column.upright).map(({ text }) => this.width(text)));
-    const foot = Math.max(SENTENCE.token, upright + 6) + SENTENCE.role + 6;
+    const foot = this.footing(columns);
     const full = document.fullscreenElement === panel.element || view.story.on;
     const target = full ? canvas.clientHeight : Math.min(SENTENCE.most, Math.max(SENTENCE.least, innerHeight - SENTENCE.fixed));
     const rise = Math.max(RISE.least, Math.min(full ? 60 : RISE.most, (target - foot - SENTENCE.top) / Math.max(rows, 3)));
@@ -130,15 +136,23 @@ class Sentence {
     const height = (this.foot = this.base + foot);
     const tall = full ? Math.min(height, canvas.clientHeight) : height; // it fits the screen
     Object.entries({ width, height: tall, viewBox: `0 0 ${width} ${height}` }).forEach(([key, value]) => this.svg.setAttribute(key, value));
-    for (const head of heads) Object.assign(head, { x: this.x.get(head.query), y: SENTENCE.top + rise * (rows - head.row - 0.5), from: this.x.get(head.key), status: this.status(head.i) });
+    for (const head of heads) Object.assign(head, { x: this.x.get(head.query), y: SENTENCE.top + rise * (rows - head.row - 0.5), status: this.status(head) });
     this.drawn = heads;
-    if (!heads.some(({ node }) => node.id === this.current)) this.current = heads[0]?.node.id ?? null;
-    this.svg.setAttribute("aria-label", `${scene.panels[panel.side].label} on the sentence: ${this.prompt.tokens.join("")}`);
-    const focused = this.svg.contains(document.activeElement) && document.activeElement.dataset.id;
-    this.svg.replaceChildren(this.markers(), ...this.lanes(columns, heads), ...this.stems(heads), ...heads.map((head) => this.arrow(head)),
+    if (!heads.some(({ at }) => at === this.current)) this.current = heads[0]?.at ?? null;
+    this.svg.setAttribute("aria-label", `${scene.panels[panel.side].label} ${this.where}: ${this.prompt.tokens.join("")}`);
+    const focused = this.svg.contains(document.activeElement) && document.activeElement.dataset.at;
+    this.svg.replaceChildren(this.markers(), ...this.lanes(columns, heads), ...this.stems(heads), ...heads.flatMap((head) => head.looks.map((look) => this.arrow(head, look))),
       ...this.lines(heads), this.logits(), ...columns.map((column) => this.token(column)), ...heads.map((head) => this.box(head)));
     this.light();
     if (focused) this.focus(focused);
+  }
+
+  get where() { return "on the sentence"; }
+
+  /** The height of what stands below the columns. */
+  footing(columns) {
+    const upright = Math.max(0, ...columns.filter((column) => column.upright).map(({ text }) => this.width(text)));
+    return Math.max(SENTENCE.token, upright + 6) + SENTENCE.role + 6;
   }
 
   markers() {
@@ -169,10 +183,10 @@ class Sentence {
   /** Where the embedded token itself is read: up the middle of the column. */
   stems(heads) {
     const tops = new Map();
-    for (const { i, head, slot } of this.edges(heads)) {
-      if (this.view.scene.nodes[this.view.scene.edges.writer[i]].kind !== "input") continue;
-      const at = slot === "q" ? head.query : head.key, key = `${at} ${this.edgeStatus(i)}`;
-      tops.set(key, Math.min(tops.get(key) ?? Infinity, head.y));
+    for (const { i, head, at, y } of this.edges(heads)) {
+      if (!head || this.view.scene.nodes[this.view.scene.edges.writer[i]].kind !== "input") continue;
+      const key = `${at} ${this.edgeStatus(i)}`;
+      tops.set(key, Math.min(tops.get(key) ?? Infinity, y));
     }
     return [...tops].map(([key, y]) => {
       const [at, status] = key.split(" ");
@@ -182,17 +196,17 @@ class Sentence {
 
   edgeStatus(i) { return STATUS[this.view.scene.edges.status[i]]; }
 
-  /** The shown circuit's edges among `heads` that act at one of their tokens. */
+  /** The shown circuit's edges among `heads` that act at one of their tokens: `at` which, and how high they end. */
   edges(heads) {
     const { scene: { edges, readers, nodes }, choice } = this.view, at = new Map(heads.map((head) => [head.i, head]));
-    const found = [];
+    const found = [], top = SENTENCE.top - 16;
     for (const i of choice.whole(this.panel.joint ? "union" : this.panel.side)) {
       const writer = edges.writer[i], from = at.get(writer), { slot, nodes: fed } = readers[edges.reader[i]];
       if (!from && nodes[writer].kind !== "input") continue;
       for (const target of fed) {
         const head = at.get(target), place = head && (slot === "q" ? head.query : head.key);
-        if (head ? head.status && (!from || (from.status && from.query === place)) : from?.status && nodes[target].kind === "logits" && from.query === this.prompt.tokens.length - 1)
-          found.push({ i, from, head, slot });
+        if (head ? head.status && (!from || (from.status && from.query === place)) : from?.status && nodes[target].kind === "logits" && from.query === this.end)
+          found.push({ i, from, head, slot, at: head ? place : this.end, y: head ? head.y : top, x: from?.x });
       }
     }
     return found;
@@ -200,10 +214,10 @@ class Sentence {
 
   lines(heads) {
     const { colours } = this.view, half = this.wide / 2;
-    return this.edges(heads).filter(({ from }) => from).map(({ i, from, head, slot }) => {
-      const status = this.edgeStatus(i), side = head && slot !== "q" ? -1 : 1, to = head ? head.y : SENTENCE.top - 16;
+    return this.edges(heads).filter(({ from }) => from).map(({ i, from, head, slot, x, y: to }) => {
+      const status = this.edgeStatus(i), side = slot === "k" || slot === "v" ? -1 : 1;
       const bulge = side * Math.min(this.lane + 4, 6 + 0.05 * Math.abs(from.y - to)), edge = from.x + side * half;
-      const end = side < 0 ? from.x : edge;
+      const end = side < 0 ? x : edge;
       const line = { d: `M${edge},${from.y}C${edge + 1.33 * bulge},${from.y} ${edge + 1.33 * bulge},${to} ${end},${to}`, fill: "none" };
       const group = make("g", { class: "hap-thread", "data-edge": i, "data-of": `${from.i} ${head?.i ?? ""}` });
       group.append(make("path", { ...line, stroke: "transparent", "stroke-width": 8 }),
@@ -215,18 +229,28 @@ class Sentence {
   /** Whether a live intervention switched a head of this panel off. */
   cut(id) { return this.panel.layer.marked.marks?.nodes[id] === false; }
 
-  arrow({ i, node, x, y, from, weight, status }) {
-    const { colours } = this.view, colour = node.colour ?? "other", kept = status !== null && !this.cut(node.id);
+  arrow({ i, node, x, y, status }, { key, weight }) {
+    const { colours } = this.view, colour = node.colour ?? "other", kept = status !== null && !this.cut(node.id), from = this.x.get(key);
     return make("path", {
-      class: "hap-look", d: `M${from},${y}H${x - this.wide / 2 - (kept ? 6 : 2)}`, "data-of": i, fill: "none",
+      class: "hap-look", d: `M${from},${y}H${x - Math.sign(x - from) * (this.wide / 2 + (kept ? 6 : 2))}`, "data-of": i, fill: "none",
       stroke: colours[kept ? colour : "muted"], "stroke-width": kept ? 1.5 + 5 * weight : 1, "stroke-opacity": kept ? 0.75 : 0.5,
       ...(kept ? { "marker-end": `url(#hap-look-${this.panel.side}-${colour})` } : { "stroke-dasharray": "2 4" }),
     });
   }
 
+  /** The picture as a file. */
+  saved() {
+    const copy = this.svg.cloneNode(true), { background, text } = this.view.colours, { width, height } = this.svg.viewBox.baseVal;
+    const rules = `text{font:600 12px ${FONT};text-anchor:middle}.hap-token text{font-weight:400}.hap-token .hap-met{font-weight:700}.hap-place{font-size:11px}`;
+    for (const [key, value] of Object.entries({ xmlns: SVG, viewBox: `0 -24 ${width} ${height + 24}`, width, height: height + 24 })) copy.setAttribute(key, value);
+    copy.prepend(make("style", {}, rules), make("rect", { y: -24, width, height: height + 24, fill: background }),
+      make("text", { x: width / 2, y: -6, fill: text }, this.panel.element.querySelector(".hap-title").textContent));
+    return new XMLSerializer().serializeToString(copy);
+  }
+
   /** What the circuit predicts, over the last token. */
   logits() {
-    const { colours } = this.view, x = this.x.get(this.prompt.tokens.length - 1), text = this.prompt.answer ? `→ ${this.prompt.answer}` : "logits";
+    const { colours } = this.view, x = this.x.get(this.end), text = this.prompt.answer ? `→ ${this.prompt.answer}` : "logits";
     const width = Math.max(this.wide, this.width(text) + 14), y = SENTENCE.top - 25;
     const group = make("g", { class: "hap-out" });
     group.append(make("title", {}, `logits: the answer is ${this.prompt.answer || "the next token"}`),
@@ -245,55 +269,71 @@ class Sentence {
     return group;
   }
 
-  box({ i, node, x, y, status }) {
-    const { colours } = this.view, width = this.wide, height = TALL, alone = status === "left" || status === "right";
+  box(head) {
+    const { i, at, node, x, y, status } = head, { colours } = this.view, width = this.wide, height = TALL, alone = status === "left" || status === "right";
     const role = colours[node.colour ?? "other"];
-    const paint = !status ? { fill: colours.background, stroke: colours[this.missing(i)], "stroke-dasharray": "3 2" }
+    const paint = !status ? { fill: colours.background, stroke: colours[this.missing(head)], "stroke-dasharray": "3 2" }
       : alone ? { fill: colours[status], stroke: colours[status] } : { fill: colours.background, stroke: role };
-    const group = make("g", { class: "hap-head-box", "data-id": node.id, "data-of": i, role: "button", tabindex: node.id === this.current ? 0 : -1, "aria-pressed": this.view.pinned.includes(node.id), "aria-label": `${labelled(node)}: ${this.panel.spoken(node, i)}` });
+    const group = make("g", { class: "hap-head-box", "data-id": node.id, "data-at": at, "data-of": i, role: "button", tabindex: at === this.current ? 0 : -1, "aria-pressed": this.view.pinned.includes(node.id), "aria-label": this.called(head) });
     group.append(make("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: 4, "stroke-width": 2, ...paint }),
-      make("text", { x, y: y + 4, fill: !status ? colours.muted : alone ? colours.background : role }, labelled(node)));
-    if (!status) group.append(make("path", { d: `M${x - width / 2 + 3},${y + height / 2 - 3}L${x + width / 2 - 3},${y - height / 2 + 3}`, stroke: colours[this.missing(i)], "stroke-width": 2 }));
+      make("text", { x, y: y + 4, fill: !status ? this.faded(head) : alone ? colours.background : role }, labelled(node)));
+    if (!status) group.append(make("path", { d: this.strike(head), stroke: colours[this.missing(head)], "stroke-width": STRIKE }));
     if (this.view.pinned.includes(node.id)) group.append(make("rect", { ...grown({ x: x - width / 2, y: y - height / 2, width, height }, 3), rx: 6, fill: "none", stroke: colours.text, "stroke-width": 2.5, class: "hap-pin" }));
     const on = this.panel.layer.marked.marks?.nodes[node.id], sign = signPath(x, y, height / 2 + 1, on);
     if (on !== undefined) for (const [stroke, wide] of [[colours.background, 6], [colours.text, 2.5]]) group.append(make("path", { d: sign, stroke, "stroke-width": wide, class: "hap-sign" }));
     return group;
   }
 
-  /** The colour of a head that this circuit lacks: that of the circuit that has it. */
-  missing(i) { return this.view.choice.member(this.panel.other, i) ? this.panel.other : "muted"; }
+  /** The colour of the text of a box that this circuit lacks. */
+  faded() { return this.view.colours.muted; }
 
-  point({ id = null, edge = null }, event) {
+  /** A box in words. */
+  called({ i, node }) { return `${labelled(node)}: ${this.panel.spoken(node, i)}`; }
+
+  /** The line through a box that this circuit lacks. */
+  strike({ x, y }) { return `M${x - this.wide / 2 + 3},${y + TALL / 2 - 3}L${x + this.wide / 2 - 3},${y - TALL / 2 + 3}`; }
+
+  /** The colour of a head that this circuit lacks: that of the circuit that has it. */
+  missing({ i }) { return this.view.choice.member(this.panel.other, i) ? this.panel.other : "muted"; }
+
+  point({ id = null, edge = null, at = null }, event) {
     const { view, panel } = this, i = edge === null ? null : Number(edge);
     view.hover({ node: id, edge: i });
-    panel.showTip(!event ? null : id ? [...panel.layer.marked.lines(id), this.said(id)] : i === null ? null : view.words.edge(i), event);
+    panel.showTip(!event ? null : id ? this.told(at) : i === null ? null : view.words.edge(i), event);
   }
 
   /** The keyboard reaches one box; arrows walk to the nearest in their direction. */
-  enter({ id }) {
+  enter({ id, at }) {
     if (!id) return;
-    this.current = id;
-    for (const box of this.svg.querySelectorAll("[data-id]")) box.setAttribute("tabindex", box.dataset.id === id ? 0 : -1);
-    this.point({ id });
-    this.view.words.say([...this.panel.layer.marked.lines(id), this.said(id)].join(" · "));
+    this.current = at;
+    for (const box of this.svg.querySelectorAll("[data-at]")) box.setAttribute("tabindex", box.dataset.at === at ? 0 : -1);
+    this.point({ id, at });
+    this.view.words.say(this.told(at).join(" · "));
   }
 
-  step(id, dx, dy) {
-    const from = this.drawn.find(({ node }) => node.id === id);
+  step(at, dx, dy) {
+    const from = this.drawn.find((head) => head.at === at);
+    if (!from) return;
     const away = ({ x, y }) => {
       const along = dx ? (x - from.x) * dx : (from.y - y) * dy, across = Math.abs(dx ? y - from.y : x - from.x);
       return along > 1 ? along + 3 * across : Infinity;
     };
-    const [next] = this.drawn.map((head) => [away(head), head.node.id]).filter(([far]) => far < Infinity).sort((a, b) => a[0] - b[0]);
+    const [next] = this.drawn.map((head) => [away(head), head.at]).filter(([far]) => far < Infinity).sort((a, b) => a[0] - b[0]);
     if (next) this.focus(next[1]);
   }
 
-  focus(id) { this.svg.querySelector(`[data-id="${CSS.escape(id)}"]`)?.focus(); }
+  focus(at) { this.svg.querySelector(`[data-at="${CSS.escape(at)}"]`)?.focus(); }
 
-  said(id) {
-    const { tokens, roles } = this.prompt, { query, key, weight } = this.drawn.find(({ node }) => node.id === id);
+  /** What the pointer and the keyboard tell of a box. */
+  told(at) {
+    const head = this.drawn.find((one) => one.at === at);
+    return [...this.panel.layer.marked.lines(head.node.id), ...this.said(head)];
+  }
+
+  said({ query, looks: [{ key, weight }] }) {
+    const { tokens, roles } = this.prompt;
     const word = (at) => `“${tokens[at].trim()}”${roles.filter(([, place]) => place === at).map(([role]) => ` (${role})`).join("")}`;
-    return `From ${word(query)} it attends to ${word(key)}: ${weight.toFixed(2)}`;
+    return [`From ${word(query)} it attends to ${word(key)}: ${weight.toFixed(2)}`];
   }
 
   press({ id, edge }) {

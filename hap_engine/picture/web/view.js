@@ -193,6 +193,8 @@ class View {
     const limit = before ? this.choice.limit : start.drawn, size = before ? this.atSizes.size : start.size;
     if (!before) this.mode = start.view || "sentence";
     this.prompt = start.prompt ?? 0;
+    this.root.toggleAttribute("data-spans", !!this.scene.spans);
+    for (const panel of this.panels) panel.read();
     if (before) this.replay.forget();
     this.choice = new Choice(this.scene);
     this.threshold.set(Number.isFinite(limit) ? limit : 0);
@@ -322,11 +324,19 @@ class View {
     for (const button of this.root.querySelectorAll("[data-mode]")) {
       button.setAttribute("aria-pressed", button.dataset.mode === this.family);
       button.hidden = button.dataset.mode === "sentence" && !placed;
+      if (button.dataset.mode === "sentence") this.named(button);
     }
     for (const button of this.root.querySelectorAll("[data-way]"))
       button.setAttribute("aria-pressed", (button.dataset.way === "apart") === (this.mode === this.family));
     if (tell) this.send("view", this.mode);
     this.redraw();
+  }
+
+  /** The first picture's button says what its columns are. */
+  named(button) {
+    const { spans } = this.scene;
+    button.textContent = spans ? "At the spans" : "On the sentence";
+    button.title = spans ? "Every head at the spans at which it is read" : "Every head at the token it acts from";
   }
 
   async resize() {
@@ -469,6 +479,7 @@ class View {
 
   /** Save a panel as SVG, edges included. */
   save(panel) {
+    if (this.family === "sentence") return download(panel.sentence.saved(), "image/svg+xml", "circuit.svg");
     const layout = plotLayout(panel, this.range);
     const title = panel.element.querySelector(".hap-title").textContent;
     Object.assign(layout, { title: { text: escaped(title), font: { size: 15 } }, paper_bgcolor: this.colours.background });

@@ -60,6 +60,7 @@ class Words {
     });
     if (view.family !== "sentence") return view.circuits ? letters : [];
     const drawn = found.size ? "heads with a role, and what is pinned" : "the heads with the largest measured effect, and what is pinned";
+    if (view.scene.spans) return [...letters, html("span", {}, `A box stands at a span at which the circuit reads the head’s output. Arrow: the span whose keys and values a head takes, wider for more attention · thin line: an edge of the circuit at that span, dashed from below: the embedding. Drawn are ${drawn}${view.choice.lane ? " and the MLPs" : "; MLPs have a button"}.`)];
     return [...letters, html("span", {}, `Thick arrow: what a head attends to, wider for more · thin line: an edge of the circuit between these heads. Drawn are ${drawn}; MLPs and the other heads are under Edges.`)];
   }
 
@@ -68,7 +69,8 @@ class Words {
     const { panels } = this.view.scene, { side, joint } = panel, [own, other] = [panels[side].short, panels[panel.other].short];
     const key = (look, name) => html("span", {}, html("i", { class: `hap-key hap-box ${look}` }), name);
     if (joint) return [key("", "in both"), ...["left", "right"].map((one) => key(`hap-${one}`, `only in ${panels[one].short}`))];
-    return [key("", "in both"), key(`hap-${side}`, `only in ${own}`), key(`hap-${panel.other} hap-struck`, `missed here, ${other} keeps it`)];
+    const level = this.view.scene.spans ? [key(`hap-${panel.other} hap-struck hap-level`, `kept, but not at this span, where ${other} keeps it`)] : [];
+    return [key("", "in both"), key(`hap-${side}`, `only in ${own}`), key(`hap-${panel.other} hap-struck`, `missed here, ${other} keeps it`), ...level];
   }
 
   /** Title and legend of a panel; an entry switches its edges on and off. */
@@ -79,7 +81,7 @@ class Words {
     const whole = mode === "roles", { joint } = panel;
     const shown = panel.visible();
     panel.element.querySelector(".hap-title").textContent = joint
-      ? `${panels.left.short} and ${panels.right.short}, ${mode === "matrix" ? "as a matrix" : sentence ? "on one sentence" : "overlaid"}`
+      ? `${panels.left.short} and ${panels.right.short}, ${mode === "matrix" ? "as a matrix" : sentence ? (scene.spans ? "at the spans" : "on one sentence") : "overlaid"}`
       : panel.side === "right" && choice.step !== null
         ? `${label}, pruning at step ${choice.step}: ${choice.open.toLocaleString("en")} edges`
         : `${label} · ${edges.toLocaleString("en")} edges${shown.length < edges && !whole && !sentence ? `, ${shown.length.toLocaleString("en")} shown` : ""}`;
