@@ -6,7 +6,7 @@
    lacks is struck out: a head with a slope, a box of a head that it keeps elsewhere with a level line. */
 
 const ROOM = [[10, 16], [10, 8], [6, 5], [3, 3]]; // around a box's text, and beside the box: the fewer, the more spans
-const SPANS = { line: 14, lines: 3, letters: 6.2, name: 16, empty: 26 };
+const SPANS = { line: 14, lines: 3, name: 16, empty: 26 };
 
 class Spans extends Sentence {
   get spans() { return this.view.scene.spans; }
@@ -120,14 +120,19 @@ class Spans extends Sentence {
 
   /** A text in as many lines as there is room for; what is left out is three dots. */
   broken(text, width) {
-    const lines = [""], cut = (word) => (word.length * SPANS.letters > width ? `${word.slice(0, Math.max(1, Math.floor(width / SPANS.letters) - 1))}…` : word);
+    const lines = [], fits = (one) => this.width(one) <= width;
+    const cut = (word) => {
+      let end = word.length;
+      if (!fits(word)) while (end > 1 && !fits(`${word.slice(0, end)}…`)) end--;
+      return end < word.length ? `${word.slice(0, end)}…` : word;
+    };
     for (const word of text.split(" ").filter(Boolean).map(cut)) {
-      const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
-      if (this.width(longer) <= width) lines[lines.length - 1] = longer;
+      const longer = `${lines.at(-1)} ${word}`;
+      if (lines.length && fits(longer)) lines[lines.length - 1] = longer;
       else if (lines.length < SPANS.lines) lines.push(word);
       else return [...lines.slice(0, -1), "…"];
     }
-    return lines.filter(Boolean);
+    return lines;
   }
 
   footing(columns) { return SPANS.name + SPANS.line * Math.max(1, ...columns.map(({ lines }) => lines.length)) + 8; }
