@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.studies import pages
-from benchmarks.studies.pruning_circuits import spread
+from benchmarks.studies.pruning.circuits import spread
 from hap_engine.attribution.scorers import SCORERS, Scores, score
 from hap_engine.evaluation.measure import measure
 from hap_engine.evaluation.metrics import faithfulness

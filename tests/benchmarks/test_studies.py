@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies import pruning_descents as descents
 from benchmarks.studies import scorers, sizes
-from benchmarks.studies.pruning_circuits import Found, chained, everything, spread
-from benchmarks.studies.pruning_descents import Descent, Workbench, made
-from benchmarks.studies.pruning_page import PAGE, page
+from benchmarks.studies.pruning import descents
+from benchmarks.studies.pruning.circuits import Found, chained, everything, spread
+from benchmarks.studies.pruning.descents import Descent, Workbench, made
+from benchmarks.studies.pruning.page import PAGE, page
 from hap_engine.settings import PruningConfig
 
 

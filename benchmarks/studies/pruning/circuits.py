@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from benchmarks.studies.pruning_descents import DATA, Descent
+from benchmarks.studies.pruning.descents import DATA, Descent
 from hap_engine.settings import PruningConfig
 
 TITLES = {"eap": "EAP", "eap-ig-kl": "EAP-IG (KL)", "ep": "EP", "hap": "HAP"}

@@ -10,8 +10,8 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from benchmarks.studies.pruning_circuits import TITLES, Found, at, chained, current
-from benchmarks.studies.pruning_page import PAGE
+from benchmarks.studies.pruning.circuits import TITLES, Found, at, chained, current
+from benchmarks.studies.pruning.page import PAGE
 
 COLOURS = {"eap": "#c2410c", "eap-ig-kl": "#ca8a04", "ep": "#64748b", "hap": "#1d4ed8"}
 MARKS = {"eap": "s", "eap-ig-kl": "^", "ep": "o", "hap": "D"}

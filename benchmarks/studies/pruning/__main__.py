@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import torch
 
-from benchmarks.studies.pruning_circuits import everything
-from benchmarks.studies.pruning_descents import Descent, Workbench, made
-from benchmarks.studies.pruning_page import PAGE, page
-from benchmarks.studies.pruning_plots import plots
+from benchmarks.studies.pruning.circuits import everything
+from benchmarks.studies.pruning.descents import Descent, Workbench, made
+from benchmarks.studies.pruning.page import PAGE, page
+from benchmarks.studies.pruning.plots import plots
 
 MINI_PLAN = {0.8: 300, 0.9: 150, 0.94: 150, 0.96: 150, 0.98: 150}  # sparsity: steps to it
 # A real model goes down in two parts: HAP's filter is tighter for the second, and an early mistake costs less.

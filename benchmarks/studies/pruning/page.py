@@ -8,7 +8,7 @@ from itertools import combinations
 from statistics import fmean
 
 from benchmarks.studies.pages import PAGES
-from benchmarks.studies.pruning_circuits import TITLES, Found, at, chained, current, seconds, single, spread
+from benchmarks.studies.pruning.circuits import TITLES, Found, at, chained, current, seconds, single, spread
 
 PAGE = PAGES / "pruning.md"
 LEVELS = (1.0, 0.5, 0.35, 0.2, 0.1)  # KL to be reached, in the study of steps
