@@ -152,27 +152,27 @@ def _faith(curve: dict[str, list[float]], size: int) -> float:
 def section(records: Sequence[dict[str, Any]]) -> str:
     first, n = records[0], len(records)
     shared, new, lost = (fmean(column) for column in zip(*(r["heads"] for r in records), strict=True))
-    below = [
-        kl < other
-        for r in records
-        for name in r["with"]
-        if name not in ("hap", "random")
-        for kl, other in zip(r["with"]["hap"]["kl"], r["with"][name]["kl"], strict=True)
-    ]
+    others = [name for name in first["with"] if name not in ("hap", "random")]
+    below = {name: [kl < kls for r in records for kl, kls in _beside(r, name)] for name in others}
+    said = " and ".join(f"{circuit_title(name)} at {sum(won)} of {len(won)} sizes" for name, won in below.items())
     seeds = f"{n} seeds (mean, lowest and highest)" if n > 1 else "One seed"
     kls = ", ".join(f"{r['own_kl']:.3f}" for r in records)
     return "\n\n".join(
         [
             f"### {first['task']}",
             f"{seeds}, {first['steps']} steps, spans {', '.join(first['spans'])}; {first['all']:,} edges at their "
-            f"spans. At its own {first['own']:,} edges HAP has KL {kls} on all held-out prompts. HAP with positions is "
-            f"below the others with positions at {sum(below)} of {len(below)} sizes. {moved(records)} of the {TOP:.0%} "
-            f"of edges that EAP ranks best with positions are not among as many best ones without. Heads, at as many "
-            f"distinct edges: {shared:.1f} in HAP's circuit with positions and without, {new:.1f} only with, "
+            f"spans. At its own {first['own']:,} edges HAP has KL {kls} on all held-out prompts. With positions it is "
+            f"below {said}. {moved(records)} of the {TOP:.0%} of edges that EAP ranks best with positions are not "
+            f"among as many best ones without. Heads, at as many distinct edges: {shared:.1f} in HAP's circuit with "
+            f"positions and without, {new:.1f} only with, "
             f"{lost:.1f} only without. The first run: `{first['command']}`.",
             table(records),
         ]
     )
+
+
+def _beside(record: dict[str, Any], name: str) -> Iterable[tuple[float, float]]:
+    return zip(record["with"]["hap"]["kl"], record["with"][name]["kl"], strict=True)
 
 
 def moved(records: Sequence[dict[str, Any]]) -> str:
