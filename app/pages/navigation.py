@@ -20,7 +20,9 @@ st.set_page_config(
     layout="wide",
     initial_sidebar_state=explore.panel(),
 )
-st.html(beside(__file__, "navigation.html"), unsafe_allow_javascript=True)  # a file of ours, no foreign text
+st.html(beside(__file__, "navigation.html"))
+with st.container(key="leaving"):
+    st.html(beside(__file__, "leaving.html"), unsafe_allow_javascript=True)  # a file of ours, no foreign text
 pages: dict[str, Any] = {}  # filled below; pages lead to each other
 
 
