@@ -89,6 +89,8 @@ def _stages(config: DiscoveryConfig, model: Model | None, state: Unfinished) -> 
     asked, config = config, settled(config, masked.model.reader)
     state.lap("load")
     sets = yield from _prompts(config, masked)
+    masked.workspace.clear()  # of the checks
+    memory.trim()
     sets = at_spans(config, sets, masked.model.reader)
     if sets.spans != WHOLE:
         masked = masked.at_spans(sets.spans)

@@ -12,7 +12,7 @@ from hap_engine.machine import estimate, speed, workload
 from hap_engine.machine.estimate import duration, tokens_of
 from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine
-from hap_engine.machine.workload import Work, first_beyond, mean_over, memory, memory_on_cards, passes
+from hap_engine.machine.workload import HEAP, Work, first_beyond, mean_over, memory, memory_on_cards, passes
 from hap_engine.machine.workload import workload as work_of
 from hap_engine.models.catalog import HUB_MODELS, Source, config_of, resolve
 from hap_engine.models.shape import Shape
@@ -225,7 +225,9 @@ def test_memory_follows_batch_precision_and_prompts() -> None:
 def test_what_a_pass_holds_by_hand() -> None:
     """Of 16 prompts of 20 tokens of a model of 8 slots, 4 heads and an MLP a layer."""
     (deltas, activations), (step, kept), (measured, read) = passes(CONFIG, TINY, 20, Limits())
-    assert memory(CONFIG, TINY, 20)["deltas"] == max((deltas, activations), (step, kept), (measured, read), key=sum)[0]
+    most = max((deltas, activations), (step, kept), (measured, read), key=sum)[0]
+    assert memory(CONFIG, TINY, 20)["deltas"] == HEAP * most
+    assert memory(replace(CONFIG, device="cuda"), TINY, 20)["deltas"] == most
     rows, readers, pairs = 16 * 20, 2 * 9, workload.CELL * 11 * 19
     # Scoring: the deltas, and the gradients of the readers of 9 layers, which go together.
     assert deltas == 4 * 8 * rows * (11 + 9 * 9) + pairs
