@@ -1,6 +1,7 @@
 """Make the README's pictures from the real app: ``python -m docs.generate.screenshots [part ...]``.
 
-Parts: ``first-screen``, ``run``, ``result`` and ``animation``; all of them by default.
+Parts: ``first-screen``, ``run``, ``result`` and ``animation``; all of them by default. Beside these
+``positions=RUN.json``, the first picture of a run of the study of positions.
 
 Needs Chromium on the path and Playwright (requirements-dev.txt). Starts its own server with an empty
 home folder, so that the pictures show what a first visitor sees.
@@ -39,6 +40,9 @@ COLOURS = 48  # of all frames together: enough for the few of the picture, and k
 def main(wanted: list[str]) -> None:
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
+        (Path(home) / "runs").mkdir()
+        for path in (Path(part.partition("=")[2]) for part in wanted if "=" in part):
+            shutil.copy(path, Path(home) / "runs")
         server = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", "app/main.py", f"--server.port={PORT}"],
             cwd=ROOT,
@@ -48,8 +52,9 @@ def main(wanted: list[str]) -> None:
             _wait()
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-                for name in wanted or PARTS:
-                    PARTS[name](browser)
+                for part in wanted or PARTS:
+                    name, _, run = part.partition("=")
+                    _positions(browser, Path(run).stem) if run else PARTS[name](browser)
                 browser.close()
         finally:
             server.terminate()
@@ -118,6 +123,18 @@ def _result(browser: Any) -> None:
         page.locator("text=What does it do?").scroll_into_view_if_needed()
         time.sleep(3)
         page.screenshot(path=OUT / f"result-{scheme}.png")
+
+
+def _positions(browser: Any, run: str) -> None:
+    """Both circuits at the spans of the prompt."""
+    for scheme in ("light", "dark"):
+        page = _open(browser, scheme, f"?run={run}")
+        page.wait_for_selector(".hap-panel[data-side=right] .hap-head-box")
+        page.mouse.move(1439, 1179)
+        time.sleep(5)
+        box = page.locator(".hap-panels").bounding_box()
+        shot = Image.open(io.BytesIO(page.screenshot(clip=box, full_page=True))).convert("RGB")
+        shot.quantize(SHADES).save(OUT / f"positions-{scheme}.png", optimize=True)
 
 
 def _animation(browser: Any) -> None:
