@@ -164,18 +164,26 @@ def describe(config: DiscoveryConfig, machine: Machine) -> Estimate | None:
 
     None if the model's sizes are unknown, or for a GPU: only the processor is measured.
     """
+    source, shape = _known(config)
+    return estimate(config, shape, machine, tokens_of(config, source), free_memory()) if shape else None
+
+
+def bytes_of(config: DiscoveryConfig) -> int | None:
+    """What a run holds at its peak, in bytes, whatever the machine; None as for `describe`."""
+    source, shape = _known(config)
+    return int(_bytes(config, shape, tokens_of(config, source))) if shape else None
+
+
+def _known(config: DiscoveryConfig) -> tuple[Source, Shape | None]:
+    """The model, with its sizes where they are known and a processor computes."""
     source = resolve(config.model)
-    shape = Shape.of(config_of(source) or {})
-    if shape is None or config.device != "cpu":
-        return None
-    return estimate(config, shape, machine, tokens_of(config, source), free_memory())
+    return source, Shape.of(config_of(source) or {}) if config.device == "cpu" else None
 
 
 def faster_dtype(config: DiscoveryConfig, machine: Machine) -> str:
     """bfloat16 where this machine would end the run much sooner with it."""
-    source = resolve(config.model)
-    shape = Shape.of(config_of(source) or {})
-    if shape is None or config.device != "cpu":
+    _, shape = _known(config)
+    if shape is None:
         return "float32"
     seconds = {}
     for dtype in DTYPES:

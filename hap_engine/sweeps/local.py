@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from hap_engine.machine.estimate import describe
+from hap_engine.machine.estimate import bytes_of
 from hap_engine.machine.speed import free_memory
 from hap_engine.machine.threads import wait_briefly
 from hap_engine.sweeps.cell import attempt
@@ -54,10 +54,8 @@ def compute(cells: Sequence[Cell], folder: Path, workers: int | None = None) -> 
 
 def fitting(cells: Sequence[Cell]) -> int:
     """Processes that fit into the free memory, at most one a processor and one a cell."""
-    from hap_engine.workflows.measure_machine import measured
-
     free = free_memory()
-    needed = [cost.bytes for cell in _distinct(cells) if (cost := describe(cell.config, measured())) is not None]
+    needed = [held for cell in _distinct(cells) if (held := bytes_of(cell.config)) is not None]
     room = int(SHARE * free / max(needed)) if free and needed else 1
     return max(1, min(os.cpu_count() or 1, len(cells), room))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hap_engine.errors import SettingsError
-from hap_engine.machine.estimate import describe
+from hap_engine.machine.estimate import bytes_of
 from hap_engine.sweeps.cell import attempt, program
 from hap_engine.sweeps.study import Cell
 from hap_engine.sweeps.taking import TRIES, Taken
@@ -67,10 +67,8 @@ def _compute(cell: Cell, expected: str) -> tuple[str, str]:
 
 def _asked(cell: Cell) -> dict[str, Any]:
     """What a cell needs of a machine, by its estimate."""
-    from hap_engine.workflows.measure_machine import measured
-
-    cost = describe(cell.config, measured())
-    memory = {"memory": int(cost.bytes)} if cost is not None else {}
+    held = bytes_of(cell.config)
+    memory = {"memory": held} if held is not None else {}
     return {"num_cpus": 1, "num_gpus": int(cell.config.device != "cpu"), "max_retries": TRIES - 1, **memory}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hap_engine.errors import SettingsError
 from hap_engine.files import write_text
-from hap_engine.machine.estimate import describe
+from hap_engine.machine.estimate import bytes_of
 from hap_engine.sweeps.study import Cell
 from hap_engine.words import say
 
@@ -22,9 +22,7 @@ SPARE = 1.5  # times the estimate: Slurm ends a job that takes more
 
 def script(cells: Sequence[Cell], folder: Path, listed: Sequence[Cell], workers: int | None = None) -> str:
     """The job array that computes some of the cells of the sweep's list."""
-    from hap_engine.workflows.measure_machine import measured
-
-    costs = [cost.bytes for cell in cells if (cost := describe(cell.config, measured())) is not None]
+    costs = [held for cell in cells if (held := bytes_of(cell.config)) is not None]
     places = {cell.id: place for place, cell in enumerate(listed)}
     numbers = ",".join(str(places[cell.id]) for cell in cells)
     command = shlex.join([sys.executable, "-m", "hap_engine", "sweep", "--out", str(folder.resolve()), "--cell"])

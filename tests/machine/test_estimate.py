@@ -315,7 +315,10 @@ def test_an_estimate_is_the_sum_of_its_phases(constants: None) -> None:
 
 
 def test_only_the_processor_is_estimated(constants: None) -> None:
-    assert estimate.describe(CONFIG, MACHINE) is not None
+    told = estimate.describe(CONFIG, MACHINE)
+    assert told is not None
+    assert estimate.bytes_of(CONFIG) == int(told.bytes)  # which no machine need be measured for
+    assert estimate.bytes_of(replace(CONFIG, device="cuda")) is None
     assert estimate.describe(replace(CONFIG, device="cuda"), MACHINE) is None
     assert estimate.describe(replace(CONFIG, model="someone/unheard-of"), MACHINE) is None
 
