@@ -11,7 +11,7 @@ import random
 from dataclasses import replace
 
 from hap_engine.graph.circuit import Circuit
-from hap_engine.tasks.spans import END, in_spans
+from hap_engine.tasks.spans import END, WAYS, in_spans
 from tests.builders.planted import Builder, Match, Neuron, Planted
 
 LEAK = 0.02  # logits that a leaking decoy moves, where the planted circuit moves several
@@ -234,6 +234,32 @@ def places() -> Planted:
     return Planted("places", model, placed * 4, [truth])
 
 
+def induction_at_tokens() -> Planted:
+    """`induction` with each token a span: the words that may repeat are its second to fourth token.
+
+    ``a0.h0`` reads one of them, and what it writes is read at the token after it: by the keys of ``a1.h0``, which
+    copies what stands there. The match is asked for at the end alone.
+    """
+    before, after = (2, 3, 4), (3, 4, 5)
+    edges = [("input", f"a0.h0<v>@token {at}") for at in before]
+    edges += [("a0.h0", f"a1.h0<k>@token {at}") for at in after]
+    edges += [("input", f"a1.h0<v>@token {at}") for at in after]
+    return _at_tokens(induction(), [*edges, ("input", f"a1.h0<q>@{END}"), ("a1.h0", "logits")])
+
+
+def cooperation_at_tokens() -> Planted:
+    """`cooperation` with each token a span: a head reads its bit where it stands, and the MLP both at the end."""
+    bits = [("input", f"a0.h{head}<v>@token {head + 2}") for head in (0, 1)]
+    return _at_tokens(cooperation(), [*bits, *((f"a0.h{head}", f"m1@{END}") for head in (0, 1)), ("m1", "logits")])
+
+
+def _at_tokens(toy: Planted, edges: list[tuple[str, str]]) -> Planted:
+    placed, spans = in_spans(toy.pairs, WAYS["tokens"](toy.pairs))
+    graph = replace(toy.model.graph, spans=spans)
+    return Planted(f"{toy.name} at tokens", toy.model, placed, [Circuit.from_names(graph, edges)])
+
+
+AT_TOKENS = {"places": places, "induction": induction_at_tokens, "cooperation": cooperation_at_tokens}
 TOYS = {
     "copy suppression": copy_suppression,
     "induction": induction,

@@ -15,7 +15,7 @@ from hap_engine.masked.prompt_cache import Prepared
 from tests.builders.planted import Planted
 from tests.builders.recovery import Method, ep, hap, scorer
 from tests.builders.tiny_models import finish
-from tests.builders.toys import TOYS, places
+from tests.builders.toys import AT_TOKENS, TOYS
 
 Ready = tuple[Planted, Prepared]
 
@@ -134,9 +134,26 @@ def test_layer_norm_is_the_identity(ready: Ready) -> None:
 @pytest.fixture(scope="module")
 def placed() -> Ready:
     """The toy whose edge is needed at one token and harmful at another, with positions."""
-    toy = places()
+    return with_positions("places")
+
+
+def with_positions(name: str) -> Ready:
+    toy = AT_TOKENS[name]()
     masked = open_masked(toy.model).at_spans(toy.truths[0].graph.spans)
     return toy, finish(Prepared(masked, toy.pairs).run())
+
+
+@pytest.mark.parametrize("name", AT_TOKENS)
+def test_the_planted_circuit_at_its_tokens_is_the_whole_mechanism(name: str) -> None:
+    """It equals the model, and without any one of its edges it loses the task on some prompts."""
+    toy, prepared = with_positions(name)
+    (truth,) = toy.truths
+    assert truth.live == truth
+    assert circuit_kl(prepared, truth) < 1e-3
+    for w, r in np.argwhere(truth.kept):
+        kept = truth.kept.copy()
+        kept[w, r] = False
+        assert circuit_kl(prepared, Circuit(truth.graph, kept)) > 0.1, truth.graph.readers[r].name
 
 
 @pytest.mark.parametrize("method", [scorer("eap-ig"), ep(), hap()], ids=["eap-ig", "ep", "hap"])
@@ -145,6 +162,12 @@ def test_an_edge_that_is_needed_at_one_token_alone_is_found_there(placed: Ready,
     found = method(toy, prepared, 0)
     assert toy.recovery(found) == (1, 1)
     assert circuit_kl(prepared, found) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["induction", "cooperation"])
+def test_hap_recovers_planted_circuits_at_their_tokens(name: str) -> None:
+    toy, prepared = with_positions(name)
+    assert toy.recovery(hap()(toy, prepared, 0)) == (1, 1)
 
 
 @pytest.mark.parametrize("method", [scorer("eap-ig"), ep(), hap()], ids=["eap-ig", "ep", "hap"])
