@@ -108,10 +108,11 @@ def facts(run: Findings) -> list[tuple[str, str]]:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """An HTML table; all cells are text."""
+    """An HTML table in a region that scrolls on a narrow screen, by keys too; all cells are text."""
     top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    made = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scrolls" tabindex="0" role="region" aria-label="{escape(heads[0])}">{made}</div>'
 
 
 def shown(value: Any) -> str:

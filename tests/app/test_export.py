@@ -249,7 +249,10 @@ def test_the_handout_escapes_everything(run: Run) -> None:
     changed = fake_run(name=ATTACK, prompts={"train": [], "test": [prompt]})
     text = handout(changed, "eap", "hap")
     assert "<script" not in text
-    assert page.table(["<b>"], [["<i>"]]).count("&lt;") == 2
+    made = page.table(["<b>"], [["<i>"]])
+    assert made.count("&lt;b&gt;") == 2  # the region is called as its first column
+    assert made.count("&lt;i&gt;") == 1
+    assert not {"<b>", "<i>"} & {*re.findall(r"<\w+>", made)}
 
 
 def test_the_interactive_page_is_one_file_that_asks_for_nothing(run: Run) -> None:
