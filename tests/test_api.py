@@ -62,7 +62,7 @@ def test_every_public_name_exists() -> None:
         "attribute bootstrap circuit_at discover encoded evaluate examine example find_rival load logits missed_heads "
         "open_model per_prompt prompts prune_on save verdict why_missed with_stability"
     )
-    circuits = "empty_circuit full_circuit random_circuit read_eapig top_edges top_live write_eapig"
+    circuits = "empty_circuit full_circuit random_circuit read_eapig read_span_file top_edges top_live write_eapig"
     classes = "Circuit DiscoveryConfig Graph HapError PromptPair PruningConfig Run SplitSizes"
     names = f"__version__ {functions} {circuits} {classes}".split()
     assert dir(hap) == sorted(names)
