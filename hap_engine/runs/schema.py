@@ -141,6 +141,8 @@ def _check_added(run: Findings) -> None:
             )
     if run.sizes:
         _check_at_sizes(run)
+    if ("resamples" in run.stability) != ("steps" in run.stability):
+        raise RunFileError("The run file's stability should have both resamples and steps, or neither.")
     at = run.stability.get("at") or [{}]
     if any(row.get("jaccard", {}).keys() != at[0].get("jaccard", {}).keys() for row in at):
         raise RunFileError("The run file's stability should compare the same circuits at each size.")

@@ -72,6 +72,7 @@ def test_every_setting_has_one_option() -> None:
         "sizes",
         "start",
         "prompts",
+        "spans",  # what a file of theirs says: --spans names it
         "layers_on",  # of the machine: an option of each command that starts a run
     }
 

@@ -276,7 +276,7 @@ def test_marked_spans_are_in_the_run_and_read_back_from_it(
     rows = [row | {"spans": re.sub(r"(\w+) and (\w+)", r"{A:\1} and {B:\2}", row["clean"])} for row in toy_rows()]
     start = ["discover", "--model", str(folder), "--task", "custom", "--positions", "roles", *FAST]
     assert main([*start, "--prompts-file", str(file(jsonl(rows)))]) == 0
-    assert "Edges act at 5 spans: A, between, B, after, END.\n" in capsys.readouterr().err
+    assert "Edges act at 5 spans: A, between, B, after, END. " in capsys.readouterr().err
     (path,) = runs_folder().glob("*.json")
     run = load(path)
     assert all(prompt["spans"] == [0, 1, 2, 3, 4] for split in run.prompts.values() for prompt in split)
