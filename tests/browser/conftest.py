@@ -5,6 +5,7 @@ Chromium is the system's, found on the path (never downloaded); without it these
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -206,6 +207,17 @@ def press(page: Any, what: Any, there: Any) -> None:
             return
         page.wait_for_timeout(100)
     there.wait_for(timeout=10_000)
+
+
+def choose(box: Any, option: Any) -> None:
+    """Take an option of a menu: a menu closes by itself when what stands above it moves, as on a page being built."""
+    closed = pytest.importorskip("playwright.sync_api").TimeoutError
+    for _ in range(30):
+        box.click(timeout=PATIENT)
+        with contextlib.suppress(closed):
+            option.click(timeout=3_000)
+            return
+    pytest.fail("the menu never stayed open for its option")
 
 
 def bring(page: Any, run: Run, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hap_engine.graph.circuit import Circuit
 from hap_engine.picture.standalone import standalone
 from hap_engine.report.every_size import circuit_at
 from hap_engine.runs.record import Run
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import ROOT, choose
 from tests.builders.span_runs import SPANS, span_run
 
 pytestmark = pytest.mark.browser
@@ -47,9 +47,7 @@ def test_a_positional_run_is_found_by_clicks_and_drawn_at_the_spans(serve: Any, 
     page = visit(f"{serve(ROOT / 'app' / 'main.py', fresh=True)}/?new=1&effort=quick&kept=1.0").page
     page.get_by_text("Advanced", exact=True).click()
     where = page.get_by_role("combobox", name="Where edges act")
-    where.click()
-    where.press("ArrowDown")
-    where.press("Enter")
+    choose(where, page.get_by_role("option", name=re.compile("^at tokens")))
     page.wait_for_function("(input) => input.value.startsWith('at tokens')", arg=where.element_handle())
     page.wait_for_selector(".stApp[data-test-script-state=notRunning]")
     page.get_by_role("button", name="Find the circuit").click()
