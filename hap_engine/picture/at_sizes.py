@@ -152,7 +152,7 @@ def so_far(
     """
     by_score = {name: EdgeOrder(graph, np.array(cells, dtype=np.int64)) for name, cells in sizes["orders"].items()}
     *_, scorer = by_score
-    right = by_score[scorer] if order is None else order.then(by_score[scorer])
+    right = by_score[scorer] if order is None else order.then(by_score["eap"])
     reached = [round(record["budget"]) for record in history]
     front = max(sizes["grid"][-1], min(reached)) if order else 0
     steps = Curve(

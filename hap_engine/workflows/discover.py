@@ -237,7 +237,7 @@ def _at_sizes(
         return {}
     orders = _by_score(masked, scores)
     if search.order is not None:
-        orders[config.method] = search.order.then(orders[config.candidate_scorer])
+        orders[config.method] = search.order.then(orders["eap"])  # two scorers err differently
     sizes = grid(masked.graph, target)
     return (yield from measure_sizes(masked, sets.test, orders, sizes, setting, batch, known, place))
 

@@ -97,7 +97,7 @@ def search(
     if before := place.found():
         return EdgeOrder(graph, before["cells"])
     found = yield from find_circuit(config, prepared, None, scores, size, price, place)
-    order = EdgeOrder.by_score(graph, scores[config.candidate_scorer], "these prompts")
+    order = EdgeOrder.by_score(graph, scores["eap"], "these prompts")
     if found.candidates is not None and found.log_alpha is not None:  # no scorer's own circuit
         order = ordered(found.candidates, found.log_alpha).then(order)
     place.conclude(cells=order.cells)

@@ -7,12 +7,13 @@ import pytest
 
 from hap_engine.attribution.scorers import score
 from hap_engine.evaluation.measure import circuit_kl
+from hap_engine.evaluation.sizes import grid
 from hap_engine.graph.circuit import Circuit, full_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.pruning.edge_pruning import cut_live
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.workflows.two_stages import LOOSER, _settled, ordered
+from hap_engine.workflows.two_stages import LOOSER, _ordered_within, _settled, go_on, ordered
 from tests.builders.tiny_models import finish
 
 HELD = 8
@@ -68,3 +69,21 @@ def test_what_is_worse_at_the_runs_own_size_is_not_taken(
     prepared: Prepared, candidates: Circuit, scored: np.ndarray
 ) -> None:
     assert _settled(prepared, candidates, [scored, shuffled(scored, 0)], HELD, 40) is scored
+
+
+def test_below_its_own_size_a_circuit_is_cut_by_whichever_order_loses_least(
+    prepared: Prepared, candidates: Circuit, scored: np.ndarray
+) -> None:
+    graph, own = candidates.graph, cut_live(candidates, scored, 100)
+    learned, scores = go_on(candidates, shuffled(scored, 0)), -go_on(candidates, scored)  # a score's sign says nothing
+    within = finish(_ordered_within(prepared, own, learned, [scores], 1))
+    assert {*within.cells.tolist()} == {*np.flatnonzero(own.kept).tolist()}
+    sizes = [size for size in grid(graph, len(own.live)) if size < len(own.live)]
+    assert len(sizes) > 1
+    first, *_ = sizes
+    cuts = [cut_live(own, by[own.kept], first) for by in (learned, abs(scores))]
+    kls = [circuit_kl(prepared, cut) for cut in cuts]
+    assert kls[1] < kls[0]
+    assert within.circuit(first) == cuts[1].live
+    alone = finish(_ordered_within(prepared, own, learned, [], 1))
+    assert [alone.circuit(size) for size in sizes] == [cut_live(own, learned[own.kept], size).live for size in sizes]
