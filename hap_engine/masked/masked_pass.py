@@ -70,7 +70,7 @@ class MaskedModel(PlainModel):
         if dtype == self.dtype:
             return self
         other = self.apart()
-        other.exact = self
+        other.exact = self.exact
         other.dtype = dtype
         little = self.graph.n_edges * self.blocks[0].w_in.shape[1] < LITTLE
         other.mix_dtype = torch.float32 if self.device.type == "cpu" and little else dtype

@@ -204,7 +204,9 @@ def test_too_sparse_a_positional_circuit_is_refused() -> None:
         finish(discover(replace(CONFIG, sparsity=0.99999)))
 
 
-def test_its_stability_and_its_prompts(run: Run, masked: MaskedModel) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_its_stability_and_its_prompts(run: Run, dtype: str) -> None:
+    masked, run = open_masked(load_model("hap-mini")), replace(run, settings={**run.settings, "dtype": dtype})
     assert finish(bootstrap(masked, run, 2, 5)).stability["edges"]
     assert len(finish(per_prompt(masked, run, 2, 5)).prompt_circuits["prompts"]) == 2
 
