@@ -1,8 +1,8 @@
 """What a sweep gains by two workers, one of which is killed: ``python -m benchmarks.sweep``.
 
-    python -m benchmarks.sweep [--cells 24] [--rounds 1] [--steps 60]
+    python -m benchmarks.sweep [--cells 24] [--rounds 1] [--preset standard]
 
-The same quick runs of hap-mini, each with one thread, are computed one after the other in one process and by a local
+The same runs of hap-mini, each with one thread, are computed one after the other in one process and by a local
 Ray with two workers, of which one is killed after a third of the cells. A round is both ways and then both again in
 the other order, so that a machine that slows down slows both. Each way is a process of its own, timed from its start
 to its end, imports and Ray's start included.
@@ -24,6 +24,7 @@ from statistics import mean, median
 
 from hap_engine.progress import drain
 from hap_engine.runs.run_file import load
+from hap_engine.settings import PRESETS
 from hap_engine.sweeps import on_ray
 from hap_engine.sweeps.cell import attempt
 from hap_engine.sweeps.drive import drive
@@ -36,8 +37,8 @@ WAYS = ("alone", "ray")
 GOAL = 0.6
 
 
-def wanted(count: int, steps: int) -> list[Cell]:
-    return cells({"task": ["ioi", "pronoun"], "seed": [*range(count // 2)], "preset": ["quick"], "steps": [steps]})
+def wanted(count: int, preset: str) -> list[Cell]:
+    return cells({"task": ["ioi", "pronoun"], "seed": [*range(count // 2)], "preset": [preset]})
 
 
 def alone(some: Sequence[Cell], folder: Path, workers: int | None) -> Iterator[Taken]:
@@ -81,7 +82,7 @@ def measured(way: str, options: argparse.Namespace) -> tuple[float, float]:
     """Seconds of the whole sweep and, in the median, of a cell."""
     with tempfile.TemporaryDirectory() as place:
         command = [sys.executable, "-m", "benchmarks.sweep", "--way", way, "--out", place]
-        command += ["--cells", str(options.cells), "--steps", str(options.steps)]
+        command += ["--cells", str(options.cells), "--preset", options.preset]
         started = time.monotonic()
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()})
         seconds = time.monotonic() - started
@@ -98,14 +99,14 @@ def measured(way: str, options: argparse.Namespace) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=24)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--preset", choices=PRESETS, default="standard")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--way", choices=WAYS, help="compute it this way (what each measurement starts)")
     parser.add_argument("--out", type=Path, help="the folder for --way")
     options = parser.parse_args()
     if options.way:
         engine = alone if options.way == "alone" else with_a_death
-        failed = drain(drive(wanted(options.cells, options.steps), Folder(options.out), engine, WORKERS))
+        failed = drain(drive(wanted(options.cells, options.preset), Folder(options.out), engine, WORKERS))
         assert not failed, failed
         return
     found: dict[str, list[float]] = {way: [] for way in WAYS}

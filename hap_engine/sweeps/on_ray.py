@@ -1,7 +1,8 @@
 """Cells computed by Ray: on this machine, or on a cluster whose address is given.
 
 Run files come back as text and are written by whoever drives the sweep. A cell whose worker dies is given to another
-one by Ray itself. Every machine needs the same program and weights, which is checked by hash before the cell begins.
+one by Ray itself, which goes on from its state where both machines see the sweep's folder. Every machine needs the same
+program and weights, which is checked by hash before the cell begins.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ def compute(
     """
     ray = _connected(address, workers)
     try:
-        work, left = ray.remote(_compute), list(cells)
+        work, left, place = ray.remote(_compute), list(cells), folder.resolve()
         running: dict[Any, Cell] = {}
         most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         while left or running:
             while left and len(running) < most:
                 cell = left.pop(0)
-                running[work.options(**_asked(cell)).remote(cell, program())] = cell
+                running[work.options(**_asked(cell)).remote(cell, program(), place)] = cell
                 yield Taken(cell, "begun")
             (done,), _ = ray.wait(list(running), num_returns=1)
             cell = running.pop(done)
@@ -58,11 +59,11 @@ def compute(
         ray.shutdown()
 
 
-def _compute(cell: Cell, expected: str) -> tuple[str, str]:
+def _compute(cell: Cell, expected: str, folder: Path) -> tuple[str, str]:
     """On the worker."""
     if program() != expected:
         return "", say("sweeps.other_program")
-    return attempt(cell)
+    return attempt(cell, folder if folder.is_dir() else None)
 
 
 def _asked(cell: Cell) -> dict[str, Any]:

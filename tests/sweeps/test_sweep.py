@@ -16,6 +16,7 @@ from hap_engine.cli.commands import main
 from hap_engine.errors import SettingsError
 from hap_engine.progress import drain
 from hap_engine.runs.run_file import load
+from hap_engine.runs.unfinished import Unfinished, kept
 from hap_engine.sweeps import local, on_ray
 from hap_engine.sweeps.cell import compute
 from hap_engine.sweeps.drive import drive
@@ -23,6 +24,7 @@ from hap_engine.sweeps.folder import Folder
 from hap_engine.sweeps.study import Cell, cells
 from hap_engine.sweeps.table import frame
 from hap_engine.sweeps.taking import Taken
+from hap_engine.workflows.discover import discover
 
 pytestmark = pytest.mark.usefixtures("own_main")
 SMALL = {"steps": [4], "train": [16], "validation": [8], "test": [8]}
@@ -171,9 +173,14 @@ def test_ray_gives_the_same_runs_and_a_killed_workers_cell_to_another(
                 killed.append(next(pid for pid in processes() if "ray::_compute" in told(pid)))
                 os.kill(killed[0], signal.SIGKILL)
 
+    before = discover(wanted[0].config, None, Unfinished(folder.path))
+    with closing(before):
+        next(record for record in before if record.phase == "prune")
+    assert kept(folder.path, wanted[0].id)
     assert drain(drive(wanted, folder, engine, 2)) == {}
     assert killed
     assert len(folder.status().done) == len(wanted)
+    assert kept(folder.path, wanted[0].id) is None, "it went on from there"
     alone = json.loads(compute(wanted[0]))
     by_ray = json.loads(folder.file(wanted[0]).read_text())
     assert alone["circuits"]["hap"]["edges"] == by_ray["circuits"]["hap"]["edges"]
