@@ -215,7 +215,7 @@ def _prune(
         gates = _above(gates, best.kept[candidates.kept], learned[best.kept[part.kept]])
         states.append(gates)
     if strategy.ranks_sizes and validation is not None:
-        gates = _settled(validation, candidates, states, len(best), budget)
+        gates = yield from _settled(validation, candidates, states, len(best), budget, config.steps)
     final = cut_live(candidates, gates, budget)
     seen.last_open[final.kept] = seen.history[-1]["step"]
     order = ordered(candidates, gates) if strategy.ranks_sizes else None
@@ -226,8 +226,8 @@ def _prune(
 
 
 def _settled(
-    validation: Prepared, candidates: Circuit, states: Sequence[np.ndarray], held: int, budget: int
-) -> np.ndarray:
+    validation: Prepared, candidates: Circuit, states: Sequence[np.ndarray], held: int, budget: int, steps: int
+) -> Generator[Progress, None, np.ndarray]:
     """The gates that are taken: what was learned must not be worse than the scores alone.
 
     Args:
@@ -235,24 +235,25 @@ def _settled(
         held: edges that the last leg has learned the order of.
     """
     first, *_ = states
-    learned = min(reversed(states), key=lambda one: circuit_kl(validation, cut_live(candidates, one, budget)))
+    look = Progress("prune", steps, steps, "Comparing what was learned with the scores")
+    at_own = []
+    for one in states:
+        yield look
+        at_own.append(circuit_kl(validation, cut_live(candidates, one, budget)))
+    learned = states[min(reversed(range(len(states))), key=at_own.__getitem__)]
     if learned is first:
         return first
     sizes = [size for share in LOOSER if held < (size := int(share * candidates.graph.n_edges)) < len(candidates)]
-    few, known = validation.first(LOOKED), dict[bytes, float]()
-
-    def distance(gates: np.ndarray) -> float:
-        """Sum over the looser sizes of log KL."""
-        found = 0.0
-        for size in sizes:
-            circuit = cut_live(candidates, gates, size)
-            key = circuit.kept.tobytes()
-            if key not in known:
-                known[key] = circuit_kl(few, circuit)
-            found += math.log(known[key] + 1e-9)
-        return found
-
-    return min((learned, *(_handed_over(learned, first, count) for count in (*sizes, held))), key=distance)
+    options = [learned, *(_handed_over(learned, first, count) for count in (*sizes, held))]
+    few, known, distances = validation.first(LOOKED), dict[Circuit, float](), []
+    for gates in options:
+        circuits = [cut_live(candidates, gates, size) for size in sizes]
+        for circuit in circuits:
+            if circuit not in known:
+                yield look
+                known[circuit] = circuit_kl(few, circuit)
+        distances.append(sum(math.log(known[circuit] + 1e-9) for circuit in circuits))
+    return options[min(range(len(options)), key=distances.__getitem__)]
 
 
 def _ordered_within(

@@ -46,7 +46,7 @@ def test_the_looser_end_of_a_learned_order_is_that_of_the_scores_where_they_are_
     prepared: Prepared, candidates: Circuit, scored: np.ndarray
 ) -> None:
     learned = shuffled(scored, HELD)
-    taken = _settled(prepared, candidates, [scored, learned], HELD, HELD)
+    taken = finish(_settled(prepared, candidates, [scored, learned], HELD, HELD, 1))
     best = np.argsort(-learned, kind="stable")[:HELD]
     assert np.array_equal(taken[best], learned[best]), "what was learned keeps its gates"
     n = candidates.graph.n_edges
@@ -62,13 +62,13 @@ def test_the_looser_end_of_a_learned_order_is_that_of_the_scores_where_they_are_
 def test_what_is_good_at_every_size_stays_as_it_was_learned(
     prepared: Prepared, candidates: Circuit, scored: np.ndarray
 ) -> None:
-    assert _settled(prepared, candidates, [-scored, scored], HELD, HELD) is scored
+    assert finish(_settled(prepared, candidates, [-scored, scored], HELD, HELD, 1)) is scored
 
 
 def test_what_is_worse_at_the_runs_own_size_is_not_taken(
     prepared: Prepared, candidates: Circuit, scored: np.ndarray
 ) -> None:
-    assert _settled(prepared, candidates, [scored, shuffled(scored, 0)], HELD, 40) is scored
+    assert finish(_settled(prepared, candidates, [scored, shuffled(scored, 0)], HELD, 40, 1)) is scored
 
 
 def test_below_its_own_size_a_circuit_is_cut_by_whichever_order_loses_least(
