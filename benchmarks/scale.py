@@ -30,7 +30,7 @@ from hap_engine.masked.plan import Plan, Positions
 from hap_engine.masked.workspace import Workspace
 from hap_engine.models.catalog import Source
 from hap_engine.models.shape import Shape
-from hap_engine.narrow import bytes_of
+from hap_engine.narrow.weights import bytes_of
 from hap_engine.runs.run_file import MAX_BYTES
 from hap_engine.settings import EAP_PROMPTS, LOOSEST, VALIDATED, DiscoveryConfig
 from hap_engine.transformer.batches import to_batch

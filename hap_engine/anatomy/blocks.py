@@ -21,7 +21,7 @@ from hap_engine.anatomy.closed_form import Closed
 from hap_engine.anatomy.mlps import Mlp
 from hap_engine.anatomy.norms import GainedNorm, Norm
 from hap_engine.anatomy.replay import Replayed
-from hap_engine.narrow import Narrow
+from hap_engine.narrow.weights import Narrow
 
 Core = Closed | Replayed
 

@@ -27,7 +27,7 @@ from hap_engine.anatomy.replay import Replay, Slot, hands_over, replayed, width_
 from hap_engine.anatomy.skeleton import PROBE, Skeleton, attention_call
 from hap_engine.anatomy.slots import find_projections, find_slots
 from hap_engine.anatomy.twins import Call, Seen, Stop, answer, first, same, twin, watch
-from hap_engine.narrow import stacked, times, without_mean
+from hap_engine.narrow.weights import stacked, times, without_mean
 
 
 def take_apart(skeleton: Skeleton, final: GainedNorm | None) -> tuple[list[Block], bool]:

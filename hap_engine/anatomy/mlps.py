@@ -21,7 +21,7 @@ from transformers.activations import NewGELUActivation
 
 from hap_engine.anatomy.norms import CLOSE, Apply, GainedNorm, call_norm
 from hap_engine.anatomy.twins import Seen, first, same
-from hap_engine.narrow import copied
+from hap_engine.narrow.weights import copied
 
 GATED = {"gate_proj", "up_proj", "down_proj", "act_fn"}  # as Transformers names a gated MLP's parts
 

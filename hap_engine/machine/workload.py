@@ -217,7 +217,7 @@ def memory(
     wide, heap = shape.stored == "float32", HEAP if config.device == "cpu" else 1.0
     return {
         "kernels": KERNELS if size == 2 else 0.0,
-        "weights": (4 * (shape.parameters + shape.attention) if wide else 2 * shape.parameters)
+        "weights": (4 * (shape.parameters + shape.attention) if wide else (shape.bits or 16) / 8 * shape.parameters)
         + (size == 2 and shape.stored != "bfloat16") * 2 * shape.experts
         + (mix == 2 and wide) * 2 * shape.attention,
         "prompts": sum(kept) + batch + 2 * 4 * prompts * shape.vocabulary,

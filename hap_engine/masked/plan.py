@@ -29,7 +29,7 @@ from torch import Tensor
 from hap_engine.graph.circuit import Circuit
 from hap_engine.graph.graph import Graph
 from hap_engine.machine.workload import look_ahead
-from hap_engine.narrow import Narrow
+from hap_engine.narrow.weights import Narrow
 
 
 @dataclass(frozen=True)

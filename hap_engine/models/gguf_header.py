@@ -24,6 +24,8 @@ _TABLES = tomllib.loads(beside(__file__, "gguf_header.toml"))
 MODEL_TYPES: Mapping[str, str] = _TABLES["model_types"]
 EPSILON: Mapping[str, str] = _TABLES["epsilon"]
 KEYS: Mapping[str, str] = _TABLES["keys"]
+KEPT: Mapping[str, float] = _TABLES["kept"]
+WIDE = 32  # bits of a weight that stays a float32 number
 ELSEWHERE = frozenset(_TABLES["understood"]["elsewhere"])
 OWN = {kind: frozenset(keys) for kind, keys in _TABLES["understood"]["own"].items()}
 # Of Gemma: every so many layers one looks beyond the window, and the size (in layers) whose queries are scaled by the
@@ -44,13 +46,14 @@ SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})")  # the stem of a piece of a split
 class Header:
     """All keys, the shapes of all tensors (as torch has them), and the factors of the rotary embedding.
 
-    `stored_dtype` is what most tensors are stored as, such as ``Q4_1``.
+    `stored_dtype` is what most tensors are stored as, such as ``Q4_1``, `kept_bits` what a weight takes in memory.
     """
 
     values: Mapping[str, Any]
     shapes: Mapping[str, Sequence[int]]
     factors: Mapping[str, Sequence[float]]
     stored_dtype: str
+    kept_bits: float = WIDE
 
     @property
     def architecture(self) -> str:
@@ -117,15 +120,18 @@ def _read(files: tuple[tuple[Path, int], ...]) -> Header:
     shapes: dict[str, list[int]] = {}
     factors: dict[str, list[float]] = {}
     kinds: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
     for path, _ in files:
         reader = gguf_reader(path)
         values = {name: field.contents() for name, field in reader.fields.items()} | values  # the first has them all
         for tensor in reader.tensors:
             shapes[tensor.name] = tensor.shape.tolist()[::-1]
             kinds[tensor.tensor_type.name] += 1
+            weights[tensor.tensor_type.name] += int(tensor.n_elements)
             if found := FACTORS.fullmatch(tensor.name):
                 factors[found[2]] = tensor.data.astype(float).tolist()
-    return Header(values, shapes, factors, max(kinds, key=lambda kind: kinds[kind]))
+    bits = sum(count * KEPT.get(kind, WIDE) for kind, count in weights.items()) / max(1, weights.total())
+    return Header(values, shapes, factors, max(kinds, key=lambda kind: kinds[kind]), bits)
 
 
 def header(path: Path) -> Mapping[str, Any] | None:
@@ -149,6 +155,8 @@ def config_from(found: Header) -> dict[str, Any]:
         EPSILON.get(kind, "layer_norm_eps"): found.get("attention.layer_norm_rms_epsilon")
         or found.get("attention.layer_norm_epsilon"),
     }
+    if found.kept_bits < WIDE:
+        config["kept_bits"] = found.kept_bits
     if kind == "gpt2":
         config |= {"n_inner": config.pop("intermediate_size"), "rope_parameters": None}
     if kind in ("qwen3", *GEMMA):

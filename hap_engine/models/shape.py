@@ -55,6 +55,7 @@ class Shape:
     vocabulary: int
     tied: bool
     stored: str = "float32"  # dtype of the weights in memory; narrower ones stay as they are (`hap_engine.narrow`)
+    bits: float | None = None  # that a weight takes there, where codes are kept
     held: int | None = None  # of an MLP: with all its experts, the layers' mean; None: `inner`
     post_norm: bool = False  # one more writer a layer
     way: str = "closed"  # in which attention is computed
@@ -63,6 +64,7 @@ class Shape:
     def of(cls, config: Mapping[str, Any]) -> Shape | None:
         """From a ``config.json``; None if it does not hold the sizes."""
         stored = str(config.get("dtype") or config.get("torch_dtype"))
+        bits = None if stored in ("bfloat16", "float16") else config.get("kept_bits")
         config = text_config(config)
 
         def size(*names: str) -> int:
@@ -87,7 +89,8 @@ class Shape:
                 post_norm=graph.post_norm,
                 way=way_of_config(config),
                 tied=bool(config.get("tie_word_embeddings", kind == "gpt2")),
-                stored=stored if stored in ("bfloat16", "float16") else "float32",
+                stored=stored if stored in ("bfloat16", "float16") else "codes" if bits else "float32",
+                bits=bits,
             )
         except (StopIteration, TypeError, ValueError, ZeroDivisionError):
             return None

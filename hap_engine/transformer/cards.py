@@ -16,7 +16,7 @@ from torch.nn import Module
 
 from hap_engine.anatomy.skeleton import Place
 from hap_engine.errors import ModelError, SettingsError
-from hap_engine.narrow import bytes_of, put
+from hap_engine.narrow.weights import bytes_of, put
 from hap_engine.settings import EVERY_CARD
 from hap_engine.words import say
 

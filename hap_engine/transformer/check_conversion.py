@@ -13,6 +13,7 @@ import numpy as np
 from hap_engine.errors import ModelError
 from hap_engine.models.catalog import Source
 from hap_engine.models.gguf_header import FACTORS, GEMMA, Header, gguf_reader
+from hap_engine.transformer.gguf_codes import matrices_of
 from hap_engine.words import say
 
 TRANSPOSED = ("attn_qkv.weight", "attn_output.weight", "ffn_up.weight", "ffn_down.weight")  # of GPT-2
@@ -29,16 +30,16 @@ def check_conversion(source: Source, header: Header, copy: Path) -> None:
 
     kind = next(key for key, name in MODEL_ARCH_NAMES.items() if name == header.architecture)
     names = get_tensor_name_map(kind, header.get("block_count"))
-    with safe_open(copy, framework="numpy") as held:
-        places = {}
-        for key in held.keys():  # noqa: SIM118
+    with safe_open(copy, framework="pt") as held:
+        found = {}
+        for key, value in matrices_of(held):
             stem, _, part = key.rpartition(".")
-            places[f"{names.get_name(stem)}.{part}"] = key
+            found[f"{names.get_name(stem)}.{part}"] = key, value
         for tensor in (tensor for path in source.weights for tensor in gguf_reader(path).tensors):
             if FACTORS.fullmatch(tensor.name):
                 continue  # a part of the config
-            key = places[tensor.name]
-            stored = _as_in_file(header, tensor.name, held.get_tensor(key))
+            key, value = found.pop(tensor.name)
+            stored = _as_in_file(header, tensor.name, value.float().numpy())
             told = dequantize(tensor.data, tensor.tensor_type)
             if not np.allclose(stored, told, rtol=0, atol=_rounding(header, tensor.name), equal_nan=True):
                 raise ModelError(say("transformer.two_readings", source=source, tensor=tensor, key=key))

@@ -1,7 +1,8 @@
-"""Dequantise a ``.gguf`` file once into a folder that opens like any other.
+"""Convert a ``.gguf`` file once into a folder that opens like any other.
 
 The tensors are read through the ``gguf`` package and turned into transformers' layout here; the model that the header
-describes must take every one of them, in the right shape, and lack none. The tokenizer is the file's own.
+describes must take every one of them, in the right shape, and lack none. Codes stay codes (`gguf_codes.py`): no more
+than one matrix is made wide at a time. The tokenizer is the file's own.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from hap_engine.models.gguf_header import (
 from hap_engine.models.supported import check_config
 from hap_engine.progress import Report
 from hap_engine.transformer.check_conversion import check_conversion
+from hap_engine.transformer.gguf_codes import codes_of, placed, tensors_of
 from hap_engine.transformer.gguf_tokenizer import own_tokenizer, unknown_tokenizer
 from hap_engine.transformer.weights import named, quiet
 from hap_engine.words import say
@@ -40,7 +42,7 @@ Values = Mapping[str, Tensor]
 
 
 def convert_gguf(source: Source, progress: Report) -> Path:
-    """Dequantise a ``.gguf`` once; later starts read the safetensors copy.
+    """Convert a ``.gguf`` once; later starts read the safetensors copy.
 
     Raises:
         ModelError: naming the header's keys or the tensors that cannot be understood, or what is damaged.
@@ -73,7 +75,7 @@ def _convert(source: Source, folder: Path, progress: Report) -> None:
     partial = folder / f"model.safetensors.{os.getpid()}.part"  # two programs may convert at once
     with quiet():
         hf_config = AutoConfig.for_model(**config)
-        tensors = dict(read_tensors(source, header, hf_config))
+        tensors, metadata = tensors_of(read_tensors(source, header, hf_config))
         tokenizer = own_tokenizer(source.path, header.values)
     hf_config.stored_dtype = header.stored_dtype
     try:
@@ -82,7 +84,7 @@ def _convert(source: Source, folder: Path, progress: Report) -> None:
             sweep(folder, "*.part")
             with partial.open("wb") as file:
                 hold(file)
-                save_file(tensors, partial, metadata={"format": "pt"})
+                save_file(tensors, partial, metadata=metadata)
                 del tensors  # the comparison needs the room
                 check_conversion(source, header, partial)
                 hf_config.save_pretrained(folder)
@@ -112,12 +114,13 @@ def check_header(source: Source, header: Header, config: Mapping[str, Any]) -> N
 
 
 def read_tensors(source: Source, header: Header, hf_config: Any) -> Values:
-    """The state dict of the model that `hf_config` describes, from the file's tensors, in float32.
+    """The state dict of the model that `hf_config` describes, from the file's tensors: vectors in float32, matrices in
+    as few bits as the file has them (`Codes`, float16, bfloat16).
 
     Raises:
         ModelError: naming tensors that are missing, left over or of another shape.
     """
-    from gguf import MODEL_ARCH_NAMES, dequantize, get_tensor_name_map
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -131,11 +134,7 @@ def read_tensors(source: Source, header: Header, hf_config: Any) -> Values:
         stem, _, part = name.rpartition(".")
         places[f"{names.get_name(stem)}.{part}"] = name
     stored = {tensor.name: tensor for path in source.weights for tensor in gguf_reader(path).tensors}
-    found = {
-        places[name]: _layout(header, name)(torch.tensor(dequantize(tensor.data, tensor.tensor_type)))
-        for name, tensor in stored.items()
-        if name in places
-    }
+    found = {places[name]: _read(tensor, _layout(header, name)) for name, tensor in stored.items() if name in places}
     faults = {
         "are missing": places.keys() - stored.keys(),
         "have no place in such a model": {
@@ -148,6 +147,17 @@ def read_tensors(source: Source, header: Header, hf_config: Any) -> Values:
             what = f"{len(keys)} of its tensors {fault} ({named(keys)})"
             raise ModelError(say("transformer.incomplete", source=source, header=header, fault=what))
     return found
+
+
+def _read(tensor: Any, layout: Callable[[Tensor], Tensor]) -> Tensor:
+    from gguf import dequantize
+
+    codes = codes_of(tensor)
+    if codes is not None:
+        return placed(codes, layout)
+    found = layout(torch.tensor(dequantize(tensor.data, tensor.tensor_type)))
+    stored = {"F16": torch.float16, "BF16": torch.bfloat16}.get(tensor.tensor_type.name)
+    return found.to(stored) if stored and found.ndim > 1 else found
 
 
 def _layout(header: Header, name: str) -> Callable[[Tensor], Tensor]:

@@ -27,7 +27,7 @@ from hap_engine.models.hub import PICKLES, continues_text, download, missing_wei
 from hap_engine.models.reader import read_tokenizer, whole
 from hap_engine.models.shape import Shape
 from hap_engine.models.supported import WORKING, check_config, max_tokens, read_config, text_config
-from hap_engine.narrow import copied, keep_narrow
+from hap_engine.narrow.weights import copied, keep_narrow, put
 from hap_engine.progress import Progress, Report, watched
 from hap_engine.tasks.reader import Reader, reader_with
 from hap_engine.transformer.cards import cards_of, over
@@ -239,7 +239,7 @@ def _from_folder(source: Source, folder: Path, cards: Sequence[torch.device], pr
     try:
         hf_model = read_weights(source.name, folder, progress)
         if len(cards) == 1:
-            hf_model.to(cards[0])
+            put(hf_model, lambda part: cards[0])
         tokenizer = _load_tokenizer(folder)
     except ModelError:
         raise

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hap_engine.errors import ModelError
 from hap_engine.files import MAX_CONFIG, parse_json
+from hap_engine.narrow.weights import exchange
 from hap_engine.progress import Report
+from hap_engine.transformer.gguf_codes import PARTS, matrices_of
 from hap_engine.transformer.stored_forms import as_numbers, reads_more
 from hap_engine.words import say
 
@@ -51,11 +54,14 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
     for mark, wrapper in WRAPPERS.items():
         if any(re.search(mark, key) for key in stored):
             progress(f"{name} was saved inside {wrapper}: its tensors are read without that prefix", 0.0)
+    codes = _codes(folder) if any(key.endswith(f".{PARTS[0]}") for key in stored) else {}
+    narrow = torch.float32 if codes else None if coded else _narrow_dtype(stored)
     opened: Any  # a pair, which the library's types do not tell
     with quiet():
-        opened = _kind_of(kind, config, None if coded else _narrow_dtype(stored)).from_pretrained(
-            folder,
-            **({"config": config} if coded else {}),
+        opened = _kind_of(kind, config, narrow).from_pretrained(
+            None if codes else folder,
+            **({"config": config} if coded or codes else {}),
+            state_dict={key: _silent(x) for key, x in codes.items()} or None,
             dtype=torch.float32,
             attn_implementation="eager",
             experts_implementation="eager",
@@ -67,6 +73,7 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
             output_loading_info=True,
         )
     hf_model: Any = opened[0]
+    exchange(hf_model, {key: x for key, x in codes.items() if x.dtype != torch.float32})
     found: dict[str, Any] = opened[1]
     faults = {
         "are missing and would be random numbers": found["missing_keys"],
@@ -96,6 +103,19 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
     if mixed:
         progress(f"{name} reads more than text: its text part is opened alone", 0.0)
     return hf_model
+
+
+def _codes(folder: Path) -> dict[str, Tensor]:
+    """The matrices of a converted ``.gguf`` file."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="pt") as held:
+        return dict(matrices_of(held))
+
+
+def _silent(x: Tensor) -> Tensor:
+    """What stands for a matrix while a model is made: it takes no memory."""
+    return x if x.dtype == torch.float32 else torch.zeros(()).expand(x.shape)
 
 
 def _on_opening(coded: Mapping[str, Any]) -> bool:

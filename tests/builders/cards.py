@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
-from hap_engine.narrow import Narrow
+from hap_engine.narrow.weights import Narrow
 from hap_engine.transformer.cards import cards_of, over
 from hap_engine.transformer.load import from_hf
 from tests.builders.pretended import Kind, pretended

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gguf import MODEL_ARCH_NAMES, GGUFWriter, get_tensor_name_map
+from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFWriter, get_tensor_name_map, quantize
 
 from tests.builders.tiny_models import HEADS, LAYERS, VOCABULARY, WIDTH, enlarged
 
@@ -48,12 +48,10 @@ def hf_for_gguf(family: str, tied: bool = False, **changes: Any) -> Any:
         made = {
             "gpt2": lambda: tf.GPT2LMHeadModel(
                 tf.GPT2Config(
-                    n_embd=WIDTH,
-                    n_layer=LAYERS,
-                    n_head=HEADS,
-                    n_positions=64,
-                    n_inner=48,
-                    **common | {"layer_norm_epsilon": EPSILON} | changes,
+                    **{"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": 64, "n_inner": 48}
+                    | common
+                    | {"layer_norm_epsilon": EPSILON}
+                    | changes
                 )
             ),
             "llama": lambda: tf.LlamaForCausalLM(
@@ -90,17 +88,18 @@ def keys_of(hf_model: Any) -> dict[str, Any]:
     """What the header says of a model, behind the architecture's name; rotary scaling is left to the caller."""
     config = hf_model.config
     norm = "layer_norm_rms_epsilon" if config.model_type in OF_ROOT_MEAN_SQUARE else "layer_norm_epsilon"
+    inner = config.n_inner if config.model_type == "gpt2" else config.intermediate_size
     keys = {
         "block_count": config.num_hidden_layers,
         "context_length": 64,
-        "embedding_length": WIDTH,
-        "feed_forward_length": 48,
+        "embedding_length": config.hidden_size,
+        "feed_forward_length": inner,
         "attention.head_count": HEADS,
         f"attention.{norm}": EPSILON,
     }
     if config.model_type == "gpt2":
         return keys
-    rope, width = config.rope_parameters, getattr(config, "head_dim", None) or WIDTH // HEADS
+    rope, width = config.rope_parameters, getattr(config, "head_dim", None) or config.hidden_size // HEADS
     if config.model_type.startswith("gemma"):
         keys |= {"attention.sliding_window": 7, "final_logit_softcapping": config.final_logit_softcapping}
     if config.model_type == "gemma2":
@@ -108,7 +107,7 @@ def keys_of(hf_model: Any) -> dict[str, Any]:
     if config.model_type == "gemma3_text":
         keys["rope.freq_base_swa"] = rope["sliding_attention"]["rope_theta"]
         rope = rope["full_attention"]
-    if width != WIDTH // HEADS:
+    if width != config.hidden_size // HEADS:
         keys |= {"attention.key_length": width, "attention.value_length": width}
     return keys | {
         "attention.head_count_kv": 2,
@@ -147,6 +146,7 @@ def write_gguf(
     tensors: Tensors | None = None,
     pieces: int = 1,
     architecture: str = "",
+    coded: GGMLQuantizationType | None = None,
     **named: Any,
 ) -> Path:
     """A file of `hf_model`.
@@ -156,6 +156,7 @@ def write_gguf(
         tensors: instead of, or beside, the model's own; an empty one leaves a tensor out.
         pieces: into how many files it is split.
         architecture: that the header says, if not the model's.
+        coded: what matrices are stored as; None: as numbers.
         named: keys of the header by their full name, with ``__`` for a point.
 
     Returns:
@@ -180,7 +181,8 @@ def write_gguf(
         if value is not None:
             _add(writer, name, value)
     for name, x in stored.items():
-        writer.add_tensor(name, x)
+        blocks = coded is not None and x.ndim > 1
+        writer.add_tensor(name, quantize(x, coded) if blocks else x, raw_dtype=coded if blocks else None)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,8 +1,8 @@
 """Weights that stay as narrow in memory as they are stored, and are float32 to whoever computes with them.
 
-A checkpoint in bfloat16 or float16 takes half the memory of the float32 model that is computed. `Narrow` is a float32
-tensor whose numbers are widened each time they are used: nothing is rounded, and no second copy of a weight stays.
-What only moves numbers (a transpose, some rows) moves the narrow ones.
+A checkpoint in bfloat16 or float16 takes half the memory of the float32 model that is computed, one of codes a fourth
+to an eighth (`codes.py`). `Narrow` is a float32 tensor whose numbers are widened each time they are used: nothing is
+rounded, and no second copy of a weight stays. What only moves numbers (a transpose, some rows) moves the narrow ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import Module, Parameter
 
 from hap_engine.machine.workload import PIECE
+from hap_engine.narrow.codes import Codes
 
 DTYPES = (torch.bfloat16, torch.float16)
 
@@ -33,7 +34,7 @@ class Narrow(Tensor):
     """A frozen float32 tensor, kept as narrower numbers.
 
     Attributes:
-        parts: whose rows, one below the other, are its own before anything else.
+        parts: whose rows, one below the other, are its own before anything else; of fewer bits than float32.
         gain: what all rows are multiplied with once widened; None: nothing.
         centred: the mean over the last dimension is taken off, last.
     """
@@ -44,7 +45,7 @@ class Narrow(Tensor):
 
     @staticmethod
     def __new__(cls, parts: Sequence[Tensor], gain: Tensor | None = None, *, centred: bool = False) -> Narrow:
-        like = parts[0] if len(parts) == 1 else _joined([part.to("meta") for part in parts])
+        like = parts[0] if len(parts) == 1 else _joined([_placeless(part) for part in parts])
         made: Narrow = Tensor._make_wrapper_subclass(
             cls, like.shape, strides=like.stride(), dtype=torch.float32, device=parts[0].device
         )
@@ -75,13 +76,21 @@ class Narrow(Tensor):
     ) -> Any:
         given, named = args, dict(kwargs or {})
         if func is _aten.cat.default and all(isinstance(x, Narrow) and x.plain for x in given[0]):
-            return Narrow([func([x.raw() for x in given[0]], *given[1:])])
+            raw = func([x.raw() for x in given[0]], *given[1:])
+            return raw if raw.dtype == torch.float32 else Narrow([raw])
         x = given[0]
         if isinstance(x, Narrow) and func in _MOVE:
-            if x.plain:
-                return Narrow([func(x.raw(), *given[1:], **named)])
-            if func in _ROWS and (len(given) == 1 or given[1] == 0):
-                return Narrow([func(x.raw(), *given[1:], **named)], x.gain, centred=x.centred)
+            along = func in _ROWS and (len(given) == 1 or given[1] == 0)
+            if along and len(x.parts) == len(x) > 1 and func is not _aten.index_select.default:
+                numbers = func(torch.arange(len(x)), *given[1:], **named).tolist()
+                made = x.rows(numbers if isinstance(numbers, list) else [numbers])
+                return made if isinstance(numbers, list) else made[0]
+            if x.plain or along:
+                raw = func(x.raw(), *given[1:], **named)
+                if raw.dtype != torch.float32:
+                    return Narrow([raw], x.gain, centred=x.centred)
+                if x.plain:
+                    return raw
         if isinstance(x, Narrow) and func is _aten.embedding.default:
             return func(x.raw(), *given[1:], **named).float()
         if func is _aten.mm.default and isinstance(given[1], Narrow) and given[1].plain and given[1].numel() > PIECE:
@@ -102,6 +111,10 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
         return parts[0]
     turned = parts[0].ndim > 1 and parts[0].stride(-1) != 1
     return torch.cat([part.mT for part in parts]).mT if turned else torch.cat(list(parts))
+
+
+def _placeless(part: Tensor) -> Tensor:
+    return part.at if isinstance(part, Codes) else part.to("meta")
 
 
 def _wide(x: Any) -> Any:
@@ -162,6 +175,17 @@ def keep_narrow(hf_model: Any) -> None:
                 module._buffers[name] = value.float()
 
 
+def exchange(hf_model: Any, matrices: Mapping[str, Tensor]) -> None:
+    """Give a model other matrices, by their names, kept as narrow as they are; tied ones stay so."""
+    there = dict(hf_model.named_parameters(remove_duplicate=False))
+    made = {
+        id(there[name]): Parameter(Narrow([x]), requires_grad=False) for name, x in matrices.items() if name in there
+    }
+    for module in hf_model.modules():
+        own = module._parameters
+        own.update({name: made[id(weight)] for name, weight in own.items() if id(weight) in made})
+
+
 def put(module: Module, where: Callable[[Module], torch.device]) -> None:
     """Move the frozen weights of a module, narrow as they are, each to where the part that holds it belongs."""
     made: dict[tuple[int, torch.device], tuple[Parameter, Parameter]] = {}
@@ -190,5 +214,6 @@ def copied(module: Module, dtype: torch.dtype) -> Module:
 
 def bytes_of(x: Tensor) -> dict[int, int]:
     """What a tensor keeps in memory: the size of each storage by its address."""
-    held = (*x.parts, *([] if x.gain is None else [x.gain])) if isinstance(x, Narrow) else (x,)
-    return {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in held}
+    parts = (*x.parts, *([] if x.gain is None else [x.gain])) if isinstance(x, Narrow) else (x,)
+    held = [one for part in parts for one in (part.held if isinstance(part, Codes) else (part,))]
+    return {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in held}

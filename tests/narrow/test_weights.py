@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from hap_engine import narrow
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
-from hap_engine.narrow import Narrow, stacked, times, without_mean
+from hap_engine.narrow import weights
+from hap_engine.narrow.codes import Codes
+from hap_engine.narrow.weights import Narrow, stacked, times, without_mean
 from hap_engine.transformer.load import load_model
 from tests.builders.family_zoo import GROUPS, build
 from tests.builders.masked_runs import LENGTHS, close, real_mask, run
@@ -56,7 +57,7 @@ def opened(name: str, *, widened: bool) -> MaskedModel:
 def storages() -> dict[int, int]:
     """All numbers in memory: bytes by address."""
     gc.collect()
-    found = (x for x in gc.get_objects() if issubclass(type(x), Tensor) and type(x) is not Narrow)
+    found = (x for x in gc.get_objects() if issubclass(type(x), Tensor) and type(x) not in (Narrow, Codes))
     return {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in found if x.device.type == "cpu"}
 
 
@@ -167,7 +168,7 @@ def test_the_transformer_lens_copy_is_in_float32() -> None:
 
 
 def test_large_products_are_taken_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(narrow, "PIECE", 64)
+    monkeypatch.setattr(weights, "PIECE", 64)
     raw, x = torch.randn(20, 50).to(HALF), torch.randn(7, 20)
     assert close(x @ Narrow([raw]), x @ raw.float(), 1e-6)
     assert close(x @ Narrow([raw.T.contiguous()]).mT, x @ raw.float(), 1e-6)
