@@ -12,7 +12,7 @@ from typing import Any
 
 from hap_engine.files import file_sha256, home, write_text
 
-VERSION = 4  # raised with every change of what a conversion makes or of how it is checked
+VERSION = 5  # raised with every change of what a conversion makes or of how it is checked
 RECEIPT = "conversion.json"
 PARTS = ("config.json", "tokenizer.json", "model.safetensors")
 

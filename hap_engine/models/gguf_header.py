@@ -26,6 +26,9 @@ EPSILON: Mapping[str, str] = _TABLES["epsilon"]
 KEYS: Mapping[str, str] = _TABLES["keys"]
 KEPT: Mapping[str, float] = _TABLES["kept"]
 WIDE = 32  # bits of a weight that stays a float32 number
+# Bytes of a model in float32, up to which its codes become numbers when it is opened: it fits wherever it is computed
+# with, and a step is shorter (by a fifth with 8 prompts of 20 tokens, measured on SmolLM2-135M).
+ROOMY = 2e9
 ELSEWHERE = frozenset(_TABLES["understood"]["elsewhere"])
 OWN = {kind: frozenset(keys) for kind, keys in _TABLES["understood"]["own"].items()}
 # Of Gemma: every so many layers one looks beyond the window, and the size (in layers) whose queries are scaled by the
@@ -46,7 +49,8 @@ SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})")  # the stem of a piece of a split
 class Header:
     """All keys, the shapes of all tensors (as torch has them), and the factors of the rotary embedding.
 
-    `stored_dtype` is what most tensors are stored as, such as ``Q4_1``, `kept_bits` what a weight takes in memory.
+    `stored_dtype` is what most tensors are stored as, such as ``Q4_1``, `kept_bits` what a weight takes in memory as
+    codes.
     """
 
     values: Mapping[str, Any]
@@ -155,7 +159,7 @@ def config_from(found: Header) -> dict[str, Any]:
         EPSILON.get(kind, "layer_norm_eps"): found.get("attention.layer_norm_rms_epsilon")
         or found.get("attention.layer_norm_epsilon"),
     }
-    if found.kept_bits < WIDE:
+    if found.kept_bits < WIDE and WIDE / 8 * sum(map(math.prod, found.shapes.values())) > ROOMY:
         config["kept_bits"] = found.kept_bits
     if kind == "gpt2":
         config |= {"n_inner": config.pop("intermediate_size"), "rope_parameters": None}

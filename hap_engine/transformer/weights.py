@@ -54,7 +54,7 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
     for mark, wrapper in WRAPPERS.items():
         if any(re.search(mark, key) for key in stored):
             progress(f"{name} was saved inside {wrapper}: its tensors are read without that prefix", 0.0)
-    codes = _codes(folder) if any(key.endswith(f".{PARTS[0]}") for key in stored) else {}
+    codes = _codes(folder, hasattr(config, "kept_bits")) if any(key.endswith(f".{PARTS[0]}") for key in stored) else {}
     narrow = torch.float32 if codes else None if coded else _narrow_dtype(stored)
     opened: Any  # a pair, which the library's types do not tell
     with quiet():
@@ -105,12 +105,12 @@ def read_weights(name: str, folder: Path, progress: Report) -> Any:
     return hf_model
 
 
-def _codes(folder: Path) -> dict[str, Tensor]:
-    """The matrices of a converted ``.gguf`` file."""
+def _codes(folder: Path, kept: bool) -> dict[str, Tensor]:
+    """The matrices of a converted ``.gguf`` file: as they are stored, or all of them in float32."""
     from safetensors import safe_open
 
     with safe_open(folder / "model.safetensors", framework="pt") as held:
-        return dict(matrices_of(held))
+        return {key: x if kept else x.float().contiguous() for key, x in matrices_of(held)}
 
 
 def _silent(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gguf import GGMLQuantizationType as Kind
 from hap_engine.machine.workload import memory
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
+from hap_engine.models import gguf_header
 from hap_engine.models.catalog import config_of, resolve
 from hap_engine.models.shape import Shape
 from hap_engine.narrow.codes import Codes
@@ -38,6 +40,7 @@ KINDS = {Kind.Q4_0: 4.5, Kind.Q4_1: 5, Kind.Q8_0: 8.5, Kind.F16: 16}
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAP_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(gguf_header, "ROOMY", 0)
 
 
 def written(folder: Path, family: str, kind: Kind) -> Path:
@@ -116,6 +119,21 @@ def test_the_estimate_counts_codes(tmp_path: Path) -> None:
     held = {at: size for weight in model.hf_model.parameters() for at, size in bytes_of(weight).items()}
     counted = memory(DiscoveryConfig(model="tiny"), before, 20)["weights"]
     assert counted == pytest.approx(sum(held.values()), rel=0.05)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_codes_of_a_small_model_become_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    path = written(tmp_path, family, Kind.Q4_1)
+    coded = load_model(str(path))
+    shutil.rmtree(tmp_path / "home")
+    monkeypatch.undo()
+    monkeypatch.setenv("HAP_HOME", str(tmp_path / "home"))
+    plain = load_model(str(path))
+    assert plain.shape is not None
+    assert plain.shape.stored == "float32"
+    assert not any(isinstance(weight, Narrow) for weight in plain.hf_model.parameters())
+    with torch.no_grad():
+        assert torch.equal(plain.hf_model(TOKENS).logits, coded.hf_model(TOKENS).logits)
 
 
 def test_tied_matrices_stay_one() -> None:
