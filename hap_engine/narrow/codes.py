@@ -87,6 +87,11 @@ class Codes(Tensor):
             found += self.offset[rows, blocks, None].float()
         return found.flatten(1)
 
+    def on(self, device: torch.device) -> Codes:
+        """The same on a device, as codes."""
+        codes, scale, offset = (x if x is None else x.to(device) for x in self._all)
+        return Codes(codes, scale, offset, self.at)  # type: ignore[arg-type]
+
     def taken(self, numbers: Tensor, dim: int = 0) -> Tensor:
         """Some along a dimension whose every step is some rows down: as codes; along another: as numbers."""
         if dim % self.ndim:
@@ -112,9 +117,6 @@ class Codes(Tensor):
                 return Codes(*x._all, func(x.at, *args[1:], **named))
             if func is _aten.clone.default and named.get("memory_format") in (None, torch.preserve_format):
                 return x
-            if func is _aten._to_copy.default and named.get("dtype") in (None, x.dtype):
-                codes, scale, offset = (y if y is None else y.to(named["device"]) for y in x._all)
-                return Codes(codes, scale, offset, x.at)  # type: ignore[arg-type]
             if func is _aten.index_select.default:
                 return x.taken(args[2], args[1])
             if (

@@ -59,6 +59,11 @@ class Narrow(Tensor):
         """The narrow numbers, before they are multiplied."""
         return _joined(self.parts)
 
+    def on(self, device: torch.device) -> Narrow:
+        """A plain one on a device, as narrow."""
+        raw = self.raw()
+        return Narrow([raw.on(device) if isinstance(raw, Codes) else raw.to(device)])
+
     def rows(self, numbers: Sequence[int]) -> Narrow:
         """Some of its rows, each of which is a part: no number is copied."""
         return Narrow([self.parts[row] for row in numbers], self.gain, centred=self.centred)
@@ -195,7 +200,7 @@ def put(module: Module, where: Callable[[Module], torch.device]) -> None:
             if weight is not None:
                 key = id(weight), device
                 if key not in made:
-                    kept = Narrow([weight.raw().to(device)]) if isinstance(weight, Narrow) else weight.data.to(device)
+                    kept = weight.on(device) if isinstance(weight, Narrow) else weight.data.to(device)
                     made[key] = Parameter(kept, requires_grad=False), weight
                 part._parameters[name] = made[key][0]
         part._buffers.update({name: x if x is None else x.to(device) for name, x in part._buffers.items()})

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.opening import open_masked
+from hap_engine.narrow.codes import Codes
 from hap_engine.narrow.weights import Narrow
 from hap_engine.transformer.cards import cards_of, over
 from hap_engine.transformer.load import from_hf
@@ -34,6 +35,7 @@ def cards(*free: int) -> Iterator[None]:
             Tensor, "_make_wrapper_subclass", lambda *of, device, **more: make(*of, device=_known(device), **more)
         )
         patch.setattr(Narrow, "device", property(lambda self: self.parts[0].device), raising=False)
+        patch.setattr(Codes, "device", property(lambda self: self.codes.device), raising=False)
         yield
 
 

@@ -21,6 +21,7 @@ from hap_engine.narrow.codes import Codes
 from hap_engine.narrow.weights import Narrow, bytes_of, exchange
 from hap_engine.settings import DiscoveryConfig
 from hap_engine.transformer.load import load_model
+from tests.builders.cards import ROOM, cards
 from tests.builders.gguf_files import hf_for_gguf, write_gguf
 from tests.builders.masked_runs import LENGTHS, close, real_mask, run
 from tests.builders.scoring import scores_of
@@ -142,3 +143,15 @@ def test_tied_matrices_stay_one() -> None:
     exchange(plain, {name: weight.data.half()})
     assert plain.lm_head.weight is plain.transformer.wte.weight
     assert isinstance(plain.lm_head.weight, Narrow)
+
+
+def test_codes_stay_codes_on_cards(tmp_path: Path) -> None:
+    path = str(written(tmp_path, "llama", Kind.Q4_1))
+    want = scores_of(open_masked(load_model(path)), PAIRS)
+    with cards(ROOM, ROOM):
+        other = open_masked(load_model(path, device="cuda", layers_on="cuda:0,cuda:1"))
+        kept = [weight for weight in other.model.hf_model.parameters() if isinstance(weight, Narrow)]
+        assert any(isinstance(part, Codes) for weight in kept for part in weight.parts)
+        assert {str(weight.device) for weight in kept} == {"cuda:0", "cuda:1"}
+        got = scores_of(other, PAIRS)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
