@@ -103,18 +103,18 @@ class Words {
     const unscored = joint || choice.step !== null || atSizes.size !== null; // no run stores the scores of other sizes
     const share = unscored ? null : choice.share(panel.side);
     const parts = !changed && share !== null && Number.isFinite(choice.limit) && !whole && !sentence ? [`${Math.round(share * 100)} % of the circuit's Σ |EAP score|`] : [];
-    const curve = whole || joint ? null : atSizes.measured(panel.side) || this.faithfulness(panel.side);
+    const curve = whole || joint ? null : atSizes.measured(panel.side) || this.faithfulness(panel.side, sentence);
     if (curve && !changed) parts.push(curve); // these numbers are of the circuit as it was
     if (!sentence) parts.push(whole ? "Width and number: edges kept" : joint ? "Line width has no meaning here" : `Line width: ${measure}`);
     if (mode === "matrix") parts.splice(0, parts.length, "A row per writer, a column per reader");
     box.replaceChildren(...entries, html("span", { class: "hap-measure" }, parts.join(" · ")));
   }
 
-  /** Faithfulness at the slider's cut, where this ranking was measured near it; empty without any number. */
-  faithfulness(side) {
+  /** Faithfulness at the slider's cut, where this ranking was measured near it, or of the whole circuit, which the sentence shows; empty without any number. */
+  faithfulness(side, uncut) {
     const { scene, choice } = this.view, curve = scene.panels[side].curve;
     if (!curve?.length || choice.step !== null) return "";
-    const size = choice.allowed(side);
+    const size = uncut ? scene.panels[side].edges : choice.allowed(side);
     const [n, value] = curve.reduce((best, point) => (Math.abs(Math.log(point[0] / size)) < Math.abs(Math.log(best[0] / size)) ? point : best));
     if (n === size) return `faithfulness ${value.toFixed(2)}`;
     if (Math.max(n / size, size / n) > NEARBY) return "faithfulness at this cut not measured: see “Put to the test”";
