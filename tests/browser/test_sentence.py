@@ -82,7 +82,7 @@ def test_heads_that_a_circuit_lacks_are_struck_out(page: Any, ioi: Run, tmp_path
     assert set(page.evaluate(STRUCK, "right")) == eap - hap != set()
     shown = page.locator(".hap-panel[data-side=left] .hap-head-box").count()
     assert shown == len(eap | hap)
-    for side, method in zip(("left", "right"), ioi.sides, strict=True):  # of the whole circuit, of which these are a part
+    for side, method in zip(("left", "right"), ioi.sides, strict=True):  # of the whole circuit
         told = page.locator(f".hap-panel[data-side={side}] .hap-measure").text_content()
         assert told == f"faithfulness {ioi.metrics[method]['faithfulness']:.2f}"
     page.get_by_role("button", name="Overlay").click()
