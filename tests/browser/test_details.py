@@ -43,6 +43,7 @@ def test_a_second_pin_opens_its_own_tab(visit: Any, address: str, mini: str) -> 
     page = visit(f"{address}/{mini}&pin=a3.h1").page
     page.get_by_role("tab", name="a3.h1", selected=True).wait_for()
     for node in ("a1.h2", "m2"):
+        page.locator(".stApp[data-test-script-state=notRunning]").wait_for()
         find(page, node)
         page.get_by_role("tab", name=node, selected=True).wait_for()
         page.get_by_role("tabpanel").filter(has=page.get_by_text("Kept by")).filter(visible=True).wait_for()
