@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -264,22 +264,17 @@ def _ordered_within(
     At each of these the circuit is cut by what was learned and by each of the scores. The cut that loses least is what
     the next one cuts: on SmolLM2's greater-than with 60 steps, 99.8 % removed, KL 0.49 instead of 1.37.
     """
-    few, now, shells = validation.first(LOOKED), circuit, list[np.ndarray]()
+    few, now, shells = validation.first(LOOKED), circuit, list[EdgeOrder]()
     for size in grid(circuit.graph, len(circuit.live)):
         if size >= len(now.live):
             continue
         yield Progress("prune", steps, steps, f"Choosing which {size:,} edges to keep longest")
         cuts = {cut_live(now, by[now.kept], size): by for by in (*map(np.abs, others), learned)}
         best = min(cuts, key=partial(circuit_kl, few))
-        shells.append(_ranked(now.kept & ~best.kept, cuts[best]))
+        shell = Circuit(circuit.graph, now.kept & ~best.kept)
+        shells.append(ordered(shell, cuts[best][shell.kept]))
         now = best
-    return EdgeOrder(circuit.graph, np.concatenate([_ranked(now.kept, learned), *reversed(shells)]))
-
-
-def _ranked(cells: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """The numbers of some cells of a matrix, the one with the largest value first."""
-    numbers = np.flatnonzero(cells)
-    return numbers[np.argsort(-by.flat[numbers], kind="stable")]
+    return reduce(EdgeOrder.then, reversed(shells), ordered(now, learned[now.kept]))
 
 
 def _handed_over(learned: np.ndarray, scored: np.ndarray, count: int) -> np.ndarray:
