@@ -31,6 +31,11 @@ PHASES: Mapping[str, str] = say.parts("progress.phases")
 def show(job_id: str) -> bool:
     """Draw the job's panel; False if there is nothing to watch (unknown, or just finished)."""
     job = workers.runs().get(job_id)
+    if job is not None and job.live:
+        with st.container():
+            _panel(job_id)
+        return True
+    st.empty()  # takes the panel away at once: else it stays until the page below is drawn, a second picture
     if job is None:
         return _offer_to_go_on(job_id, "interrupted") or _ended(job_id)
     if job.state == "done":
@@ -46,10 +51,7 @@ def show(job_id: str) -> bool:
         if not _offer_to_go_on(job_id):
             _dismiss()
         return True
-    if job.state == "cancelled":
-        return _offer_to_go_on(job_id, "cancelled") or _instead(say("progress.cancelled"))
-    _panel(job_id)
-    return True
+    return _offer_to_go_on(job_id, "cancelled") or _instead(say("progress.cancelled"))
 
 
 def _offer_to_go_on(job_id: str, how: str = "") -> bool:

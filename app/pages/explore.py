@@ -32,6 +32,7 @@ def page() -> None:
         if _watch(job_id):
             return
     else:
+        st.empty()  # where a run is watched (`run_progress.show`): what follows keeps its place
         url.keep_saying("job", [])  # what became of an earlier one, until it is dismissed
     run_id = st.query_params.get("run") or saved_runs.example()
     if run_id is None:

@@ -32,6 +32,12 @@ OVERLAPS = """() => [...document.querySelectorAll('.hap-sentence')].flatMap((svg
         a.left < b.right - 0.5 && b.left < a.right - 0.5 && a.top < b.bottom - 2 && b.top < a.bottom - 2)
         .map(([other]) => `${one} | ${other}`));
 })"""
+# From now on count the pictures that stand on the page at one time.
+COUNT = """() => {
+    window.most = 0;
+    const count = () => { window.most = Math.max(window.most, document.querySelectorAll('.hap-panels').length); };
+    new MutationObserver(count).observe(document.body, { childList: true, subtree: true });
+}"""
 # The size slider moves to a size: how long the page takes to draw it (milliseconds).
 MOVED = """async (size) => {
     const input = document.querySelector('.hap-sizes input');
@@ -50,9 +56,11 @@ def test_a_positional_run_is_found_by_clicks_and_drawn_at_the_spans(serve: Any, 
     choose(where, page.get_by_role("option", name=re.compile("^at tokens")))
     page.wait_for_function("(input) => input.value.startsWith('at tokens')", arg=where.element_handle())
     page.wait_for_selector(".stApp[data-test-script-state=notRunning]")
+    page.evaluate(COUNT)
     page.get_by_role("button", name="Find the circuit").click()
     page.get_by_text("Computed on this machine").wait_for(timeout=400_000)
     page.locator('.hap-panel[data-side=right] .hap-token text:text-is("S1+1")').wait_for()
+    assert page.evaluate("window.most") == 1  # that of the run in progress leaves before the result comes
     assert page.get_by_role("button", name="At the spans").get_attribute("aria-pressed") == "true"
     names = page.locator(".hap-panel[data-side=left] .hap-token .hap-met").all_text_contents()
     assert {"IO", "S1", "S1+1", "S2", "END"} < {*names}
