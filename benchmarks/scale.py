@@ -32,7 +32,7 @@ from hap_engine.models.catalog import Source
 from hap_engine.models.shape import Shape
 from hap_engine.narrow.weights import bytes_of
 from hap_engine.runs.run_file import MAX_BYTES
-from hap_engine.settings import EAP_PROMPTS, LOOSEST, VALIDATED, DiscoveryConfig
+from hap_engine.settings import EAP_PROMPTS, LOOSEST, VALIDATED, DiscoveryConfig, prompts_at_sizes
 from hap_engine.transformer.batches import to_batch
 from hap_engine.transformer.load import from_hf
 
@@ -173,7 +173,7 @@ def _layers(shape: Shape) -> tuple[dict[str, float], dict[str, float]]:
     step = _most(lambda: fast.logits(mask, clean, trace, batch.last).sum().backward())
     estimated = memory(RUN, shape, TOKENS, Limits(batch=1, cache=2**60))
     scoring, learning, _ = passes(RUN, shape, TOKENS, Limits(batch=1))
-    traces = RUN.sizes.train + VALIDATED + EAP_PROMPTS
+    traces = RUN.sizes.train + VALIDATED + EAP_PROMPTS + prompts_at_sizes(RUN.sizes.test)
     return (
         {WEIGHTS: estimated["weights"], TRACE: estimated["prompts"] / traces, SCORE: sum(scoring), STEP: sum(learning)},
         {

@@ -10,7 +10,7 @@ from app.widgets.markdown import plain
 from app.widgets.tables import Column, table
 from app.words import say, widget
 from app.work import opened_models
-from hap_engine.report.every_size import removed, size_verdict
+from hap_engine.report.every_size import removed, size_verdict, tested_on
 from hap_engine.report.titles import circuit_title
 from hap_engine.report.titles import say as sentence
 from hap_engine.runs.record import Run
@@ -26,7 +26,7 @@ def show(run: Run, left: str, right: str, pins: list[str]) -> None:
         return
     told = plain(size_verdict(run))
     st.markdown(f"**{told}**" if told else say("sizes.no_roles"))
-    st.caption(plain(say("sizes.conditions", sizes=run.sizes)))
+    st.caption(plain(say("sizes.conditions", prompts=tested_on(run.sizes), ablation=run.sizes["ablation"])))
     rows = run.sizes["metrics"]
     areas = [name for name in rows if "cpr" in rows[name]]
     if areas:

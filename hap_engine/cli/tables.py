@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from hap_engine.findings import METRICS
-from hap_engine.report.every_size import removed, size_verdict
+from hap_engine.report.every_size import removed, size_verdict, tested_on
 from hap_engine.report.metric_sentences import distinct_sentence
 from hap_engine.report.prompt_circuits import groups, told
 from hap_engine.report.rivals import rival_verdict
@@ -53,7 +53,7 @@ def print_sizes(run: Run) -> None:
     if not run.sizes:
         return
     rows, grid = run.sizes["metrics"], run.sizes["grid"]
-    print(f"\nKL at every size, {run.sizes['n_prompts']} {run.sizes['split']} prompts")
+    print(f"\nKL at every size, {tested_on(run.sizes)}")
     print(f"{'removed':10}{'edges':>8}" + "".join(f"{circuit_title(name):>17}" for name in rows))
     for place, size in enumerate(grid):
         print(f"{removed(run, size):10}{size:>8,}" + "".join(f"{row['kl'][place]:>17.3f}" for row in rows.values()))

@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 
 from hap_engine.errors import SettingsError
-from hap_engine.evaluation.measure import PER_PROMPT, Outcome, compact, measure
+from hap_engine.evaluation.measure import PER_PROMPT, Outcome, compact, measure, measure_on
 from hap_engine.evaluation.metrics import deviation, faithfulness
 from hap_engine.evaluation.statistics import draws, interval_of
 from hap_engine.graph.circuit import Circuit, empty_circuit, random_circuit
 from hap_engine.masked.ablation import title
 from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.progress import Progress
+from hap_engine.masked.prompt_cache import Prepared
+from hap_engine.progress import Progress, relabelled
 from hap_engine.report.titles import CONTROL_TITLES
 from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.settings import RANDOM_CIRCUITS
@@ -65,6 +66,7 @@ def evaluate(
     setting: Setting,
     *,
     control_size: int,
+    few: Prepared | None = None,
     batch_size: int = 32,
     place: Place = NOWHERE,
 ) -> Generator[Progress, None, dict[str, dict[str, Any]]]:
@@ -72,6 +74,8 @@ def evaluate(
 
     Args:
         control_size: live edges of the random circuits.
+        few: some of the prompts, whose corrupt runs are kept, on which alone random circuits are measured: they are far
+            from the model, and a few prompts show it. None: on all.
 
     Raises:
         SettingsError: if a circuit has the name of a control.
@@ -80,10 +84,16 @@ def evaluate(
         raise SettingsError(say("evaluation.taken", controls=", ".join(CONTROL_TITLES), name=min(taken)))
     rng = np.random.default_rng(setting.seed)
     randoms = [random_circuit(masked.graph, control_size, rng) for _ in range(RANDOM_CIRCUITS)]
-    every = [empty_circuit(masked.graph), *randoms, *circuits.values()]
-    full, outcomes = yield from measure(masked, pairs, dict(enumerate(every)), batch_size, setting.kind, place)
-    empty, *rest = outcomes.values()
-    of_randoms, of_circuits = rest[:RANDOM_CIRCUITS], rest[RANDOM_CIRCUITS:]
+    controls = {("control", at): one for at, one in enumerate([empty_circuit(masked.graph), *randoms])}
+    named = {("circuit", at): one for at, one in enumerate(circuits.values())}
+    asked = {**(controls if few is None else {("control", 0): controls["control", 0]}), **named}
+    full, outcomes = yield from measure(masked, pairs, asked, batch_size, setting.kind, place)
+    top, beside = full, outcomes
+    if few is not None:
+        work = measure_on(few, controls, batch_size, place.at("random"))
+        top, beside = yield from relabelled(work, message="Testing random circuits of the same size")
+    bottom, *of_randoms = (beside[key] for key in controls)
+    empty, of_circuits = outcomes["control", 0], [outcomes[key] for key in named]
 
     counted = {  # under mean and zero ablation no edge is dead
         name: len(circuit.live if setting.kind == "resample" else circuit) for name, circuit in circuits.items()
@@ -101,7 +111,7 @@ def evaluate(
             name: {**report(outcome, size), "per_prompt": compact(outcome)}
             for (name, size), outcome in zip(counted.items(), of_circuits, strict=True)
         },
-        "random": {**report(pooled, control_size), "n_circuits": len(randoms), "spread": spread},
+        "random": {**_report(pooled, top, bottom, control_size, setting), "n_circuits": len(randoms), "spread": spread},
     }
 
 

@@ -22,7 +22,6 @@ from hap_engine.progress import Progress
 from hap_engine.runs.unfinished import NOWHERE, Place
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.transformer.batches import Batch, in_batches, to_batch
-from hap_engine.transformer.plain_pass import Trace
 
 PER_PROMPT = ("kl", "logit_diff", "prob_diff", "accuracy", "top1", "exact_match")
 
@@ -43,18 +42,40 @@ def measure(
 
     Equal circuits are computed once.
     """
-    cutting, distinct = Ablation(masked, pairs, ablation), [*dict.fromkeys(circuits.values())]
-    masks = [None, *map(cutting.mask, distinct)]  # None: the full model
-    batches = list(in_batches(pairs, batch_size, masked.device))
-    found, cells = place.found(), len(batches) * len(masks)
-    values = found.get("values", np.zeros((len(masks), len(PER_PROMPT), len(pairs)), np.float32))
+    cutting = Ablation(masked, pairs, ablation)
+
+    def given(batch: Batch) -> PassInput:
+        return PassInput(batch, cutting.base(batch), masked.embed(batch.clean), full_logits(masked, batch))
+
+    parts = [(indices, partial(given, batch)) for indices, batch in in_batches(pairs, batch_size, masked.device)]
+    return (yield from _measure(masked, parts, circuits, cutting.mask, place))
+
+
+def measure_on(
+    prepared: Prepared, circuits: Mapping[Key, Circuit], batch_size: int = RUN_BATCH, place: Place = NOWHERE
+) -> Generator[Progress, None, tuple[Outcome, dict[Key, Outcome]]]:
+    """`measure` of prompts whose corrupt runs are kept, in the precision that they were made in."""
+    parts = [(part, partial(prepared.batch, part)) for part in prepared.parts(range(len(prepared)), batch_size)]
+    return (yield from _measure(prepared.masked, parts, circuits, partial(_mask, prepared.masked), place))
+
+
+def _measure(
+    masked: MaskedModel,
+    parts: Sequence[tuple[list[int], Callable[[], PassInput]]],
+    circuits: Mapping[Key, Circuit],
+    mask: Callable[[Circuit], Tensor],
+    place: Place,
+) -> Generator[Progress, None, tuple[Outcome, dict[Key, Outcome]]]:
+    """Every circuit on the prompts of every part."""
+    distinct, count = [*dict.fromkeys(circuits.values())], sum(len(indices) for indices, _ in parts)
+    masks = [None, *map(mask, distinct)]  # None: the full model
+    found, cells = place.found(), len(parts) * len(masks)
+    values = found.get("values", np.zeros((len(masks), len(PER_PROMPT), count), np.float32))
     done = found.get("done", 0)
     while done < cells:
         at, first = divmod(done, len(masks))
-        indices, batch = batches[at]
-        for row, outcome in zip(
-            values[first:], _of_batch(masked, batch, cutting.base(batch), masks[first:]), strict=True
-        ):
+        indices, given = parts[at]
+        for row, outcome in zip(values[first:], _of_batch(masked, given, masks[first:]), strict=True):
             row[:, indices] = outcome
             done += 1
             place.offer(f"testing circuits, {done} of {cells}", partial(dict, values=values, done=done))
@@ -67,11 +88,10 @@ def measure(
 
 @torch.no_grad()
 def _of_batch(
-    masked: MaskedModel, batch: Batch, base: Trace, masks: Sequence[Tensor | None]
+    masked: MaskedModel, given: Callable[[], PassInput], masks: Sequence[Tensor | None]
 ) -> Iterator[Float[np.ndarray, "metric prompt"]]:
     """Of each mask."""
-    clean = masked.embed(batch.clean)
-    full = full_logits(masked, batch)
+    batch, base, clean, full = given()
 
     def outcome(mask: Tensor | None) -> Tensor:
         return _outcome(
@@ -101,6 +121,11 @@ def compact(outcome: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     return {key: [float(f"{x:.4g}") for x in outcome[key]] for key in PER_PROMPT}
 
 
+def _mask(masked: MaskedModel, circuit: Circuit) -> Float[Tensor, "writer reader"]:
+    """Its edges at 1, all others at 0."""
+    return torch.from_numpy(circuit.kept).to(masked.device).float()
+
+
 def circuit_kl(prepared: Prepared, circuit: Circuit) -> float:
     """Mean KL(full model ‖ circuit) over the prompts."""
     return _mean_of(prepared, circuit, lambda logits, given: kl_divergence(logits, given.full))
@@ -117,7 +142,7 @@ def mean_difference(prepared: Prepared, circuit: Circuit | None) -> float:
 @torch.no_grad()
 def _mean_of(prepared: Prepared, circuit: Circuit, value: Callable[[Tensor, PassInput], Tensor]) -> float:
     """The mean over the prompts of a value of a circuit's logits (its edges at 1, all others at 0)."""
-    mask = torch.from_numpy(circuit.live.kept).float().to(prepared.masked.device)
+    mask = _mask(prepared.masked, circuit.live)
     parts = prepared.parts(range(len(prepared)), RUN_BATCH)
     own = processes.share(range(len(parts)))
 

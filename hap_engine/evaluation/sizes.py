@@ -13,19 +13,18 @@ import numpy as np
 
 from hap_engine.evaluation.curves import areas_at, share_of
 from hap_engine.evaluation.evaluate import Setting
-from hap_engine.evaluation.measure import Outcome, measure
+from hap_engine.evaluation.measure import Outcome, measure_on
 from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.evaluation.statistics import bootstrap_interval
 from hap_engine.graph.circuit import Circuit, empty_circuit, random_circuit
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.graph import Graph
 from hap_engine.machine.workload import RUN_BATCH
-from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress, relabelled
 from hap_engine.runs.schema import ADDED_VERSION
 from hap_engine.runs.unfinished import NOWHERE, Place
-from hap_engine.settings import AT_SIZES, GRID
-from hap_engine.tasks.pair import EncodedPair
+from hap_engine.settings import GRID, RANDOM_PROMPTS
 
 SHOWN = ("kl", "logit_diff", "accuracy", "exact_match")
 
@@ -37,8 +36,7 @@ def grid(graph: Graph, target: int) -> list[int]:
 
 
 def measure_sizes(
-    masked: MaskedModel,
-    pairs: Sequence[EncodedPair],
+    few: Prepared,
     orders: Mapping[str, EdgeOrder],
     sizes: Sequence[int],
     setting: Setting,
@@ -49,25 +47,28 @@ def measure_sizes(
     """The run file's ``sizes``: every order with its circuits' metrics at some sizes.
 
     Args:
-        orders: by the name of the method or scorer; `random` is added.
+        few: held-out prompts, some of them (`settings.prompts_at_sizes`).
+        orders: by the name of the method or scorer; `random` is added, on the first of the prompts alone.
         sizes: live edges, falling, as from `grid`.
         known: such a section of the same prompts, whose numbers are not measured again, nor those of equal circuits.
     """
-    graph, few = masked.graph, pairs[:AT_SIZES]
+    graph = few.masked.graph
     numbers = _numbers(known) if known else {}
     rng = np.random.default_rng(setting.seed)
     circuits = {(name, size): order.circuit(size) for size in sizes for name, order in orders.items()}
-    circuits |= {("random", size): random_circuit(graph, size, rng) for size in sizes}
+    random = {("random", size): random_circuit(graph, size, rng) for size in sizes}
     same = {circuit: key for key, circuit in circuits.items() if key in numbers}
     numbers |= {key: numbers[same[circuit]] for key, circuit in circuits.items() if circuit in same}
-    asked = {("empty", 0): empty_circuit(graph), **{key: c for key, c in circuits.items() if key not in numbers}}
-    work = measure(masked, few, asked, batch_size, setting.kind, place)
-    full, outcomes = yield from relabelled(work, message="Testing the circuits of every size")
-    ends = float(full["logit_diff"].mean()), float(outcomes["empty", 0]["logit_diff"].mean())
-    numbers |= {key: _measured(asked[key], outcomes[key], ends, setting.seed) for key in asked}
+    fewer = few.first(RANDOM_PROMPTS)
+    for prompts, some, at in ((fewer, random, place.at("random")), (few, circuits, place)):
+        asked = {key: circuit for key, circuit in some.items() if key not in numbers}
+        if not asked and prompts is fewer:
+            continue
+        numbers |= yield from _at_each(prompts, asked, setting.seed, batch_size, at)
     return {
         "version": ADDED_VERSION,
         "n_prompts": len(few),
+        "n_random": known.get("n_random", known["n_prompts"]) if known else len(fewer),
         "split": setting.split,
         "ablation": setting.ablation,
         "seed": setting.seed,
@@ -78,6 +79,17 @@ def measure_sizes(
             name: _row(sizes, [numbers[name, size] for size in sizes], graph.n_edges) for name in [*orders, "random"]
         },
     }
+
+
+def _at_each(
+    prompts: Prepared, circuits: Mapping[tuple[str, int], Circuit], seed: int, batch_size: int, place: Place
+) -> Generator[Progress, None, dict[tuple[str, int], dict[str, Any]]]:
+    """The numbers of some circuits, and of everything corrupted."""
+    asked = {("empty", 0): empty_circuit(prompts.masked.graph), **circuits}
+    work = measure_on(prompts, asked, batch_size, place)
+    full, outcomes = yield from relabelled(work, message="Testing the circuits of every size")
+    ends = float(full["logit_diff"].mean()), float(outcomes["empty", 0]["logit_diff"].mean())
+    return {key: _measured(asked[key], outcomes[key], ends, seed) for key in asked}
 
 
 def _numbers(section: Mapping[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:

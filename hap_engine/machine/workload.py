@@ -15,16 +15,17 @@ from hap_engine.machine.memory import Limits
 from hap_engine.machine.speed import Machine
 from hap_engine.models.shape import Shape
 from hap_engine.settings import (
-    AT_SIZES,
     EAP_PROMPTS,
     GRID,
     IG_PROMPTS,
     IG_STEPS,
     RANDOM_CIRCUITS,
+    RANDOM_PROMPTS,
     ROLE_PROMPTS,
     VALIDATED,
     DiscoveryConfig,
     kept_share,
+    prompts_at_sizes,
 )
 from hap_engine.tasks.task import SplitSizes
 
@@ -161,13 +162,14 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
         live = mean_over(live_readers, kept_share(config), 1 - config.sparsity, descent)
         phases["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape))
         phases["prune"] = phases["prune"].longer(slower(config, shape, live))
-    circuits = 3 + RANDOM_CIRCUITS + (config.method != "eap")
-    learned = 3 * min(VALIDATED, train) if config.method != "eap" else 0  # the circuit on its own prompts
-    phases["evaluate"] = _pass(shape, tokens, (2 + circuits) * sizes.test + learned, RUN_BATCH).exact()
+    circuits, few = 3 + (config.method != "eap"), prompts_at_sizes(sizes.test)
+    learned = min(VALIDATED, train) if config.method != "eap" else 0  # the circuit on its own prompts
+    plain = (2 + circuits) * sizes.test + (2 + RANDOM_CIRCUITS) * few + learned
+    phases["evaluate"] = _pass(shape, tokens, plain, RUN_BATCH).exact()
     if config.method != "eap" and pruning.budget == "every-size":
-        orders = 2 + 2 * (config.candidate_scorer != "eap")  # and the random circuits
+        orders = 2 + (config.candidate_scorer != "eap")
         live = sum(map(live_readers, GRID)) / len(GRID)
-        measured = len(GRID) * orders * min(AT_SIZES, sizes.test)
+        measured = len(GRID) * (orders * few + min(RANDOM_PROMPTS, few))
         phases["evaluate"] += _pass(shape, tokens, measured, RUN_BATCH, live).exact()
     phases["roles"] = _pass(shape, tokens, 2 * ROLE_PROMPTS, ROLE_PROMPTS / 4).exact()
     return phases
@@ -205,7 +207,7 @@ def memory(
     size, mix = sizes_of(config, shape)
     trace = 4 * tokens * shape.layers * (2 * shape.width + (shape.slots + shape.heads) * shape.head_width)
     sizes = split_sizes(config)
-    prompts = sizes.train + min(VALIDATED, sizes.validation)
+    prompts = sizes.train + min(VALIDATED, sizes.validation) + prompts_at_sizes(sizes.test)
     traces = prompts * trace
     # scores are taken in float32: in bfloat16 from corrupt runs of their own
     again = min(EAP_PROMPTS, sizes.train) * trace if size == 2 else 0.0

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from hap_engine.findings import Findings
 from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.graph import Graph
-from hap_engine.report.every_size import Survival, survivals
+from hap_engine.report.every_size import Survival, survivals, tested_on
 from hap_engine.report.titles import circuit_title, say
 
 LARGEST = 1500  # live edges a side: what a browser draws again while a hand moves
@@ -101,7 +101,7 @@ def at_sizes(run: Findings, left: str, right: str) -> AtSizes | None:
             curve(run, name, circuit_title(name), sides.get(name, ""), looks.get(name, "line"))
             for name in run.sizes["metrics"]
         ),
-        told=f"{run.sizes['n_prompts']} {run.sizes['split']} prompts that no method saw",
+        told=f"{tested_on(run.sizes)} that no method saw",
         lives=tuple(survivals(run)),
         methods=(left, right),
         empty=run.sizes.get("empty"),
@@ -171,7 +171,7 @@ def so_far(
         grid=tuple(sizes["grid"]),
         orders=(by_score["eap"], right),
         curves=(*measured, *([steps] if history else [])),
-        told=f"{sizes['n_prompts']} {sizes['split']} prompts that no method saw",
+        told=f"{tested_on(sizes)} that no method saw",
         empty=sizes["empty"],
         note=say("sizes.descending", method=circuit_title(method)) if history else "",
         front=front,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hap_engine.errors import SettingsError, UnknownNameError
 from hap_engine.findings import Findings
@@ -33,6 +34,12 @@ def circuit_at(run: Findings, method: str, size: int) -> Circuit:
     if size < order.sizes[0]:
         raise SettingsError(say("sizes.too_few", title=circuit_title(method), least=order.sizes[0], size=size))
     return order.circuit(size)
+
+
+def tested_on(sizes: Mapping[str, Any]) -> str:
+    """The prompts of the curves, from the run file's ``sizes``; random circuits may have had fewer."""
+    told, fewer = f"{sizes['n_prompts']} {sizes['split']} prompts", sizes.get("n_random", sizes["n_prompts"])
+    return told if fewer == sizes["n_prompts"] else f"{told} (random circuits: {fewer} of them)"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps
 from hap_engine.runs.schema import ADDED, ADDED_VERSION
 from hap_engine.runs.unfinished import NOWHERE, Place, Unfinished
+from hap_engine.settings import prompts_at_sizes
 from hap_engine.version import __version__
 from hap_engine.words import say
 from hap_engine.workflows.two_stages import ordered, score_edges
@@ -123,7 +124,8 @@ def add_size(masked: MaskedModel, run: Run, size: int, place: Place = NOWHERE) -
     circuit_at(run, run.main, size)  # refuses what there is not
     masked, pairs = stored_prompts(masked, run, run.sizes["split"], run.sizes["n_prompts"])
     sizes = sorted({*run.sizes["grid"], size}, reverse=True)
-    found = yield from measure_sizes(masked, pairs, run.orders, sizes, _setting(run), known=run.sizes, place=place)
+    few = yield from Prepared(masked, pairs).run()
+    found = yield from measure_sizes(few, run.orders, sizes, _setting(run), known=run.sizes, place=place)
     return replace(run, sizes=found)
 
 
@@ -142,8 +144,9 @@ def add_curves(masked: MaskedModel, run: Run, place: Place = NOWHERE) -> Generat
     if learned:
         orders[run.main] = ordered(own.circuit, own.values["gates"])
     target = len(own.circuit)
-    (masked, pairs), at = stored_prompts(masked, run, "test"), place.at("sizes")
-    sizes = yield from measure_sizes(masked, pairs, orders, grid(graph, target), setting, place=at)
+    masked, pairs = stored_prompts(masked, run, "test")
+    few = yield from Prepared(masked, pairs[: prompts_at_sizes(len(pairs))]).run()
+    sizes = yield from measure_sizes(few, orders, grid(graph, target), setting, place=place.at("sizes"))
     if learned:  # areas over all sizes would be those of another method
         row = {key: values for key, values in sizes["metrics"][run.main].items() if key not in ("cpr", "cmd")}
         sizes["metrics"][run.main] = row

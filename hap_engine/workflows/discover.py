@@ -12,7 +12,7 @@ two are compared at equal size.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from hap_engine.attribution.scorers import Scores
 from hap_engine.errors import OutOfMemoryError, SettingsError
 from hap_engine.evaluation.evaluate import Setting, evaluate
-from hap_engine.evaluation.measure import measure
+from hap_engine.evaluation.measure import measure, measure_on
 from hap_engine.evaluation.sizes import grid, measure_sizes
 from hap_engine.explain.head_facts import describe_heads
 from hap_engine.files import short_hash
@@ -42,8 +42,7 @@ from hap_engine.progress import Progress, relabelled
 from hap_engine.pruning.budgets import BUDGETS
 from hap_engine.runs.record import Run
 from hap_engine.runs.unfinished import Place, Unfinished
-from hap_engine.settings import VALIDATED, DiscoveryConfig, run_id
-from hap_engine.tasks.pair import EncodedPair
+from hap_engine.settings import VALIDATED, DiscoveryConfig, prompts_at_sizes, run_id
 from hap_engine.tasks.task import PromptSets
 from hap_engine.transformer.cards import free_on
 from hap_engine.transformer.load import Model, loading
@@ -129,19 +128,20 @@ def _found(
     if len(masked.stretches) > 1:
         yield Progress("prompts", 1, 1, _on_cards(config, masked, sets, limits))
     setting = Setting("test", "resample", config.to_dict()["corruption"], config.seed)
-    scores, search, known = yield from _search(config, masked, sets, limits, setting, state)
+    few = yield from Prepared(masked, sets.test[: prompts_at_sizes(len(sets.test))], limits).run()
+    scores, search, known, learned = yield from _search(config, masked, sets, limits, few, setting, state)
     memory.trim()
 
     circuits = _equal_size(config.method, search.circuit, scores)
     live = {name: circuit.live for name, circuit in circuits.items()}
-    main, batch = live[config.method], min(RUN_BATCH, limits.batch)
+    target, batch = len(live[config.method]), min(RUN_BATCH, limits.batch)
     at = state.at("evaluate/circuits")
-    metrics = yield from evaluate(masked, sets.test, live, setting, control_size=len(main), batch_size=batch, place=at)
-    if search.history:
-        at = state.at("evaluate/training")
-        metrics[config.method] |= yield from _on_training(masked, sets.train[:VALIDATED], main, batch, at)
+    metrics = yield from evaluate(
+        masked, sets.test, live, setting, control_size=target, few=few, batch_size=batch, place=at
+    )
+    metrics[config.method] |= learned
     at = state.at("evaluate/sizes")
-    sizes = yield from _at_sizes(config, masked, sets, search, scores, len(main), setting, batch, known, at)
+    sizes = yield from _at_sizes(config, few, search, scores, target, setting, batch, known, at)
     state.lap("evaluate")
     memory.trim()
 
@@ -180,11 +180,18 @@ def _prompts(config: DiscoveryConfig, masked: MaskedModel) -> Generator[Progress
 
 
 def _search(
-    config: DiscoveryConfig, masked: MaskedModel, sets: PromptSets, limits: Limits, setting: Setting, state: Unfinished
-) -> Generator[Progress, None, tuple[dict[str, Scores], SearchResult, dict[str, Any]]]:
-    """Score and prune. What is kept of the prompts, the most of a run's memory, is gone when this ends.
+    config: DiscoveryConfig,
+    masked: MaskedModel,
+    sets: PromptSets,
+    limits: Limits,
+    few: Prepared,
+    setting: Setting,
+    state: Unfinished,
+) -> Generator[Progress, None, tuple[dict[str, Scores], SearchResult, dict[str, Any], dict[str, float]]]:
+    """Score and prune. What is kept of these prompts, the most of a run's memory, is gone when this ends.
 
-    What the scores alone give at every size is tested in between, so that a page can draw it while the descent goes on.
+    What the scores alone give at every size is tested in between, on `few` test prompts, so that a page can draw it
+    while the descent goes on; what was learned is tested at the end on prompts that it was learned from.
     """
     fast = masked.with_dtype(getattr(torch, config.dtype))
     training = yield from Prepared(fast, sets.train, limits).run()
@@ -199,7 +206,7 @@ def _search(
     if config.method != "eap" and BUDGETS[config.pruning.budget].ranks_sizes:
         orders, sizes = _by_score(masked, scores), grid(masked.graph, budget)
         at = state.at("evaluate/scores alone")
-        work = measure_sizes(masked, sets.test, orders, sizes, setting, min(RUN_BATCH, limits.batch), place=at)
+        work = measure_sizes(few, orders, sizes, setting, min(RUN_BATCH, limits.batch), place=at)
         known = yield from relabelled(work, phase="score", message="Testing what the scores alone give at every size")
         yield Progress(
             "score", 1, 1, "Tested what the scores alone give at every size", {"sizes": known, "graph": masked.graph}
@@ -208,22 +215,32 @@ def _search(
     search = yield from find_circuit(config, training, validation, scores, budget, place=state.at("prune"))
     state.lap("prune")
     masked.workspace.clear()
-    return scores, search, known
+    learned = dict[str, float]()
+    if search.history:
+        at, some = state.at("evaluate/training"), training.first(VALIDATED)
+        learned = yield from _on_training(masked, some, search.circuit.live, min(RUN_BATCH, limits.batch), at)
+    state.lap("evaluate")
+    return scores, search, known, learned
 
 
 def _on_training(
-    masked: MaskedModel, pairs: Sequence[EncodedPair], circuit: Circuit, batch: int, place: Place
+    masked: MaskedModel, some: Prepared, circuit: Circuit, batch: int, place: Place
 ) -> Generator[Progress, None, dict[str, float]]:
     """The circuit's own KL on prompts that it was learned from. That of the descent is of its open gates."""
     text = "Testing the circuit on prompts that it was learned from"
-    _, outcomes = yield from relabelled(measure(masked, pairs, {0: circuit}, batch, place=place), message=text)
-    return {"train_kl": float(outcomes[0]["kl"].mean()), "n_train": len(pairs)}
+    exact = some.masked is masked  # else they were run in half precision
+    work = (
+        measure_on(some, {0: circuit}, batch, place)
+        if exact
+        else measure(masked, some.pairs, {0: circuit}, batch, place=place)
+    )
+    _, outcomes = yield from relabelled(work, message=text)
+    return {"train_kl": float(outcomes[0]["kl"].mean()), "n_train": len(some)}
 
 
 def _at_sizes(
     config: DiscoveryConfig,
-    masked: MaskedModel,
-    sets: PromptSets,
+    few: Prepared,
     search: SearchResult,
     scores: Mapping[str, Scores],
     target: int,
@@ -235,11 +252,11 @@ def _at_sizes(
     """Every order of the edges that the run has, measured at every size; nothing of a run for one size."""
     if not BUDGETS[config.pruning.budget].ranks_sizes:
         return {}
-    orders = _by_score(masked, scores)
+    orders = _by_score(few.masked, scores)
     if search.order is not None:
         orders[config.method] = search.order.then(orders["eap"])  # two scorers err differently
-    sizes = grid(masked.graph, target)
-    return (yield from measure_sizes(masked, sets.test, orders, sizes, setting, batch, known, place))
+    sizes = grid(few.masked.graph, target)
+    return (yield from measure_sizes(few, orders, sizes, setting, batch, known, place))
 
 
 def _by_score(masked: MaskedModel, scores: Mapping[str, Scores]) -> dict[str, EdgeOrder]:

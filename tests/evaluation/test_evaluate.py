@@ -14,6 +14,7 @@ from hap_engine.evaluation.measure import PER_PROMPT, measure
 from hap_engine.evaluation.metrics import faithfulness, kl_divergence, logit_difference
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit, random_circuit
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.settings import RANDOM_CIRCUITS
 from tests.builders.slow import Slow
 from tests.builders.tiny_models import finish, random_pairs
@@ -43,6 +44,19 @@ def test_rows_and_their_tags(report: dict[str, dict[str, Any]], llama: MaskedMod
         assert row["n_prompts"] == len(PAIRS)
     assert report["random"]["n_circuits"] == RANDOM_CIRCUITS
     assert set(report["random"]["spread"]) == set(PER_PROMPT)
+
+
+def test_random_circuits_may_be_measured_on_some_of_the_prompts(
+    llama: MaskedModel, circuits: dict[str, Circuit]
+) -> None:
+    few = finish(Prepared(llama, PAIRS[:2]).run())
+    found = finish(evaluate(llama, PAIRS, {"all": circuits["all"]}, SETTING, control_size=40, few=few))
+    wanted = finish(evaluate(llama, PAIRS[:2], {"all": circuits["all"]}, SETTING, control_size=40))["random"]
+    whole = finish(evaluate(llama, PAIRS, {"all": circuits["all"]}, SETTING, control_size=40))
+    assert {name: row["n_prompts"] for name, row in found.items()} == dict.fromkeys(whole, len(PAIRS)) | {"random": 2}
+    for key in ("kl", "logit_diff", "faithfulness", "exact_match"):
+        assert found["random"][key] == pytest.approx(wanted[key], abs=1e-5)
+    assert all(found[name] == whole[name] for name in ("full", "empty", "all"))
 
 
 def test_names_of_circuits_mean_nothing(llama: MaskedModel, circuits: dict[str, Circuit]) -> None:

@@ -17,7 +17,7 @@ from hap_engine.machine.workload import workload as work_of
 from hap_engine.models.catalog import HUB_MODELS, Source, config_of, resolve
 from hap_engine.models.shape import Shape
 from hap_engine.progress import PHASES
-from hap_engine.settings import DiscoveryConfig, PruningConfig
+from hap_engine.settings import DiscoveryConfig, PruningConfig, prompts_at_sizes
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.workflows.measure_machine import measured
 from tests.builders.family_zoo import build
@@ -219,7 +219,8 @@ def test_memory_follows_batch_precision_and_prompts() -> None:
     for config in (CONFIG, replace(CONFIG, dtype="bfloat16")):
         assert memory(config, replace(TINY, stored="bfloat16"), 20)["weights"] == 2 * TINY.parameters
     many = memory(replace(CONFIG, sizes=SplitSizes(200, 10, 64)), TINY, 20)
-    assert many["prompts"] == pytest.approx(held["prompts"] * 210 / 110)
+    kept = prompts_at_sizes(CONFIG.sizes.test), prompts_at_sizes(64)
+    assert many["prompts"] == pytest.approx(held["prompts"] * (210 + kept[1]) / (110 + kept[0]))
 
 
 def test_what_a_pass_holds_by_hand() -> None:

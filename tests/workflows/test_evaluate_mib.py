@@ -22,6 +22,7 @@ from hap_engine.graph.edge_order import EdgeOrder
 from hap_engine.graph.graph import Graph
 from hap_engine.graph.mib_file import read_mib
 from hap_engine.masked.masked_pass import MaskedModel
+from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.runs.mib_folder import circuit_folders, mib_name, task_of, write_submission
 from hap_engine.runs.run_file import save
 from hap_engine.tasks.pair import EncodedPair
@@ -107,7 +108,8 @@ def test_signed_scores_give_cpr_and_absolute_ones_cmd(
 def test_a_written_run_has_its_own_areas_again(gpt2: MaskedModel, pairs: list[EncodedPair], tmp_path: Path) -> None:
     graph = gpt2.graph
     order = EdgeOrder(graph, np.random.default_rng(2).permutation(np.flatnonzero(graph.edge_mask)))
-    sizes = finish(measure_sizes(gpt2, pairs, {"eap": order}, grid(graph, 20), SETTING, 4))
+    few = finish(Prepared(gpt2, pairs).run())
+    sizes = finish(measure_sizes(few, {"eap": order}, grid(graph, 20), SETTING, 4))
     run = replace(sized_run(graph), sizes=sizes)
     (path,) = write_submission([run], tmp_path)
     file = read_mib(path, graph, "tiny")
