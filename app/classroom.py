@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from app.words import say
 from hap_engine.errors import HapError
 from hap_engine.models.catalog import BUNDLED
-from hap_engine.settings import PRESETS, DiscoveryConfig
+from hap_engine.settings import DiscoveryConfig, with_preset
 from hap_engine.tasks.builtin import TASKS
 
 VARIABLE = "HAP_CLASS"
@@ -48,13 +48,10 @@ def check_job(config: DiscoveryConfig, live: int) -> None:
     now = rules()
     if now is None:
         return
-    presets = [PRESETS[effort] for effort in now.efforts]
-    locked = DiscoveryConfig(
-        model=config.model, task=config.task, sparsity=config.sparsity, seed=config.seed, pruning=config.pruning
-    )
+    locked = DiscoveryConfig(model=config.model, task=config.task, sparsity=config.sparsity, seed=config.seed)
     if config.model not in now.models or config.task not in TASKS:
         raise ClassroomError(say("class.models", models=", ".join(now.models)))
-    if config.pruning not in presets or config != locked:
+    if config not in [with_preset(locked, effort) for effort in now.efforts]:
         raise ClassroomError(say("class.settings", efforts=" or ".join(now.efforts)))
     if live >= now.jobs:
         raise ClassroomError(say("class.queue", live=live, jobs=now.jobs))

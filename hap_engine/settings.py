@@ -40,6 +40,7 @@ VALIDATED = 64  # validation prompts on which a descent is judged while it runs
 RANDOM_CIRCUITS = 3  # enough to see that random circuits of this size do nothing
 RESAMPLES = 20  # of the prompts, for the stability of a circuit: a share is known to a tenth
 OWN_CIRCUITS = 32  # prompts that get a circuit of their own; in IOI each order of the names has half of them
+SMALL_BATCH = 16  # prompts, as many as a step took by default at first: what runs of then ask for
 SHORT = 60  # steps of a search that is repeated, those of the preset quick
 RANDOM_PROMPTS = 16  # of those for the circuits of every size: random ones are nats away from any other
 # Shares of the edges that they keep: those of the MIB benchmark, and those of the study of pruning.
@@ -64,10 +65,10 @@ class PruningConfig:
     """Settings of Edge Pruning."""
 
     budget: str = "every-size"  # One run answers for all sizes (docs/studies/sizes.md).
-    # For all sizes. At 99 % of SmolLM2 they end at KL 0.39 and 0.38 (seeds 0 and 1), where 300 for that size alone end
-    # at 0.33; at 96 % they end at 0.21 and 0.16.
-    steps: int = 200
-    batch_size: int = 16  # 32 (published) doubles the cost of a step and helped less than steps do.
+    # For all sizes. On SmolLM2 they take less time than 200 of 16 prompts and end lower at every size, and 400 of 4
+    # take as long and end higher: gates are sampled once a step, for all of its prompts (docs/studies/sizes.md).
+    steps: int = 300
+    batch_size: int = 8
     lr: float = 1.0  # Shared by all gates; 0.5 left middling edges undecided after 240 steps.
     init: float = 3.0  # Gates nearly open, still able to move.
     # Run files that do not name it had no limit: a single odd batch threw gates 40 units down, from where none comes
@@ -150,8 +151,8 @@ class DiscoveryConfig:
         if self.prompts and self.sizes != SplitSizes():
             raise SettingsError(say("settings.whole"))
         batch, train = self.pruning.batch_size, self.sizes.train
-        # The usual batch takes all prompts where there are fewer, and own prompts have as many as there are.
-        if self.method != "eap" and not self.prompts and batch > max(train, PruningConfig.batch_size):
+        # A small batch takes all prompts where there are fewer, and own prompts have as many as there are.
+        if self.method != "eap" and not self.prompts and batch > max(train, SMALL_BATCH):
             raise SettingsError(say("settings.batches", train=train, batch=batch))
         if self.corruption is not None and self.corruption not in task.corruptions:
             raise UnknownNameError("corruption", self.corruption, task.corruptions)
@@ -240,11 +241,15 @@ class DiscoveryConfig:
 PRESETS = {
     "quick": PruningConfig(steps=60),  # a first look
     "standard": PruningConfig(),  # the figures in the README
-    "thorough": PruningConfig(steps=500),  # lower KL for twice the time
-    "one-size": PruningConfig(budget="projection", steps=300),  # every step for the run's own sparsity
+    "thorough": PruningConfig(steps=600),  # lower KL for twice the pruning
+    # Every step for the run's own sparsity, as the study of pruning does it.
+    "one-size": PruningConfig(budget="projection", steps=300, batch_size=16),
     # Bhaskar et al. 2024: 3,000 steps of AdamW on gates and multipliers, for comparison
     "published": PruningConfig(budget="lagrangian", steps=3000, batch_size=32, lr=0.8),
 }
+
+
+QUICK_SIZES = SplitSizes(200, 32, 128)
 
 
 def kept_share(config: DiscoveryConfig) -> float:
@@ -269,7 +274,13 @@ def run_id(config: DiscoveryConfig, identity: str) -> str:
 
 
 def with_preset(config: DiscoveryConfig, preset: str) -> DiscoveryConfig:
-    """`config` with a preset's pruning settings. Raises UnknownNameError."""
+    """`config` with a preset's pruning settings and number of prompts (own ones: all). Raises UnknownNameError."""
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
-    return replace(config, pruning=PRESETS[preset])
+    sizes = SplitSizes() if config.prompts else preset_sizes(preset)
+    return replace(config, pruning=PRESETS[preset], sizes=sizes)
+
+
+def preset_sizes(preset: str) -> SplitSizes:
+    """How many prompts a preset takes: fewer for a first look, of which all but pruning took most of the time."""
+    return QUICK_SIZES if preset == "quick" else SplitSizes()

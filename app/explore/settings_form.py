@@ -22,7 +22,7 @@ from hap_engine.machine.estimate import AUTO, faster_dtype
 from hap_engine.models.catalog import Source
 from hap_engine.runs.run_file import runs_folder
 from hap_engine.runs.unfinished import every_interrupted
-from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig
+from hap_engine.settings import BUDGETS, DTYPES, METHODS, PRESETS, SCORERS, DiscoveryConfig, preset_sizes
 from hap_engine.tasks.custom import get_task
 from hap_engine.tasks.reader import BOS
 from hap_engine.tasks.spans import WAYS
@@ -58,7 +58,7 @@ def show() -> None:
         args=("effort", "standard"),
     )
     advanced = {"pruning": PRESETS[effort]} if rules else _advanced(task, effort)
-    config = _config(source, task, sparsity, advanced)
+    config = _config(source, task, sparsity, {"sizes": preset_sizes(effort), **advanced})
     with told:
         impossible = _explain_size(source, sparsity, config) or _unknown_task(source, task) or _too_few(config, share)
     if st.button(**widget("settings.find"), disabled=config is None or bool(impossible)):
@@ -165,6 +165,8 @@ def _config(source: Source | None, task: str, sparsity: float, advanced: dict[st
         return None
     try:
         prompts = model_and_task.own_prompts(task)
+        if prompts:
+            del advanced["sizes"]  # all of them
         chosen = advanced.pop("dtype", DTYPES[0])  # a class has one for all
         config = DiscoveryConfig(model=source.reference, task=task, sparsity=sparsity, prompts=prompts, **advanced)
         if chosen == AUTO:  # before this machine is measured nothing is known to be faster

@@ -5,7 +5,7 @@
     hap sweep docs/studies/positions-real-quick.toml --model path/to/SmolLM2.gguf
     python -m benchmarks.studies.positions FOLDER…
 
-The folders are those of the sweeps, with that of `sizes-real.toml` for the runs of IOI without positions. Runs of one
+The folders are those of the sweeps, with that of `positions-real-plain.toml` for IOI without positions. Runs of one
 model, task and seed belong together: they have the same prompts. Everything is read from the run files: curves are on
 the 64 held-out prompts that a run takes for them. A circuit without positions acts at every span, so it counts as its
 copy in all live spans. What was read is kept in data/positions.json, and a run whose file is gone stays in the page.

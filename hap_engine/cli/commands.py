@@ -74,10 +74,12 @@ def _config(options: argparse.Namespace) -> DiscoveryConfig:
     from hap_engine.machine.estimate import AUTO, faster_dtype
 
     given = _given(options, DiscoveryConfig) | {"dtype": DiscoveryConfig.dtype}  # decided below: it takes measuring
-    more = {"sizes": _sizes(options.prompts), "prompts": _given_prompts(options), "layers_on": options.layers_on}
-    config = DiscoveryConfig(**given | more | {"spans": _spans(options.spans)})
+    more = {"prompts": _given_prompts(options), "layers_on": options.layers_on, "spans": _spans(options.spans)}
+    config = DiscoveryConfig(**given | more)
     if options.preset:
         config = with_preset(config, options.preset)
+    if options.prompts is not None:
+        config = replace(config, sizes=_sizes(options.prompts))
     config = replace(config, pruning=replace(config.pruning, **_given(options, PruningConfig)))
     if options.dtype != AUTO:
         return replace(config, dtype=options.dtype)
@@ -92,11 +94,9 @@ def _given(options: argparse.Namespace, config: type) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _sizes(text: str | None) -> Any:
+def _sizes(text: str) -> Any:
     from hap_engine.tasks.task import SplitSizes
 
-    if text is None:
-        return SplitSizes()
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         raise SettingsError(f"Expected --prompts as train,validation,test (such as 600,100,256), got {text!r}.")

@@ -27,7 +27,6 @@ from hap_engine.models.catalog import identity, resolve
 from hap_engine.runs.schema import ID
 from hap_engine.settings import DiscoveryConfig, PruningConfig, offered, run_id, with_preset
 from hap_engine.tasks.custom import NAME as CUSTOM
-from hap_engine.tasks.task import SplitSizes
 from hap_engine.words import say
 
 KINDS = {name: kind for config in (DiscoveryConfig, PruningConfig) for name, kind in get_type_hints(config).items()}
@@ -122,9 +121,10 @@ def _config(given: Mapping[str, Any]) -> DiscoveryConfig:
     """The settings of a cell. Raises HapError."""
     own = {name: value for name, value in given.items() if name in offered(DiscoveryConfig)}
     sizes = {name: value for name, value in given.items() if name in SPLITS}
-    config = DiscoveryConfig(**own, sizes=replace(SplitSizes(), **sizes))
+    config = DiscoveryConfig(**own)
     if "preset" in given:
         config = with_preset(config, given["preset"])
+    config = replace(config, sizes=replace(config.sizes, **sizes))
     pruning = {name: value for name, value in given.items() if name in offered(PruningConfig)}
     return replace(config, pruning=replace(config.pruning, **pruning))
 

@@ -22,12 +22,13 @@ from app.work.worker import Worker
 from hap_engine.progress import Progress
 from hap_engine.report.titles import OWN
 from hap_engine.runs.run_file import dumps, runs_folder, save
-from hap_engine.settings import PRESETS, DiscoveryConfig
+from hap_engine.settings import PRESETS, DiscoveryConfig, with_preset
+from hap_engine.tasks.task import SplitSizes
 from tests.builders.fakes import fake_run
 from tests.builders.pages import SCRIPT, open_app, wait_for
 from tests.conftest import ROOT
 
-GOOD = DiscoveryConfig(pruning=PRESETS["quick"])
+GOOD = with_preset(DiscoveryConfig(), "quick")
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def test_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
         (replace(GOOD, model="gpt2"), "hap-mini"),
         (replace(GOOD, model="/etc/passwd"), "hap-mini"),
         (replace(GOOD, pruning=PRESETS["thorough"]), "settings are locked"),
+        (replace(GOOD, sizes=SplitSizes()), "settings are locked"),
         (replace(GOOD, method="ep"), "settings are locked"),
         (replace(GOOD, keep=0.9), "settings are locked"),
         (replace(GOOD, dtype="bfloat16"), "settings are locked"),

@@ -24,7 +24,7 @@ from tests.builders.family_zoo import build
 from tests.builders.tiny_models import MACHINE, hf_model, made_of
 
 TINY = Shape(layers=2, heads=4, kv_heads=2, width=8, head_width=2, inner=16, matrices=2, vocabulary=10, tied=True)
-CONFIG = DiscoveryConfig(sizes=SplitSizes(100, 10, 64), pruning=PruningConfig(steps=10))
+CONFIG = DiscoveryConfig(sizes=SplitSizes(100, 10, 64), pruning=PruningConfig(steps=10, batch_size=16))
 CONSTANTS = {"open": 1.0, "base": 1e9, "seconds": {phase: [2.0, 1.0, 3.0, 3.0] for phase in PHASES}}
 
 
@@ -202,8 +202,8 @@ def test_every_phase_grows_with_what_it_does() -> None:
 
     assert more(sizes=SplitSizes(200, 10, 64)) == {"prompts", "score"}
     assert more(sizes=SplitSizes(100, 10, 128)) == {"evaluate"}
-    assert more(pruning=PruningConfig(steps=20)) == {"prune"}
-    twice = work_of(replace(CONFIG, pruning=PruningConfig(steps=20)), TINY, 20)
+    assert more(pruning=PruningConfig(steps=20, batch_size=16)) == {"prune"}
+    twice = work_of(replace(CONFIG, pruning=PruningConfig(steps=20, batch_size=16)), TINY, 20)
     assert twice["prune"].float32 == 2 * base["prune"].float32
     assert work_of(replace(CONFIG, method="eap"), TINY, 20)["prune"] == Work()
     longer = work_of(CONFIG, TINY, 40)

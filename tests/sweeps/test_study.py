@@ -8,7 +8,7 @@ import pytest
 
 from hap_engine.errors import SettingsError
 from hap_engine.models.catalog import identity, resolve
-from hap_engine.settings import PRESETS, DiscoveryConfig, run_id
+from hap_engine.settings import DiscoveryConfig, run_id, with_preset
 from hap_engine.sweeps.study import cells, of_record, read_study, to_record
 
 
@@ -16,7 +16,7 @@ def test_a_cell_is_an_ordinary_run_with_its_ordinary_id() -> None:
     found = cells({"model": ["hap-mini"], "sparsity": [0.95, 0.98], "seed": [0, 1, 2], "preset": ["quick"]})
     assert len(found) == 6
     known = identity(resolve("hap-mini")) or ""
-    config = DiscoveryConfig(sparsity=0.98, seed=2, pruning=PRESETS["quick"])
+    config = with_preset(DiscoveryConfig(sparsity=0.98, seed=2), "quick")
     assert run_id(config, known) in {cell.id for cell in found}
     assert [of_record(to_record(cell)) for cell in found] == found
 

@@ -30,7 +30,16 @@ from hap_engine.report.verdict import warnings
 from hap_engine.runs.command import command
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import dumps, loads
-from hap_engine.settings import PRESETS, DiscoveryConfig, PruningConfig, kept_share, run_id, with_preset
+from hap_engine.settings import (
+    PRESETS,
+    QUICK_SIZES,
+    SMALL_BATCH,
+    DiscoveryConfig,
+    PruningConfig,
+    kept_share,
+    run_id,
+    with_preset,
+)
 from hap_engine.tasks.pair import PromptPair
 from hap_engine.tasks.task import SplitSizes
 from hap_engine.tasks.templates import ioi
@@ -316,15 +325,19 @@ def test_the_command_makes_the_same_run(changes: dict[str, Any], model: Model) -
     assert run_id(read, "x") == run_id(wanted, "x")
 
 
-def test_the_usual_batch_takes_all_prompts_where_there_are_fewer() -> None:
-    assert config(pruning=PruningConfig()).pruning.batch_size > SIZES.train
+def test_a_small_batch_takes_all_prompts_where_there_are_fewer() -> None:
+    assert config(pruning=PruningConfig(batch_size=SMALL_BATCH)).pruning.batch_size > SIZES.train
     assert config(method="eap", pruning=PruningConfig(batch_size=99))  # learns nothing
     own = tuple(PromptPair(f"{i}", "a", "b", "c") for i in range(10))
     assert DiscoveryConfig(task="custom", prompts=own, pruning=PruningConfig(batch_size=99))
 
 
 def test_presets() -> None:
-    assert with_preset(config(), "quick").pruning == PRESETS["quick"]
+    quick = with_preset(config(), "quick")
+    assert (quick.pruning, quick.sizes) == (PRESETS["quick"], QUICK_SIZES)
+    assert with_preset(quick, "thorough").sizes == SplitSizes()
+    own = tuple(PromptPair(f"{i}", "a", "b", "c") for i in range(10))
+    assert with_preset(DiscoveryConfig(task="custom", prompts=own), "quick").sizes == SplitSizes()  # all of them
     with pytest.raises(UnknownNameError, match="Did you mean 'thorough'"):
         with_preset(config(), "through")
 
