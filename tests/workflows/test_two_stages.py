@@ -1,4 +1,4 @@
-"""What a run of every size takes of what it learned: nothing that is worse than the order of the scores."""
+"""What a run of every size takes of what it learned and of the scores: at each size what is best."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.pruning.edge_pruning import cut_live
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.workflows.two_stages import LOOSER, _ordered_within, _settled, go_on, ordered
+from hap_engine.workflows.two_stages import _best_of, _ordered_beyond, _ordered_within, go_on, ordered
 from tests.builders.tiny_models import finish
 
 HELD = 8
@@ -42,33 +42,43 @@ def shuffled(scored: np.ndarray, first: int) -> np.ndarray:
     return out
 
 
-def test_the_looser_end_of_a_learned_order_is_that_of_the_scores_where_they_are_better(
+def test_above_its_own_size_a_circuit_grows_by_whichever_order_is_best(
     prepared: Prepared, candidates: Circuit, scored: np.ndarray
 ) -> None:
-    learned = shuffled(scored, HELD)
-    taken = finish(_settled(prepared, candidates, [scored, learned], HELD, HELD, 1))
-    best = np.argsort(-learned, kind="stable")[:HELD]
-    assert np.array_equal(taken[best], learned[best]), "what was learned keeps its gates"
-    n = candidates.graph.n_edges
-    before, after = (
-        sum(np.log(circuit_kl(prepared, cut_live(candidates, gates, int(share * n)))) for share in LOOSER)
-        for gates in (learned, taken)
-    )
-    assert after < before
-    orders = [ordered(candidates, gates).cells for gates in (taken, scored)]
-    assert np.array_equal(orders[0][HELD:], orders[1][HELD:])
+    graph, own = candidates.graph, cut_live(candidates, scored, HELD)
+    learned, scores = go_on(candidates, shuffled(scored, 0)), -go_on(candidates, scored)  # a score's sign says nothing
+    beyond = finish(_ordered_beyond(prepared, own, candidates, [abs(scores), learned], 1))
+    assert {*beyond.cells.tolist()} == {*np.flatnonzero(candidates.kept & ~own.kept).tolist()}
+    whole = ordered(own, scored[own.kept[candidates.kept]]).then(beyond)
+    sizes = [size for size in grid(graph, HELD) if HELD < size < len(candidates)]
+    assert len(sizes) > 2
+    assert all(not own.live.kept[~whole.circuit(size).kept].any() for size in sizes)
+    by_learned = finish(_ordered_beyond(prepared, own, candidates, [learned], 1))
+    found = [
+        sum(np.log(circuit_kl(prepared, order.circuit(size))) for size in sizes)
+        for order in (whole, ordered(own, scored[own.kept[candidates.kept]]).then(by_learned))
+    ]
+    assert found[0] < found[1]
 
 
-def test_what_is_good_at_every_size_stays_as_it_was_learned(
+def test_what_is_better_at_the_runs_own_size_is_taken(
     prepared: Prepared, candidates: Circuit, scored: np.ndarray
 ) -> None:
-    assert finish(_settled(prepared, candidates, [-scored, scored], HELD, HELD, 1)) is scored
+    for states in ([-scored, scored], [scored, shuffled(scored, 0)]):
+        found, gates = finish(_best_of(prepared, candidates, states, 40, 1))
+        assert gates is scored
+        assert found == cut_live(candidates, scored, 40)
 
 
-def test_what_is_worse_at_the_runs_own_size_is_not_taken(
-    prepared: Prepared, candidates: Circuit, scored: np.ndarray
-) -> None:
-    assert finish(_settled(prepared, candidates, [scored, shuffled(scored, 0)], HELD, 40, 1)) is scored
+def test_one_order_may_cut_what_the_other_leaves(prepared: Prepared, candidates: Circuit, scored: np.ndarray) -> None:
+    """The right edges come first in one, but in any order; the other has that right, with worthless edges before."""
+    best, own = np.argsort(-scored, kind="stable"), 20
+    rough, fine = scored.copy(), scored.copy()
+    rough[best[: 2 * own]] = np.random.default_rng(1).permutation(scored[best[: 2 * own]])
+    fine[best[-own:]] += scored.max()
+    found, _ = finish(_best_of(prepared, candidates, [rough, fine], own, 1))
+    alone = [circuit_kl(prepared, cut_live(candidates, each, own)) for each in (rough, fine)]
+    assert circuit_kl(prepared, found) < min(alone)
 
 
 def test_below_its_own_size_a_circuit_is_cut_by_whichever_order_loses_least(
@@ -76,7 +86,7 @@ def test_below_its_own_size_a_circuit_is_cut_by_whichever_order_loses_least(
 ) -> None:
     graph, own = candidates.graph, cut_live(candidates, scored, 100)
     learned, scores = go_on(candidates, shuffled(scored, 0)), -go_on(candidates, scored)  # a score's sign says nothing
-    within = finish(_ordered_within(prepared, own, learned, [scores], 1))
+    within = finish(_ordered_within(prepared, own, [abs(scores), learned], 1))
     assert {*within.cells.tolist()} == {*np.flatnonzero(own.kept).tolist()}
     sizes = [size for size in grid(graph, len(own.live)) if size < len(own.live)]
     assert len(sizes) > 1
@@ -85,5 +95,5 @@ def test_below_its_own_size_a_circuit_is_cut_by_whichever_order_loses_least(
     kls = [circuit_kl(prepared, cut) for cut in cuts]
     assert kls[1] < kls[0]
     assert within.circuit(first) == cuts[1].live
-    alone = finish(_ordered_within(prepared, own, learned, [], 1))
+    alone = finish(_ordered_within(prepared, own, [learned], 1))
     assert [alone.circuit(size) for size in sizes] == [cut_live(own, learned[own.kept], size).live for size in sizes]
