@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent / "runs"
 
 
 def main(arguments: list[str]) -> None:
-    # Of six seeds this is one of three in which EAP alone loses an S-inhibition head here that HAP keeps (docs/studies/
+    # Of six seeds this is one of two in which EAP alone loses an S-inhibition head here that HAP keeps (docs/studies/
     # sizes.md): the story can be seen, and the page says what this run found.
     configs = [DiscoveryConfig(model="hap-mini", sparsity=0.98, seed=1)]
     # The first picture that a visitor sees: the longest descent. Three runs of the usual one: docs/studies/sizes.md.
