@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks.studies.pages import ROOT, SHIPPED, fill
 from hap_engine.report.every_size import removed, size_verdict
-from hap_engine.report.titles import CONTROL_TITLES, ROLE_TITLES, circuit_title
+from hap_engine.report.titles import CONTROL_TITLES, ROLE_TITLES, circuit_title, row_title
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.record import Run
 from hap_engine.runs.run_file import load
@@ -42,7 +42,7 @@ def _roles(run: Run) -> str:
 def _section(run: Run) -> str:
     names = [*CONTROL_TITLES, *(name for name in run.metrics if name not in CONTROL_TITLES)]
     rows = [
-        f"| {CONTROL_TITLES.get(name, '').lower() or circuit_title(name)} | {m['n_edges']:,} | {m['kl']:.2f} "
+        f"| {row_title(run.metrics, name)} | {m['n_edges']:,} | {m['kl']:.2f} "
         f"| {m['logit_diff']:.2f} | {m['faithfulness']:z.2f} | {m['accuracy']:.0%} "
         f"| {m['exact_match']:.2f} |"
         for name in names

@@ -13,7 +13,7 @@ from hap_engine.report.metric_sentences import distinct_sentence
 from hap_engine.report.prompt_circuits import groups, told
 from hap_engine.report.rivals import rival_verdict
 from hap_engine.report.test_sentences import HALF, STABLE
-from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, RIVAL, circuit_title, say
+from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, RIVAL, circuit_title, row_title, say
 
 if TYPE_CHECKING:
     from hap_engine.runs.record import Run
@@ -28,11 +28,11 @@ def print_table(metrics: Any, run: Run) -> None:
     )
     own = run.task.get("metric", "logit_diff")
     columns = [*METRICS, *(key for key in dict.fromkeys((own, "deviation")) if key in tag and key not in METRICS)]
-    print(f"{'circuit':22}{'edges':>8}" + "".join(f"{METRIC_TITLES.get(name, name):>18}" for name in columns))
+    print(f"{'circuit':30}{'edges':>8}" + "".join(f"{METRIC_TITLES.get(name, name):>18}" for name in columns))
     for name in (*CONTROL_TITLES, *(key for key in metrics if key not in CONTROL_TITLES)):
         row = metrics[name]
         cells = "".join(f"{row[key]:>18.3f}" for key in columns)
-        print(f"{circuit_title(name):22}{row['n_edges']:>8,}{cells}")
+        print(f"{row_title(metrics, name):30}{row['n_edges']:>8,}{cells}")
     if counted := distinct_sentence(run, list(run.circuits)):
         print(f"\n{counted}")
 

@@ -11,7 +11,7 @@ from hap_engine.findings import Findings
 from hap_engine.report.every_size import removed, size_verdict
 from hap_engine.report.metric_sentences import distinct_edges
 from hap_engine.report.missed_heads import acts_at, misplaced
-from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, attention_ways, circuit_title, role_title
+from hap_engine.report.titles import CONTROL_TITLES, METRIC_TITLES, attention_ways, circuit_title, role_title, row_title
 from hap_engine.report.verdict import distance, kept_by_role, verdict
 
 DISTINCT = "Distinct"  # edges, counted once at however many spans they act
@@ -38,7 +38,7 @@ def metric_rows(run: Findings, metrics: Iterable[str]) -> list[list[str]]:
     rows = {name: run.metrics[name] for name in (*CONTROL_TITLES, *run.circuits) if name in run.metrics}
     return [
         [
-            circuit_title(name),
+            row_title(rows, name),
             _whole(row.get("n_edges")),
             *([_whole(distinct.get(name))] if run.graph.positional else []),
             *(shown(row.get(key)) for key in metrics),

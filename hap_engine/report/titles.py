@@ -53,6 +53,13 @@ METRIC_TITLES = {
 }
 
 
+def row_title(metrics: Mapping[str, Any], name: str) -> str:
+    """Of a row of a run's metrics: the circuit, and its prompts where others had more."""
+    counts = {key: row.get("n_prompts") or 0 for key, row in metrics.items()}
+    fewer = 0 < counts[name] < max(counts.values())
+    return f"{circuit_title(name)} ({counts[name]} prompts)" if fewer else circuit_title(name)
+
+
 def circuit_title(name: str) -> str:
     """What a row of a run's metrics is called: a control, a method's circuit, or one that a user named."""
     return CONTROL_TITLES.get(name) or METHOD_TITLES.get(name, name)
