@@ -249,7 +249,7 @@ PRESETS = {
 }
 
 
-QUICK_SIZES = SplitSizes(200, 32, 128)
+QUICK_SIZES = SplitSizes(100, 32, 64)
 
 
 def kept_share(config: DiscoveryConfig) -> float:
