@@ -118,10 +118,10 @@ def from_command(subject: Subject, reference: str, preset: str, sparsity: float)
 
 
 def plain_seconds(subject: Subject) -> float:
-    """Median of three plain steps."""
+    """Median of seven plain steps."""
     now, step, seconds = clock(), plain_step(subject), []
     step()
-    for _ in range(3):
+    for _ in range(7):
         started = now()
         step()
         seconds.append(now() - started)
