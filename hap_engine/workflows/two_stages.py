@@ -34,6 +34,7 @@ from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, Earlie
 BEST = 0.5  # of what a later leg learned; below, the order of the leg before it is as good or better
 OF_ALL_LEGS = {"history", "last_open", "learned"}  # in a leg's state, beside that of `prune`
 LOOKED = 32  # validation prompts on which orders of the edges are compared at each size
+SURE = 0.9  # of the KL of what was learned; so few prompts tell no smaller difference
 APART = 1.3  # times the last size: nearer ones need no look of their own
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
 
@@ -259,16 +260,15 @@ def _ordered_within(
     greater-than with 60 steps, 99.8 % removed, KL 0.49 instead of 1.37.
 
     Args:
-        by: what says which edges stay; of equal cuts that of the last is taken.
+        by: what says which edges stay; the last, which was learned, unless another is surely better.
     """
     now, shells = circuit, list[EdgeOrder]()
     for size in grid(circuit.graph, len(circuit.live)):
         if size >= len(now.live):
             continue
         yield Progress("prune", steps, steps, f"Choosing which {size:,} edges to keep longest")
-        cuts = {cut_live(now, order[now.kept], size): order for order in by}
-        best = min(cuts, key=partial(circuit_kl, few))
-        shells.append(_shell(now, best, cuts[best]))
+        best, order = _surely_best(few, by, partial(_shrunk, now, size))
+        shells.append(_shell(now, best, order))
         now = best
     return reduce(EdgeOrder.then, reversed(shells), ordered(now, by[-1][now.kept]))
 
@@ -286,12 +286,33 @@ def _ordered_beyond(
         if not APART * len(now.live) <= size < len(candidates):
             continue
         yield Progress("prune", steps, steps, f"Choosing which {size:,} edges to keep")
-        wider = {cut_live(candidates, np.where(now.kept, np.inf, order)[candidates.kept], size): order for order in by}
-        best = min(wider, key=partial(circuit_kl, few))
-        shells.append(_shell(best, now, wider[best]))
+        best, order = _surely_best(few, by, partial(_grown, now, candidates, size))
+        shells.append(_shell(best, now, order))
         now = best
     rest = by[max(0, len(by) - 2)]  # the filter's order, where there is one
     return reduce(EdgeOrder.then, [*shells, _shell(candidates, now, rest)])
+
+
+def _shrunk(circuit: Circuit, size: int, order: Scores) -> Circuit:
+    return cut_live(circuit, order[circuit.kept], size)
+
+
+def _grown(circuit: Circuit, candidates: Circuit, size: int, order: Scores) -> Circuit:
+    """With the first of the other candidates."""
+    return cut_live(candidates, np.where(circuit.kept, np.inf, order)[candidates.kept], size)
+
+
+def _surely_best(few: Prepared, by: Sequence[Scores], made: Callable[[Scores], Circuit]) -> tuple[Circuit, Scores]:
+    """The circuit that the last order makes, or that of another if its KL is lower by more than chance; its order."""
+    options: dict[Circuit, Scores] = {}
+    for order in reversed(by):
+        options.setdefault(made(order), order)
+    usual, *others = options
+    best, least = usual, SURE * circuit_kl(few, usual) if others else 0.0
+    for circuit in others:
+        if (kl := circuit_kl(few, circuit)) < least:
+            best, least = circuit, kl
+    return best, options[best]
 
 
 def _shell(outer: Circuit, inner: Circuit, order: Scores) -> EdgeOrder:
