@@ -12,6 +12,7 @@ import pytest
 
 from hap_engine.picture.standalone import standalone
 from hap_engine.runs.examples import example
+from hap_engine.settings import PruningConfig
 
 pytestmark = pytest.mark.browser
 MAIN = Path(__file__).parents[2] / "app" / "main.py"
@@ -94,7 +95,8 @@ def test_the_pruning_is_saved_as_a_film_for_slides(page: Any, tmp_path: Path) ->
         "() => [...document.querySelectorAll('text')].filter((t) => t.textContent.startsWith('step') "
         "&& getComputedStyle(t).opacity === '1').map((t) => t.textContent)"
     )
-    assert shown == ["step 200 of 200 · 30 edges open"]
+    steps = PruningConfig.steps
+    assert shown == [f"step {steps} of {steps} · 30 edges open"]
 
 
 def test_words_that_are_written_on_the_page_stand_in_the_address_and_in_the_run(serve: Any, visit: Any) -> None:
