@@ -40,7 +40,7 @@ def test_a_killed_server_goes_on_with_its_run(start_server: Any, visit: Any, tmp
     server.wait()
     (job,) = parse_qs(urlsplit(page.url).query)["job"]
     page.close()
-    killed.errors[:] = [error for error in killed.errors if "net::ERR_CONNECTION" not in error]  # there is no server
+    killed.errors[:] = [error for error in killed.errors if "net::ERR_" not in error]  # refused, or cut off
     left = interrupted(tmp_path / "runs", job)
     assert left is not None
     assert left.told.startswith("pruning, step ")
