@@ -65,7 +65,7 @@ class PruningConfig:
     """Settings of Edge Pruning."""
 
     budget: str = "every-size"  # One run answers for all sizes (docs/studies/sizes.md).
-    # For all sizes. On SmolLM2 they take less time than 200 of 16 prompts and end lower at every size, and 400 of 4
+    # For all sizes. On SmolLM2 they take less time than 200 of 16 prompts and end lower at most sizes, and 400 of 4
     # take as long and end higher: gates are sampled once a step, for all of its prompts (docs/studies/sizes.md).
     steps: int = 300
     batch_size: int = 8
