@@ -207,12 +207,14 @@ def memory(
     size, mix = sizes_of(config, shape)
     trace = 4 * tokens * shape.layers * (2 * shape.width + (shape.slots + shape.heads) * shape.head_width)
     sizes = split_sizes(config)
-    prompts = sizes.train + min(VALIDATED, sizes.validation) + prompts_at_sizes(sizes.test)
+    few = prompts_at_sizes(sizes.test)  # always in float32
+    prompts = sizes.train + min(VALIDATED, sizes.validation) + few
     traces = prompts * trace
     # scores are taken in float32: in bfloat16 from corrupt runs of their own
     again = min(EAP_PROMPTS, sizes.train) * trace if size == 2 else 0.0
     away = limits.aside and config.device != "cpu"
-    traces *= size / 4 if limits.aside else 1.0
+    if limits.aside:
+        traces = ((prompts - few) * size / 4 + few) * trace
     kept = [0.0 if away or held > limits.cache else held for held in (traces, again)]
     batch = min(RUN_BATCH, limits.batch) * trace if limits.aside or traces > limits.cache else 0.0
     deltas, activations = max(passes(config, shape, tokens, limits, before), key=sum)
