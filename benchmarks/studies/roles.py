@@ -44,7 +44,7 @@ def main(reference: str) -> None:
     sizes = SplitSizes(train=1, validation=PROMPTS, test=1)
     pairs = prompts(model, "ioi", sizes, SEED).validation
     passes = two_passes(model, pairs)
-    chosen, table = assign_roles(passes, measure_heads(model, pairs))
+    chosen, table = assign_roles(passes, measure_heads(passes))
     limits = thresholds(passes)
     lines = [
         "# Roles in IOI, by causal evidence",

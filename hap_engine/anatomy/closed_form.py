@@ -160,14 +160,18 @@ class Closed:
         return patterns_of(q, k.index_select(0, own), scoring, at, bias)
 
     def of_head(
-        self, values: Float[Tensor, "slot batch pos d_head"], frame: Frame, head: int, at: Int[Tensor, " batch"]
+        self, slot: Callable[[int], Tensor], frame: Frame, head: int, at: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch pos"], Float[Tensor, "batch d_head"]]:
-        """One head's attention at one position of each prompt, and what it reads there."""
+        """One head's attention at one position of each prompt, and what it reads there.
+
+        Args:
+            slot: the values ``[batch, pos, d_head]`` of one; asked for those that the head reads alone.
+        """
         heads, kv = len(self.kv_of_head), self.kv_of_head[head : head + 1]
-        which = torch.full_like(kv, head)
-        x = values.index_select(0, torch.cat([which, heads + kv]))
+        which, own = torch.full_like(kv, head), int(kv)
+        x = torch.stack([slot(head), slot(heads + own)])
         q, k = self.turn(x, which, kv, frame.tables).split(1)
-        v = values.index_select(0, len(values) - (len(values) - heads) // 2 + kv)
+        v = slot(heads + int(self.kv_of_head.max()) + 1 + own)[None]
         q = q[:, torch.arange(len(at), device=at.device), at][:, :, None]
         places = at[:, None]
         pattern = patterns_of(q, k, self.scoring.of(which), places, frame.bias_at(places, which))

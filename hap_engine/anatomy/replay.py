@@ -213,9 +213,14 @@ class Replayed:
         return found[0]
 
     def of_head(
-        self, values: Float[Tensor, "slot batch pos width"], call: Call, head: int, at: Int[Tensor, " batch"]
+        self, slot: Callable[[int], Tensor], call: Call, head: int, at: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch pos"], Float[Tensor, "batch d_head"]]:
-        """One head's attention at one position of each prompt, and what it gives there."""
+        """One head's attention at one position of each prompt, and what it gives there.
+
+        Args:
+            slot: the values ``[batch, pos, width]`` of one.
+        """
+        values = torch.stack([*map(slot, range(len(self.slots)))])
         rows = torch.arange(len(at), device=at.device)
         return self.pattern(values, call)[head, rows, at], self.z(values, call)[head, rows, at]
 

@@ -34,7 +34,7 @@ from hap_engine.masked.prompt_cache import Prepared
 from hap_engine.progress import Progress, relabelled
 from hap_engine.report.titles import CONTROL_TITLES
 from hap_engine.runs.unfinished import NOWHERE, Place
-from hap_engine.settings import RANDOM_CIRCUITS
+from hap_engine.settings import RANDOM_CIRCUITS, RANDOM_PROMPTS
 from hap_engine.tasks.pair import EncodedPair
 from hap_engine.words import say
 
@@ -74,8 +74,8 @@ def evaluate(
 
     Args:
         control_size: live edges of the random circuits.
-        few: some of the prompts, whose corrupt runs are kept, on which alone random circuits are measured: they are far
-            from the model, and a few prompts show it. None: on all.
+        few: the first of the prompts, whose corrupt runs are kept. On `RANDOM_PROMPTS` of these alone random circuits
+            are measured: they are far from the model, and a few prompts show it. None: on all.
 
     Raises:
         SettingsError: if a circuit has the name of a control.
@@ -87,10 +87,10 @@ def evaluate(
     controls = {("control", at): one for at, one in enumerate([empty_circuit(masked.graph), *randoms])}
     named = {("circuit", at): one for at, one in enumerate(circuits.values())}
     asked = {**(controls if few is None else {("control", 0): controls["control", 0]}), **named}
-    full, outcomes = yield from measure(masked, pairs, asked, batch_size, setting.kind, place)
+    full, outcomes = yield from measure(masked, pairs, asked, batch_size, setting.kind, place, few)
     top, beside = full, outcomes
     if few is not None:
-        work = measure_on(few, controls, batch_size, place.at("random"))
+        work = measure_on(few.first(RANDOM_PROMPTS), controls, batch_size, place.at("random"))
         top, beside = yield from relabelled(work, message="Testing random circuits of the same size")
     bottom, *of_randoms = (beside[key] for key in controls)
     empty, of_circuits = outcomes["control", 0], [outcomes[key] for key in named]

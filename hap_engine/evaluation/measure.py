@@ -37,31 +37,46 @@ def measure(
     batch_size: int = 32,
     ablation: str = "resample",
     place: Place = NOWHERE,
+    kept: Prepared | None = None,
 ) -> Generator[Progress, None, tuple[Outcome, dict[Key, Outcome]]]:
     """Per-prompt metrics of the full model and of each circuit, in prompt order; `place` keeps those so far.
 
-    Equal circuits are computed once.
+    Equal circuits are computed once. `kept`: the first of the prompts; what is kept of them is not run again, if it
+    is what the ablation asks for.
     """
     cutting = Ablation(masked, pairs, ablation)
+    ready = [] if kept is None or ablation != "resample" else _kept(kept, batch_size)
+    before = sum(len(indices) for indices, _ in ready)
+    rest = pairs[before:]
 
     def given(batch: Batch) -> PassInput:
         return PassInput(batch, cutting.base(batch), masked.embed(batch.clean), full_logits(masked, batch))
 
-    parts = [(indices, partial(given, batch)) for indices, batch in in_batches(pairs, batch_size, masked.device)]
-    return (yield from _measure(masked, parts, circuits, cutting.mask, place))
+    parts = [
+        ([before + index for index in indices], partial(given, batch))
+        for indices, batch in in_batches(rest, batch_size, masked.device)
+    ]
+    return (yield from _measure(masked, [*ready, *parts], circuits, cutting.mask, place))
 
 
 def measure_on(
     prepared: Prepared, circuits: Mapping[Key, Circuit], batch_size: int = RUN_BATCH, place: Place = NOWHERE
 ) -> Generator[Progress, None, tuple[Outcome, dict[Key, Outcome]]]:
     """`measure` of prompts whose corrupt runs are kept, in the precision that they were made in."""
-    parts = [(part, partial(prepared.batch, part)) for part in prepared.parts(range(len(prepared)), batch_size)]
+    parts = _kept(prepared, batch_size)
     return (yield from _measure(prepared.masked, parts, circuits, partial(_mask, prepared.masked), place))
+
+
+_Part = tuple[list[int], Callable[[], PassInput]]  # which prompts, and what a pass needs of them
+
+
+def _kept(prepared: Prepared, batch_size: int) -> list[_Part]:
+    return [(part, partial(prepared.batch, part)) for part in prepared.parts(range(len(prepared)), batch_size)]
 
 
 def _measure(
     masked: MaskedModel,
-    parts: Sequence[tuple[list[int], Callable[[], PassInput]]],
+    parts: Sequence[_Part],
     circuits: Mapping[Key, Circuit],
     mask: Callable[[Circuit], Tensor],
     place: Place,

@@ -11,6 +11,7 @@ import torch
 
 from hap_engine.attribution.scorers import Scores
 from hap_engine.explain import roles
+from hap_engine.explain.path_effects import measure_heads, two_passes
 from hap_engine.explain.what_if import Bench
 from hap_engine.graph.ranking import rank_matrix
 from hap_engine.masked.masked_pass import MaskedModel
@@ -38,10 +39,11 @@ class HeadFacts:
 def describe_heads(masked: MaskedModel, sets: PromptSets, scores: Scores) -> HeadFacts:
     """Evidence and EAP rank of every head, roles, and attention patterns of a few test prompts."""
     pairs = sets.validation[:ROLE_PROMPTS]
-    evidence = roles.measure_heads(masked, pairs)
+    passes = two_passes(masked, pairs)
+    evidence = measure_heads(passes)
     heads = roles.summarise_heads(evidence)
     has_roles = all({"IO", "S1", "S1+1", "S2"} <= set(pair.roles) for pair in pairs)
-    of_heads = roles.find_roles(masked, pairs, evidence) if has_roles else {}
+    of_heads = roles.find_roles(passes, evidence) if has_roles else {}
     for name, best in best_edges(masked, scores).items():
         heads[name] |= best
     for name, table in attention_between_spans(masked, pairs).items():

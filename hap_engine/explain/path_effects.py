@@ -61,12 +61,12 @@ class TwoPasses:
 
 
 @torch.no_grad()
-def measure_heads(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> dict[str, dict[str, np.ndarray]]:
+def measure_heads(passes: TwoPasses) -> dict[str, dict[str, np.ndarray]]:
     """Evidence per prompt for every head: attention at `PAIRS` and ``direct_effect``.
 
     Prompts whose task names no IOI roles give the direct effect only.
     """
-    passes = two_passes(masked, pairs)
+    masked = passes.masked
     found: dict[str, dict[str, np.ndarray]] = {head: {} for head in masked.graph.heads}
     for layer in range(masked.graph.n_layers):
         effects = direct_effects(passes, layer)
@@ -81,6 +81,7 @@ def measure_heads(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> dict[str
     return found
 
 
+@torch.no_grad()
 def two_passes(masked: MaskedModel, pairs: Sequence[EncodedPair]) -> TwoPasses:
     batch = to_batch(pairs, masked.device)
     shared = set.intersection(*(set(pair.roles) for pair in pairs))

@@ -30,15 +30,11 @@ from hap_engine.explain.path_effects import (
     induction_effects,
     inhibition_effects,
     logit_differences,
-    measure_heads,
     mover_effects,
-    two_passes,
 )
-from hap_engine.masked.masked_pass import MaskedModel
-from hap_engine.tasks.pair import EncodedPair
 from hap_engine.words import beside
 
-__all__ = ["PAIRS", "find_roles", "measure_heads", "published_roles", "summarise_heads"]
+__all__ = ["PAIRS", "find_roles", "published_roles", "summarise_heads"]
 
 ATTENTION = 0.2  # mean attention that a role's defining pair needs (chance at 17 tokens: 0.06)
 DIRECT = 0.02  # share of the full logit difference that a name mover must carry on its own
@@ -62,16 +58,13 @@ def published_roles(model_name: str) -> dict[str, str] | None:
 
 
 @torch.no_grad()
-def find_roles(
-    masked: MaskedModel, pairs: Sequence[EncodedPair], evidence: Mapping[str, dict[str, np.ndarray]]
-) -> dict[str, Any]:
+def find_roles(passes: TwoPasses, evidence: Mapping[str, dict[str, np.ndarray]]) -> dict[str, Any]:
     """The run file's ``roles``: measured role of each head with evidence and thresholds."""
-    passes = two_passes(masked, pairs)
     chosen, _ = assign_roles(passes, evidence)
-    published = published_roles(masked.model.name)
+    published = published_roles(passes.masked.model.name)
     return {
         "thresholds": thresholds(passes),
-        "n_prompts": len(pairs),
+        "n_prompts": len(passes.answer),
         "heads": chosen,
         "published": published,
         "agreement": agreement(chosen, published) if published else None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -257,16 +258,15 @@ class PlainModel:
         """
         block, slots = self.blocks[layer], trace.whole(trace.layers[layer].slots)
         senders, (_, batch, length, _) = len(next(iter(given.values()))[0]), slots.shape
-        rows, query_at = torch.arange(batch, device=block.device), query_at.to(block.device)
-        patterns, reads = [], []
+        query_at, patterns, reads = query_at.to(block.device), list[Tensor](), list[Tensor]()
         for start in range(0, senders, SENDERS):
             count = min(SENDERS, senders - start)
-            values = slots.repeat(1, count, 1, 1).unflatten(1, (count, batch))
-            for slot, (value, at) in given.items():
-                some = value[start : start + count].to(block.device)
-                values[self.slot_row(slot, head), :, rows, at.to(block.device)] = some
-            values, at = values.flatten(1, 2), query_at.repeat(count)
-            pattern, z = block.core.of_head(values, self.frame(layer, count * batch, length), head, at)
+            changed = {
+                self.slot_row(slot, head): (value[start : start + count].to(block.device), at.to(block.device))
+                for slot, (value, at) in given.items()
+            }
+            frame, at = self.frame(layer, count * batch, length), query_at.repeat(count)
+            pattern, z = block.core.of_head(partial(_repeated, slots, count, changed), frame, head, at)
             patterns.append(pattern.unflatten(0, (count, batch)))
             reads.append(z.unflatten(0, (count, batch)))
         return torch.cat(patterns).to(self.device), torch.cat(reads).to(self.device)
@@ -277,8 +277,23 @@ class PlainModel:
         value = value.to(block.device)
         values = value.new_zeros(len(block.w_in), len(value), 1, value.shape[-1])
         values[self.slot_row("v", head), :, 0] = value
-        _, z = block.core.of_head(values, self.frame(layer, len(value), 1), head, torch.zeros_like(value[:, 0]).long())
+        first, frame = torch.zeros_like(value[:, 0]).long(), self.frame(layer, len(value), 1)
+        _, z = block.core.of_head(values.__getitem__, frame, head, first)
         return (z @ block.w_heads[head]).to(self.device)
+
+
+def _repeated(
+    slots: Float[Tensor, "slot batch pos width"],
+    senders: int,
+    changed: Mapping[int, tuple[Float[Tensor, "sender batch width"], Int[Tensor, " batch"]]],
+    slot: int,
+) -> Float[Tensor, "run pos width"]:
+    """A slot's values once for each sender, which may change them at one position per prompt."""
+    values = slots[slot].repeat(senders, 1, 1)
+    if slot in changed:
+        value, at = changed[slot]
+        values.unflatten(0, value.shape[:2])[:, torch.arange(len(at), device=at.device), at] = value
+    return values
 
 
 def at_last(x: Float[Tensor, "*axes batch pos d"], last: Int[Tensor, " batch"]) -> Tensor:

@@ -34,6 +34,8 @@ from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, Earlie
 BEST = 0.5  # of what a later leg learned; below, the order of the leg before it is as good or better
 OF_ALL_LEGS = {"history", "last_open", "learned"}  # in a leg's state, beside that of `prune`
 LOOKED = 32  # validation prompts on which orders of the edges are compared at each size
+GLANCE = 16  # of the prompts on which circuits are compared: what is far behind on these is not looked at further
+FAR = 1.25  # times the KL of the best
 SURE = 0.9  # of the KL of what was learned; so few prompts tell no smaller difference
 APART = 1.3  # times the last size: nearer ones need no look of their own
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
@@ -243,11 +245,8 @@ def _best_of(
     for rough, fine in permutations((states[0], states[-1]), 2):
         twice = cut_live(candidates, rough, 2 * budget)
         tried[cut_live(twice, fine[twice.kept[candidates.kept]], budget)] = fine
-    distances = dict[Circuit, float]()
-    for circuit in reversed(tried):
-        yield Progress("prune", steps, steps, "Comparing what was learned with the scores")
-        distances[circuit] = circuit_kl(validation, circuit)
-    best = min(distances, key=distances.__getitem__)
+    shown = Progress("prune", steps, steps, "Comparing what was learned with the scores")
+    best, _ = yield from _least(validation, [*reversed(tried)], shown)
     return best, tried[best]
 
 
@@ -266,8 +265,8 @@ def _ordered_within(
     for size in grid(circuit.graph, len(circuit.live)):
         if size >= len(now.live):
             continue
-        yield Progress("prune", steps, steps, f"Choosing which {size:,} edges to keep longest")
-        best, order = _surely_best(few, by, partial(_shrunk, now, size))
+        shown = Progress("prune", steps, steps, f"Choosing which {size:,} edges to keep longest")
+        best, order = yield from _surely_best(few, by, partial(_shrunk, now, size), shown)
         shells.append(_shell(now, best, order))
         now = best
     return reduce(EdgeOrder.then, reversed(shells), ordered(now, by[-1][now.kept]))
@@ -285,8 +284,8 @@ def _ordered_beyond(
     for size in reversed(grid(circuit.graph, len(circuit.live))):
         if not APART * len(now.live) <= size < len(candidates):
             continue
-        yield Progress("prune", steps, steps, f"Choosing which {size:,} edges to keep")
-        best, order = _surely_best(few, by, partial(_grown, now, candidates, size))
+        shown = Progress("prune", steps, steps, f"Choosing which {size:,} edges to keep")
+        best, order = yield from _surely_best(few, by, partial(_grown, now, candidates, size), shown)
         shells.append(_shell(best, now, order))
         now = best
     rest = by[max(0, len(by) - 2)]  # the filter's order, where there is one
@@ -302,17 +301,35 @@ def _grown(circuit: Circuit, candidates: Circuit, size: int, order: Scores) -> C
     return cut_live(candidates, np.where(circuit.kept, np.inf, order)[candidates.kept], size)
 
 
-def _surely_best(few: Prepared, by: Sequence[Scores], made: Callable[[Scores], Circuit]) -> tuple[Circuit, Scores]:
+def _surely_best(
+    few: Prepared, by: Sequence[Scores], made: Callable[[Scores], Circuit], shown: Progress
+) -> Generator[Progress, None, tuple[Circuit, Scores]]:
     """The circuit that the last order makes, or that of another if its KL is lower by more than chance; its order."""
     options: dict[Circuit, Scores] = {}
     for order in reversed(by):
         options.setdefault(made(order), order)
-    usual, *others = options
-    best, least = usual, SURE * circuit_kl(few, usual) if others else 0.0
-    for circuit in others:
-        if (kl := circuit_kl(few, circuit)) < least:
-            best, least = circuit, kl
+    usual = next(iter(options))
+    best, known = yield from _least(few, [*options], shown)
+    if usual in known and known[best] >= SURE * known[usual]:
+        best = usual
     return best, options[best]
+
+
+def _least(
+    prompts: Prepared, circuits: Sequence[Circuit], shown: Progress
+) -> Generator[Progress, None, tuple[Circuit, dict[Circuit, float]]]:
+    """The circuit of least KL, the first of equal ones, and the mean KL of all that are not far behind it."""
+    total, count = dict.fromkeys(circuits, 0.0), len(prompts)
+    for rows in (range(count)[:GLANCE], range(count)[GLANCE:]):
+        if not rows or len(total) == 1:
+            continue
+        part = prompts.chosen(rows)
+        for circuit in total:
+            yield shown
+            total[circuit] += len(part) * circuit_kl(part, circuit)
+        least = min(total.values())
+        total = {circuit: kl for circuit, kl in total.items() if kl <= FAR * least}
+    return min(total, key=total.__getitem__), total
 
 
 def _shell(outer: Circuit, inner: Circuit, order: Scores) -> EdgeOrder:

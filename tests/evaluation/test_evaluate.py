@@ -56,7 +56,23 @@ def test_random_circuits_may_be_measured_on_some_of_the_prompts(
     assert {name: row["n_prompts"] for name, row in found.items()} == dict.fromkeys(whole, len(PAIRS)) | {"random": 2}
     for key in ("kl", "logit_diff", "faithfulness", "exact_match"):
         assert found["random"][key] == pytest.approx(wanted[key], abs=1e-5)
-    assert all(found[name] == whole[name] for name in ("full", "empty", "all"))
+    for name in ("full", "empty", "all"):
+        for key in PER_PROMPT:
+            assert found[name]["per_prompt"][key] == pytest.approx(
+                whole[name]["per_prompt"][key], rel=2e-3, abs=1e-4
+            ), (name, key)
+
+
+@pytest.mark.parametrize("ablation", ["resample", "mean", "zero"])
+def test_what_is_kept_of_some_prompts_changes_no_number(
+    llama: MaskedModel, circuits: dict[str, Circuit], ablation: str
+) -> None:
+    few = finish(Prepared(llama, PAIRS[:3]).run())
+    full, found = finish(measure(llama, PAIRS, circuits, 2, ablation, kept=few))
+    wanted_full, wanted = finish(measure(llama, PAIRS, circuits, 2, ablation))
+    for outcome, expected in ((full, wanted_full), *((found[name], wanted[name]) for name in circuits)):
+        for key in PER_PROMPT:
+            np.testing.assert_allclose(outcome[key], expected[key], atol=1e-5)
 
 
 def test_names_of_circuits_mean_nothing(llama: MaskedModel, circuits: dict[str, Circuit]) -> None:

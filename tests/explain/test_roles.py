@@ -68,7 +68,7 @@ def model(request: pytest.FixtureRequest, models: object) -> MaskedModel:
 
 
 def test_attention_and_direct_effect(model: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
-    found = path_effects.measure_heads(model, pairs)
+    found = path_effects.measure_heads(path_effects.two_passes(model, pairs))
     for index, pair in enumerate(pairs[:3]):
         paths = Paths(model, pair)
         for name in model.graph.heads:
@@ -177,8 +177,9 @@ def test_negative_movers_have_the_other_sign() -> None:
 
 
 def test_find_roles_states_its_thresholds(gpt2: MaskedModel, pairs: Sequence[EncodedPair]) -> None:
-    measured = path_effects.measure_heads(gpt2, pairs)
-    found = roles.find_roles(gpt2, pairs, measured)
+    passes = path_effects.two_passes(gpt2, pairs)
+    measured = path_effects.measure_heads(passes)
+    found = roles.find_roles(passes, measured)
     assert set(found) == {"thresholds", "n_prompts", "heads", "published", "agreement"}
     assert found["n_prompts"] == len(pairs)
     assert found["thresholds"]["attention"] == roles.ATTENTION
@@ -268,7 +269,8 @@ def test_every_head_with_a_role_carries_all_its_evidence(
     monkeypatch.setattr(roles, "ATTENTION", 0.0)
     monkeypatch.setattr(roles, "DIRECT", 0.0)
     monkeypatch.setattr(roles, "EFFECT", 0.0)
-    found = roles.find_roles(gpt2, pairs, path_effects.measure_heads(gpt2, pairs))
+    passes = path_effects.two_passes(gpt2, pairs)
+    found = roles.find_roles(passes, path_effects.measure_heads(passes))
     assert found["heads"]
     for described in found["heads"].values():
         assert {"direct_effect", "mover_effect", "mover_effect_elsewhere", "copy_score", "negative_copy_score"} <= set(
