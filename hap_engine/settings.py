@@ -42,7 +42,7 @@ RESAMPLES = 20  # of the prompts, for the stability of a circuit: a share is kno
 OWN_CIRCUITS = 32  # prompts that get a circuit of their own; in IOI each order of the names has half of them
 SMALL_BATCH = 16  # prompts, as many as a step took by default at first: what runs of then ask for
 SHORT = 60  # steps of a search that is repeated, those of the preset quick
-RANDOM_PROMPTS = 16  # of the test prompts, for random circuits: they are nats away from any other
+RANDOM_PROMPTS = 8  # of the test prompts, for random circuits: they are nats away from any other
 # Shares of the edges that they keep: those of the MIB benchmark, and those of the study of pruning.
 GRID = (0.5, 0.2, 0.1, 0.06, 0.05, 0.04, 0.02, 0.01, 0.005, 0.002, 0.001)
 SEEDS = 2**31  # seeds are below it

@@ -200,9 +200,6 @@ def copy_scores(passes: TwoPasses, layer: int, head: int) -> tuple[float, float]
     if not layer:
         return 0.0, 0.0
     written = masked.copied(layer, head, masked.slot_at(layer, "v", head, passes.resid(1, "IO")[None])[0])
-    names = passes.answer[:, :1]
-    found = []
-    for sign in (1, -1):
-        best = masked.unembed(sign * written).topk(TOP, dim=-1).indices
-        found.append(float((best == names).any(-1).float().mean()))
-    return found[0], found[1]
+    best = masked.unembed(torch.stack([written, -written])).topk(TOP, dim=-1).indices
+    positive, negative = (best == passes.answer[:, :1]).any(-1).float().mean(-1).tolist()
+    return positive, negative
