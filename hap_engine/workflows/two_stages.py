@@ -34,7 +34,7 @@ from hap_engine.settings import EAP_PROMPTS, IG_PROMPTS, DiscoveryConfig, Earlie
 BEST = 0.5  # of what a later leg learned; below, the order of the leg before it is as good or better
 OF_ALL_LEGS = {"history", "last_open", "learned"}  # in a leg's state, beside that of `prune`
 LOOKED = 32  # validation prompts on which orders of the edges are compared at each size
-GLANCE = 16  # of the prompts on which circuits are compared: what is far behind on these is not looked at further
+GLANCE = 8  # of the prompts on which circuits are compared: what is far behind on these is not looked at further
 FAR = 1.25  # times the KL of the best
 SURE = 0.9  # of the KL of what was learned; so few prompts tell no smaller difference
 APART = 1.3  # times the last size: nearer ones need no look of their own

@@ -11,9 +11,11 @@ from hap_engine.evaluation.sizes import grid
 from hap_engine.graph.circuit import Circuit, full_circuit
 from hap_engine.masked.masked_pass import MaskedModel
 from hap_engine.masked.prompt_cache import Prepared
+from hap_engine.progress import Progress
 from hap_engine.pruning.edge_pruning import cut_live
 from hap_engine.tasks.pair import EncodedPair
-from hap_engine.workflows.two_stages import _best_of, _ordered_beyond, _ordered_within, go_on, ordered
+from hap_engine.workflows import two_stages
+from hap_engine.workflows.two_stages import _best_of, _least, _ordered_beyond, _ordered_within, go_on, ordered
 from tests.builders.tiny_models import finish
 
 HELD = 8
@@ -79,6 +81,26 @@ def test_one_order_may_cut_what_the_other_leaves(prepared: Prepared, candidates:
     found, _ = finish(_best_of(prepared, candidates, [rough, fine], own, 1))
     alone = [circuit_kl(prepared, cut_live(candidates, each, own)) for each in (rough, fine)]
     assert circuit_kl(prepared, found) < min(alone)
+
+
+def test_what_is_far_behind_on_a_few_prompts_is_looked_at_no_further(
+    prepared: Prepared, candidates: Circuit, scored: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is near is compared on all of them, as if there had been no first look."""
+    looked = list[tuple[int, Circuit]]()
+
+    def seen(prompts: Prepared, circuit: Circuit) -> float:
+        looked.append((len(prompts), circuit))
+        return circuit_kl(prompts, circuit)
+
+    monkeypatch.setattr(two_stages, "circuit_kl", seen)
+    monkeypatch.setattr(two_stages, "GLANCE", 3)
+    circuits = [cut_live(candidates, gates, 40) for gates in (-scored, shuffled(scored, 35), scored)]
+    best, near = finish(_least(prepared, circuits, Progress("prune", 1, 1, "Comparing")))
+    assert (best, {*near}) == (circuits[2], {*circuits[1:]})
+    assert looked == [*((3, circuit) for circuit in circuits), *((len(prepared) - 3, each) for each in circuits[1:])]
+    for circuit, total in near.items():
+        assert total / len(prepared) == pytest.approx(circuit_kl(prepared, circuit), abs=1e-5)
 
 
 def test_below_its_own_size_a_circuit_is_cut_by_whichever_order_loses_least(
