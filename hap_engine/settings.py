@@ -51,8 +51,8 @@ ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 def prompts_at_sizes(test: int) -> int:
     """How many of the test prompts the circuits of every size get: a quarter, whose standard errors are twice those of
-    all, but from 24 to 48."""
-    return min(test, 48, max(24, test // 4))
+    all, but from 24 to 40."""
+    return min(test, 40, max(24, test // 4))
 
 
 def offered(config: type) -> dict[str, str]:

@@ -4,8 +4,7 @@
     python -m benchmarks.studies.tasks docs/studies/tasks-hap-mini
 
     hap sweep docs/studies/tasks-real.toml --model path/to/SmolLM2.gguf
-    hap sweep docs/studies/tasks-real-quick.toml --model path/to/SmolLM2.gguf
-    python -m benchmarks.studies.tasks docs/studies/tasks-real docs/studies/tasks-real-quick
+    python -m benchmarks.studies.tasks docs/studies/tasks-real
 
 The folders of one call are the rows of one model's table. A cell that failed is there with the reason.
 """
