@@ -49,10 +49,10 @@ SEEDS = 2**31  # seeds are below it
 ROLE_PROMPTS = 48  # standard errors of attention are then below 0.03
 
 
-def prompts_at_sizes(test: int) -> int:
-    """How many of the test prompts the circuits of every size get: a quarter, whose standard errors are twice those of
-    all, but from 24 to 40."""
-    return min(test, 40, max(24, test // 4))
+def prompts_at_sizes(split: int) -> int:
+    """How many of the test prompts the circuits of every size get, and of the training ones the circuit learned there:
+    a quarter, whose standard errors are twice those of all, but from 24 to 40."""
+    return min(split, 40, max(24, split // 4))
 
 
 def offered(config: type) -> dict[str, str]:
@@ -250,7 +250,7 @@ PRESETS = {
 }
 
 
-QUICK_SIZES = SplitSizes(100, 32, 64)
+QUICK_SIZES = SplitSizes(80, 24, 64)
 
 
 def kept_share(config: DiscoveryConfig) -> float:

@@ -163,7 +163,7 @@ def workload(config: DiscoveryConfig, shape: Shape, tokens: float) -> dict[str, 
         phases["prune"] = _pass(shape, tokens, 3 * pruning.steps * batch, batch / 3, live, sizes_of(config, shape))
         phases["prune"] = phases["prune"].longer(slower(config, shape, live))
     circuits, few = 3 + (config.method != "eap"), prompts_at_sizes(sizes.test)
-    learned = min(VALIDATED, train) if config.method != "eap" else 0  # the circuit on its own prompts
+    learned = prompts_at_sizes(train) if config.method != "eap" else 0  # the circuit on its own prompts
     plain = (2 + circuits) * sizes.test + (2 + RANDOM_CIRCUITS) * min(RANDOM_PROMPTS, few) + learned
     phases["evaluate"] = _pass(shape, tokens, plain, RUN_BATCH).exact()
     if config.method != "eap" and pruning.budget == "every-size":

@@ -217,7 +217,7 @@ def _search(
     masked.workspace.clear()
     learned = dict[str, float]()
     if search.history:
-        at, some = state.at("evaluate/training"), training.first(VALIDATED)
+        at, some = state.at("evaluate/training"), training.first(prompts_at_sizes(len(training)))
         learned = yield from _on_training(masked, some, search.circuit.live, min(RUN_BATCH, limits.batch), at)
     state.lap("evaluate")
     return scores, search, known, learned
