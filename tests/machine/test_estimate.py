@@ -200,7 +200,7 @@ def test_every_phase_grows_with_what_it_does() -> None:
         grown = work_of(replace(CONFIG, **changes), TINY, 20)  # type: ignore[arg-type]
         return {phase for phase in base if grown[phase].float32 > base[phase].float32}
 
-    assert more(sizes=SplitSizes(200, 10, 64)) == {"prompts", "score"}
+    assert more(sizes=SplitSizes(200, 10, 64)) == {"prompts", "score", "evaluate"}  # the circuit on its own prompts
     assert more(sizes=SplitSizes(100, 10, 128)) == {"evaluate"}
     assert more(pruning=PruningConfig(steps=20, batch_size=16)) == {"prune"}
     twice = work_of(replace(CONFIG, pruning=PruningConfig(steps=20, batch_size=16)), TINY, 20)
