@@ -143,7 +143,12 @@ def _mask(masked: MaskedModel, circuit: Circuit) -> Float[Tensor, "writer reader
 
 def circuit_kl(prepared: Prepared, circuit: Circuit) -> float:
     """Mean KL(full model ‖ circuit) over the prompts."""
-    return _mean_of(prepared, circuit, lambda logits, given: kl_divergence(logits, given.full))
+    return float(kl_of_each(prepared, circuit).mean())
+
+
+def kl_of_each(prepared: Prepared, circuit: Circuit) -> Float[np.ndarray, " prompt"]:
+    """KL(full model ‖ circuit) of each prompt."""
+    return _of_each(prepared, circuit, lambda logits, given: kl_divergence(logits, given.full)).cpu().numpy()
 
 
 def mean_difference(prepared: Prepared, circuit: Circuit | None) -> float:
@@ -151,20 +156,20 @@ def mean_difference(prepared: Prepared, circuit: Circuit | None) -> float:
     if circuit is None:
         batch = to_batch(prepared.pairs, prepared.masked.device)
         return logit_difference(prepared.full, batch.answer, batch.distractor).mean().item()
-    return _mean_of(prepared, circuit, lambda x, given: logit_difference(x, given.batch.answer, given.batch.distractor))
+    each = _of_each(prepared, circuit, lambda x, given: logit_difference(x, given.batch.answer, given.batch.distractor))
+    return each.mean().item()
 
 
 @torch.no_grad()
-def _mean_of(prepared: Prepared, circuit: Circuit, value: Callable[[Tensor, PassInput], Tensor]) -> float:
-    """The mean over the prompts of a value of a circuit's logits (its edges at 1, all others at 0)."""
-    mask = _mask(prepared.masked, circuit.live)
+def _of_each(
+    prepared: Prepared, circuit: Circuit, value: Callable[[Tensor, PassInput], Tensor]
+) -> Float[Tensor, " prompt"]:
+    """A value of a circuit's logits (its edges at 1, all others at 0) on each prompt."""
+    mask, found = _mask(prepared.masked, circuit.live), prepared.full.new_zeros(len(prepared))
     parts = prepared.parts(range(len(prepared)), RUN_BATCH)
-    own = processes.share(range(len(parts)))
-
-    def of(part: list[int]) -> Tensor:
-        given = prepared.batch(part)
+    for at in processes.share(range(len(parts))):
+        given = prepared.batch(parts[at])
         batch = given.batch
-        return value(prepared.masked.logits(mask, given.clean, given.corrupt, batch.last, batch.spans), given)
-
-    every = [of(part) if at in own else prepared.full.new_zeros(len(part)) for at, part in enumerate(parts)]
-    return processes.summed(torch.cat(every)).mean().item()
+        logits = prepared.masked.logits(mask, given.clean, given.corrupt, batch.last, batch.spans)
+        found[parts[at]] = value(logits, given)
+    return processes.summed(found)

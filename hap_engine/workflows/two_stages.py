@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 
 from hap_engine.attribution.scorers import Scores, score
-from hap_engine.evaluation.measure import circuit_kl, mean_difference
+from hap_engine.evaluation.measure import kl_of_each, mean_difference
 from hap_engine.evaluation.metrics import faithfulness
 from hap_engine.evaluation.sizes import grid
 from hap_engine.graph.circuit import Circuit, empty_circuit, full_circuit
@@ -35,7 +35,7 @@ BEST = 0.5  # of what a later leg learned; below, the order of the leg before it
 OF_ALL_LEGS = {"history", "last_open", "learned"}  # in a leg's state, beside that of `prune`
 LOOKED = 32  # validation prompts on which orders of the edges are compared at each size
 GLANCE = 8  # of the prompts on which circuits are compared: what is far behind on these is not looked at further
-FAR = 1.25  # times the KL of the best
+FAR = 2.0  # standard errors of the difference from the best, prompt by prompt
 SURE = 0.9  # of the KL of what was learned; so few prompts tell no smaller difference
 APART = 1.3  # times the last size: nearer ones need no look of their own
 PREVIEW_STEPS = 5  # every so many steps a record carries the circuit as it stands
@@ -319,17 +319,25 @@ def _least(
     prompts: Prepared, circuits: Sequence[Circuit], shown: Progress
 ) -> Generator[Progress, None, tuple[Circuit, dict[Circuit, float]]]:
     """The circuit of least KL, the first of equal ones, and the mean KL of all that are not far behind it."""
-    total, count = dict.fromkeys(circuits, 0.0), len(prompts)
-    for rows in (range(count)[:GLANCE], range(count)[GLANCE:]):
-        if not rows or len(total) == 1:
-            continue
-        part = prompts.chosen(rows)
-        for circuit in total:
+    known, rows = dict.fromkeys(circuits, np.zeros(0)), range(len(prompts))
+    for some in (rows[:GLANCE], rows[GLANCE:]):
+        if not some or len(known) == 1:
+            break
+        part = prompts.chosen(some)
+        for circuit in known:
             yield shown
-            total[circuit] += len(part) * circuit_kl(part, circuit)
-        least = min(total.values())
-        total = {circuit: kl for circuit, kl in total.items() if kl <= FAR * least}
-    return min(total, key=total.__getitem__), total
+            known[circuit] = np.append(known[circuit], kl_of_each(part, circuit))
+        least = min(known.values(), key=np.mean)
+        if len(least) < len(rows):
+            known = {circuit: each for circuit, each in known.items() if not _far_above(each, least)}
+    means = {circuit: float(each.mean()) if each.size else 0.0 for circuit, each in known.items()}
+    return min(means, key=means.__getitem__), means
+
+
+def _far_above(each: Float[np.ndarray, " prompt"], least: Float[np.ndarray, " prompt"]) -> bool:
+    """On average, by more than chance."""
+    more = each - least
+    return len(more) > 1 and bool(more.mean() > FAR * more.std(ddof=1) / math.sqrt(len(more)))
 
 
 def _shell(outer: Circuit, inner: Circuit, order: Scores) -> EdgeOrder:
