@@ -323,9 +323,10 @@ def _least(
     for some in (rows[:GLANCE], rows[GLANCE:]):
         if not some or len(known) == 1:
             break
+        if not some.start:
+            yield shown
         part = prompts.chosen(some)
         for circuit in known:
-            yield shown
             known[circuit] = np.append(known[circuit], kl_of_each(part, circuit))
         least = min(known.values(), key=np.mean)
         if len(least) < len(rows):

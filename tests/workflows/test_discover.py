@@ -116,14 +116,14 @@ def test_the_kl_that_is_told_is_that_of_what_was_kept() -> None:
     pruning = dataclasses.replace(PRESETS["published"], steps=30)
     run = finish(discover(DiscoveryConfig(sizes=SplitSizes(64, 16, 32), pruning=pruning)))
     masked = open_masked(load_model("hap-mini"))
-    training = finish(Prepared(*stored_prompts(masked, run, "train")).run())
+    training = finish(Prepared(*stored_prompts(masked, run, "train")).run()).first(24)
     row = run.metrics["hap"]
     assert row["train_kl"] == pytest.approx(circuit_kl(training, run.circuits["hap"].circuit), rel=1e-4)
-    assert row["train_kl"] == pytest.approx(6.49, abs=0.01)
+    assert row["train_kl"] == pytest.approx(6.15, abs=0.01)
     assert run.history[-1]["kl"] < 0.01
     (sentence,) = warnings(run)
     assert "about 148 gates were still open, and the circuit keeps the best 30" in sentence
-    assert (row["n_train"], loads(dumps(run)).metrics["hap"]["train_kl"]) == (64, row["train_kl"])
+    assert (row["n_train"], loads(dumps(run)).metrics["hap"]["train_kl"]) == (24, row["train_kl"])
 
 
 def test_ranks_of_a_run_are_those_of_all_edges(done: tuple[list[Progress], Run]) -> None:
