@@ -7,7 +7,7 @@
     python -m benchmarks.studies.sizes docs/studies/sizes-real
 
 Standard runs of IOI, one a seed; three of hap-mini's six are of seeds that nobody looked at while the default was
-chosen. The circuits of their orders are measured on all 256 held-out prompts (a run itself takes 64 of them), and what
+chosen. The circuits of their orders are measured on all 256 held-out prompts (a run itself takes 40 of them), and what
 was measured is kept in data/sizes: it is not computed twice, and the run is then not needed.
 """
 
