@@ -29,8 +29,9 @@ docs:           ## build the documentation site: open site/index.html, no server
 wheel:          ## install the wheel away from the checkout and use it there (two minutes)
 	$(PYTHON) -m tests.wheel_check
 
-runs:           ## compute the shipped runs again (GGUF=path of the SmolLM2 file)
+runs:           ## compute the shipped runs again, and the drawings made of them (GGUF=path of the SmolLM2 file)
 	$(PYTHON) -m assets.make_runs $(GGUF)
+	$(PYTHON) -m docs.generate.method_pictures
 
 screenshots:    ## make the README's pictures from the real app
 	$(PYTHON) -m docs.generate.screenshots

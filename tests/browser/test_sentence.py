@@ -214,7 +214,7 @@ def test_the_drawer_says_why_a_head_was_missed_as_the_report_does_and_follows_th
 def test_the_drawer_shows_stored_words_without_weights(page: Any, ioi: Run, tmp_path: Path) -> None:
     show(page, ioi, tmp_path)
     told = finding(ioi, *ioi.sides)["promoted"]
-    nothing = next(node for node in told if not told[node]["promotes"] and node.startswith("a"))
+    nothing = next(node for node, ways in told.items() if not any(ways.values()) and node.startswith("a"))
     loud = max((node for node in told if node.startswith("a")), key=lambda node: len(told[node]["promotes"]))
     for node, words in ((loud, [word.strip() for word, _ in told[loud]["promotes"]]), (nothing, [])):
         page.get_by_role("searchbox", name="Find a node").fill(node)

@@ -181,15 +181,17 @@ def test_a_run_is_tested_as_it_was_made_or_otherwise(llama3: MaskedModel) -> Non
     )
     circuits = {name: record.circuit for name, record in bare.circuits.items()}
     same, other = (finish(reevaluate(llama3, bare, bos=bos)) for bos in (None, "always"))
-    assert same["full"]["logit_diff"] == bare.metrics["full"]["logit_diff"]
-    assert other["full"]["logit_diff"] == run.metrics["full"]["logit_diff"] != bare.metrics["full"]["logit_diff"]
+    # A run measures its first test prompts in batches of their own: the last digit of float32 may differ.
+    without, with_bos = (pytest.approx(made.metrics["full"]["logit_diff"], rel=1e-6) for made in (bare, run))
+    assert same["full"]["logit_diff"] == without
+    assert other["full"]["logit_diff"] == with_bos != bare.metrics["full"]["logit_diff"]
     _, (first, *_) = stored_prompts(llama3, bare, "test", bos="auto")
     assert (first.clean_ids[0], first.roles) == (BOS, {})
     texts = [PromptPair.from_dict(prompt) for prompt in bare.prompts["test"]]
     on_texts = api.evaluate(llama3, bare, on=texts)
-    assert on_texts["full"]["logit_diff"] == bare.metrics["full"]["logit_diff"], "texts begin as the run's"
+    assert on_texts["full"]["logit_diff"] == without, "texts begin as the run's"
     alone = api.evaluate(llama3, circuits, on=texts)
-    assert alone["full"]["logit_diff"] == run.metrics["full"]["logit_diff"], "and else as the model's own"
+    assert alone["full"]["logit_diff"] == with_bos, "and else as the model's own"
     damaged = replace(bare, settings={**bare.settings, "bos": "perhaps"})
     with pytest.raises(UnknownNameError, match="perhaps"):
         stored_prompts(llama3, damaged, "test")
