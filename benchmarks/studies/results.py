@@ -7,7 +7,7 @@ hap-mini's model card.
 from __future__ import annotations
 
 from benchmarks.studies.pages import ROOT, SHIPPED, fill
-from hap_engine.report.every_size import removed, size_verdict
+from hap_engine.report.every_size import removed, size_verdict, tested_on
 from hap_engine.report.titles import CONTROL_TITLES, ROLE_TITLES, circuit_title, row_title
 from hap_engine.report.verdict import verdict
 from hap_engine.runs.record import Run
@@ -74,7 +74,8 @@ def _sizes(run: Run) -> list[str]:
     for name, row in run.sizes["metrics"].items():
         cells = " | ".join(f"{kl:.2f}" for kl in row["kl"])
         rows.append(f"| {CONTROL_TITLES.get(name, '').lower() or circuit_title(name)} | {cells} |")
-    return [f"| KL, removed | {' | '.join(heads)} |", f"|---{'|---:' * len(heads)}|", *rows, ""]
+    told = f"At every size, on {tested_on(run.sizes)}:"
+    return [told, "", f"| KL, removed | {' | '.join(heads)} |", f"|---{'|---:' * len(heads)}|", *rows, ""]
 
 
 if __name__ == "__main__":

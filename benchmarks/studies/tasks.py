@@ -51,7 +51,10 @@ def rows(folder: Folder) -> Iterator[tuple[str, str]]:
 
 def main(folders: list[str]) -> None:
     found = [pair for folder in folders for pair in rows(Folder(Path(folder)))]
-    name = max(name for name, _ in found)
+    names = {name for name, _ in found if name}
+    if len(names) != 1:
+        raise SystemExit(f"Expected the runs of one model, got those of {', '.join(sorted(names)) or 'none'}.")
+    (name,) = names
     lines = [
         (
             "| task | full model right | live edges, HAP / EAP | KL, HAP | KL, EAP | KL, filter alone |"
