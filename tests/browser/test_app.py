@@ -75,10 +75,10 @@ def test_reload_and_a_second_tab_find_the_run_and_cancel_stops_it(address: str, 
     page = visit(f"{address}/?new=1&effort=thorough&seed=7").page
     page.get_by_text("Advanced", exact=True).click(timeout=90_000)
     steps = page.get_by_role("spinbutton", name="Steps")
-    steps.fill("3000")  # it shall go on until it is cancelled
+    steps.fill("10000")  # as many as there may be: it shall go on until it is cancelled
     steps.press("Enter")
     start(page)
-    page.get_by_text(re.compile(r"Pruning edges · \d+ of 3000")).wait_for(timeout=120_000)
+    page.get_by_text(re.compile(r"Pruning edges · \d+ of 10000")).wait_for(timeout=120_000)
     page.reload(timeout=120_000)
     page.get_by_text(re.compile(r"Pruning edges · \d+ of")).wait_for(timeout=120_000)
     second = visit(page.url).page
