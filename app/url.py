@@ -84,8 +84,12 @@ def address(run: Run) -> str:
 def show_problems(run: Run) -> Link:
     """Say what the URL names that this run lacks; returns the link without it."""
     asked = link()
-    keep_saying(run.id, asked.problems(run))
-    return asked.valid(run)
+    valid, problems = asked.valid(run), asked.problems(run)
+    if st.session_state.pop("came-from-another", "") == run.id:
+        problems = []
+        put(**vars(valid))
+    keep_saying(run.id, problems)
+    return valid
 
 
 def keep_saying(about: str, problems: Sequence[str]) -> None:
@@ -153,6 +157,13 @@ def with_row(key: str, rows: Sequence[T], then: Callable[[T], None]) -> Callable
 
 
 def go_to_run(run_id: str) -> None:
-    """Show a run; a finished job leaves the URL."""
+    """Show a run; a finished job leaves the URL.
+
+    So does the size at which another run was shown. What else was chosen there, such as pins, holds where this run has
+    it: no link named the rest, and nothing is said of it.
+    """
+    if st.query_params.get(KEYS["run"]) != run_id:
+        st.query_params.pop(KEYS["size"], None)
+        st.session_state["came-from-another"] = run_id
     st.query_params["run"] = run_id
     st.query_params.pop("job", None)

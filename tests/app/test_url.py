@@ -141,3 +141,15 @@ def test_a_row_that_is_not_there_any_more_is_not_chosen() -> None:
         url.with_row("table", ["a", "b", "c"], st.write)()
 
     assert [line.value for line in AppTest.from_function(page).run().markdown] == ["c"]
+
+
+def test_a_run_that_ended_is_shown_at_its_own_size_whatever_was_chosen_on_another() -> None:
+    asked = {"size": "35325", "pin": "a19.h2", "prompt": "3"}
+    linked = open_app(run=MINI, **asked)
+    assert len(linked.warning) == 2, "a link that names what is not there is told so"
+    ended = open_app(run=example("SmolLM2-135M-Instruct.Q4_1.gguf").id, job=MINI, **asked)
+    assert not ended.warning
+    assert ended.query_params["run"] == MINI
+    assert ended.query_params["prompt"] == "3", "what this run has too stays"
+    assert not {"size", "pin", "job"} & ended.query_params.keys()
+    assert not ended.exception
