@@ -162,8 +162,8 @@ def go_to_run(run_id: str) -> None:
     So does the size at which another run was shown. What else was chosen there, such as pins, holds where this run has
     it: no link named the rest, and nothing is said of it.
     """
-    if st.query_params.get(KEYS["run"]) != run_id:
-        st.query_params.pop(KEYS["size"], None)
+    if st.query_params.get("run") != run_id:
+        st.query_params.pop("size", None)
         st.session_state["came-from-another"] = run_id
     st.query_params["run"] = run_id
     st.query_params.pop("job", None)
